@@ -1,0 +1,136 @@
+"""Settings: the one place that reads the environment.
+
+Every setting is an environment variable `FARM_<NAME>`. What is not set falls back to the farm that
+`farm up` has running in the data folder, if one runs there, else to the default shown here.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from farm.errors import ConfigError
+
+RUNNING_FILE = "running.json"
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def default_data_dir() -> Path:
+    """/var/lib for root, since PostgreSQL then runs as another user who cannot enter root's home."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/diffusion-farm")
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "diffusion-farm"
+
+
+def _url_of(*schemes: str) -> AfterValidator:
+    def check(url: str) -> str:
+        if urlsplit(url).scheme not in schemes:
+            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+DatabaseUrl = Annotated[str, _url_of("postgresql", "postgres")]
+RedisUrl = Annotated[str, _url_of("redis", "rediss", "unix")]
+StoreUrl = Annotated[str, _url_of("s3", "file")]
+
+
+class Settings(BaseSettings):
+    """All settings of one process, checked and frozen."""
+
+    model_config = SettingsConfigDict(env_prefix="FARM_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(default_factory=default_data_dir)
+    database_url: DatabaseUrl | None = None
+    redis_url: RedisUrl | None = None
+    store_url: StoreUrl | None = None
+    url: str | None = None
+    api_key: str | None = None
+
+    host: str = "127.0.0.1"
+    port: int = Field(8420, ge=0, le=65535)
+    web_threads: int = Field(16, ge=1, le=512)
+    secret_key: str | None = Field(None, min_length=16)
+    link_seconds: int = Field(3600, ge=60, le=7 * 86400)
+
+    pool: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
+    lease_seconds: float = Field(20.0, ge=1, le=3600)
+    poll_seconds: float = Field(2.0, ge=0.1, le=60)
+    keeper_seconds: float = Field(1.0, ge=0.1, le=60)
+    grace_seconds: float = Field(10.0, ge=0, le=3600)
+    max_attempts: int = Field(3, ge=1, le=20)
+    max_batch: Literal[1, 2, 4, 8, 16] = 4
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+
+    max_images_per_job: int = Field(100_000, ge=1, le=1_000_000)
+    max_side: int = Field(2048, ge=64, le=8192)
+    log_format: Literal["console", "json"] = "console"
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """A quarter of the lease, so that three heartbeats may be lost, but at most 3 s: a cancel rides on it."""
+        return min(3.0, self.lease_seconds / 4)
+
+    @property
+    def required_database_url(self) -> str:
+        return self._required("database_url")
+
+    @property
+    def required_redis_url(self) -> str:
+        return self._required("redis_url")
+
+    @property
+    def required_store_url(self) -> str:
+        return self._required("store_url")
+
+    def _required(self, name: str) -> str:
+        value: str | None = getattr(self, name)
+        if value is None:
+            raise ConfigError(
+                f"FARM_{name.upper()} is not set and no farm runs in {self.data_dir}. "
+                "Start one with `farm up`, or set the variable."
+            )
+        return value
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings: explicit overrides, then the environment, then the farm running in the data folder.
+
+    Raises ConfigError, naming each variable that is wrong.
+    """
+    try:
+        settings = Settings(**overrides)
+        found = {
+            k: v for k, v in running_farm(settings.data_dir).items() if getattr(settings, k, None) is None
+        }
+        return Settings(**{**found, **overrides}) if found else settings
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def running_farm(data_dir: Path) -> dict[str, Any]:
+    """The addresses written by the `farm up` that runs on this data folder; empty when none runs."""
+    try:
+        found: dict[str, Any] = json.loads((data_dir / RUNNING_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return {
+        k: v for k, v in found.items() if k in ("database_url", "redis_url", "store_url", "url", "secret_key")
+    }
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        name = "FARM_" + "_".join(str(part) for part in problem["loc"][:1]).upper()
+        message = problem["msg"].removeprefix("Value error, ")
+        # A URL or key may hold a password: name it, never print it.
+        shown = "" if name.endswith(("_URL", "_KEY")) else f"={problem['input']!r}"
+        lines.append(f"{name}{shown}: {message}")
+    return "\n".join(lines)

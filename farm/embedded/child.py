@@ -1,0 +1,58 @@
+"""Starting and stopping the processes of a farm on one machine."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    log: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    user: int | None = None,
+    cwd: Path | None = None,
+    death_signal: signal.Signals = signal.SIGTERM,
+) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own, so that Ctrl-C reaches the parent alone and it decides the order.
+
+    If this thread ends first, the kernel sends the child `death_signal`: call it from the main thread.
+    Output goes to `log`, or to our own where there is none.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    output = log.open("ab") if log else None
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            env={**os.environ, **(env or {})},
+            user=user,
+            group=user,
+            extra_groups=[] if user is not None else None,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, death_signal),  # noqa: PLW1509 - one C call, no lock
+        )
+    finally:
+        if output:
+            output.close()
+
+
+def stop(
+    child: subprocess.Popen[bytes], *, grace_seconds: float, ask: signal.Signals = signal.SIGTERM
+) -> None:
+    """Ask the child to end; after the grace period kill it and what it left in its session."""
+    if child.poll() is None:
+        child.send_signal(ask)
+        try:
+            child.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()

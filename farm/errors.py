@@ -1,0 +1,70 @@
+"""Every error the farm raises on purpose; the docstring of each is its default message."""
+
+from dataclasses import dataclass
+
+
+class FarmError(Exception):
+    """Something went wrong in the farm."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+class ConfigError(FarmError):
+    """A setting is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """One thing wrong with one field of a request, and how to put it right."""
+
+    field: str
+    message: str
+
+
+class InvalidRequest(FarmError):
+    """The request has mistakes; nothing was stored."""
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{p.field}: {p.message}" for p in problems))
+
+
+class NotFound(FarmError):
+    """There is no such thing here."""
+
+
+class Conflict(FarmError):
+    """The thing is not in a state that allows this."""
+
+
+class IdempotencyConflict(Conflict):
+    """This Idempotency-Key was used before with a different request."""
+
+
+class StoreError(FarmError):
+    """The artifact store refused or failed."""
+
+
+class ObjectMissing(StoreError):
+    """The artifact store holds no such object."""
+
+
+class RenderError(FarmError):
+    """A render attempt failed.
+
+    `is_retryable` is decided where the error is raised: another attempt may help (a lost file
+    system, a broken device) or cannot (the checkpoint refuses the request).
+    """
+
+    is_retryable = True
+
+
+class CannotRender(RenderError):
+    """This task cannot be rendered, and another attempt would fail alike."""
+
+    is_retryable = False
+
+
+class LeaseLost(FarmError):
+    """The lease ended or the task was cancelled while it rendered."""

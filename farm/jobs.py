@@ -1,0 +1,92 @@
+"""What people do with an accepted job: cancel, pause, resume, retry, change its priority."""
+
+from typing import NoReturn
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from farm import lifecycle
+from farm.attempts import end_attempts
+from farm.config import Settings
+from farm.database import Database
+from farm.errors import Conflict, NotFound
+from farm.events import record
+from farm.lifecycle import JobStatus
+from farm.models import Counters, Job, Task
+from farm.queue import Doorbell
+
+
+def cancel(database: Database, job_id: int, reason: str = "cancelled by hand") -> None:
+    """Call off every task that is not final; what is rendering stops at its next step."""
+    with database.begin() as session:
+        _require(session, job_id)
+        chosen = lifecycle.lock(lifecycle.CANCEL, Task.job_id == job_id)
+        moved = lifecycle.move(session, lifecycle.CANCEL, chosen, reason=reason, values={"lease_until": None})
+        end_attempts(session, moved, "cancelled", reason)
+        if not moved:
+            _refuse(session, job_id, "cancelled")
+
+
+def pause(database: Database, job_id: int) -> None:
+    """Let no further task of the job be claimed; what is rendering finishes."""
+    _open_or_close(database, job_id, JobStatus.PAUSED, is_open=False)
+
+
+def resume(database: Database, doorbell: Doorbell, job_id: int) -> None:
+    """Let a paused job go on."""
+    pool = _open_or_close(database, job_id, JobStatus.ACTIVE, is_open=True)
+    doorbell.ring(pool)
+
+
+def _open_or_close(database: Database, job_id: int, target: JobStatus, *, is_open: bool) -> str:
+    with database.begin() as session:
+        job = _require(session, job_id)
+        if JobStatus(job.status).is_final:
+            _refuse(session, job_id, target)
+        lifecycle.open_for_claims(session, job_id, is_open)
+        if not lifecycle.move_job(session, job_id, target):
+            _refuse(session, job_id, target)
+        return job.pool
+
+
+def retry(database: Database, settings: Settings, doorbell: Doorbell, job_id: int) -> int:
+    """Queue the job's failed tasks again with fresh tries; return how many."""
+    with database.begin() as session:
+        job = _require(session, job_id)
+        chosen = lifecycle.lock(lifecycle.RETRY, Task.job_id == job_id)
+        moved = lifecycle.move(
+            session,
+            lifecycle.RETRY,
+            chosen,
+            reason="retried by hand",
+            values={"attempt_limit": Task.attempt + settings.max_attempts},
+        )
+        if not moved:
+            raise Conflict(f"Job {job_id} has no failed images to retry.")
+        lifecycle.move_job(session, job_id, JobStatus.ACTIVE, reason="retried by hand")
+        pool = job.pool
+    doorbell.ring(pool)
+    return len(moved)
+
+
+def set_priority(database: Database, job_id: int, priority: int) -> None:
+    """Move the job up or down; tasks that are running are not touched."""
+    with database.begin() as session:
+        job = _require(session, job_id)
+        if JobStatus(job.status).is_final:
+            _refuse(session, job_id, "given a priority")
+        session.execute(update(Counters).where(Counters.job_id == job_id).values(priority=priority))
+        session.execute(update(Job).where(Job.id == job_id).values(priority=priority))
+        record(session, "job.priority", job_id=job_id, reason=f"priority {priority}")
+
+
+def _require(session: Session, job_id: int) -> Job:
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return job
+
+
+def _refuse(session: Session, job_id: int, wish: str) -> NoReturn:
+    status = session.scalars(select(Job.status).where(Job.id == job_id)).one()
+    raise Conflict(f"Job {job_id} is {status}; it cannot be {wish}.")

@@ -1,0 +1,244 @@
+"""The tables. Migrations create them; constraints and indexes are explained there and repeated here."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Computed,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Integer,
+    LargeBinary,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class Base(DeclarativeBase):
+    """All tables; datetimes are aware and in UTC, text is unbounded."""
+
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads this class attribute and never changes it
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        float: Double,
+        bytes: LargeBinary,
+        str: Text,
+    }
+
+
+def big_id() -> Mapped[int]:
+    return mapped_column(BigInteger, Identity(), primary_key=True)
+
+
+class User(Base):
+    """Who owns jobs. `gpu_seconds` decays with time and decides fair share."""
+
+    __tablename__ = "users"
+
+    id: Mapped[int] = big_id()
+    name: Mapped[str]
+    gpu_seconds: Mapped[float] = mapped_column(server_default="0")
+    gpu_seconds_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+
+
+class Project(Base):
+    """A label that groups jobs."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[int] = big_id()
+    name: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """A secret that stands for a user; only its sha256 is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[int] = big_id()
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    prefix: Mapped[str]
+    sha256: Mapped[bytes]
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+    user: Mapped[User] = relationship(lazy="joined")
+
+
+class Checkpoint(Base):
+    """Named weights at a fixed revision. `sha256` covers every file that decides pixels."""
+
+    __tablename__ = "checkpoints"
+
+    id: Mapped[int] = big_id()
+    name: Mapped[str]
+    family: Mapped[str]
+    sha256: Mapped[str]
+    location: Mapped[str]
+    note: Mapped[str | None]
+    created_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]
+
+
+class Job(Base):
+    """What a user submits. `request` is the validated request with its seeds drawn."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[int] = big_id()
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    mode: Mapped[str]
+    request: Mapped[dict[str, Any]]
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    priority: Mapped[int]
+    pool: Mapped[str]
+    not_before: Mapped[datetime | None]
+    deadline: Mapped[datetime | None]
+    idempotency_key: Mapped[str | None]
+    request_sha256: Mapped[str]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+    owner: Mapped[User] = relationship(lazy="joined")
+    project: Mapped[Project | None] = relationship(lazy="joined")
+
+
+class Counters(Base):
+    """How many tasks of one job and batch key stand at each status, and what a claim must know of them.
+
+    Workers choose among these few rows instead of among the tasks; `has_queued` keeps the claim's
+    partial index free of churn while the figures change.
+    """
+
+    __tablename__ = "counters"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    batch_key: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(BigInteger)
+    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("checkpoints.id"))
+    pool: Mapped[str]
+    priority: Mapped[int]
+    not_before: Mapped[datetime | None]
+    is_open: Mapped[bool]
+    batch_limit: Mapped[int | None]
+    queued: Mapped[int]
+    running: Mapped[int]
+    succeeded: Mapped[int]
+    failed: Mapped[int]
+    cancelled: Mapped[int]
+    has_queued: Mapped[bool] = mapped_column(Boolean, Computed("queued > 0", persisted=True))
+
+
+class Task(Base):
+    """One image to render. `attempt` counts claims and is the fencing token."""
+
+    __tablename__ = "tasks"
+
+    id: Mapped[int] = big_id()
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    seq: Mapped[int] = mapped_column(Integer)
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    batch_key: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    attempt_limit: Mapped[int]
+    worker_id: Mapped[int | None] = mapped_column(BigInteger)
+    lease_until: Mapped[datetime | None]
+
+
+class Attempt(Base):
+    """One try of one task by one worker."""
+
+    __tablename__ = "attempts"
+
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    worker_id: Mapped[int | None] = mapped_column(ForeignKey("workers.id", ondelete="SET NULL"))
+    outcome: Mapped[str]
+    error: Mapped[str | None]
+    batch_size: Mapped[int | None]
+    gpu_seconds: Mapped[float | None]
+    timings: Mapped[dict[str, Any] | None]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    worker: Mapped["Worker | None"] = relationship(lazy="joined")
+
+
+class Artifact(Base):
+    """A stored object with a role."""
+
+    __tablename__ = "artifacts"
+
+    id: Mapped[int] = big_id()
+    role: Mapped[str]
+    key: Mapped[str]
+    sha256: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    media_type: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class Result(Base):
+    """The one published image of a task: the primary key is the task, so a second cannot exist."""
+
+    __tablename__ = "results"
+
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int]
+    image_id: Mapped[int] = mapped_column(ForeignKey("artifacts.id"))
+    thumbnail_id: Mapped[int] = mapped_column(ForeignKey("artifacts.id"))
+    provenance: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+    image: Mapped[Artifact] = relationship(foreign_keys=[image_id], lazy="joined")
+    thumbnail: Mapped[Artifact] = relationship(foreign_keys=[thumbnail_id], lazy="joined")
+    task: Mapped[Task] = relationship(lazy="joined")
+
+
+class Worker(Base):
+    """One incarnation of a process pinned to a device. A restart is a new row: its id is never reused."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[int] = big_id()
+    name: Mapped[str]
+    host: Mapped[str]
+    pid: Mapped[int]
+    device: Mapped[str]
+    device_name: Mapped[str]
+    pool: Mapped[str]
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoints.id"))
+    version: Mapped[str]
+    started_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+
+    checkpoint: Mapped[Checkpoint | None] = relationship(lazy="joined")
+
+
+class Event(Base):
+    """Something that happened to a job, for people and for whoever watches."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = big_id()
+    kind: Mapped[str]
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    task_id: Mapped[int | None] = mapped_column(BigInteger)
+    reason: Mapped[str | None]
+    created_at: Mapped[datetime]

@@ -1,0 +1,88 @@
+"""The doorbell: a payload-free Celery message over Redis that says "there may be work".
+
+A ring may be lost, doubled or late; nothing depends on it. The keeper rings again for forgotten
+work, and idle workers look by themselves.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
+RING = "farm.ring"
+
+# Each value was chosen against a failure that was seen; see "How the doorbell is set" in the README.
+_CELERY_SETTINGS: dict[str, Any] = {
+    "task_ignore_result": True,
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    "task_acks_late": False,
+    "task_publish_retry": False,
+    "worker_prefetch_multiplier": 1,
+    "worker_send_task_events": False,
+    "worker_enable_remote_control": False,
+    "worker_hijack_root_logger": False,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "broker_transport_options": {
+        # Without a timeout a frozen Redis holds the portal for ever.
+        "socket_timeout": 4,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "visibility_timeout": 60,
+    },
+}
+_RING_EXPIRES_SECONDS = 30
+
+
+def queue_name(pool: str) -> str:
+    return f"ring.{pool}"
+
+
+def broker_url(redis_url: str) -> str:
+    """The Redis URL as kombu spells it: a Unix socket is `redis+socket://` there and `unix://` elsewhere."""
+    if redis_url.startswith("unix://"):
+        return "redis+socket://" + redis_url.removeprefix("unix://").replace("?db=", "?virtual_host=")
+    return redis_url
+
+
+def make_celery(redis_url: str, on_ring: Callable[[], None] | None = None) -> Celery:
+    """The Celery app of this process. `on_ring` is called for each ring that this process receives."""
+    app = Celery("farm", broker=broker_url(redis_url), set_as_current=False)
+    app.conf.update(_CELERY_SETTINGS)
+    app.task(name=RING)(on_ring or _nobody_listens)
+    return app
+
+
+def _nobody_listens() -> None:
+    """The ring of a process that only rings."""
+
+
+class Doorbell:
+    """Rings the workers of a pool. Never raises and never waits long: a ring is only a courtesy."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._celery = make_celery(redis_url)
+        self.failures = 0
+
+    def ring(self, pool: str, times: int = 1) -> None:
+        """Ring so many workers of the pool; a failure is counted and logged, not raised."""
+        try:
+            for _ in range(max(1, times)):
+                self._celery.send_task(
+                    RING, queue=queue_name(pool), expires=_RING_EXPIRES_SECONDS, retry=False
+                )
+        except (OperationalError, RedisError, OSError) as error:
+            self.failures += 1
+            log.warning("Could not ring; the keeper will.", pool=pool, error=str(error))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._celery.close()

@@ -1,0 +1,50 @@
+"""Where artifacts are kept: one protocol, a folder or an S3-compatible bucket behind it."""
+
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from farm.config import Settings
+from farm.errors import ConfigError
+
+
+class Store(Protocol):
+    """Keeps objects under keys such as `results/7/12-1.png`. Every method raises StoreError on failure."""
+
+    def put(self, key: str, content: bytes, media_type: str) -> None:
+        """Keep an object; whole or not at all. Putting the same key again replaces it."""
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes. Raises ObjectMissing."""
+
+    def delete(self, key: str) -> None:
+        """Forget an object; a missing one is no error."""
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """All keys that begin with the prefix, in order."""
+
+    def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
+        """A URL that lets whoever holds it read the object for so long; relative if the portal serves it.
+
+        With a filename the browser saves instead of showing.
+        """
+
+    def check(self) -> None:
+        """Raise StoreError unless the store can be reached."""
+
+
+def open_store(settings: Settings) -> Store:
+    """The store that FARM_STORE_URL names: `file:///folder` or `s3://bucket/prefix?endpoint=...`."""
+    from farm.store.disk import DiskStore
+    from farm.store.links import LinkSigner
+
+    url = settings.required_store_url
+    parts = urlsplit(url)
+    if parts.scheme == "s3":
+        from farm.store.s3 import S3Store
+
+        return S3Store.of_url(url)
+    if parts.netloc:
+        raise ConfigError("FARM_STORE_URL: a folder is written with three slashes, file:///folder")
+    if settings.secret_key is None:
+        raise ConfigError("FARM_SECRET_KEY must be set: it signs the links to images kept in a folder.")
+    return DiskStore(unquote(parts.path), LinkSigner(settings.secret_key))

@@ -1,0 +1,74 @@
+"""The artifact store in a local folder."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from farm.errors import ObjectMissing, StoreError
+from farm.store.links import LinkSigner
+
+_PARTIAL = ".part-"
+
+
+class DiskStore:
+    """Keeps objects as files below a folder; the portal serves them by signed links."""
+
+    def __init__(self, folder: str | Path, signer: LinkSigner) -> None:
+        self._folder = Path(folder)
+        self._signer = signer
+
+    def put(self, key: str, content: bytes, media_type: str) -> None:
+        """Write beside, sync, rename: a reader or a crash sees the whole object or none."""
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_PARTIAL, delete=False) as partial:
+                try:
+                    partial.write(content)
+                    partial.flush()
+                    os.fsync(partial.fileno())
+                    os.replace(partial.name, path)
+                except BaseException:
+                    Path(partial.name).unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            raise StoreError(f"Could not write {key}: {error.strerror}") from error
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError:
+            raise ObjectMissing(f"There is no object {key}.") from None
+        except OSError as error:
+            raise StoreError(f"Could not read {key}: {error.strerror}") from error
+
+    def delete(self, key: str) -> None:
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"Could not delete {key}: {error.strerror}") from error
+
+    def keys(self, prefix: str = "") -> list[str]:
+        files = (
+            path for path in self._folder.rglob("*") if path.is_file() and not path.name.startswith(_PARTIAL)
+        )
+        keys = (path.relative_to(self._folder).as_posix() for path in files)
+        return sorted(key for key in keys if key.startswith(prefix))
+
+    def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
+        return self._signer.sign(key, seconds=seconds, filename=filename)
+
+    def check(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"Cannot use the folder {self._folder}: {error.strerror}") from error
+        if not os.access(self._folder, os.W_OK):
+            raise StoreError(f"The folder {self._folder} is not writable.")
+
+    def _path(self, key: str) -> Path:
+        """Where a key lies; a key that would leave the folder does not exist."""
+        path = (self._folder / key).resolve()
+        if not key or not path.is_relative_to(self._folder.resolve()):
+            raise ObjectMissing(f"There is no object {key!r}.")
+        return path

@@ -1,0 +1,131 @@
+"""The artifact store in an S3-compatible bucket."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from farm.errors import ConfigError, ObjectMissing, StoreError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_OPTIONS = ("endpoint", "public_endpoint", "region", "path_style")
+
+
+class S3Store:
+    """Keeps objects in a bucket, below a prefix. Credentials come from the usual AWS variables.
+
+    `public_endpoint` is where browsers reach the bucket, if that differs from where the farm does.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        endpoint: str | None = None,
+        public_endpoint: str | None = None,
+        region: str | None = None,
+        path_style: bool = False,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._client = _client(endpoint, region, path_style)
+        self._link_client = _client(public_endpoint, region, path_style) if public_endpoint else self._client
+
+    @classmethod
+    def of_url(cls, url: str) -> "S3Store":
+        """Open `s3://bucket/prefix?endpoint=URL&public_endpoint=URL&region=NAME&path_style=true`."""
+        parts = urlsplit(url)
+        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        unknown = options.keys() - set(_OPTIONS)
+        if unknown or not parts.netloc:
+            raise ConfigError(
+                f"FARM_STORE_URL: want s3://bucket/prefix with options {', '.join(_OPTIONS)}"
+                + (f"; unknown: {', '.join(sorted(unknown))}" if unknown else "")
+            )
+        endpoint = options.get("endpoint")
+        # Servers other than Amazon's seldom have a host name for each bucket.
+        path_style = options.get("path_style", "true" if endpoint else "false") == "true"
+        return cls(
+            parts.netloc,
+            parts.path,
+            endpoint=endpoint,
+            public_endpoint=options.get("public_endpoint"),
+            region=options.get("region"),
+            path_style=path_style,
+        )
+
+    def put(self, key: str, content: bytes, media_type: str) -> None:
+        with _translated(f"Could not write {key}"):
+            self._client.put_object(
+                Bucket=self._bucket, Key=self._prefix + key, Body=content, ContentType=media_type
+            )
+
+    def get(self, key: str) -> bytes:
+        with _translated(f"Could not read {key}"):
+            content: bytes = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)[
+                "Body"
+            ].read()
+            return content
+
+    def delete(self, key: str) -> None:
+        with _translated(f"Could not delete {key}"):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        with _translated("Could not list the bucket"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            return sorted(
+                entry["Key"].removeprefix(self._prefix)
+                for page in pages
+                for entry in page.get("Contents", [])
+            )
+
+    def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
+        parameters = {"Bucket": self._bucket, "Key": self._prefix + key}
+        if filename:
+            parameters["ResponseContentDisposition"] = f'attachment; filename="{filename}"'
+        return self._link_client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+
+    def check(self) -> None:
+        with _translated(f"Cannot reach the bucket {self._bucket}"):
+            self._client.head_bucket(Bucket=self._bucket)
+
+
+def _client(endpoint: str | None, region: str | None, path_style: bool) -> "S3Client":
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=region,
+        config=Config(
+            signature_version="s3v4",
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"mode": "standard", "max_attempts": 5},
+            s3={"addressing_style": "path" if path_style else "auto"},
+            # Checksums of newer boto3 are refused by older S3-compatible servers.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "unknown")
+        if code in ("NoSuchKey", "404"):
+            raise ObjectMissing(f"{doing}: there is no such object.") from None
+        raise StoreError(f"{doing}: {code}") from error
+    except BotoCoreError as error:
+        raise StoreError(f"{doing}: {error}") from error
