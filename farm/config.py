@@ -106,9 +106,7 @@ def load(**overrides: Any) -> Settings:
     """
     try:
         settings = Settings(**overrides)
-        found = {
-            k: v for k, v in running_farm(settings.data_dir).items() if getattr(settings, k, None) is None
-        }
+        found = {k: v for k, v in running_farm(settings.data_dir).items() if getattr(settings, k, None) is None}
         return Settings(**{**found, **overrides}) if found else settings
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
@@ -120,9 +118,7 @@ def running_farm(data_dir: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((data_dir / RUNNING_FILE).read_text())
     except (OSError, ValueError):
         return {}
-    return {
-        k: v for k, v in found.items() if k in ("database_url", "redis_url", "store_url", "url", "secret_key")
-    }
+    return {k: v for k, v in found.items() if k in ("database_url", "redis_url", "store_url", "url", "secret_key")}
 
 
 def _explain(error: ValidationError) -> str:

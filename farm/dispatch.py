@@ -278,9 +278,7 @@ def expire(session: Session, limit: int = 500) -> int:
     )
     task_ids = session.scalars(expired).all()
     return (
-        _lose(session, "the lease ended without a word from the worker", Task.id.in_(task_ids))
-        if task_ids
-        else 0
+        _lose(session, "the lease ended without a word from the worker", Task.id.in_(task_ids)) if task_ids else 0
     )
 
 

@@ -82,15 +82,3 @@ def retire_silent(session: Session, silent_seconds: float) -> Sequence[int]:
 def live_workers(session: Session, pool: str) -> int:
     query = select(func.count()).where(Worker.pool == pool, Worker.status != "offline")
     return session.execute(query).scalar_one()
-
-
-def workers(session: Session, *, is_live: bool = False) -> Sequence[Worker]:
-    """Workers by name; those gone are listed for a day, unless only the live are asked for."""
-    query = select(Worker).order_by(Worker.status == "offline", Worker.name, Worker.id.desc())
-    if is_live:
-        query = query.where(Worker.status != "offline")
-    else:
-        query = query.where(
-            (Worker.status != "offline") | (Worker.last_seen_at > func.now() - func.make_interval(0, 0, 0, 1))
-        )
-    return session.scalars(query).all()

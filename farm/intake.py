@@ -118,9 +118,7 @@ def _size_problems(request: JobRequest, settings: Settings) -> Iterator[FieldPro
 def _checkpoint_problems(request: JobRequest, checkpoints: dict[str, Checkpoint]) -> Iterator[FieldProblem]:
     known = ", ".join(sorted(checkpoints)) or "none yet; add one with `farm checkpoints add`"
     named = {"checkpoint": request.checkpoint}
-    named |= {
-        f"prompts[{i}].checkpoint": row.checkpoint for i, row in enumerate(request.prompts) if row.checkpoint
-    }
+    named |= {f"prompts[{i}].checkpoint": row.checkpoint for i, row in enumerate(request.prompts) if row.checkpoint}
     if request.checkpoint is None and any(row.checkpoint is None for row in request.prompts):
         yield FieldProblem("checkpoint", f"must be named. Known: {known}")
     for field, name in named.items():
@@ -165,9 +163,7 @@ def _project_id(session: Session, name: str | None) -> int | None:
     return session.scalars(select(Project.id).where(Project.name == name)).one()
 
 
-def _earlier(
-    session: Session, request: JobRequest, owner: str, idempotency_key: str | None
-) -> Submitted | None:
+def _earlier(session: Session, request: JobRequest, owner: str, idempotency_key: str | None) -> Submitted | None:
     """The job this owner submitted under this key before; None if there is none, or no key."""
     if idempotency_key is None:
         return None

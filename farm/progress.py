@@ -51,9 +51,7 @@ class ProgressBoard:
             log.debug("Progress was not read.", error=str(error))
             return {}
         return {
-            task_id: Progress(*map(int, value.split()))
-            for task_id, value in zip(ids, values, strict=True)
-            if value
+            task_id: Progress(*map(int, value.split())) for task_id, value in zip(ids, values, strict=True) if value
         }
 
     def close(self) -> None:

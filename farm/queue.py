@@ -76,9 +76,7 @@ class Doorbell:
         """Ring so many workers of the pool; a failure is counted and logged, not raised."""
         try:
             for _ in range(max(1, times)):
-                self._celery.send_task(
-                    RING, queue=queue_name(pool), expires=_RING_EXPIRES_SECONDS, retry=False
-                )
+                self._celery.send_task(RING, queue=queue_name(pool), expires=_RING_EXPIRES_SECONDS, retry=False)
         except (OperationalError, RedisError, OSError) as error:
             self.failures += 1
             log.warning("Could not ring; the keeper will.", pool=pool, error=str(error))

@@ -221,15 +221,12 @@ def tasks(
     if status is not None:
         query = query.where(Task.status == status)
     return [
-        TaskReport.model_validate({**_columns(task), "worker": worker})
-        for task, worker in session.execute(query)
+        TaskReport.model_validate({**_columns(task), "worker": worker}) for task, worker in session.execute(query)
     ]
 
 
 def _columns(task: Task) -> dict[str, Any]:
-    return {
-        name: getattr(task, name) for name in ("id", "job_id", "seq", "status", "reason", "attempt", "spec")
-    }
+    return {name: getattr(task, name) for name in ("id", "job_id", "seq", "status", "reason", "attempt", "spec")}
 
 
 def results(session: Session, job_id: int, *, after: int = -1, limit: int = 100) -> list[Result]:
@@ -259,9 +256,7 @@ def attempts(session: Session, job_id: int, *, limit: int = 200) -> list[Attempt
 def _attempt_report(attempt: Attempt) -> AttemptReport:
     names = AttemptReport.model_fields.keys() - {"worker"}
     worker = attempt.worker.name if attempt.worker else None
-    return AttemptReport.model_validate(
-        {**{name: getattr(attempt, name) for name in names}, "worker": worker}
-    )
+    return AttemptReport.model_validate({**{name: getattr(attempt, name) for name in names}, "worker": worker})
 
 
 def workers(session: Session, *, is_live: bool = False) -> list[WorkerReport]:
@@ -279,9 +274,7 @@ def workers(session: Session, *, is_live: bool = False) -> list[WorkerReport]:
         .where((Worker.status != "offline") | (silent < 86400 if not is_live else False))
         .order_by(Worker.status == "offline", Worker.name, Worker.id.desc())
     )
-    return [
-        _worker_report(worker, count, float(seconds)) for worker, count, seconds in session.execute(query)
-    ]
+    return [_worker_report(worker, count, float(seconds)) for worker, count, seconds in session.execute(query)]
 
 
 def _worker_report(worker: Worker, running: int, silent_seconds: float) -> WorkerReport:
@@ -303,9 +296,9 @@ def checkpoint_reports(checkpoints: Iterable[Checkpoint]) -> list[CheckpointRepo
 def farm(session: Session) -> FarmReport:
     """The farm at a glance, from the counters."""
     queued, running = session.execute(
-        select(
-            func.coalesce(func.sum(Counters.queued), 0), func.coalesce(func.sum(Counters.running), 0)
-        ).where(Counters.has_queued | (Counters.running > 0))
+        select(func.coalesce(func.sum(Counters.queued), 0), func.coalesce(func.sum(Counters.running), 0)).where(
+            Counters.has_queued | (Counters.running > 0)
+        )
     ).one()
     live = select(func.count()).select_from(Worker).where(Worker.status != "offline")
     busy = select(func.count()).select_from(Worker).where(Worker.status == "busy")

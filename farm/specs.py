@@ -26,9 +26,7 @@ SEEDS = 2**32
 
 def _multiple_of_8(side: int) -> int:
     if side % 8:
-        raise ValueError(
-            f"must be a multiple of 8; the nearest are {side - side % 8} and {side - side % 8 + 8}"
-        )
+        raise ValueError(f"must be a multiple of 8; the nearest are {side - side % 8} and {side - side % 8 + 8}")
     return side
 
 
@@ -144,9 +142,7 @@ class JobRequest(BaseModel):
         min_length=1, description="Prompts: strings, or objects with their own settings."
     )
     negative_prompt: Text = ""
-    checkpoint: Name | None = Field(
-        None, description="May be left out where only one checkpoint is registered."
-    )
+    checkpoint: Name | None = Field(None, description="May be left out where only one checkpoint is registered.")
     width: Side = 512
     height: Side = 512
     num_inference_steps: Steps = 20

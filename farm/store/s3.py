@@ -69,9 +69,7 @@ class S3Store:
 
     def get(self, key: str) -> bytes:
         with _translated(f"Could not read {key}"):
-            content: bytes = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)[
-                "Body"
-            ].read()
+            content: bytes = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)["Body"].read()
             return content
 
     def delete(self, key: str) -> None:
@@ -84,16 +82,15 @@ class S3Store:
                 Bucket=self._bucket, Prefix=self._prefix + prefix
             )
             return sorted(
-                entry["Key"].removeprefix(self._prefix)
-                for page in pages
-                for entry in page.get("Contents", [])
+                entry["Key"].removeprefix(self._prefix) for page in pages for entry in page.get("Contents", [])
             )
 
     def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
         parameters = {"Bucket": self._bucket, "Key": self._prefix + key}
         if filename:
             parameters["ResponseContentDisposition"] = f'attachment; filename="{filename}"'
-        return self._link_client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+        url: str = self._link_client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+        return url
 
     def check(self) -> None:
         with _translated(f"Cannot reach the bucket {self._bucket}"):

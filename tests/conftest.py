@@ -1,0 +1,89 @@
+"""Real servers for every test: a Postgres and a Redis of our own, one pair for each test process."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import text
+
+from farm import config, migrate
+from farm.config import Settings
+from farm.database import Database, Role
+from farm.embedded.postgres import Postgres
+from farm.embedded.redis import Redis
+from farm.models import Base
+from farm.queue import Doorbell
+from farm.store import Store, open_store
+
+SECRET = "a secret key for tests only"
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A short path that Postgres' own user may pass, which pytest's private folders are not."""
+    folder = Path(tempfile.mkdtemp(prefix="farm-test-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(server_folder: Path) -> Iterator[Postgres]:
+    """A migrated server; it need not survive a power cut, so it does not sync."""
+    server = Postgres(server_folder / "pg", server_folder / "pg-run", settings={"fsync": "off"})
+    server.start()
+    migrate.upgrade(server.url)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_folder: Path) -> Iterator[Redis]:
+    server = Redis(server_folder / "redis", server_folder / "redis-run")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def settings(postgres: Postgres, redis_server: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of a farm whose every part is the test's own."""
+    for name in ("FARM_DATABASE_URL", "FARM_REDIS_URL", "FARM_STORE_URL", "FARM_URL", "FARM_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    return config.load(
+        data_dir=tmp_path / "data",
+        database_url=postgres.url,
+        redis_url=redis_server.url,
+        store_url=f"file://{tmp_path}/store",
+        secret_key=SECRET,
+    )
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    """An empty, migrated database."""
+    database = Database.of(settings, Role.TOOL)
+    tables = ", ".join(Base.metadata.tables)
+    with database.begin() as session:
+        session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+        session.execute(text("INSERT INTO users (name) VALUES ('local')"))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def doorbell(settings: Settings) -> Iterator[Doorbell]:
+    """A doorbell on an empty Redis."""
+    with redis.Redis.from_url(settings.required_redis_url) as client:
+        client.flushall()
+    doorbell = Doorbell(settings.required_redis_url)
+    yield doorbell
+    doorbell.close()
+
+
+@pytest.fixture
+def store(settings: Settings) -> Store:
+    return open_store(settings)
