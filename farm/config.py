@@ -4,6 +4,7 @@ Every setting is an environment variable `FARM_<NAME>`. What is not set falls ba
 `farm up` has running in the data folder, if one runs there, else to the default shown here.
 """
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -16,6 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from farm.errors import ConfigError
 
 RUNNING_FILE = "running.json"
+LOCK_FILE = "farm.lock"
+_ADDRESSES = ("database_url", "redis_url", "store_url", "url", "secret_key")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -39,6 +42,19 @@ def _url_of(*schemes: str) -> AfterValidator:
 DatabaseUrl = Annotated[str, _url_of("postgresql", "postgres")]
 RedisUrl = Annotated[str, _url_of("redis", "rediss", "unix")]
 StoreUrl = Annotated[str, _url_of("s3", "file")]
+
+
+BATCH_SIZES = (1, 2, 4, 8, 16)
+"""The sizes that pipeline calls may have: few, since the size of a batch enters its pixels."""
+
+
+def _one_of_the_batch_sizes(size: int) -> int:
+    if size not in BATCH_SIZES:
+        raise ValueError(f"must be one of {', '.join(map(str, BATCH_SIZES))}")
+    return size
+
+
+BatchSize = Annotated[int, AfterValidator(_one_of_the_batch_sizes)]
 
 
 class Settings(BaseSettings):
@@ -65,7 +81,7 @@ class Settings(BaseSettings):
     keeper_seconds: float = Field(1.0, ge=0.1, le=60)
     grace_seconds: float = Field(10.0, ge=0, le=3600)
     max_attempts: int = Field(3, ge=1, le=20)
-    max_batch: Literal[1, 2, 4, 8, 16] = 4
+    max_batch: BatchSize = 4
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
 
     max_images_per_job: int = Field(100_000, ge=1, le=1_000_000)
@@ -104,21 +120,40 @@ def load(**overrides: Any) -> Settings:
 
     Raises ConfigError, naming each variable that is wrong.
     """
+    given = load_given(**overrides)
+    found = {name: value for name, value in running_farm(given.data_dir).items() if getattr(given, name) is None}
+    return load_given(**{**found, **overrides}) if found else given
+
+
+def load_given(**overrides: Any) -> Settings:
+    """As `load`, but without looking for a running farm: for the command that starts one."""
     try:
-        settings = Settings(**overrides)
-        found = {k: v for k, v in running_farm(settings.data_dir).items() if getattr(settings, k, None) is None}
-        return Settings(**{**found, **overrides}) if found else settings
+        return Settings(**overrides)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
 
 
-def running_farm(data_dir: Path) -> dict[str, Any]:
-    """The addresses written by the `farm up` that runs on this data folder; empty when none runs."""
+def running_farm(data_dir: Path) -> dict[str, str]:
+    """The addresses of the `farm up` that runs on this data folder now; empty when none does."""
+    if not _is_locked(data_dir / LOCK_FILE):
+        return {}
     try:
-        found: dict[str, Any] = json.loads((data_dir / RUNNING_FILE).read_text())
+        found: dict[str, str] = json.loads((data_dir / RUNNING_FILE).read_text())
     except (OSError, ValueError):
         return {}
-    return {k: v for k, v in found.items() if k in ("database_url", "redis_url", "store_url", "url", "secret_key")}
+    return {name: value for name, value in found.items() if name in _ADDRESSES}
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a live process holds the lock: the file alone may be left over from a crash."""
+    try:
+        with path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _explain(error: ValidationError) -> str:

@@ -23,10 +23,16 @@ QUARANTINED = "quarantined: every worker that tried it died"
 #   line   the first rows of every owner's claimable work, with the owner's share of the GPUs so far
 #   head   highest priority; then the owner who had least; then what is resident on this device; then the oldest
 #   mates  the head, followed by other jobs with its batch key, to fill the batch
-# A worker takes at most its part of what is queued, so that a short job spreads over all of them.
+#   fresh  their tasks, up to the worker's part of what is queued, so that a short job spreads over all workers
+#   lone   once the head has none of those: a task of it that lost its last worker. It is tried alone, lest it
+#          take its batch mates into quarantine
 # Owners count as equal within :share_seconds, lest two of them alternate checkpoints image by image.
+_LOST_ITS_WORKER = """
+    (attempt > 0 AND EXISTS (
+        SELECT FROM attempts a WHERE a.task_id = tasks.id AND a.number = tasks.attempt AND a.outcome = 'lost'))
+"""
 _NEXT = text(
-    """
+    f"""
     WITH line AS (
         SELECT c.*, floor(u.gpu_seconds * exp(-extract(epoch FROM now() - u.gpu_seconds_at) / :decay_seconds)
                           / :share_seconds) AS share
@@ -41,20 +47,31 @@ _NEXT = text(
         SELECT * FROM line
         ORDER BY priority DESC, share, (checkpoint_id = :resident) DESC NULLS LAST, job_id, batch_key LIMIT 1
     ), mates AS (
-        SELECT c.job_id, c.batch_key FROM head JOIN counters c USING (batch_key)
+        SELECT c.job_id, c.batch_key, c.queued FROM head JOIN counters c USING (batch_key)
         WHERE c.pool = :pool AND c.is_open AND c.has_queued AND (c.not_before IS NULL OR c.not_before <= now())
         ORDER BY (c.job_id = head.job_id) DESC, c.priority DESC, c.job_id LIMIT 16
     ), part AS (
-        SELECT least(:limit, batch_limit, ceil(queued::numeric / greatest(1, (
+        SELECT least(:limit, batch_limit, ceil((SELECT sum(queued) FROM mates)::numeric / greatest(1, (
             SELECT count(*) FROM workers WHERE pool = :pool AND status <> 'offline')))) AS tasks
         FROM head
-    )
-    SELECT t.id, t.status FROM mates CROSS JOIN LATERAL (
+    ), fresh AS (
+        SELECT t.* FROM mates CROSS JOIN LATERAL (
+            SELECT id, status, job_id FROM tasks
+            WHERE job_id = mates.job_id AND batch_key = mates.batch_key AND status = 'queued'
+              AND NOT {_LOST_ITS_WORKER}
+            ORDER BY seq LIMIT :limit FOR UPDATE SKIP LOCKED
+        ) t
+        LIMIT (SELECT tasks FROM part)
+    ), lone AS (
         SELECT id, status FROM tasks
-        WHERE job_id = mates.job_id AND batch_key = mates.batch_key AND status = 'queued'
-        ORDER BY seq LIMIT :limit FOR UPDATE SKIP LOCKED
-    ) t
-    LIMIT (SELECT tasks FROM part)
+        WHERE job_id = (SELECT job_id FROM head) AND batch_key = (SELECT batch_key FROM head) AND status = 'queued'
+          AND {_LOST_ITS_WORKER}
+          AND NOT EXISTS (SELECT FROM fresh WHERE fresh.job_id = (SELECT job_id FROM head))
+        ORDER BY seq LIMIT 1 FOR UPDATE OF tasks SKIP LOCKED
+    )
+    SELECT id, status FROM lone
+    UNION ALL
+    SELECT id, status FROM fresh WHERE NOT EXISTS (SELECT FROM lone)
     """
 ).columns(Task.id, Task.status)
 
@@ -81,6 +98,9 @@ class Lease:
     job_id: int
     attempt: int
     spec: ImageSpec
+
+    def log_fields(self) -> dict[str, int]:
+        return {"job_id": self.job_id, "task_id": self.task_id, "attempt": self.attempt}
 
 
 @dataclass(frozen=True)
@@ -251,15 +271,14 @@ def fail(session: Session, lease: Lease, error: str, *, is_retryable: bool) -> b
 
 def hand_back(session: Session, leases: Sequence[Lease], reason: str) -> None:
     """Return tasks unfinished (a drain, say) without using up one of their tries."""
-    for lease in leases:
-        _move_running(
-            session,
-            lifecycle.REQUEUE,
-            "handed_back",
-            reason,
-            *_is_attempt(lease),
-            attempt_limit=Task.attempt_limit + 1,
-        )
+    _move_running(
+        session,
+        lifecycle.REQUEUE,
+        "handed_back",
+        reason,
+        tuple_(Task.id, Task.attempt).in_([(lease.task_id, lease.attempt) for lease in leases]),
+        attempt_limit=Task.attempt_limit + 1,
+    )
 
 
 def release_dead(session: Session, worker_id: int, error: str) -> int:
@@ -283,7 +302,11 @@ def expire(session: Session, limit: int = 500) -> int:
 
 
 def _lose(session: Session, error: str, condition: ColumnElement[bool]) -> int:
-    """Requeue what has tries left; set aside what has none: it was there each time a worker died."""
+    """Requeue what has tries left; set aside what has none: it was there each time a worker died.
+
+    All tasks are locked before the first counters are: two moves in one transaction keep the lock order too.
+    """
+    session.execute(lifecycle.lock(lifecycle.REQUEUE, condition)).all()
     again = _move_running(session, lifecycle.REQUEUE, "lost", error, condition, _has_tries_left())
     dead = _move_running(session, lifecycle.FAIL, "lost", f"{QUARANTINED}; last: {error}", condition)
     return len(again) + len(dead)

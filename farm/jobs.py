@@ -50,7 +50,7 @@ def _open_or_close(database: Database, job_id: int, target: JobStatus, *, is_ope
 
 
 def retry(database: Database, settings: Settings, doorbell: Doorbell, job_id: int) -> int:
-    """Queue the job's failed tasks again with fresh tries; return how many."""
+    """Queue the job's failed tasks again with fresh tries; return how many. A paused job goes on."""
     with database.begin() as session:
         job = _require(session, job_id)
         chosen = lifecycle.lock(lifecycle.RETRY, Task.job_id == job_id)
@@ -63,7 +63,9 @@ def retry(database: Database, settings: Settings, doorbell: Doorbell, job_id: in
         )
         if not moved:
             raise Conflict(f"Job {job_id} has no failed images to retry.")
-        lifecycle.move_job(session, job_id, JobStatus.ACTIVE, reason="retried by hand")
+        lifecycle.open_for_claims(session, job_id, is_open=True)
+        if not lifecycle.move_job(session, job_id, JobStatus.ACTIVE, reason="retried by hand"):
+            _require_active(session, job_id, "retried")
         pool = job.pool
     doorbell.ring(pool)
     return len(moved)
@@ -85,6 +87,11 @@ def _require(session: Session, job_id: int) -> Job:
     if job is None:
         raise NotFound(f"There is no job {job_id}.")
     return job
+
+
+def _require_active(session: Session, job_id: int, wish: str) -> None:
+    if session.scalars(select(Job.status).where(Job.id == job_id)).one() != JobStatus.ACTIVE:
+        _refuse(session, job_id, wish)
 
 
 def _refuse(session: Session, job_id: int, wish: str) -> NoReturn:

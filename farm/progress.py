@@ -54,6 +54,13 @@ class ProgressBoard:
             task_id: Progress(*map(int, value.split())) for task_id, value in zip(ids, values, strict=True) if value
         }
 
+    def is_reachable(self) -> bool:
+        """Whether Redis answers now."""
+        try:
+            return bool(self._redis.ping())
+        except redis.RedisError:
+            return False
+
     def close(self) -> None:
         self._redis.close()
 

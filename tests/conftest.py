@@ -17,6 +17,7 @@ from farm.embedded.redis import Redis
 from farm.models import Base
 from farm.queue import Doorbell
 from farm.store import Store, open_store
+from tests.factories import Scene
 
 SECRET = "a secret key for tests only"
 
@@ -87,3 +88,9 @@ def doorbell(settings: Settings) -> Iterator[Doorbell]:
 @pytest.fixture
 def store(settings: Settings) -> Store:
     return open_store(settings)
+
+
+@pytest.fixture
+def scene(database: Database, settings: Settings, doorbell: Doorbell) -> Scene:
+    """An empty farm, at work."""
+    return Scene(database, settings, doorbell)

@@ -1,7 +1,12 @@
 """Ready-made jobs, workers and objects for tests; each takes only what a test wants to differ."""
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import insert, select, text, update
 
 from farm import catalog, dispatch, fleet, intake
 from farm.catalog import CheckpointFolder
@@ -10,6 +15,7 @@ from farm.database import Database
 from farm.dispatch import Batch, Lease, StoredObject
 from farm.fleet import WorkerIdentity
 from farm.intake import Submitted
+from farm.models import Base, Counters, Job, Task, User
 from farm.queue import Doorbell
 from farm.specs import JobRequest, TextToImageSpec, parse_request
 
@@ -77,3 +83,117 @@ def an_object(role: str, lease: Lease) -> StoredObject:
         width=64,
         height=64,
     )
+
+
+def a_user(database: Database, name: str, gpu_seconds: float = 0) -> None:
+    """Register a user who has used the GPUs for so long just now."""
+    with database.begin() as session:
+        session.execute(insert(User).values(name=name, gpu_seconds=gpu_seconds))
+
+
+STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A farm at work: each method lets one thing happen, or looks at what became of it."""
+
+    database: Database
+    settings: Settings
+    doorbell: Doorbell
+
+    def submit(self, *, owner: str = "local", **fields: Any) -> int:
+        """Submit a job; return its id."""
+        return a_job(self.database, self.settings, self.doorbell, owner=owner, **fields).job_id
+
+    def worker(self, device: str = "cpu", pool: str = "default") -> int:
+        return a_worker(self.database, device, pool)
+
+    def claim(self, worker_id: int, *, limit: int = 8, **options: Any) -> tuple[Lease, ...]:
+        """The leases of the batch a worker gets next; empty if there is none."""
+        batch = claim(self.database, worker_id, limit=limit, **options)
+        return batch.leases if batch else ()
+
+    def publish(self, lease: Lease) -> bool:
+        return publish(self.database, lease)
+
+    def fail(self, lease: Lease, error: str = "the device broke", *, is_retryable: bool = True) -> bool:
+        with self.database.begin() as session:
+            return dispatch.fail(session, lease, error, is_retryable=is_retryable)
+
+    def hand_back(self, *leases: Lease, reason: str = "draining") -> None:
+        with self.database.begin() as session:
+            dispatch.hand_back(session, leases, reason)
+
+    def renew(self, *leases: Lease) -> set[Lease]:
+        with self.database.begin() as session:
+            return dispatch.renew(session, leases, LEASE_SECONDS)
+
+    def release_dead(self, worker_id: int, error: str = "killed by signal 9") -> int:
+        with self.database.begin() as session:
+            return dispatch.release_dead(session, worker_id, error)
+
+    def let_leases_end(self, *leases: Lease) -> None:
+        """Time passes: the ends of these leases lie in the past."""
+        with self.database.begin() as session:
+            past = text("now() - interval '1 second'")
+            session.execute(update(Task).where(Task.id.in_([x.task_id for x in leases])).values(lease_until=past))
+
+    def expire(self) -> int:
+        with self.database.begin() as session:
+            return dispatch.expire(session)
+
+    def lose(self, worker_id: int) -> tuple[Lease, ...]:
+        """A worker claims one task and is never heard of again."""
+        leases = self.claim(worker_id, limit=1)
+        self.let_leases_end(*leases)
+        self.expire()
+        return leases
+
+    def job(self, job_id: int) -> Job:
+        with self.database.begin() as session:
+            return session.get_one(Job, job_id)
+
+    def tasks(self, job_id: int) -> Sequence[Task]:
+        """The job's tasks in their order."""
+        with self.database.begin() as session:
+            return session.scalars(select(Task).where(Task.job_id == job_id).order_by(Task.seq)).all()
+
+    def statuses(self, job_id: int) -> list[str]:
+        return [task.status for task in self.tasks(job_id)]
+
+    def scalar(self, sql: str, **parameters: Any) -> Any:
+        with self.database.begin() as session:
+            return session.execute(text(sql), parameters).scalar()
+
+    def counters(self) -> dict[tuple[int, str], tuple[int, ...]]:
+        """How many tasks stand at each status, by job and batch key, as the counters say."""
+        with self.database.begin() as session:
+            return {
+                (row.job_id, row.batch_key): tuple(getattr(row, status) for status in STATUSES)
+                for row in session.scalars(select(Counters))
+            }
+
+    def recount(self) -> dict[tuple[int, str], tuple[int, ...]]:
+        """The same figures, counted from the tasks themselves."""
+        columns = ", ".join(f"count(*) FILTER (WHERE status = '{status}')" for status in STATUSES)
+        with self.database.begin() as session:
+            rows = session.execute(text(f"SELECT job_id, batch_key, {columns} FROM tasks GROUP BY 1, 2"))
+            return {(job_id, key): tuple(counts) for job_id, key, *counts in rows}
+
+    def contents(self) -> dict[str, list[Any]]:
+        """Every row of every table, to show that nothing changed."""
+        with self.database.begin() as session:
+            return {
+                name: sorted(map(repr, session.execute(select(table)))) for name, table in Base.metadata.tables.items()
+            }
+
+    def wait_for_blocked(self, sessions: int = 1) -> None:
+        """Return once so many transactions wait for a lock that another one holds."""
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        deadline = time.monotonic() + 5
+        while self.scalar(query) < sessions:
+            assert time.monotonic() < deadline, "nobody waits for a lock"
+            time.sleep(0.005)

@@ -2,10 +2,12 @@
 
 import ctypes
 import os
+import pwd
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 
@@ -15,7 +17,7 @@ def spawn(
     *,
     log: Path | None = None,
     env: Mapping[str, str] | None = None,
-    user: int | None = None,
+    user: pwd.struct_passwd | None = None,
     cwd: Path | None = None,
     death_signal: signal.Signals = signal.SIGTERM,
 ) -> subprocess.Popen[bytes]:
@@ -33,9 +35,7 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
             env={**os.environ, **(env or {})},
-            user=user,
-            group=user,
-            extra_groups=[] if user is not None else None,
+            **as_user(user),
             cwd=cwd,
             start_new_session=True,
             preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, death_signal),  # noqa: PLW1509 - one C call, no lock
@@ -43,6 +43,11 @@ def spawn(
     finally:
         if output:
             output.close()
+
+
+def as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:
+    """The arguments that make subprocess start a program as another user, with none of our groups."""
+    return {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
 def stop(child: subprocess.Popen[bytes], *, grace_seconds: float, ask: signal.Signals = signal.SIGTERM) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from farm.embedded.child import spawn, stop
+from farm.embedded.child import as_user, spawn, stop
 from farm.errors import ConfigError
 
 _VERSION = "18"
@@ -53,8 +53,8 @@ class Postgres:
         self.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._service_user is not None:
             _refuse_impassable(self.folder, self._service_user)
-            os.chown(self.folder, self._service_user, self._service_user)
-            os.chown(self.sockets, self._service_user, self._service_user)
+            for folder in (self.folder, self.sockets):
+                os.chown(folder, self._service_user.pw_uid, self._service_user.pw_gid)
         if not (self._cluster / "PG_VERSION").exists():
             self._make_cluster()
         self._drop_stale_pid_file()
@@ -84,18 +84,8 @@ class Postgres:
         return self.folder / f"cluster-{_VERSION}"
 
     @cached_property
-    def _service_user(self) -> int | None:
-        """Postgres refuses to run as root: the uid to run it as then; None when we are not root."""
-        if os.geteuid() != 0:
-            return None
-        for name in _SERVICE_USERS:
-            try:
-                return pwd.getpwnam(name).pw_uid
-            except KeyError:
-                continue
-        raise ConfigError(
-            f"PostgreSQL does not run as root, and none of {_SERVICE_USERS} exists. Run farm as a user."
-        )
+    def _service_user(self) -> pwd.struct_passwd | None:
+        return service_user()
 
     @cached_property
     def _programs(self) -> Path:
@@ -125,9 +115,7 @@ class Postgres:
                 "--encoding=UTF8",
                 "--locale=C",
             ],
-            user=self._service_user,
-            group=self._service_user,
-            extra_groups=[] if self._service_user is not None else None,
+            **as_user(self._service_user),
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -168,20 +156,31 @@ class Postgres:
                 connection.execute("CREATE DATABASE farm")
 
 
-def _impassable(path: Path, user: int) -> Path | None:
+def service_user() -> pwd.struct_passwd | None:
+    """Postgres refuses to run as root: the user to run it as then; None when we are not root."""
+    if os.geteuid() != 0:
+        return None
+    for name in _SERVICE_USERS:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise ConfigError(f"PostgreSQL does not run as root, and none of {_SERVICE_USERS} exists. Run farm as a user.")
+
+
+def _impassable(path: Path, user: pwd.struct_passwd) -> Path | None:
     """The first parent folder that the user may not enter."""
     for folder in reversed(path.resolve().parents):
         state = folder.stat()
-        if not (state.st_mode & 0o001 or (state.st_uid == user and state.st_mode & 0o100)):
+        if not (state.st_mode & 0o001 or (state.st_uid == user.pw_uid and state.st_mode & 0o100)):
             return folder
     return None
 
 
-def _refuse_impassable(path: Path, user: int) -> None:
+def _refuse_impassable(path: Path, user: pwd.struct_passwd) -> None:
     barrier = _impassable(path, user)
     if barrier is not None:
-        name = pwd.getpwuid(user).pw_name
         raise ConfigError(
-            f"FARM_DATA_DIR={path.parent}: PostgreSQL does not run as root but as {name!r}, who cannot enter "
+            f"FARM_DATA_DIR={path.parent}: PostgreSQL does not run as root but as {user.pw_name!r}, who cannot enter "
             f"{barrier}. Choose a folder that others may pass, such as /var/lib/diffusion-farm."
         )

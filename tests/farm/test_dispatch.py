@@ -1,15 +1,486 @@
-"""How tasks change hands."""
+"""How work changes hands: by claim, lease, publish, failure and loss."""
 
-from farm.config import Settings
-from farm.database import Database
-from farm.queue import Doorbell
-from tests.factories import a_job, a_worker, claim
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+
+import pytest
+from sqlalchemy import text
+
+from farm import dispatch, fleet, jobs
+from tests.factories import Scene, a_checkpoint, a_user, an_object, claim
 
 
-def test_a_claim_takes_compatible_tasks_up_to_its_limit(
-    database: Database, settings: Settings, doorbell: Doorbell
-) -> None:
-    a_job(database, settings, doorbell, images_per_prompt=6)
-    batch = claim(database, a_worker(database), limit=4)
-    assert batch is not None
-    assert [lease.attempt for lease in batch.leases] == [1, 1, 1, 1]
+def job_ids(leases: tuple[dispatch.Lease, ...]) -> list[int]:
+    return [lease.job_id for lease in leases]
+
+
+class TestClaim:
+    def test_a_claim_takes_tasks_up_to_its_limit_in_their_order(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=6, seed=10)
+        leases = scene.claim(scene.worker(), limit=4)
+        assert [lease.spec.seed for lease in leases] == [10, 11, 12, 13]
+        assert [lease.attempt for lease in leases] == [1, 1, 1, 1]
+
+    def test_a_claim_names_the_checkpoint_it_needs(self, scene: Scene) -> None:
+        scene.submit()
+        batch = claim(scene.database, scene.worker())
+        assert batch is not None
+        assert (batch.checkpoint.name, batch.checkpoint.location) == ("demo", "/nowhere/demo")
+
+    def test_nothing_is_claimed_where_nothing_is_queued(self, scene: Scene) -> None:
+        assert claim(scene.database, scene.worker()) is None
+
+    def test_tasks_claimed_together_share_one_batch_key(self, scene: Scene) -> None:
+        scene.submit(prompts=[{"prompt": "a"}, {"prompt": "b", "width": 768}, {"prompt": "c"}])
+        worker_id = scene.worker()
+        batches = [scene.claim(worker_id), scene.claim(worker_id)]
+        assert sorted([lease.spec.prompt for lease in batch] for batch in batches) == [["a", "c"], ["b"]]
+
+    def test_a_claimed_task_is_running_under_a_lease_on_the_databases_clock(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        worker_id = scene.worker()
+        scene.claim(worker_id, lease_seconds=30)
+        [task] = scene.tasks(job_id)
+        assert (task.status, task.attempt, task.worker_id) == ("running", 1, worker_id)
+        assert 28 < scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM tasks") <= 30
+
+    def test_a_claim_opens_the_record_of_each_attempt(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=2)
+        scene.claim(scene.worker())
+        assert scene.scalar("SELECT count(*) FROM attempts WHERE outcome = 'running' AND batch_size = 2") == 2
+
+    def test_higher_priority_goes_first(self, scene: Scene) -> None:
+        scene.submit(priority=50)
+        urgent = scene.submit(priority=60, width=768)
+        assert job_ids(scene.claim(scene.worker())) == [urgent]
+
+    def test_the_owner_who_had_fewer_gpu_seconds_goes_first(self, scene: Scene) -> None:
+        a_user(scene.database, "greedy", gpu_seconds=1000)
+        a_user(scene.database, "modest", gpu_seconds=100)
+        scene.submit(owner="greedy", width=768)
+        modest = scene.submit(owner="modest")
+        assert job_ids(scene.claim(scene.worker())) == [modest]
+
+    def test_priority_counts_more_than_a_fair_share(self, scene: Scene) -> None:
+        a_user(scene.database, "greedy", gpu_seconds=1000)
+        urgent = scene.submit(owner="greedy", priority=51)
+        scene.submit(width=768)
+        assert job_ids(scene.claim(scene.worker())) == [urgent]
+
+    def test_gpu_seconds_are_forgotten_with_time(self, scene: Scene) -> None:
+        a_user(scene.database, "greedy", gpu_seconds=1000)
+        a_user(scene.database, "modest", gpu_seconds=100)
+        long_ago = scene.submit(owner="greedy")
+        scene.submit(owner="modest", width=768)
+        with scene.database.begin() as session:
+            session.execute(text("UPDATE users SET gpu_seconds_at = now() - interval '1 day' WHERE name = 'greedy'"))
+        assert job_ids(scene.claim(scene.worker())) == [long_ago]
+
+    def test_publishing_charges_the_owner(self, scene: Scene) -> None:
+        scene.submit()
+        [lease] = scene.claim(scene.worker())
+        scene.publish(lease)
+        assert scene.scalar("SELECT gpu_seconds FROM users WHERE name = 'local'") == pytest.approx(0.5)
+
+    def test_the_resident_checkpoint_is_preferred_among_equals(self, scene: Scene) -> None:
+        resident = a_checkpoint(scene.database, "resident", sha256="c" * 64)
+        scene.submit()
+        second = scene.submit(checkpoint="resident")
+        assert job_ids(scene.claim(scene.worker(), resident=resident)) == [second]
+
+    def test_the_resident_checkpoint_never_overtakes_a_higher_priority(self, scene: Scene) -> None:
+        resident = a_checkpoint(scene.database, "resident", sha256="c" * 64)
+        urgent = scene.submit(priority=51)
+        scene.submit(checkpoint="resident")
+        assert job_ids(scene.claim(scene.worker(), resident=resident)) == [urgent]
+
+    def test_the_oldest_of_equals_goes_first(self, scene: Scene) -> None:
+        oldest = scene.submit(width=768)
+        scene.submit()
+        assert job_ids(scene.claim(scene.worker())) == [oldest]
+
+    def test_a_batch_is_filled_from_other_jobs_with_its_batch_key(self, scene: Scene) -> None:
+        submitted = [scene.submit(prompts=[f"prompt {n}"]) for n in range(3)]
+        assert job_ids(scene.claim(scene.worker())) == submitted
+
+    def test_a_job_fills_its_batch_with_its_own_tasks_first(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=2)
+        urgent = scene.submit(images_per_prompt=3, priority=60)
+        assert job_ids(scene.claim(scene.worker(), limit=3)) == [urgent] * 3
+
+    def test_a_deterministic_job_is_rendered_image_by_image(self, scene: Scene) -> None:
+        scene.submit(deterministic=True, images_per_prompt=3)
+        assert len(scene.claim(scene.worker())) == 1
+
+    def test_a_short_job_spreads_over_all_live_workers(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=4)
+        first, second = scene.worker("0"), scene.worker("1")
+        assert [len(scene.claim(first)), len(scene.claim(second))] == [2, 1]
+
+    def test_workers_that_are_gone_take_no_part_of_a_short_job(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=4)
+        gone = scene.worker("0")
+        with scene.database.begin() as session:
+            fleet.retire(session, gone, "stopped")
+        assert len(scene.claim(scene.worker("1"))) == 4
+
+    def test_a_paused_job_is_not_claimed(self, scene: Scene) -> None:
+        jobs.pause(scene.database, scene.submit())
+        assert scene.claim(scene.worker()) == ()
+
+    def test_a_job_is_not_claimed_before_its_time(self, scene: Scene) -> None:
+        scene.submit(not_before="2999-01-01T00:00:00Z")
+        assert scene.claim(scene.worker()) == ()
+
+    def test_a_job_whose_time_has_come_is_claimed(self, scene: Scene) -> None:
+        scene.submit(not_before="2020-01-01T00:00:00Z")
+        assert len(scene.claim(scene.worker())) == 1
+
+    def test_the_work_of_another_pool_is_not_claimed(self, scene: Scene) -> None:
+        scene.submit(pool="large")
+        assert scene.claim(scene.worker()) == ()
+        assert len(scene.claim(scene.worker(pool="large"), pool="large")) == 1
+
+    def test_a_batch_is_not_filled_from_paused_or_later_jobs_or_other_pools(self, scene: Scene) -> None:
+        first = scene.submit()
+        jobs.pause(scene.database, scene.submit())
+        scene.submit(not_before="2999-01-01T00:00:00Z")
+        scene.submit(pool="large")
+        assert job_ids(scene.claim(scene.worker())) == [first]
+
+
+class TestClaimsAtOnce:
+    def test_a_claim_passes_over_a_task_that_another_transaction_holds(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=2, seed=5)
+        worker_id = scene.worker()
+        with scene.database.begin() as other, scene.database.begin() as session:
+            other.execute(text("SELECT FROM tasks WHERE seq = 0 FOR UPDATE"))
+            session.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            batch = dispatch.claim(session, worker_id, pool="default", limit=1, lease_seconds=30)
+        assert batch is not None
+        assert batch.leases[0].spec.seed == 6
+
+    def test_a_claim_during_another_claim_gets_other_tasks(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=4)
+        worker_id = scene.worker()
+        with ThreadPoolExecutor() as threads:
+            with scene.database.begin() as session:
+                first = dispatch.claim(session, worker_id, pool="default", limit=2, lease_seconds=30)
+                waiting = threads.submit(scene.claim, worker_id, limit=2)
+                scene.wait_for_blocked()
+            second = waiting.result()
+        assert first is not None
+        assert len({lease.task_id for lease in (*first.leases, *second)}) == 4
+
+    def test_many_workers_never_claim_the_same_task(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=24)
+        workers = [scene.worker(str(n)) for n in range(6)]
+        with ThreadPoolExecutor(6) as threads:
+            claimed = list(chain.from_iterable(threads.map(scene.claim, workers * 4)))
+        assert len(claimed) == len({lease.task_id for lease in claimed})
+        assert scene.counters() == scene.recount()
+
+
+class TestRenew:
+    def test_renewing_moves_the_end_of_the_lease(self, scene: Scene) -> None:
+        scene.submit()
+        leases = scene.claim(scene.worker(), lease_seconds=1)
+        assert scene.renew(*leases) == set(leases)
+        assert scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM tasks") > 20
+
+    def test_renewing_tells_which_leases_still_hold(self, scene: Scene) -> None:
+        first, second = scene.submit(), scene.submit()
+        leases = scene.claim(scene.worker())
+        jobs.cancel(scene.database, first)
+        assert [lease.job_id for lease in scene.renew(*leases)] == [second]
+
+    def test_a_stale_attempt_cannot_renew_the_lease_of_the_next(self, scene: Scene) -> None:
+        scene.submit()
+        worker_id = scene.worker()
+        [stale] = scene.lose(worker_id)
+        scene.claim(worker_id)
+        assert scene.renew(stale) == set()
+
+    def test_a_renewed_lease_does_not_expire(self, scene: Scene) -> None:
+        scene.submit()
+        leases = scene.claim(scene.worker())
+        scene.let_leases_end(*leases)
+        scene.renew(*leases)
+        assert scene.expire() == 0
+
+    def test_renewing_nothing_is_harmless(self, scene: Scene) -> None:
+        assert scene.renew() == set()
+
+
+class TestPublish:
+    def test_publishing_gives_the_task_its_result(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        [lease] = scene.claim(scene.worker())
+        assert scene.publish(lease)
+        assert scene.statuses(job_id) == ["succeeded"]
+        assert scene.scalar("SELECT key FROM results JOIN artifacts a ON a.id = image_id") == (
+            f"result/{lease.task_id}-1.png"
+        )
+
+    def test_publishing_closes_the_attempt_with_its_figures(self, scene: Scene) -> None:
+        scene.submit()
+        [lease] = scene.claim(scene.worker())
+        scene.publish(lease)
+        closed = "SELECT gpu_seconds FROM attempts WHERE outcome = 'succeeded' AND ended_at IS NOT NULL"
+        assert scene.scalar(closed) == pytest.approx(0.5)
+
+    def test_the_last_publish_finishes_the_job(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=2)
+        first, second = scene.claim(scene.worker())
+        scene.publish(first)
+        assert scene.job(job_id).status == "active"
+        scene.publish(second)
+        assert scene.job(job_id).status == "succeeded"
+        assert scene.job(job_id).finished_at is not None
+
+    def test_a_worker_that_lost_its_lease_cannot_finish_the_task(self, scene: Scene) -> None:
+        scene.submit()
+        [stale] = scene.lose(scene.worker())
+        before = scene.contents()
+        assert not scene.publish(stale)
+        assert scene.contents() == before
+
+    def test_a_stale_attempt_cannot_publish_over_the_next_one(self, scene: Scene) -> None:
+        scene.submit()
+        worker_id = scene.worker()
+        [stale] = scene.lose(worker_id)
+        [current] = scene.claim(worker_id)
+        before = scene.contents()
+        assert not scene.publish(stale)
+        assert scene.contents() == before
+        assert scene.publish(current)
+
+    def test_a_stale_attempt_cannot_publish_after_the_next_one_did(self, scene: Scene) -> None:
+        scene.submit()
+        worker_id = scene.worker()
+        [stale] = scene.lose(worker_id)
+        [current] = scene.claim(worker_id)
+        scene.publish(current)
+        assert not scene.publish(stale)
+        assert scene.scalar("SELECT attempt FROM results") == 2
+
+    def test_repeating_a_publish_is_harmless(self, scene: Scene) -> None:
+        scene.submit()
+        [lease] = scene.claim(scene.worker())
+        scene.publish(lease)
+        before = scene.contents()
+        assert scene.publish(lease)
+        assert scene.contents() == before
+
+    def test_publishing_twice_at_once_makes_one_result(self, scene: Scene) -> None:
+        scene.submit()
+        leases = scene.claim(scene.worker())
+        with ThreadPoolExecutor(2) as threads:
+            assert list(threads.map(scene.publish, leases * 2)) == [True, True]
+        assert scene.scalar("SELECT count(*) FROM results") == 1
+        assert scene.counters() == scene.recount()
+
+    def test_a_cancelled_task_cannot_be_published(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        [lease] = scene.claim(scene.worker())
+        jobs.cancel(scene.database, job_id)
+        assert not scene.publish(lease)
+        assert scene.statuses(job_id) == ["cancelled"]
+
+    def test_a_publish_that_fails_half_way_leaves_the_task_running(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        [lease] = scene.claim(scene.worker())
+        with pytest.raises(RuntimeError), scene.database.begin() as session:
+            objects = an_object("result", lease), an_object("thumbnail", lease)
+            dispatch.publish(session, lease, *objects, provenance={}, timings={}, gpu_seconds=1)
+            raise RuntimeError
+        assert scene.statuses(job_id) == ["running"]
+        assert scene.publish(lease)
+
+    def test_the_last_images_of_two_batch_keys_published_at_once_finish_the_job(self, scene: Scene) -> None:
+        job_id = scene.submit(prompts=[{"prompt": "a"}, {"prompt": "b", "width": 768}])
+        worker_id = scene.worker()
+        [first], [second] = scene.claim(worker_id), scene.claim(worker_id)
+        with ThreadPoolExecutor() as threads:
+            with scene.database.begin() as session:
+                objects = an_object("result", first), an_object("thumbnail", first)
+                dispatch.publish(session, first, *objects, provenance={}, timings={}, gpu_seconds=1)
+                waiting = threads.submit(scene.publish, second)
+                scene.wait_for_blocked()
+            assert waiting.result()
+        assert scene.job(job_id).status == "succeeded"
+
+
+class TestFail:
+    def test_a_failure_that_may_be_repeated_queues_the_task_again(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        [lease] = scene.claim(scene.worker())
+        assert scene.fail(lease, "the device broke")
+        [task] = scene.tasks(job_id)
+        assert (task.status, task.reason, task.lease_until) == ("queued", "the device broke", None)
+
+    def test_a_failure_that_no_repeat_can_help_is_final(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        [lease] = scene.claim(scene.worker())
+        assert not scene.fail(lease, "the weights are torn", is_retryable=False)
+        [task] = scene.tasks(job_id)
+        assert (task.status, task.reason) == ("failed", "the weights are torn")
+
+    def test_a_task_without_tries_left_is_failed(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        worker_id = scene.worker()
+        attempts = [scene.fail(*scene.claim(worker_id)) for _ in range(3)]
+        assert attempts == [True, True, False]
+        assert scene.statuses(job_id) == ["failed"]
+
+    def test_a_job_with_failed_images_ends_failed_and_says_how_many(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=2)
+        first, second = scene.claim(scene.worker())
+        scene.fail(first, is_retryable=False)
+        scene.publish(second)
+        job = scene.job(job_id)
+        assert (job.status, job.reason) == ("failed", "1 of its images failed")
+
+    def test_a_failed_attempt_keeps_its_error(self, scene: Scene) -> None:
+        scene.submit()
+        [lease] = scene.claim(scene.worker())
+        scene.fail(lease, "the device broke")
+        assert scene.scalar("SELECT error FROM attempts WHERE outcome = 'failed'") == "the device broke"
+
+    @pytest.mark.parametrize("is_retryable", [True, False])
+    def test_a_worker_that_lost_its_lease_cannot_fail_the_task(self, scene: Scene, is_retryable: bool) -> None:
+        scene.submit()
+        worker_id = scene.worker()
+        [stale] = scene.lose(worker_id)
+        scene.claim(worker_id)
+        before = scene.contents()
+        assert not scene.fail(stale, is_retryable=is_retryable)
+        assert scene.contents() == before
+
+
+class TestHandBack:
+    def test_a_task_handed_back_keeps_all_its_tries(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        worker_id = scene.worker()
+        scene.hand_back(*scene.claim(worker_id))
+        attempts = [scene.fail(*scene.claim(worker_id)) for _ in range(3)]
+        assert attempts == [True, True, False]
+        assert scene.statuses(job_id) == ["failed"]
+
+    def test_a_whole_batch_is_handed_back(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=3)
+        scene.hand_back(*scene.claim(scene.worker()))
+        assert scene.statuses(job_id) == ["queued"] * 3
+        assert scene.scalar("SELECT count(*) FROM attempts WHERE outcome = 'handed_back'") == 3
+
+    def test_a_lost_task_cannot_be_handed_back(self, scene: Scene) -> None:
+        scene.submit()
+        worker_id = scene.worker()
+        stale = scene.lose(worker_id)
+        scene.claim(worker_id)
+        before = scene.contents()
+        scene.hand_back(*stale)
+        assert scene.contents() == before
+
+
+class TestLoss:
+    def test_a_lease_that_ended_is_given_back(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=2)
+        leases = scene.claim(scene.worker())
+        scene.let_leases_end(leases[0])
+        assert scene.expire() == 1
+        assert scene.statuses(job_id) == ["queued", "running"]
+
+    def test_a_lease_that_runs_is_left_alone(self, scene: Scene) -> None:
+        scene.submit()
+        scene.claim(scene.worker())
+        before = scene.contents()
+        assert scene.expire() == 0
+        assert scene.contents() == before
+
+    def test_two_keepers_do_not_wait_for_each_other(self, scene: Scene) -> None:
+        scene.submit()
+        scene.let_leases_end(*scene.claim(scene.worker()))
+        with scene.database.begin() as first, scene.database.begin() as second:
+            second.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            assert dispatch.expire(first) == 1
+            assert dispatch.expire(second) == 0
+
+    def test_a_dead_worker_gives_back_all_it_held_and_nothing_else(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=3)
+        dead, alive = scene.worker("0"), scene.worker("1")
+        scene.claim(dead, limit=2)
+        scene.claim(alive)
+        assert scene.release_dead(dead) == 2
+        assert sorted(scene.statuses(job_id)) == ["queued", "queued", "running"]
+
+    def test_releasing_a_dead_worker_twice_is_harmless(self, scene: Scene) -> None:
+        scene.submit()
+        worker_id = scene.worker()
+        scene.claim(worker_id)
+        scene.release_dead(worker_id)
+        assert scene.release_dead(worker_id) == 0
+
+    def test_a_task_that_killed_all_its_workers_is_quarantined_with_the_evidence(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        worker_id = scene.worker()
+        for _ in range(3):
+            scene.claim(worker_id)
+            scene.release_dead(worker_id, "killed by signal 9")
+        [task] = scene.tasks(job_id)
+        assert task.status == "failed"
+        assert task.reason == f"{dispatch.QUARANTINED}; last: killed by signal 9"
+        assert scene.scalar("SELECT count(*) FROM attempts WHERE outcome = 'lost'") == 3
+
+    def test_a_task_whose_worker_died_is_tried_again_alone(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=3)
+        worker_id = scene.worker()
+        scene.claim(worker_id)
+        scene.release_dead(worker_id)
+        assert len(scene.claim(worker_id)) == 1
+
+    def test_a_task_that_kills_its_workers_does_not_take_its_batch_along(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=3)
+        worker_id = scene.worker()
+        scene.claim(worker_id)
+        scene.release_dead(worker_id)
+        killer, *others = (scene.claim(worker_id)[0] for _ in range(3))
+        assert [scene.publish(other) for other in others] == [True, True]
+        scene.release_dead(worker_id)
+        scene.claim(worker_id)
+        scene.release_dead(worker_id)
+        assert scene.statuses(job_id) == ["failed", "succeeded", "succeeded"]
+        assert scene.tasks(job_id)[0].id == killer.task_id
+
+    def test_a_task_whose_worker_died_does_not_wait_for_younger_jobs(self, scene: Scene) -> None:
+        oldest = scene.submit()
+        worker_id = scene.worker()
+        scene.claim(worker_id)
+        scene.release_dead(worker_id)
+        scene.submit()
+        assert job_ids(scene.claim(worker_id)) == [oldest]
+
+    def test_a_task_whose_worker_died_lets_the_untried_go_first(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=3, seed=0)
+        worker_id = scene.worker()
+        scene.claim(worker_id, limit=1)
+        scene.release_dead(worker_id)
+        assert [lease.spec.seed for lease in scene.claim(worker_id)] == [1, 2]
+        assert [lease.spec.seed for lease in scene.claim(worker_id)] == [0]
+
+    def test_releasing_a_dead_worker_does_not_deadlock_with_a_publish_of_its_batch(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=2)
+        worker_id = scene.worker()
+        first, second = scene.claim(worker_id)
+        with scene.database.begin() as session:
+            session.execute(text("UPDATE tasks SET attempt_limit = 1 WHERE id = :id"), {"id": second.task_id})
+        with ThreadPoolExecutor() as threads:
+            with scene.database.begin() as session:
+                session.execute(text("SELECT FROM tasks WHERE id = :id FOR UPDATE"), {"id": second.task_id})
+                waiting = threads.submit(scene.release_dead, worker_id)
+                scene.wait_for_blocked()
+                objects = an_object("result", second), an_object("thumbnail", second)
+                dispatch.publish(session, second, *objects, provenance={}, timings={}, gpu_seconds=1)
+            assert waiting.result() == 1
+        assert [task.attempt for task in scene.tasks(first.job_id)] == [1, 1]
+        assert scene.statuses(first.job_id) == ["queued", "succeeded"]

@@ -1,0 +1,1 @@
+"""The command `farm`: the one place that prints."""

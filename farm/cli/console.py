@@ -1,0 +1,83 @@
+"""How the command line shows things: tables and bars to a person, plain lines to a pipe, JSON when asked."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from farm import config
+from farm.client import Client
+
+DEFAULT_URL = "http://127.0.0.1:8420"
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+_STYLES = {
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "active": "cyan",
+    "running": "cyan",
+    "busy": "cyan",
+    "idle": "green",
+    "offline": "dim",
+}
+
+
+def open_client() -> Client:
+    """A client of the portal at FARM_URL, else of the farm that runs in the data folder."""
+    settings = config.load()
+    return Client(settings.url or DEFAULT_URL, settings.api_key)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return [_plain(entry) for entry in value] if isinstance(value, list) else value
+
+
+def print_table(rows: Sequence[BaseModel], columns: dict[str, Callable[[Any], str]]) -> None:
+    """Print rows under headings: as a table on a terminal, as tab-separated lines into a pipe."""
+    if not sys.stdout.isatty():
+        click.echo("\t".join(columns))
+        for row in rows:
+            click.echo("\t".join(one_line(cell(row)) for cell in columns.values()))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in columns:
+        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_styled(one_line(cell(row))) for cell in columns.values()))
+    Console().print(table)
+
+
+def _styled(text: str) -> str:
+    style = _STYLES.get(text)
+    escaped = text.replace("[", "\\[")
+    return f"[{style}]{escaped}[/]" if style else escaped
+
+
+def one_line(text: str) -> str:
+    """Text from outside, made safe for a terminal: control characters are shown, not obeyed."""
+    return "".join(mark if mark.isprintable() else f"\\x{ord(mark):02x}" for mark in text)
+
+
+def ago(moment: datetime | None) -> str:
+    """How long ago, in the largest unit that says something: 12s, 5m, 3h, 2d."""
+    if moment is None:
+        return ""
+    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

@@ -1,0 +1,85 @@
+"""The commands that list: jobs, one job, workers."""
+
+import click
+
+from farm.cli.console import ago, json_option, one_line, open_client, print_json, print_table
+from farm.lifecycle import JobStatus
+from farm.reports import JobReport
+
+
+@click.command()
+@click.option("--status", type=click.Choice([status.value for status in JobStatus]), help="Only these.")
+@click.option("--limit", type=click.IntRange(1, 200), default=30, show_default=True)
+@json_option
+def jobs(status: str | None, limit: int, as_json: bool) -> None:
+    """List jobs, newest first."""
+    found = open_client().jobs(status=status, limit=limit)
+    if as_json:
+        return print_json(found)
+    return print_table(
+        found,
+        {
+            "ID": lambda job: str(job.id),
+            "NAME": lambda job: job.name[:48],
+            "STATUS": lambda job: job.status,
+            "DONE": _done,
+            "FAILED": lambda job: str(job.images.failed or ""),
+            "PRIO": lambda job: str(job.priority),
+            "OWNER": lambda job: job.owner,
+            "AGE": lambda job: ago(job.created_at),
+        },
+    )
+
+
+def _done(job: JobReport) -> str:
+    return f"{job.images.succeeded}/{job.images.total}"
+
+
+@click.command()
+@click.argument("job_id", metavar="ID", type=int)
+@json_option
+def job(job_id: int, as_json: bool) -> None:
+    """Show one job, and why it is not running if it is not."""
+    client = open_client()
+    found = client.job(job_id)
+    if as_json:
+        return print_json(found)
+    counts = found.images
+    lines = {
+        "Job": f"{found.id}  {found.name}",
+        "Status": f"{found.status}" + (f" ({found.reason})" if found.reason else ""),
+        "Images": f"{counts.total}: {counts.succeeded} succeeded, {counts.running} running, {counts.queued} queued, "
+        f"{counts.failed} failed, {counts.cancelled} cancelled",
+        "Priority": f"{found.priority} in pool {found.pool}",
+        "Owner": found.owner + (f", project {found.project}" if found.project else ""),
+        "Submitted": f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC",
+    }
+    for label, text in lines.items():
+        click.echo(f"{label:<10} {one_line(text)}")
+    for reason in client.explain(job_id):
+        click.echo(f"{'Waiting':<10} {one_line(reason)}")
+    for task in client.tasks(job_id, status="failed"):
+        click.echo(f"{'Failed':<10} image {task.seq}: {one_line(task.reason or '')}")
+    return None
+
+
+@click.command()
+@json_option
+def workers(as_json: bool) -> None:
+    """List the workers and what each is doing."""
+    found = open_client().workers()
+    if as_json:
+        return print_json(found)
+    return print_table(
+        found,
+        {
+            "ID": lambda worker: str(worker.id),
+            "NAME": lambda worker: worker.name,
+            "DEVICE": lambda worker: worker.device_name[:40],
+            "POOL": lambda worker: worker.pool,
+            "STATUS": lambda worker: worker.status,
+            "RUNNING": lambda worker: str(worker.running),
+            "CHECKPOINT": lambda worker: worker.checkpoint or "",
+            "HEARD": lambda worker: f"{worker.silent_seconds:.0f}s",
+        },
+    )

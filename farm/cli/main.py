@@ -1,0 +1,60 @@
+"""The entry of the command `farm`: collects the commands and turns errors into messages and exit codes.
+
+Exit codes: 0 all is well; 1 something failed; 2 the request or a setting is wrong; 3 the job ended with
+failed images; 4 the job was cancelled; 130 interrupted.
+"""
+
+import sys
+from typing import Any
+
+import click
+
+from farm import __version__
+from farm.cli import accounts, bench, checkpoints, control, listings, serve, submit, up
+from farm.errors import ConfigError, FarmError, InvalidRequest
+
+
+class FarmGroup(click.Group):
+    """A group whose commands may raise FarmError."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InvalidRequest as error:
+            click.echo("The request is refused; nothing was stored:", err=True)
+            for problem in error.problems:
+                click.echo(f"  {problem.field}: {problem.message}", err=True)
+            sys.exit(2)
+        except FarmError as error:
+            click.echo(f"farm: {error}", err=True)
+            sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+@click.group(cls=FarmGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="farm")
+def main() -> None:
+    """Diffusion Farm: a render farm for Stable Diffusion."""
+
+
+for command in (
+    up.up,
+    serve.web,
+    serve.worker,
+    serve.keeper,
+    serve.db,
+    submit.submit,
+    submit.watch,
+    submit.download,
+    listings.jobs,
+    listings.job,
+    listings.workers,
+    control.cancel,
+    control.pause,
+    control.resume,
+    control.retry,
+    control.priority,
+    checkpoints.checkpoints,
+    accounts.users,
+    bench.bench,
+):
+    main.add_command(command)

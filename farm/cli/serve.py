@@ -1,0 +1,75 @@
+"""The commands that run one part of the farm: web, worker, keeper, and the database's migrations."""
+
+import os
+import signal
+import sys
+
+import click
+
+from farm import config, logs, migrate
+from farm.cli.parts import require_worker_packages
+from farm.config import Settings
+from farm.database import Database, Role
+from farm.keeper import Keeper
+from farm.queue import Doorbell
+
+
+@click.command()
+@click.option("--host", help="Address to bind; any but loopback needs an account.  [FARM_HOST]")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to bind.  [FARM_PORT]")
+def web(host: str | None, port: int | None) -> None:
+    """Run the portal and its API."""
+    if host is not None:
+        os.environ["FARM_HOST"] = host
+    if port is not None:
+        os.environ["FARM_PORT"] = str(port)
+    config.load()
+    become("web")
+
+
+@click.command()
+@click.option("--devices", default="all", show_default=True, help="all, or a list of: index, GPU-uuid, cpu, cpu:N.")
+@click.option("--pool", help="The pool to serve.  [FARM_POOL]")
+def worker(devices: str, pool: str | None) -> None:
+    """Run workers, one on each device."""
+    require_worker_packages()
+    config.load()
+    become("workers", "--devices", devices, *(["--pool", pool] if pool else []))
+
+
+def become(module: str, *arguments: str) -> None:
+    """Go on as `python -m module`: the portal and the workers are programs of their own."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+@click.command()
+def keeper() -> None:
+    """Run the housekeeping; several may run at once."""
+    settings = config.load()
+    logs.configure(settings)
+    run_keeper(settings)
+
+
+def run_keeper(settings: Settings) -> None:
+    database = Database.of(settings, Role.KEEPER)
+    doorbell = Doorbell(settings.required_redis_url)
+    housekeeping = Keeper(settings, database, doorbell)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: housekeeping.stop())
+    housekeeping.run()
+    doorbell.close()
+    database.close()
+
+
+@click.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the schema up to this release."""
+    settings = config.load()
+    migrate.upgrade(settings.required_database_url)
+    click.echo("The database is up to date.")

@@ -1,0 +1,78 @@
+"""`farm up`: the whole farm on this machine."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from farm import config, logs
+from farm.cli.parts import require_worker_packages
+from farm.cli.watching import download_images, exit_code, watch_job
+from farm.client import Client
+from farm.embedded.machine import LocalFarm
+from farm.specs import parse_request
+
+_DEMO = {
+    "name": "demo",
+    "prompts": [
+        "a lighthouse on a cliff at dusk, oil painting",
+        "a red fox in fresh snow, morning light",
+        "a market street in the rain, neon signs, reflections",
+        "a still life with lemons and a blue jug",
+    ],
+    "images_per_prompt": 3,
+    "seed": 1,
+}
+
+
+@click.command()
+@click.option("--devices", default="all", show_default=True, help="all, or a list of: index, GPU-uuid, cpu, cpu:N.")
+@click.option("--host", help="Address of the portal.  [FARM_HOST]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the portal; 0 for any free one.  [FARM_PORT]")
+@click.option("--demo", is_flag=True, help="Submit a first batch.")
+@click.option(
+    "--download",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Save the demo's images and a contact sheet here.",
+)
+@click.option("--stop-when-done", is_flag=True, help="Stop when the demo is done.")
+def up(
+    devices: str, host: str | None, port: int | None, demo: bool, folder: Path | None, stop_when_done: bool
+) -> None:
+    """Run everything on this machine: servers, portal, keeper, and a worker on each device."""
+    require_worker_packages()
+    if not demo and (folder or stop_when_done):
+        raise click.UsageError("--download and --stop-when-done go with --demo.")
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = config.load_given(**given)
+    logs.configure(settings)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code = 0
+    try:
+        with LocalFarm(settings, devices) as farm:
+            client = Client(farm.url, settings.api_key)
+            farm.wait_until_ready(client.is_ready)
+            click.echo(f"Diffusion Farm is up: {farm.url}")
+            click.echo(f"Data and logs are in {settings.data_dir}. Ctrl-C stops it.")
+            if demo:
+                code = _run_demo(farm, client, folder)
+            while not stop_when_done:
+                time.sleep(0.5)
+                farm.tend()
+    except KeyboardInterrupt:
+        # The ordinary way to end it, unless it was to see the demo through.
+        code = 130 if stop_when_done else 0
+    sys.exit(code)
+
+
+def _run_demo(farm: LocalFarm, client: Client, folder: Path | None) -> int:
+    job, _ = client.submit(parse_request(_DEMO))
+    click.echo(f"Submitted a first batch of {job.images.total} images: {client.url}/jobs/{job.id}")
+    job = watch_job(client, job.id, on_poll=farm.tend)
+    if folder:
+        count = download_images(client, job.id, folder, with_sheet=True)
+        click.echo(f"{count} images and contact-sheet.png are in {folder}/")
+    return exit_code(job)

@@ -1,0 +1,90 @@
+"""Following a job to its end, and saving its images as they come."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from farm.client import Client, PortalUnreachable
+from farm.contactsheet import Tile, make_contact_sheet
+from farm.reports import JobReport
+
+_POLL_SECONDS = 0.5
+_PATIENCE_SECONDS = 120.0
+
+_EXIT_CODES = {"succeeded": 0, "failed": 3, "cancelled": 4}
+
+
+def exit_code(job: JobReport) -> int:
+    return _EXIT_CODES.get(job.status, 1)
+
+
+def watch_job(
+    client: Client, job_id: int, *, folder: Path | None = None, on_poll: Callable[[], None] = lambda: None
+) -> JobReport:
+    """Show a job's progress until it ends, saving its images in the folder if one is given.
+
+    `on_poll` is called at each look, for who has something to tend meanwhile.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
+        line = bar.add_task(f"Job {job_id}", total=None)
+        job = _poll(client, job_id)
+        while not job.is_final:
+            bar.update(line, total=job.images.total, completed=job.images.finished, description=_describe(job))
+            if folder:
+                download_images(client, job_id, folder)
+            on_poll()
+            time.sleep(_POLL_SECONDS)
+            job = _poll(client, job_id)
+        bar.update(line, total=job.images.total, completed=job.images.finished, description=_describe(job))
+    if folder:
+        download_images(client, job_id, folder)
+    counts = job.images
+    click.echo(f"Job {job_id} {job.status}: {counts.succeeded} of {counts.total} images.", err=True)
+    return job
+
+
+def _describe(job: JobReport) -> str:
+    return f"Job {job.id} {job.status}"
+
+
+def _poll(client: Client, job_id: int) -> JobReport:
+    """Ask for the job; a portal that restarts is waited for."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return client.job(job_id)
+        except PortalUnreachable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
+def download_images(client: Client, job_id: int, folder: Path, *, with_sheet: bool = False) -> int:
+    """Save all images of a job, with a contact sheet if wished; return how many there are."""
+    tiles = []
+    for image in client.images(job_id):
+        path = client.download(image, folder)
+        tiles.append(Tile(path, image.spec["prompt"], f"seed {image.spec['seed']}"))
+    if with_sheet and tiles:
+        make_contact_sheet(tiles, folder / "contact-sheet.png")
+    return len(tiles)

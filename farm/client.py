@@ -1,0 +1,130 @@
+"""A client of the portal's API: what the command line uses, and what a script may."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+
+from farm.errors import Conflict, FarmError, FieldProblem, InvalidRequest, NotFound
+from farm.reports import CheckpointReport, ImageReport, JobReport, TaskReport, WorkerReport
+from farm.specs import JobRequest
+
+
+class PortalUnreachable(FarmError):
+    """The portal does not answer."""
+
+
+class Client:
+    """Talks to one portal. Raises InvalidRequest, NotFound, Conflict or PortalUnreachable."""
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(timeout=60, headers=headers, follow_redirects=True)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def is_ready(self) -> bool:
+        try:
+            return self._http.get(f"{self.url}/readyz", timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+    def submit(self, request: JobRequest, idempotency_key: str | None = None) -> tuple[JobReport, list[str]]:
+        """Submit a job; return it with the portal's warnings."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        body = request.model_dump(mode="json", exclude_defaults=True)
+        answer = self._call("POST", "/jobs", json=body, headers=headers)
+        return JobReport.model_validate(answer), answer["warnings"]
+
+    def jobs(self, *, status: str | None = None, limit: int = 50) -> list[JobReport]:
+        query = {"limit": limit, **({"status": status} if status else {})}
+        return [JobReport.model_validate(job) for job in self._call("GET", "/jobs", params=query)["jobs"]]
+
+    def job(self, job_id: int) -> JobReport:
+        return JobReport.model_validate(self._call("GET", f"/jobs/{job_id}"))
+
+    def act(self, job_id: int, action: str) -> JobReport:
+        """Cancel, pause, resume or retry a job."""
+        return JobReport.model_validate(self._call("POST", f"/jobs/{job_id}/{action}"))
+
+    def set_priority(self, job_id: int, priority: int) -> JobReport:
+        return JobReport.model_validate(self._call("PATCH", f"/jobs/{job_id}", json={"priority": priority}))
+
+    def explain(self, job_id: int) -> list[str]:
+        reasons: list[str] = self._call("GET", f"/jobs/{job_id}/explain")["reasons"]
+        return reasons
+
+    def tasks(self, job_id: int, *, status: str | None = None) -> Iterator[TaskReport]:
+        query = {"status": status} if status else {}
+        yield from map(TaskReport.model_validate, self._pages(f"/jobs/{job_id}/tasks", "tasks", query))
+
+    def images(self, job_id: int, *, after: int = -1) -> Iterator[ImageReport]:
+        yield from map(
+            ImageReport.model_validate, self._pages(f"/jobs/{job_id}/images", "images", {"after": after})
+        )
+
+    def workers(self) -> list[WorkerReport]:
+        return [WorkerReport.model_validate(worker) for worker in self._call("GET", "/workers")["workers"]]
+
+    def checkpoints(self) -> list[CheckpointReport]:
+        found = self._call("GET", "/checkpoints")["checkpoints"]
+        return [CheckpointReport.model_validate(checkpoint) for checkpoint in found]
+
+    def download(self, image: ImageReport, folder: Path) -> Path:
+        """Save an image in a folder under its own name; one that is there already is left alone."""
+        path = folder / image.filename
+        if path.exists() and path.stat().st_size == image.size_bytes:
+            return path
+        folder.mkdir(parents=True, exist_ok=True)
+        with _reaching(self.url):
+            # A link into a bucket carries its own signature and must not see our key.
+            link = urljoin(f"{self.url}/", image.url)
+            content = (self._http if link.startswith(self.url) else httpx).get(link).raise_for_status().content
+        partial = path.with_name(f"{path.name}.part")
+        partial.write_bytes(content)
+        partial.rename(path)
+        return path
+
+    def _pages(self, path: str, name: str, query: dict[str, Any]) -> Iterator[Any]:
+        while True:
+            page = self._call("GET", path, params=query)
+            yield from page[name]
+            if page["next"] is None:
+                return
+            query = {**query, "after": page["next"]}
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        with _reaching(self.url):
+            response = self._http.request(method, f"{self.url}/api/v1{path}", **options)
+        if response.is_error:
+            _raise_problem(response)
+        return response.json()
+
+
+@contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.HTTPStatusError as error:
+        raise FarmError(f"{error.request.url.host} answered {error.response.status_code} for an image.") from None
+    except httpx.TransportError as error:
+        raise PortalUnreachable(
+            f"The portal at {url} does not answer ({error}). Is the farm up? Set FARM_URL if it is elsewhere."
+        ) from None
+
+
+def _raise_problem(response: httpx.Response) -> None:
+    """Turn a problem document (RFC 9457) back into the error it was made from."""
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = {}
+    detail = problem.get("detail") or f"The portal answered {response.status_code}."
+    if problem.get("errors"):
+        raise InvalidRequest([FieldProblem(e["field"], e["message"]) for e in problem["errors"]])
+    raise {404: NotFound, 409: Conflict}.get(response.status_code, FarmError)(detail)

@@ -1,0 +1,109 @@
+"""The container files: a valid compose file, and images whose settings and commands the farm knows."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from farm.cli.main import main
+from farm.config import Settings
+
+DOCKER = Path(__file__).parents[1] / "docker"
+COMPOSE = DOCKER / "compose.yaml"
+DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
+SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"]
+OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
+
+each_dockerfile = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
+each_of_our_services = pytest.mark.parametrize("name", OURS)
+
+
+def instructions(dockerfile: Path, word: str) -> list[str]:
+    """What follows each `word` that begins a line."""
+    return re.findall(rf"^{word} +(.*)", dockerfile.read_text(), re.MULTILINE)
+
+
+def environment(service: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in service.get("environment", {}).items())
+
+
+def test_the_compose_file_follows_the_specification() -> None:
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    answer = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+@each_dockerfile
+def test_an_image_runs_as_a_fixed_user_who_is_not_root(dockerfile: Path) -> None:
+    assert instructions(dockerfile, "USER")[-1:] == ["10001:10001"]
+    assert dockerfile.read_text().splitlines()[-1].startswith("USER ")
+
+
+@each_dockerfile
+def test_an_image_says_how_to_see_that_it_is_well(dockerfile: Path) -> None:
+    assert len(instructions(dockerfile, "HEALTHCHECK")) == 1
+
+
+@each_dockerfile
+def test_an_image_installs_what_is_known_to_work_together(dockerfile: Path) -> None:
+    assert "-c constraints.txt" in dockerfile.read_text()
+
+
+def test_every_dockerfile_is_built_by_a_service_and_no_other_is() -> None:
+    built = {DOCKER.parent / SERVICES[name]["build"]["dockerfile"] for name in OURS}
+    assert built == set(DOCKERFILES)
+
+
+@each_dockerfile
+def test_an_image_runs_a_command_of_the_farm(dockerfile: Path) -> None:
+    command = json.loads(instructions(dockerfile, "CMD")[0])
+    assert CliRunner().invoke(main, [*command, "--help"]).exit_code == 0
+
+
+@each_of_our_services
+def test_a_service_runs_a_command_of_the_farm(name: str) -> None:
+    assert CliRunner().invoke(main, [*SERVICES[name]["command"], "--help"]).exit_code == 0
+
+
+@each_of_our_services
+def test_a_service_waits_until_the_database_is_migrated(name: str) -> None:
+    conditions = {other: how["condition"] for other, how in SERVICES[name]["depends_on"].items()}
+    assert name == "migrate" or conditions["migrate"] == "service_completed_successfully"
+
+
+def test_what_is_waited_for_as_healthy_has_a_health_check() -> None:
+    awaited = {
+        other
+        for service in SERVICES.values()
+        for other, how in service.get("depends_on", {}).items()
+        if how["condition"] == "service_healthy"
+    }
+    assert {name for name in awaited if "test" in SERVICES[name]["healthcheck"]} == awaited
+
+
+def test_only_this_machine_reaches_a_published_port_unless_told_otherwise() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert [port for port in published if ":-127.0.0.1:" not in port] == []
+
+
+def test_no_secret_has_a_default() -> None:
+    given = " ".join(environment(service) for service in SERVICES.values())
+    secrets = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET)\w*)(:.)?", given)
+    assert {how for _, how in secrets} == {":?"}
+
+
+@pytest.mark.parametrize("file", sorted(DOCKER.iterdir()), ids=lambda path: path.name)
+def test_every_farm_variable_is_a_setting(file: Path) -> None:
+    named = set(re.findall(r"\bFARM_[A-Z_]+\b", file.read_text()))
+    assert named <= {f"FARM_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_the_example_names_every_variable_of_the_compose_file() -> None:
+    wanted = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
+    assert wanted == set(re.findall(r"^#?(\w+)=", (DOCKER / "example.env").read_text(), re.MULTILINE))

@@ -1,0 +1,8 @@
+"""`python -m web`: serve the portal until told to stop."""
+
+import sys
+
+from web.server import main
+
+if __name__ == "__main__":
+    sys.exit(main())

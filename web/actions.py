@@ -1,0 +1,30 @@
+"""What people do with an accepted job, by the word that stands in the address of API and portal."""
+
+from collections.abc import Callable, Mapping
+
+from farm import jobs
+from web.services import Services
+
+
+def _cancel(farm: Services, job_id: int) -> None:
+    jobs.cancel(farm.database, job_id)
+
+
+def _pause(farm: Services, job_id: int) -> None:
+    jobs.pause(farm.database, job_id)
+
+
+def _resume(farm: Services, job_id: int) -> None:
+    jobs.resume(farm.database, farm.doorbell, job_id)
+
+
+def _retry(farm: Services, job_id: int) -> None:
+    jobs.retry(farm.database, farm.settings, farm.doorbell, job_id)
+
+
+ACTIONS: Mapping[str, Callable[[Services, int], None]] = {
+    "cancel": _cancel,
+    "pause": _pause,
+    "resume": _resume,
+    "retry": _retry,
+}

@@ -1,0 +1,12 @@
+"""The API under /api/v1: one module for each noun."""
+
+from flask_openapi3.openapi import OpenAPI
+
+from web.api import checkpoints, images, jobs, samplers, tasks, workers
+
+_NOUNS = (jobs, tasks, images, checkpoints, samplers, workers)
+
+
+def register(app: OpenAPI) -> None:
+    for noun in _NOUNS:
+        app.register_api(noun.api)

@@ -1,0 +1,106 @@
+"""The API's own shapes: what its queries may ask, and the pages of reports it answers."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from farm.lifecycle import JobStatus, TaskStatus
+from farm.reports import AttemptReport, CheckpointReport, ImageReport, JobReport, TaskReport, WorkerReport
+from farm.specs import Name
+from web.paths import MAX_ID, MAX_SEQ
+
+Limit = Annotated[int, Field(ge=1, le=200, description="How many at most.")]
+AfterSeq = Annotated[int, Field(ge=-1, le=MAX_SEQ, description="The `next` of the page before.")]
+
+
+class Question(BaseModel):
+    """What a request may carry; a misspelled name is refused, not ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobPath(BaseModel):
+    """Which job."""
+
+    job_id: int
+
+
+class SubmitHeader(BaseModel):
+    """A repeat with the same key and request answers with the job of the first: retry without fear."""
+
+    idempotency_key: str | None = Field(
+        None, alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$"
+    )
+
+
+class JobsQuery(Question):
+    before: int | None = Field(None, ge=0, le=MAX_ID, description="The `next` of the page before.")
+    status: JobStatus | None = None
+    owner: Name | None = None
+    limit: Limit = 50
+
+
+class TasksQuery(Question):
+    after: AfterSeq = -1
+    status: TaskStatus | None = None
+    limit: Limit = 100
+
+
+class ImagesQuery(Question):
+    after: AfterSeq = -1
+    limit: Limit = 100
+
+
+class AttemptsQuery(Question):
+    limit: Limit = 100
+
+
+class JobChange(Question):
+    priority: int = Field(ge=0, le=100, description="Higher goes first.")
+
+
+class SubmittedJob(JobReport):
+    """An accepted job, with what its owner should know."""
+
+    warnings: list[str]
+
+
+class JobPage(BaseModel):
+    jobs: list[JobReport]
+    next: int | None = Field(description="Ask for `before` this; null on the last page.")
+
+
+class TaskPage(BaseModel):
+    tasks: list[TaskReport]
+    next: int | None = Field(description="Ask for `after` this; null on the last page.")
+
+
+class ImagePage(BaseModel):
+    images: list[ImageReport]
+    next: int | None = Field(description="Ask for `after` this; null on the last page so far.")
+
+
+class Attempts(BaseModel):
+    attempts: list[AttemptReport]
+
+
+class Reasons(BaseModel):
+    reasons: list[str]
+
+
+class Checkpoints(BaseModel):
+    checkpoints: list[CheckpointReport]
+
+
+class SamplerReport(BaseModel):
+    name: str
+    max_steps: int
+    is_default: bool
+
+
+class Samplers(BaseModel):
+    samplers: list[SamplerReport]
+
+
+class Workers(BaseModel):
+    workers: list[WorkerReport]

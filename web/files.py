@@ -1,0 +1,32 @@
+"""/files: objects of a store in a local folder, by signed links. Links into a bucket go there directly."""
+
+from io import BytesIO
+from pathlib import PurePosixPath
+
+from flask import Blueprint, Response, request, send_file
+
+from farm.store.disk import DiskStore
+from farm.store.links import BadLink, LinkSigner
+from web.services import services
+
+files = Blueprint("files", __name__)
+
+_MEDIA_TYPES = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+_YEAR_SECONDS = 365 * 86400
+
+
+@files.get("/files/<path:key>")
+def show(key: str) -> Response:
+    """An object, for whoever holds a valid link to it. A key never gets other content, so caches may keep it."""
+    farm = services()
+    if not isinstance(farm.store, DiskStore) or farm.settings.secret_key is None:
+        raise BadLink
+    LinkSigner(farm.settings.secret_key).check(key, request.args)
+    response = send_file(
+        BytesIO(farm.store.get(key)),
+        mimetype=_MEDIA_TYPES.get(PurePosixPath(key).suffix, "application/octet-stream"),
+        as_attachment="filename" in request.args,
+        download_name=request.args.get("filename"),
+    )
+    response.headers["Cache-Control"] = f"private, max-age={_YEAR_SECONDS}, immutable"
+    return response

@@ -1,0 +1,13 @@
+"""The pages: rendered here, refreshed in place by a few lines of JavaScript, whole without them."""
+
+from flask import Flask
+
+from web.portal import filters, jobs, submit, workers
+
+_PARTS = (jobs, submit, workers)
+
+
+def register(app: Flask) -> None:
+    filters.register(app)
+    for part in _PARTS:
+        app.register_blueprint(part.pages)

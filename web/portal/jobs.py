@@ -1,0 +1,146 @@
+"""The list of jobs and the page of one job, each with the fragment that its live refresh asks for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
+from sqlalchemy.orm import Session
+
+from farm import jobs, reports
+from farm.explain import explain
+from farm.gallery import first_results, image_report
+from farm.models import Result
+from farm.reports import AttemptReport, FarmReport, ImageReport, JobReport, TaskReport
+from farm.specs import ImageSpec
+from web.actions import ACTIONS
+from web.paths import JOB_PATH, MAX_ID, MAX_SEQ
+from web.progress import with_progress
+from web.services import services
+
+pages = Blueprint("portal", __name__)
+
+_JOBS_SHOWN = 20
+_STRIP = 6
+_IMAGES_SHOWN = 60
+_RUNNING_SHOWN = 16
+_ATTEMPTS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class JobList:
+    """What the list shows: one page of jobs with their first images, and the farm at a glance."""
+
+    jobs: list[JobReport]
+    strips: Mapping[int, list[ImageReport]]
+    farm: FarmReport
+    next: int | None
+    is_first: bool
+
+    @property
+    def is_live(self) -> bool:
+        return self.farm.queued + self.farm.running > 0 or any(not job.is_final for job in self.jobs)
+
+
+@dataclass(frozen=True)
+class JobView:
+    """What a job's page shows."""
+
+    job: JobReport
+    spec: ImageSpec
+    running: list[TaskReport]
+    images: list[ImageReport]
+    next: int | None
+    attempts: list[AttemptReport]
+    reasons: list[str]
+    after: int
+
+
+@pages.get("/")
+def index() -> str:
+    return render_template("jobs.html", list=_list())
+
+
+@pages.get("/live")
+def live_index() -> str:
+    return render_template("_jobs.html", list=_list())
+
+
+@pages.get(JOB_PATH)
+def show(job_id: int) -> str:
+    return render_template("job.html", view=_view(job_id))
+
+
+@pages.get(f"{JOB_PATH}/live")
+def live_show(job_id: int) -> str:
+    return render_template("_job.html", view=_view(job_id))
+
+
+@pages.post(f"{JOB_PATH}/<any({', '.join(ACTIONS)}):action>")
+def act(job_id: int, action: str) -> Response:
+    """Do what a button says, and show the job again."""
+    ACTIONS[action](services(), job_id)
+    return _back_to(job_id)
+
+
+@pages.post(f"{JOB_PATH}/priority")
+def set_priority(job_id: int) -> Response:
+    priority = request.form.get("priority", type=int)
+    if priority is None or not 0 <= priority <= 100:
+        abort(422, "A priority is a whole number from 0 to 100.")
+    jobs.set_priority(services().database, job_id, priority)
+    return _back_to(job_id)
+
+
+def _back_to(job_id: int) -> Response:
+    return make_response(redirect(url_for("portal.show", job_id=job_id), 303))
+
+
+def _list() -> JobList:
+    before = request.args.get("before", type=int)
+    if before is not None:
+        before = min(max(before, 0), MAX_ID)
+    with services().database.begin() as session:
+        found = reports.jobs(session, before=before, limit=_JOBS_SHOWN + 1)
+        shown = found[:_JOBS_SHOWN]
+        strips = first_results(session, shown, _STRIP)
+        farm = reports.farm(session)
+    return JobList(
+        jobs=shown,
+        strips={job_id: _images(results) for job_id, results in strips.items()},
+        farm=farm,
+        next=shown[-1].id if len(found) > len(shown) else None,
+        is_first=before is None,
+    )
+
+
+def _view(job_id: int) -> JobView:
+    after = min(max(request.args.get("after", -1, type=int), -1), MAX_SEQ)
+    with services().database.begin() as session:
+        job = reports.job(session, job_id)
+        results = reports.results(session, job_id, after=after, limit=_IMAGES_SHOWN + 1)
+        images = _images(results[:_IMAGES_SHOWN])
+        return JobView(
+            job=job,
+            spec=_first_spec(session, job_id),
+            running=_running(session, job),
+            images=images,
+            next=images[-1].seq if len(results) > len(images) else None,
+            attempts=reports.attempts(session, job_id, limit=_ATTEMPTS_SHOWN),
+            reasons=explain(session, job_id),
+            after=after,
+        )
+
+
+def _first_spec(session: Session, job_id: int) -> ImageSpec:
+    return ImageSpec.model_validate(reports.tasks(session, job_id, limit=1)[0].spec)
+
+
+def _running(session: Session, job: JobReport) -> list[TaskReport]:
+    if not job.images.running:
+        return []
+    return with_progress(reports.tasks(session, job.id, status="running", limit=_RUNNING_SHOWN))
+
+
+def _images(results: list[Result]) -> list[ImageReport]:
+    farm = services()
+    return [image_report(result, farm.store, farm.settings.link_seconds) for result in results]

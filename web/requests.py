@@ -1,0 +1,25 @@
+"""How a JSON body is read: strictly, and with a clear word about what is wrong with it."""
+
+from typing import Any, NoReturn
+
+from flask import Request
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+
+class FarmRequest(Request):
+    """A request whose JSON is never silently taken for nothing."""
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
+        """Read the body as JSON; a body without a media type is taken for JSON.
+
+        flask-openapi3 asks silently, and would then report a broken body as an empty one.
+        """
+        try:
+            return super().get_json(force=force or not self.mimetype, silent=False, cache=cache)
+        except RecursionError:
+            raise BadRequest("The body is nested too deeply.") from None
+
+    def on_json_loading_failure(self, e: ValueError | None) -> NoReturn:
+        if e is None:
+            raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")
+        raise BadRequest(f"The body is not JSON: {e}")

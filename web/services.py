@@ -1,0 +1,49 @@
+"""What the portal works with: one of each, opened once for the process and found through the Flask app."""
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app
+
+from farm.config import Settings
+from farm.database import Database, Role
+from farm.progress import ProgressBoard
+from farm.queue import Doorbell
+from farm.store import Store, open_store
+
+_NAME = "farm"
+
+
+@dataclass(frozen=True)
+class Services:
+    """The farm as this portal reaches it. Nothing is connected before it is first used."""
+
+    settings: Settings
+    database: Database
+    doorbell: Doorbell
+    store: Store
+    progress: ProgressBoard
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Services":
+        return cls(
+            settings=settings,
+            database=Database.of(settings, Role.PORTAL),
+            doorbell=Doorbell(settings.required_redis_url),
+            store=open_store(settings),
+            progress=ProgressBoard(settings.required_redis_url),
+        )
+
+    def install(self, app: Flask) -> None:
+        """Let `services()` find these in every request of the app."""
+        app.extensions[_NAME] = self
+
+    def close(self) -> None:
+        self.database.close()
+        self.doorbell.close()
+        self.progress.close()
+
+
+def services() -> Services:
+    """The services of the app that answers the current request."""
+    found: Services = current_app.extensions[_NAME]
+    return found

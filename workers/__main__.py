@@ -1,0 +1,5 @@
+"""`python -m workers`: see `workers.main`."""
+
+from workers.main import main
+
+main()

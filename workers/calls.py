@@ -1,0 +1,40 @@
+"""What a child may be told from outside while it works: that there may be work, that it should end."""
+
+import threading
+import time
+
+
+class Calls:
+    """The parent's words, as state that the render loop reads."""
+
+    def __init__(self, drain_seconds: float) -> None:
+        self._drain_seconds = drain_seconds
+        self._wake = threading.Event()
+        self._drain_at: float | None = None
+
+    def ring(self) -> None:
+        """There may be work."""
+        self._wake.set()
+
+    def drain(self) -> None:
+        """Claim nothing more; finish what renders if that takes no longer than the drain time."""
+        if self._drain_at is None:
+            self._drain_at = time.monotonic() + self._drain_seconds
+        self._wake.set()
+
+    def wait_for_ring(self, seconds: float) -> None:
+        """Return when rung, or after so long: an idle worker also looks by itself."""
+        self._wake.wait(seconds)
+
+    def hush(self) -> None:
+        """Forget rings so far. Call before looking for work, so that a ring during the look is not lost."""
+        if not self.is_draining:
+            self._wake.clear()
+
+    @property
+    def is_draining(self) -> bool:
+        return self._drain_at is not None
+
+    @property
+    def must_stop_now(self) -> bool:
+        return self._drain_at is not None and time.monotonic() >= self._drain_at

@@ -1,0 +1,46 @@
+"""From pixels to the bytes that are stored: the PNG with its parameters text, and a thumbnail."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+THUMBNAIL_SIDE = 256
+# Level 1 takes a fifth of the time of Pillow's default for 7 % more bytes.
+_PNG_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A file ready to be stored."""
+
+    content: bytes
+    media_type: str
+    suffix: str
+    width: int
+    height: int
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def encode_png(pixels: np.ndarray, parameters: str) -> Encoded:
+    """Lossless PNG of uint8 pixels (height, width, 3), with the text that the WebUI reads under `parameters`."""
+    text = PngInfo()
+    text.add_text("parameters", parameters)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text, compress_level=_PNG_LEVEL)
+    return Encoded(buffer.getvalue(), "image/png", ".png", pixels.shape[1], pixels.shape[0])
+
+
+def encode_thumbnail(pixels: np.ndarray) -> Encoded:
+    """A WebP whose longer side is THUMBNAIL_SIDE, or the image's own if that is less."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=82, method=2)
+    return Encoded(buffer.getvalue(), "image/webp", ".webp", image.width, image.height)

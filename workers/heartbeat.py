@@ -1,0 +1,68 @@
+"""Keeps a worker's leases alive, and hears through them what was lost or cancelled."""
+
+import threading
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from farm import dispatch, fleet
+from farm.config import Settings
+from farm.database import Database
+from workers.holdings import Holdings
+
+log = structlog.get_logger(__name__)
+
+
+class Heartbeat:
+    """A thread that renews every lease held and says what the worker does."""
+
+    def __init__(self, settings: Settings, database: Database, worker_id: int, holdings: Holdings) -> None:
+        self._settings = settings
+        self._database = database
+        self._worker_id = worker_id
+        self._holdings = holdings
+        self._resident: int | None = None
+        self._is_draining = False
+        self._changed = threading.Event()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._changed.set()
+        self._thread.join(5)
+
+    def tell(self, *, resident: int | None, is_draining: bool) -> None:
+        """Say which checkpoint is resident and whether the worker drains; a change is sent at once."""
+        if (resident, is_draining) != (self._resident, self._is_draining):
+            self._resident, self._is_draining = resident, is_draining
+            self._changed.set()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._changed.clear()
+            self._beat_once()
+            self._changed.wait(self._settings.heartbeat_seconds)
+
+    def _beat_once(self) -> None:
+        """Without Postgres nothing is given up: whether a lease still holds is decided when it is back."""
+        held = self._holdings.all()
+        try:
+            with self._database.begin() as session:
+                fleet.beat(session, self._worker_id, self._status(held), self._resident)
+                kept = dispatch.renew(session, held, self._settings.lease_seconds) if held else set()
+        except SQLAlchemyError as error:
+            log.warning("The heartbeat did not reach Postgres.", worker=self._worker_id, error=str(error.args[0]))
+            return
+        lost = [lease for lease in held if lease not in kept]
+        self._holdings.drop(lost)
+        for lease in lost:
+            log.info("Lost a lease, or the task was cancelled.", **lease.log_fields())
+
+    def _status(self, held: list[dispatch.Lease]) -> str:
+        if self._is_draining:
+            return "draining"
+        return "busy" if held else "idle"

@@ -1,0 +1,54 @@
+"""The parent process of the workers on this machine: it supervises one child per device and answers the bell.
+
+It never imports torch: a crash, a leak or a hang of CUDA stays in the child that had it.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+
+import structlog
+
+from farm import config, logs
+from farm.config import Settings
+from farm.errors import ConfigError
+from workers.bell import Bell
+from workers.device import choose_devices, find_gpus
+from workers.supervisor import Supervisor
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """Run until SIGTERM or Ctrl-C. Exits with 2 when a setting or a device is wrong."""
+    arguments = _parser().parse_args()
+    try:
+        settings = config.load(**({"pool": arguments.pool} if arguments.pool else {}))
+        logs.configure(settings)
+        devices = choose_devices(arguments.devices, find_gpus())
+        supervisor = Supervisor(settings, devices)
+        bell = Bell(settings.required_redis_url, settings.pool, supervisor.ring)
+    except ConfigError as error:
+        sys.stderr.write(f"farm worker: {error}\n")
+        sys.exit(2)
+    run(settings, supervisor, bell)
+
+
+def run(settings: Settings, supervisor: Supervisor, bell: Bell) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    bell.start()
+    supervisor.start()
+    while not stop.wait(0.1):
+        supervisor.tend()
+    log.info("The workers are draining.", grace_seconds=settings.grace_seconds)
+    supervisor.stop()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="farm worker", description=__doc__)
+    parser.add_argument("--devices", default="all", help="all, or a list of: index, GPU-uuid, cpu, cpu:N")
+    parser.add_argument("--pool", help="the pool these workers serve")
+    return parser

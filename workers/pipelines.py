@@ -1,0 +1,98 @@
+"""The pipeline resident on this process's device."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+import torch
+import transformers
+from diffusers import StableDiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+
+from farm.dispatch import ClaimedCheckpoint
+from farm.errors import RenderError
+
+log = structlog.get_logger(__name__)
+
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class MixedGuidancePipeline(StableDiffusionPipeline):
+    """A pipeline that takes one guidance scale per image, as a tensor of shape (batch, 1, 1, 1).
+
+    The stock class asks whether a single number is above 1. The caller sees to it that a batch is
+    guided or not as a whole: that is part of the batch key.
+    """
+
+    @property
+    def do_classifier_free_guidance(self) -> bool:
+        scale = self._guidance_scale
+        is_guided = bool((scale > 1).all()) if isinstance(scale, torch.Tensor) else scale > 1
+        return is_guided and self.unet.config.time_cond_proj_dim is None
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A loaded checkpoint."""
+
+    checkpoint: ClaimedCheckpoint
+    pipeline: Any
+    load_seconds: float
+
+
+class Pipelines:
+    """Loads checkpoints onto the device, and keeps the last."""
+
+    def __init__(self, device: str, precision: str) -> None:
+        self.device = device
+        self.precision = resolve_precision(precision, device)
+        self.resident: Resident | None = None
+        # A worker's output is a log: no progress bars in it.
+        diffusers_logging.disable_progress_bar()
+        transformers.logging.disable_progress_bar()
+
+    @property
+    def resident_id(self) -> int | None:
+        return self.resident.checkpoint.id if self.resident else None
+
+    def load(self, checkpoint: ClaimedCheckpoint) -> Resident:
+        """The pipeline of a checkpoint, loaded unless it is resident. Raises RenderError."""
+        if self.resident and self.resident.checkpoint.sha256 == checkpoint.sha256:
+            return self.resident
+        self._unload()
+        started = time.monotonic()
+        pipeline = self._read(checkpoint)
+        self.resident = Resident(checkpoint, pipeline, time.monotonic() - started)
+        log.info("Loaded a checkpoint.", checkpoint=checkpoint.name, seconds=round(self.resident.load_seconds, 2))
+        return self.resident
+
+    def _read(self, checkpoint: ClaimedCheckpoint) -> Any:
+        if not Path(checkpoint.location).is_dir():
+            raise RenderError(f"This worker does not find checkpoint {checkpoint.name!r} at its registered place.")
+        try:
+            pipeline = MixedGuidancePipeline.from_pretrained(
+                checkpoint.location,
+                dtype=_DTYPES[self.precision],
+                local_files_only=True,
+                safety_checker=None,
+                requires_safety_checker=False,
+            )
+        except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+            raise RenderError(f"Checkpoint {checkpoint.name!r} does not load: {error}") from error
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline.to(self.device)
+
+    def _unload(self) -> None:
+        """Drop the weights where they are: copying them back to the host takes longer than reading them again."""
+        self.resident = None
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def resolve_precision(wish: str, device: str) -> str:
+    """What `auto` means: half precision on a GPU, full on a CPU."""
+    if wish != "auto":
+        return wish
+    return "fp16" if device == "cuda" else "fp32"

@@ -1,0 +1,184 @@
+"""Keeps one child process running on each device, and gives back at once what a dead child held."""
+
+import contextlib
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from farm import dispatch, fleet
+from farm.config import Settings
+from farm.database import Database, Role
+from farm.fleet import WorkerIdentity
+from workers.device import Device
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_PAUSE_SECONDS = 30.0
+_HEALTHY_SECONDS = 60.0
+
+
+@dataclass
+class Seat:
+    """A device's place: the child that sits there now, and when the next may, if it is empty."""
+
+    device: Device
+    threads: int
+    process: subprocess.Popen[bytes] | None = None
+    worker_id: int = 0
+    started_at: float = 0.0
+    deaths: int = 0
+    empty_until: float = 0.0
+
+    def pause_seconds(self) -> float:
+        """None after the first death; then doubling, lest a broken device spin."""
+        return 0.0 if self.deaths <= 1 else min(_LONGEST_PAUSE_SECONDS, 2.0 ** (self.deaths - 2))
+
+
+@dataclass
+class Supervisor:
+    """The children of this machine. All methods are called from one thread, but `ring`."""
+
+    settings: Settings
+    devices: list[Device]
+    _seats: list[Seat] = field(init=False)
+    _database: Database = field(init=False)
+    _unburied: dict[int, str] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._database = Database.of(self.settings, Role.WORKER)
+        cpus = sum(not device.is_cuda for device in self.devices)
+        threads = max(1, (os.cpu_count() or 1) // max(1, cpus))
+        self._seats = [Seat(device, threads) for device in self.devices]
+
+    def start(self) -> None:
+        self.tend()
+
+    def ring(self) -> None:
+        """Wake every child: there may be work. Called from the bell's thread."""
+        for seat in self._seats:
+            self._say(seat, "ring")
+
+    def tend(self) -> None:
+        """One round: notice the dead, give back what they held, fill empty seats."""
+        for seat in self._seats:
+            if seat.process is not None and seat.process.poll() is not None:
+                self._notice_death(seat)
+        self._bury()
+        for seat in self._seats:
+            if seat.process is None and time.monotonic() >= seat.empty_until:
+                self._fill(seat)
+
+    def stop(self) -> None:
+        """Let the children finish or hand back what they render; kill whoever outstays the grace period."""
+        for seat in self._seats:
+            self._say(seat, "drain")
+        deadline = time.monotonic() + self.settings.grace_seconds
+        for seat in self._seats:
+            if seat.process is not None:
+                self._await_end(seat, seat.process, max(0.1, deadline - time.monotonic()))
+        self._bury()
+        self._database.close()
+
+    def _await_end(self, seat: Seat, process: subprocess.Popen[bytes], seconds: float) -> None:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._unburied[seat.worker_id] = f"the worker was stopped ({_ending(process.returncode)})"
+
+    def _notice_death(self, seat: Seat) -> None:
+        assert seat.process is not None
+        ending = _ending(seat.process.returncode)
+        log.warning("A worker process died.", worker=seat.worker_id, device=seat.device.label, ending=ending)
+        self._unburied[seat.worker_id] = f"the worker process died: {ending}"
+        seat.deaths = 1 if time.monotonic() - seat.started_at > _HEALTHY_SECONDS else seat.deaths + 1
+        seat.empty_until = time.monotonic() + seat.pause_seconds()
+        seat.process = None
+
+    def _bury(self) -> None:
+        """Give back what the dead held. While Postgres is away they stay on the list; the keeper may be first."""
+        for worker_id, reason in list(self._unburied.items()):
+            try:
+                with self._database.begin() as session:
+                    dispatch.release_dead(session, worker_id, reason)
+                    fleet.retire(session, worker_id, reason)
+            except SQLAlchemyError as error:
+                log.warning("Could not give back a dead worker's tasks yet.", worker=worker_id, error=str(error))
+                return
+            del self._unburied[worker_id]
+
+    def _fill(self, seat: Seat) -> None:
+        try:
+            with self._database.begin() as session:
+                seat.worker_id = fleet.register(session, self._identity(seat.device))
+        except SQLAlchemyError as error:
+            log.warning("Could not register a worker yet.", device=seat.device.label, error=str(error))
+            seat.empty_until = time.monotonic() + self.settings.poll_seconds
+            return
+        seat.process = start_child(self.settings, seat.device, seat.worker_id, seat.threads)
+        seat.started_at = time.monotonic()
+
+    def _identity(self, device: Device) -> WorkerIdentity:
+        return WorkerIdentity(
+            host=platform.node(),
+            pid=os.getpid(),
+            device=device.label,
+            device_name=device.name,
+            pool=self.settings.pool,
+        )
+
+    def _say(self, seat: Seat, word: str) -> None:
+        process = seat.process
+        if process is not None and process.stdin is not None:
+            # A child that just died hears nothing; the next one looks for work as it starts. One that
+            # is stopped hears nothing either: the pipe does not block.
+            with contextlib.suppress(OSError):
+                process.stdin.write(f"{word}\n".encode())
+
+
+def start_child(settings: Settings, device: Device, worker_id: int, threads: int) -> subprocess.Popen[bytes]:
+    """Start a child pinned to a device: CUDA_VISIBLE_DEVICES stands before its interpreter does.
+
+    It hears words on its stdin, and ends by itself when that closes: no child outlives its parent.
+    """
+    command = [sys.executable, "-m", "workers.child", str(worker_id), device.label, device.name, str(threads)]
+    child = subprocess.Popen(
+        command,
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        env={**os.environ, **pinned_environment(settings, device)},
+        start_new_session=True,
+    )
+    assert child.stdin is not None
+    os.set_blocking(child.stdin.fileno(), False)
+    return child
+
+
+def pinned_environment(settings: Settings, device: Device) -> dict[str, str]:
+    """What a child's environment holds beyond ours."""
+    parts = {
+        name: getattr(settings, name) for name in ("database_url", "redis_url", "store_url", "secret_key", "pool")
+    }
+    return {
+        **{f"FARM_{name.upper()}": value for name, value in parts.items() if value is not None},
+        "CUDA_VISIBLE_DEVICES": device.visible,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        # A worker renders what it was given and asks no hub for anything.
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "DIFFUSERS_DISABLE_REMOTE_CODE": "1",
+    }
+
+
+def _ending(returncode: int) -> str:
+    if returncode < 0:
+        return f"killed by {signal.Signals(-returncode).name}"
+    return f"exit status {returncode}"
