@@ -3,25 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, tuple_, update
+from sqlalchemy import ARRAY, BigInteger, any_, func, insert, literal, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from farm.lifecycle import Moved
-from farm.models import Attempt
+from farm.models import Attempt, Task
 
 
-def open_attempts(session: Session, claimed: Sequence[Moved], worker_id: int, batch_size: int) -> None:
-    rows = [
-        {
-            "task_id": m.task_id,
-            "number": m.attempt,
-            "worker_id": worker_id,
-            "outcome": "running",
-            "batch_size": batch_size,
-        }
-        for m in claimed
-    ]
-    session.execute(insert(Attempt), rows)
+def open_attempts(session: Session, claimed: Sequence[Moved]) -> None:
+    """Record that an attempt of each task begins, by the worker that claimed it."""
+    task_ids = [m.task_id for m in claimed]
+    current = select(Task.id, Task.attempt, Task.worker_id, literal("running"), literal(len(claimed))).where(
+        Task.id == any_(literal(task_ids, ARRAY(BigInteger)))
+    )
+    columns = ["task_id", "number", "worker_id", "outcome", "batch_size"]
+    session.connection().execute(insert(Attempt).from_select(columns, current))
 
 
 def end_attempts(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, literal, select, text, tuple_, update
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, any_, func, insert, literal, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from farm import lifecycle
@@ -27,12 +27,8 @@ QUARANTINED = "quarantined: every worker that tried it died"
 #   lone   once the head has none of those: a task of it that lost its last worker. It is tried alone, lest it
 #          take its batch mates into quarantine
 # Owners count as equal within :share_seconds, lest two of them alternate checkpoints image by image.
-_LOST_ITS_WORKER = """
-    (attempt > 0 AND EXISTS (
-        SELECT FROM attempts a WHERE a.task_id = tasks.id AND a.number = tasks.attempt AND a.outcome = 'lost'))
-"""
 _NEXT = text(
-    f"""
+    """
     WITH line AS (
         SELECT c.*, floor(u.gpu_seconds * exp(-extract(epoch FROM now() - u.gpu_seconds_at) / :decay_seconds)
                           / :share_seconds) AS share
@@ -58,16 +54,16 @@ _NEXT = text(
         SELECT t.* FROM mates CROSS JOIN LATERAL (
             SELECT id, status, job_id FROM tasks
             WHERE job_id = mates.job_id AND batch_key = mates.batch_key AND status = 'queued'
-              AND NOT {_LOST_ITS_WORKER}
+              AND NOT runs_alone
             ORDER BY seq LIMIT :limit FOR UPDATE SKIP LOCKED
         ) t
         LIMIT (SELECT tasks FROM part)
     ), lone AS (
         SELECT id, status FROM tasks
         WHERE job_id = (SELECT job_id FROM head) AND batch_key = (SELECT batch_key FROM head) AND status = 'queued'
-          AND {_LOST_ITS_WORKER}
+          AND runs_alone
           AND NOT EXISTS (SELECT FROM fresh WHERE fresh.job_id = (SELECT job_id FROM head))
-        ORDER BY seq LIMIT 1 FOR UPDATE OF tasks SKIP LOCKED
+        ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED
     )
     SELECT id, status FROM lone
     UNION ALL
@@ -152,22 +148,28 @@ def claim(
     )
     if not moved:
         return None
-    open_attempts(session, moved, worker_id, len(moved))
+    open_attempts(session, moved)
     return _batch(session, [m.task_id for m in moved])
 
 
 def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
-    rows = session.execute(
-        select(Task.id, Task.job_id, Task.attempt, Task.spec, Checkpoint)
-        .join(Counters, (Counters.job_id == Task.job_id) & (Counters.batch_key == Task.batch_key))
-        .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
-        .where(Task.id.in_(task_ids))
-        .order_by(Task.job_id, Task.seq)
-    ).all()
-    leases = tuple(Lease(row.id, row.job_id, row.attempt, ImageSpec.model_validate(row.spec)) for row in rows)
-    found = rows[0].Checkpoint
-    checkpoint = ClaimedCheckpoint(found.id, found.name, found.family, found.sha256, found.location)
-    return Batch(checkpoint, leases)
+    """What a worker must know of the tasks it claimed. They share a batch key, hence a checkpoint."""
+    rows = (
+        session.connection()
+        .execute(
+            select(
+                *(Task.id, Task.job_id, Task.attempt, Task.spec),
+                *(Checkpoint.id, Checkpoint.name, Checkpoint.family, Checkpoint.sha256, Checkpoint.location),
+            )
+            .join(Counters, (Counters.job_id == Task.job_id) & (Counters.batch_key == Task.batch_key))
+            .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
+            .where(Task.id == any_(literal(task_ids, ARRAY(BigInteger))))
+            .order_by(Task.job_id, Task.seq)
+        )
+        .all()
+    )
+    leases = tuple(Lease(row[0], row[1], row[2], ImageSpec.model_validate(row[3])) for row in rows)
+    return Batch(ClaimedCheckpoint(*rows[0][4:]), leases)
 
 
 def renew(session: Session, leases: Sequence[Lease], lease_seconds: float) -> set[Lease]:
@@ -307,7 +309,7 @@ def _lose(session: Session, error: str, condition: ColumnElement[bool]) -> int:
     All tasks are locked before the first counters are: two moves in one transaction keep the lock order too.
     """
     session.execute(lifecycle.lock(lifecycle.REQUEUE, condition)).all()
-    again = _move_running(session, lifecycle.REQUEUE, "lost", error, condition, _has_tries_left())
+    again = _move_running(session, lifecycle.REQUEUE, "lost", error, condition, _has_tries_left(), runs_alone=True)
     dead = _move_running(session, lifecycle.FAIL, "lost", f"{QUARANTINED}; last: {error}", condition)
     return len(again) + len(dead)
 

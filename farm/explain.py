@@ -43,7 +43,7 @@ def _workers(session: Session, pool: str) -> Counter[str]:
         .where(Worker.pool == pool, Worker.status != "offline")
         .group_by(Worker.status)
     )
-    return Counter(dict(session.execute(query).tuples().all()))
+    return Counter(dict(session.execute(query).all()))
 
 
 def _held(row: Row[Job, bool]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The intake: a checked request becomes a job with all its tasks, in one transaction."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -65,7 +65,7 @@ def submit(
             assert replay is not None, "the rival's row made this insert do nothing"
             return replay
         _insert_counters(session, job_id, owner, resolved, unfolded, checkpoints)
-        _copy_tasks(session, task_rows(job_id, unfolded, settings.max_attempts))
+        copy_tasks(session, task_rows(job_id, unfolded, settings.max_attempts))
         record(session, "job.submitted", job_id=job_id)
         live = fleet.live_workers(session, resolved.pool)
     images = count_images(resolved)
@@ -226,7 +226,7 @@ def task_rows(job_id: int, unfolded: list[Unfolded], attempt_limit: int) -> Iter
             seq += 1
 
 
-def _copy_tasks(session: Session, rows: Iterator[TaskRow]) -> None:
+def copy_tasks(session: Session, rows: Iterable[TaskRow]) -> None:
     """COPY inside the session's transaction: 23 times as fast as the ORM."""
     connection = session.connection().connection.driver_connection
     assert connection is not None, "the session is bound to a live psycopg connection"

@@ -29,23 +29,23 @@ def cancel(database: Database, job_id: int, reason: str = "cancelled by hand") -
 
 def pause(database: Database, job_id: int) -> None:
     """Let no further task of the job be claimed; what is rendering finishes."""
-    _open_or_close(database, job_id, JobStatus.PAUSED, is_open=False)
+    _open_or_close(database, job_id, JobStatus.PAUSED, "paused", is_open=False)
 
 
 def resume(database: Database, doorbell: Doorbell, job_id: int) -> None:
     """Let a paused job go on."""
-    pool = _open_or_close(database, job_id, JobStatus.ACTIVE, is_open=True)
+    pool = _open_or_close(database, job_id, JobStatus.ACTIVE, "resumed", is_open=True)
     doorbell.ring(pool)
 
 
-def _open_or_close(database: Database, job_id: int, target: JobStatus, *, is_open: bool) -> str:
+def _open_or_close(database: Database, job_id: int, target: JobStatus, wish: str, *, is_open: bool) -> str:
     with database.begin() as session:
         job = _require(session, job_id)
         if JobStatus(job.status).is_final:
-            _refuse(session, job_id, target)
+            _refuse(session, job_id, wish)
         lifecycle.open_for_claims(session, job_id, is_open)
         if not lifecycle.move_job(session, job_id, target):
-            _refuse(session, job_id, target)
+            _refuse(session, job_id, wish)
         return job.pool
 
 

@@ -125,11 +125,10 @@ def move(
         .where(Task.id == old.c.id)
         .values({"status": arrow.target, "reason": reason, **(values or {})})
         .returning(Task.id, Task.job_id, Task.batch_key, Task.attempt, old.c.status)
-        .execution_options(synchronize_session=False)
     )
     moved = [
         Moved(task_id, job_id, batch_key, attempt, TaskStatus(source))
-        for task_id, job_id, batch_key, attempt, source in session.execute(statement)
+        for task_id, job_id, batch_key, attempt, source in session.connection().execute(statement)
     ]
     emptied = _recount(session, arrow.target, moved)
     if arrow.target.is_final:
@@ -161,9 +160,8 @@ def _recount(session: Session, target: TaskStatus, moved: Iterable[Moved]) -> li
             .where(Counters.job_id == job_id, Counters.batch_key == batch_key)
             .values({source: getattr(Counters, source) - count, target: getattr(Counters, target) + count})
             .returning(Counters.queued + Counters.running)
-            .execution_options(synchronize_session=False)
         )
-        if session.execute(statement).scalar_one() == 0 and job_id not in may_be_done:
+        if session.connection().execute(statement).scalar_one() == 0 and job_id not in may_be_done:
             may_be_done.append(job_id)
     return may_be_done
 

@@ -140,7 +140,10 @@ class Counters(Base):
 
 
 class Task(Base):
-    """One image to render. `attempt` counts claims and is the fencing token."""
+    """One image to render. `attempt` counts claims and is the fencing token.
+
+    `runs_alone` is set once a worker was lost with it, lest it take batch mates with it the next time.
+    """
 
     __tablename__ = "tasks"
 
@@ -153,6 +156,7 @@ class Task(Base):
     spec: Mapped[dict[str, Any]]
     attempt: Mapped[int] = mapped_column(server_default="0")
     attempt_limit: Mapped[int]
+    runs_alone: Mapped[bool] = mapped_column(server_default="false")
     worker_id: Mapped[int | None] = mapped_column(BigInteger)
     lease_until: Mapped[datetime | None]
 

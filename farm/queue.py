@@ -41,6 +41,9 @@ _CELERY_SETTINGS: dict[str, Any] = {
 }
 _RING_EXPIRES_SECONDS = 30
 
+# kombu's own patience with a Redis that refuses connections is 6 s; a submit must not pay for that.
+_RING_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+
 
 def queue_name(pool: str) -> str:
     return f"ring.{pool}"
@@ -57,7 +60,8 @@ def make_celery(redis_url: str, on_ring: Callable[[], None] | None = None) -> Ce
     """The Celery app of this process. `on_ring` is called for each ring that this process receives."""
     app = Celery("farm", broker=broker_url(redis_url), set_as_current=False)
     app.conf.update(_CELERY_SETTINGS)
-    app.task(name=RING)(on_ring or _nobody_listens)
+    # Shared, the task would be every app's of this process, and the first to define it would hear all rings.
+    app.task(name=RING, shared=False)(on_ring or _nobody_listens)
     return app
 
 
@@ -70,6 +74,7 @@ class Doorbell:
 
     def __init__(self, redis_url: str) -> None:
         self._celery = make_celery(redis_url)
+        self._celery.conf.broker_transport_options |= _RING_ONCE
         self.failures = 0
 
     def ring(self, pool: str, times: int = 1) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, func, select, true
 from sqlalchemy.orm import Session
 
 from farm.errors import NotFound
@@ -140,24 +140,15 @@ class FarmReport(Report):
     workers_busy: int
 
 
-_COUNTS = (
-    select(
-        Counters.job_id,
-        func.sum(
-            Counters.queued + Counters.running + Counters.succeeded + Counters.failed + Counters.cancelled
-        ).label("total"),
-        *(
-            func.sum(getattr(Counters, status)).label(status)
-            for status in ("queued", "running", "succeeded", "failed", "cancelled")
-        ),
-    )
-    .group_by(Counters.job_id)
-    .subquery("counts")
-)
-
-
 def _job_query() -> Select[Any]:
-    return select(Job, _COUNTS).join(_COUNTS, _COUNTS.c.job_id == Job.id)
+    """Jobs with their counts, added up for the jobs of the page alone."""
+    columns = [getattr(Counters, status) for status in ("queued", "running", "succeeded", "failed", "cancelled")]
+    counts = (
+        select(func.sum(sum(columns[1:], columns[0])).label("total"), *(func.sum(c).label(c.key) for c in columns))
+        .where(Counters.job_id == Job.id)
+        .lateral("counts")
+    )
+    return select(Job, counts).join(counts, true())
 
 
 def _job_report(row: Row[Any]) -> JobReport:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from flask import Flask
-from flask_openapi3.models import Info
+from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
 from farm import __version__

@@ -48,15 +48,24 @@ def with_styles(response: Response) -> Response:
 
 
 def _refuse_foreign_host() -> None:
-    if urlsplit(f"//{request.host}").hostname not in LOOPBACK_HOSTS:
+    if _hostname(request.host) not in LOOPBACK_HOSTS:
         raise BadRequest("This portal answers only to localhost and 127.0.0.1.")
+
+
+def _hostname(host: str) -> str | None:
+    """The name without its port; None for what cannot be a Host header."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 def _refuse_cross_site() -> None:
     if request.method in _SAFE_METHODS:
         return
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
+    # Either scheme: a proxy in front may speak https for us.
+    if origin not in (None, f"http://{request.host}", f"https://{request.host}"):
         raise Forbidden("This request came from another site's page.")
     if request.headers.get("Sec-Fetch-Site", "none") not in _OWN_SITES:
         raise Forbidden("This request came from another site's page.")

@@ -1,8 +1,62 @@
-"""`farm bench`: measurements that print figures; nothing here is a test."""
+"""`farm bench`: measurements that print figures, each on a scratch farm of its own."""
 
 import click
+
+from farm.bench import claim as claim_bench
+from farm.bench import overhead as overhead_bench
+from farm.bench import submit as submit_bench
+from farm.bench.scratch import machine
+from farm.cli.parts import require_worker_packages
 
 
 @click.group()
 def bench() -> None:
-    """Measure this machine: submit, claim, overhead."""
+    """Measure this machine. Nothing of a running farm is touched."""
+
+
+@bench.command()
+@click.option("--images", default=10_000, show_default=True, type=click.IntRange(100, 100_000))
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 50))
+def submit(images: int, rounds: int) -> None:
+    """How long accepting one job takes."""
+    figures = submit_bench.measure(images, rounds)
+    click.echo(machine())
+    click.echo(f"accept a job of {figures.images:,} images: {figures.submit_seconds:.3f} s (median of {rounds})")
+    click.echo(f"bare COPY of the same rows: {figures.copy_seconds:.3f} s")
+    click.echo(f"ratio: {figures.ratio:.2f}")
+
+
+@bench.command()
+@click.option("--clients", default=4, show_default=True, type=click.IntRange(1, 64))
+@click.option("--batch", default=8, show_default=True, type=click.IntRange(1, 64))
+@click.option("--claims", default=1000, show_default=True, type=click.IntRange(100, 10_000), help="In all.")
+def claim(clients: int, batch: int, claims: int) -> None:
+    """How fast workers claim, with 10,000 and with 1,000,000 tasks queued."""
+    click.echo(machine())
+    found = [
+        claim_bench.measure(queued, clients=clients, batch=batch, claims=claims) for queued in (10_000, 1_000_000)
+    ]
+    for figures in found:
+        click.echo(
+            f"{figures.queued:>9,} queued, {clients} clients, batch {batch}: "
+            f"{figures.tasks_per_second:,.0f} tasks/s, p95 of a claim {figures.p95_seconds * 1000:.1f} ms"
+        )
+    click.echo(f"p95 ratio: {found[1].p95_seconds / found[0].p95_seconds:.2f}")
+
+
+@bench.command()
+@click.option("--images", default=50, show_default=True, type=click.IntRange(1, 1000), help="In each round.")
+@click.option("--side", default=256, show_default=True, type=click.IntRange(64, 1024), help="Pixels.")
+@click.option("--rounds", default=4, show_default=True, type=click.IntRange(1, 20))
+@click.option("--starts", default=15, show_default=True, type=click.IntRange(1, 100))
+def overhead(images: int, side: int, rounds: int, starts: int) -> None:
+    """What the farm costs beside a bare loop of the same pipeline calls."""
+    require_worker_packages()
+    figures = overhead_bench.measure(images, side=side, rounds=rounds, starts=starts)
+    click.echo(machine())
+    click.echo(f"{figures.images} images of {side} px, batch 1: {figures.farm_seconds:.1f} s through the farm")
+    click.echo(f"the same calls in a bare loop: {figures.bare_seconds:.1f} s")
+    click.echo(f"ratio: {figures.ratio:.3f}")
+    click.echo(
+        f"submit to first step on an idle worker: p50 {figures.first_step_seconds * 1000:.0f} ms of {starts}"
+    )

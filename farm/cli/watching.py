@@ -48,8 +48,10 @@ def watch_job(
     with Progress(*columns, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
         line = bar.add_task(f"Job {job_id}", total=None)
         job = _poll(client, job_id)
+        said = -1
         while not job.is_final:
             bar.update(line, total=job.images.total, completed=job.images.finished, description=_describe(job))
+            said = _say_plainly(job, said)
             if folder:
                 download_images(client, job_id, folder)
             on_poll()
@@ -61,6 +63,14 @@ def watch_job(
     counts = job.images
     click.echo(f"Job {job_id} {job.status}: {counts.succeeded} of {counts.total} images.", err=True)
     return job
+
+
+def _say_plainly(job: JobReport, said: int) -> int:
+    """Where stderr is no terminal, a line each time the count of finished images has changed; return the count."""
+    finished = job.images.finished
+    if finished != said and not sys.stderr.isatty():
+        click.echo(f"{_describe(job)}: {finished} of {job.images.total} images", err=True)
+    return finished
 
 
 def _describe(job: JobReport) -> str:

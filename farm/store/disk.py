@@ -66,7 +66,8 @@ class DiskStore:
 
     def _path(self, key: str) -> Path:
         """Where a key lies; a key that would leave the folder does not exist."""
-        path = (self._folder / key).resolve()
-        if not key or not path.is_relative_to(self._folder.resolve()):
-            raise ObjectMissing(f"There is no object {key!r}.")
-        return path
+        if key and "\0" not in key:
+            path = (self._folder / key).resolve()
+            if path.is_relative_to(self._folder.resolve()):
+                return path
+        raise ObjectMissing(f"There is no object {key!r}.")

@@ -98,21 +98,20 @@ class S3Store:
 
 
 def _client(endpoint: str | None, region: str | None, path_style: bool) -> "S3Client":
-    return boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name=region,
-        config=Config(
-            signature_version="s3v4",
-            connect_timeout=5,
-            read_timeout=30,
-            retries={"mode": "standard", "max_attempts": 5},
-            s3={"addressing_style": "path" if path_style else "auto"},
-            # Checksums of newer boto3 are refused by older S3-compatible servers.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
+    config = Config(
+        signature_version="s3v4",
+        connect_timeout=5,
+        read_timeout=30,
+        retries={"mode": "standard", "max_attempts": 5},
+        s3={"addressing_style": "path" if path_style else "auto"},
+        # Checksums of newer boto3 are refused by older S3-compatible servers.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
     )
+    try:
+        return boto3.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+    except ValueError as error:
+        raise ConfigError(f"FARM_STORE_URL: {error}") from None
 
 
 @contextmanager
@@ -121,7 +120,7 @@ def _translated(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")
-        if code in ("NoSuchKey", "404"):
+        if code == "NoSuchKey":
             raise ObjectMissing(f"{doing}: there is no such object.") from None
         raise StoreError(f"{doing}: {code}") from error
     except BotoCoreError as error:

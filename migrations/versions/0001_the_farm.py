@@ -116,12 +116,14 @@ CREATE TABLE tasks (
     spec          jsonb NOT NULL,
     attempt       integer NOT NULL DEFAULT 0 CHECK (attempt >= 0),
     attempt_limit integer NOT NULL,
+    runs_alone    boolean NOT NULL DEFAULT false,
     worker_id     bigint REFERENCES workers ON DELETE SET NULL,
     lease_until   timestamptz,
     CONSTRAINT tasks_lease CHECK ((status = 'running') = (lease_until IS NOT NULL)),
     UNIQUE (job_id, seq)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX tasks_queued ON tasks (job_id, batch_key, seq) WHERE status = 'queued';
+CREATE INDEX tasks_queued ON tasks (job_id, batch_key, seq) WHERE status = 'queued' AND NOT runs_alone;
+CREATE INDEX tasks_queued_alone ON tasks (job_id, batch_key, seq) WHERE status = 'queued' AND runs_alone;
 CREATE INDEX tasks_leased ON tasks (lease_until) WHERE status = 'running';
 CREATE INDEX tasks_of_worker ON tasks (worker_id) WHERE status = 'running';
 CREATE INDEX tasks_failed ON tasks (job_id, seq) WHERE status = 'failed';

@@ -1,0 +1,1 @@
+"""Measurements behind `farm bench`. They print figures; nothing here is a test."""

@@ -1,0 +1,56 @@
+"""A farm for one measurement, in a temporary folder, with the settings of `farm up`."""
+
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from farm import catalog, config, migrate
+from farm.catalog import CheckpointFolder
+from farm.config import Settings
+from farm.database import Database, Role
+from farm.embedded.postgres import Postgres
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder that Postgres' own user may pass."""
+    folder = Path(tempfile.mkdtemp(prefix="farm-bench-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def scratch_database() -> Iterator[tuple[Settings, Database]]:
+    """A migrated Postgres with one checkpoint, `bench`, that has no files; and nothing listening on its Redis."""
+    with scratch_folder() as folder:
+        postgres = Postgres(folder / "postgres", folder / "run")
+        postgres.start()
+        migrate.upgrade(postgres.url)
+        settings = config.load_given(database_url=postgres.url, redis_url=f"unix://{folder}/no-redis.sock?db=0")
+        database = Database(postgres.url, Role.TOOL)
+        with database.begin() as session:
+            catalog.add(session, "bench", CheckpointFolder(folder, "sd15", "0" * 64))
+        try:
+            yield settings, database
+        finally:
+            database.close()
+            postgres.stop()
+
+
+def machine() -> str:
+    """One line on what the figures were measured on."""
+    try:
+        model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        model = None
+    name = model[1] if model else platform.machine()
+    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}"

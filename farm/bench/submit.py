@@ -1,0 +1,82 @@
+"""How long the farm takes to accept a job, beside a bare COPY of the same rows."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert
+from sqlalchemy.orm import Session
+
+from farm import intake
+from farm.bench.scratch import scratch_database
+from farm.config import Settings
+from farm.database import Database
+from farm.expand import expand
+from farm.intake import TaskRow
+from farm.models import Job
+from farm.queue import Doorbell
+from farm.specs import JobRequest, parse_request
+
+
+@dataclass(frozen=True)
+class SubmitFigures:
+    """Medians in seconds."""
+
+    images: int
+    submit_seconds: float
+    copy_seconds: float
+
+    @property
+    def ratio(self) -> float:
+        return self.submit_seconds / self.copy_seconds
+
+
+def measure(images: int, rounds: int) -> SubmitFigures:
+    """Accept a job and COPY its bare rows, in turn, so many times; from the request's JSON to the COMMIT."""
+    prompts = [f"a lighthouse on a cliff, study number {number}, oil on canvas" for number in range(100)]
+    body = {"prompts": prompts, "images_per_prompt": images // len(prompts), "checkpoint": "bench", "seed": 1}
+    with scratch_database() as (settings, database):
+        doorbell = Doorbell(settings.required_redis_url)
+        request = parse_request(body)
+        rows = list(intake.task_rows(0, expand(request, {"bench": "0" * 64}), settings.max_attempts))
+        submits, copies = [], []
+        for _ in range(rounds):
+            submits.append(_time_submit(database, settings, doorbell, body))
+            copies.append(_time_copy(database, request, rows))
+    return SubmitFigures(len(rows), statistics.median(submits), statistics.median(copies))
+
+
+def _time_submit(database: Database, settings: Settings, doorbell: Doorbell, body: dict[str, object]) -> float:
+    started = time.perf_counter()
+    intake.submit(database, settings, doorbell, parse_request(body))
+    return time.perf_counter() - started
+
+
+def _time_copy(database: Database, request: JobRequest, rows: Sequence[TaskRow]) -> float:
+    """COPY the finished rows under an empty job, commit, and take them away again."""
+    with database.begin() as session:
+        job_id = _empty_job(session, request)
+    own_rows = [(job_id, *row[1:]) for row in rows]
+    started = time.perf_counter()
+    with database.begin() as session:
+        intake.copy_tasks(session, own_rows)
+    seconds = time.perf_counter() - started
+    with database.begin() as session:
+        session.execute(delete(Job).where(Job.id == job_id))
+    return seconds
+
+
+def _empty_job(session: Session, request: JobRequest) -> int:
+    values = {
+        "owner_id": 1,
+        "name": "bare COPY",
+        "mode": request.mode,
+        "request": {},
+        "status": "active",
+        "priority": 50,
+        "pool": "bench",
+        "request_sha256": "",
+    }
+    job_id: int = session.execute(insert(Job).values(values).returning(Job.id)).scalar_one()
+    return job_id

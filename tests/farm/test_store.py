@@ -1,0 +1,308 @@
+"""One suite for every store, and what is particular to each."""
+
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPMessage
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from farm.config import Settings
+from farm.errors import ConfigError, ObjectMissing, StoreError
+from farm.store import Store, open_store
+from farm.store.disk import DiskStore
+from farm.store.links import BadLink, LinkSigner
+from farm.store.s3 import S3Store
+
+IMAGE = b"\x89PNG not really \x00\xff"
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """An S3 server on a port of its own."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with urllib.request.urlopen(urllib.request.Request(f"{s3_endpoint}/moto-api/reset", method="POST")):
+        boto3.client("s3", endpoint_url=s3_endpoint).create_bucket(Bucket="farm")
+    return f"s3://farm/images?endpoint={s3_endpoint}"
+
+
+@pytest.fixture
+def disk_store(tmp_path: Path) -> DiskStore:
+    return DiskStore(tmp_path / "store", LinkSigner("a secret key for tests only"))
+
+
+@pytest.fixture
+def s3_store(bucket: str) -> S3Store:
+    return S3Store.of_url(bucket)
+
+
+@pytest.fixture(params=["disk_store", "s3_store"])
+def any_store(request: pytest.FixtureRequest) -> Store:
+    store: Store = request.getfixturevalue(request.param)
+    store.check()
+    return store
+
+
+class TestEveryStore:
+    def test_what_was_put_is_got(self, any_store: Store) -> None:
+        any_store.put("results/7/12-1.png", IMAGE, "image/png")
+        assert any_store.get("results/7/12-1.png") == IMAGE
+
+    def test_putting_again_replaces(self, any_store: Store) -> None:
+        any_store.put("a/1.png", b"old", "image/png")
+        any_store.put("a/1.png", b"new", "image/png")
+        assert any_store.get("a/1.png") == b"new"
+
+    def test_an_object_that_is_not_there_is_missing(self, any_store: Store) -> None:
+        with pytest.raises(ObjectMissing):
+            any_store.get("a/1.png")
+
+    def test_a_deleted_object_is_missing(self, any_store: Store) -> None:
+        any_store.put("a/1.png", IMAGE, "image/png")
+        any_store.delete("a/1.png")
+        with pytest.raises(ObjectMissing):
+            any_store.get("a/1.png")
+
+    def test_deleting_what_is_not_there_is_no_error(self, any_store: Store) -> None:
+        any_store.delete("a/1.png")
+
+    def test_keys_are_listed_by_prefix_and_in_order(self, any_store: Store) -> None:
+        for key in ("b/2.png", "a/10.png", "a/1.png"):
+            any_store.put(key, IMAGE, "image/png")
+        assert any_store.keys() == ["a/1.png", "a/10.png", "b/2.png"]
+        assert any_store.keys("a/1") == ["a/1.png", "a/10.png"]
+
+    def test_an_empty_store_has_no_keys(self, any_store: Store) -> None:
+        assert any_store.keys() == []
+
+    @pytest.mark.parametrize("key", ["a b/ü+&=?#%.png", "results/…/1.png"])
+    def test_a_key_may_hold_any_sign(self, any_store: Store, key: str) -> None:
+        any_store.put(key, IMAGE, "image/png")
+        assert any_store.get(key) == IMAGE
+        assert any_store.keys() == [key]
+
+    def test_an_empty_object_is_kept(self, any_store: Store) -> None:
+        any_store.put("empty", b"", "text/plain")
+        assert any_store.get("empty") == b""
+
+
+class TestDisk:
+    def test_a_put_leaves_one_file_and_nothing_else(self, disk_store: DiskStore, tmp_path: Path) -> None:
+        disk_store.put("a/1.png", IMAGE, "image/png")
+        assert [path.name for path in (tmp_path / "store").rglob("*") if path.is_file()] == ["1.png"]
+
+    def test_a_put_that_fails_leaves_nothing(self, disk_store: DiskStore, tmp_path: Path) -> None:
+        (tmp_path / "store" / "a" / "1.png" / "in the way").mkdir(parents=True)
+        with pytest.raises(StoreError, match=r"Could not write a/1\.png: Is a directory"):
+            disk_store.put("a/1.png", IMAGE, "image/png")
+        assert disk_store.keys() == []
+        assert list((tmp_path / "store").rglob(".part-*")) == []
+
+    def test_a_file_that_a_crash_left_half_written_is_not_listed(
+        self, disk_store: DiskStore, tmp_path: Path
+    ) -> None:
+        disk_store.put("a/1.png", IMAGE, "image/png")
+        (tmp_path / "store" / "a" / ".part-crashed").write_bytes(b"\x89PN")
+        assert disk_store.keys() == ["a/1.png"]
+
+    @pytest.mark.parametrize("key", ["../secret.key", "a/../../secret.key", "/etc/hostname", ""])
+    def test_a_key_that_leaves_the_folder_does_not_exist(
+        self, disk_store: DiskStore, tmp_path: Path, key: str
+    ) -> None:
+        (tmp_path / "secret.key").write_text("secret")
+        with pytest.raises(ObjectMissing):
+            disk_store.get(key)
+        with pytest.raises(ObjectMissing):
+            disk_store.put(key, IMAGE, "image/png")
+        with pytest.raises(ObjectMissing):
+            disk_store.delete(key)
+        assert (tmp_path / "secret.key").read_text() == "secret"
+
+    def test_a_symbolic_link_does_not_lead_out_of_the_folder(self, disk_store: DiskStore, tmp_path: Path) -> None:
+        (tmp_path / "store").mkdir()
+        (tmp_path / "store" / "out").symlink_to("/etc")
+        with pytest.raises(ObjectMissing):
+            disk_store.get("out/hostname")
+
+    def test_a_folder_is_no_object(self, disk_store: DiskStore) -> None:
+        disk_store.put("a/1.png", IMAGE, "image/png")
+        with pytest.raises(StoreError, match="Could not read a: Is a directory"):
+            disk_store.get("a")
+        with pytest.raises(StoreError, match="Could not delete a: "):
+            disk_store.delete("a")
+
+    def test_a_key_that_no_file_can_have_is_a_store_error(self, disk_store: DiskStore) -> None:
+        with pytest.raises(StoreError):
+            disk_store.get("a\x00b")
+        with pytest.raises(StoreError):
+            disk_store.get("a" * 300)
+
+    def test_a_store_whose_folder_is_a_file_cannot_be_used(self, disk_store: DiskStore, tmp_path: Path) -> None:
+        (tmp_path / "store").write_text("in the way")
+        with pytest.raises(StoreError, match="Cannot use the folder"):
+            disk_store.check()
+        with pytest.raises(StoreError, match="Could not write"):
+            disk_store.put("a/1.png", IMAGE, "image/png")
+
+
+class TestSignedLinks:
+    signer = LinkSigner("a secret key for tests only")
+
+    def link(self, key: str = "a/1.png", **options: str) -> tuple[str, dict[str, str]]:
+        """The key and the query of a fresh link, as the portal sees them."""
+        parts = urlsplit(self.signer.sign(key, seconds=60, **options))
+        return unquote(parts.path.removeprefix("/files/")), dict(parse_qsl(parts.query))
+
+    @pytest.mark.parametrize("key", ["a/1.png", "a b/ü+&=?#%.png"])
+    def test_a_fresh_link_is_good(self, key: str) -> None:
+        found, query = self.link(key, filename="fox & hound.png")
+        assert found == key
+        self.signer.check(found, query)
+
+    @pytest.mark.parametrize("change", [{"expires": "99999999999"}, {"filename": "virus.exe"}, {"signature": "x"}])
+    def test_a_link_that_was_tampered_with_is_bad(self, change: dict[str, str]) -> None:
+        key, query = self.link(filename="fox.png")
+        with pytest.raises(BadLink, match="not valid"):
+            self.signer.check(key, {**query, **change})
+
+    @pytest.mark.parametrize("missing", ["expires", "filename", "signature"])
+    def test_a_link_that_lacks_a_part_is_bad(self, missing: str) -> None:
+        key, query = self.link(filename="fox.png")
+        del query[missing]
+        with pytest.raises(BadLink):
+            self.signer.check(key, query)
+
+    def test_a_link_is_good_for_its_own_object_only(self) -> None:
+        _, query = self.link("a/1.png")
+        with pytest.raises(BadLink):
+            self.signer.check("a/2.png", query)
+
+    def test_a_link_signed_with_another_key_is_bad(self) -> None:
+        key, query = self.link()
+        with pytest.raises(BadLink):
+            LinkSigner("another secret key for tests").check(key, query)
+
+    @pytest.mark.parametrize("signature", ["ü", ""])
+    def test_a_signature_of_any_signs_is_only_bad(self, signature: str) -> None:
+        key, query = self.link()
+        with pytest.raises(BadLink):
+            self.signer.check(key, {**query, "signature": signature})
+
+    def test_a_link_ends(self) -> None:
+        parts = urlsplit(self.signer.sign("a/1.png", seconds=-3600))
+        with pytest.raises(BadLink, match="expired"):
+            self.signer.check("a/1.png", dict(parse_qsl(parts.query)))
+
+    def test_a_link_lasts_at_least_as_long_as_was_asked(self) -> None:
+        _, query = self.link()
+        assert int(query["expires"]) >= time.time() + 60
+
+    def test_the_disk_store_links_to_the_portal(self, disk_store: DiskStore) -> None:
+        assert disk_store.link("a/1.png", seconds=60).startswith("/files/a/1.png?expires=")
+
+
+class TestS3:
+    def test_a_link_reads_the_object(self, s3_store: S3Store) -> None:
+        s3_store.put("a/1.png", IMAGE, "image/png")
+        content, headers = read(s3_store.link("a/1.png", seconds=60))
+        assert (content, headers["Content-Type"]) == (IMAGE, "image/png")
+
+    def test_a_link_with_a_filename_makes_the_browser_save(self, s3_store: S3Store) -> None:
+        s3_store.put("a/1.png", IMAGE, "image/png")
+        _, headers = read(s3_store.link("a/1.png", seconds=60, filename="fox.png"))
+        assert headers["Content-Disposition"] == 'attachment; filename="fox.png"'
+
+    def test_a_link_carries_its_end_and_a_signature(self, s3_store: S3Store) -> None:
+        query = dict(parse_qsl(urlsplit(s3_store.link("a/1.png", seconds=60)).query))
+        assert query["X-Amz-Expires"] == "60"
+        assert query["X-Amz-Algorithm"] == "AWS4-HMAC-SHA256"
+
+    def test_links_use_the_public_endpoint(self, bucket: str) -> None:
+        store = S3Store.of_url(f"{bucket}&public_endpoint=https://images.example")
+        assert store.link("a/1.png", seconds=60).startswith("https://images.example/farm/images/a/1.png?")
+
+    def test_objects_lie_below_the_prefix(self, s3_store: S3Store, bucket: str) -> None:
+        s3_store.put("a/1.png", IMAGE, "image/png")
+        assert S3Store.of_url(bucket.replace("/images", "")).keys() == ["images/a/1.png"]
+
+    def test_two_prefixes_do_not_see_each_other(self, s3_store: S3Store, bucket: str) -> None:
+        S3Store.of_url(bucket.replace("/images", "/images2")).put("a/1.png", IMAGE, "image/png")
+        assert s3_store.keys() == []
+
+    def test_all_pages_of_a_long_listing_are_read(self, s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "2")
+        for key in "abcde":
+            s3_store.put(key, IMAGE, "image/png")
+        assert s3_store.keys() == list("abcde")
+
+    def test_a_bucket_that_is_not_there_is_a_store_error(self, bucket: str) -> None:
+        store = S3Store.of_url(bucket.replace("//farm", "//nowhere"))
+        with pytest.raises(StoreError, match="Cannot reach the bucket nowhere: 404"):
+            store.check()
+        with pytest.raises(StoreError, match="Could not write a: NoSuchBucket"):
+            store.put("a", IMAGE, "image/png")
+
+    @pytest.mark.usefixtures("bucket")
+    def test_a_server_that_is_down_is_a_store_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+        with pytest.raises(StoreError, match="Could not read a: Could not connect"):
+            S3Store.of_url(f"s3://farm?endpoint={NOWHERE}").get("a")
+
+    def test_missing_credentials_are_a_store_error(self, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+        with pytest.raises(StoreError, match="Unable to locate credentials"):
+            S3Store.of_url(bucket).check()
+
+
+def read(url: str) -> tuple[bytes, HTTPMessage]:
+    with urllib.request.urlopen(url) as response:
+        return response.read(), response.headers
+
+
+class TestStoreUrl:
+    def test_a_file_url_opens_a_folder(self, settings: Settings, tmp_path: Path) -> None:
+        store = open_store(settings.model_copy(update={"store_url": f"file://{tmp_path}/with%20space"}))
+        store.put("a", IMAGE, "image/png")
+        assert (tmp_path / "with space" / "a").exists()
+
+    def test_an_s3_url_opens_a_bucket(self, settings: Settings, bucket: str) -> None:
+        assert isinstance(open_store(settings.model_copy(update={"store_url": bucket})), S3Store)
+
+    @pytest.mark.parametrize(
+        ("url", "message"),
+        [
+            ("file://folder", "FARM_STORE_URL: a folder is written with three slashes"),
+            ("s3:///prefix", "FARM_STORE_URL: want s3://bucket/prefix"),
+            ("s3://bucket?endpont=x", "unknown: endpont"),
+            ("s3://bucket?endpoint=example.com", "FARM_STORE_URL: .*endpoint"),
+        ],
+    )
+    def test_a_bad_url_is_explained(self, settings: Settings, url: str, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            open_store(settings.model_copy(update={"store_url": url}))
+
+    def test_a_folder_needs_a_key_to_sign_its_links(self, settings: Settings) -> None:
+        with pytest.raises(ConfigError, match="FARM_SECRET_KEY must be set"):
+            open_store(settings.model_copy(update={"secret_key": None}))

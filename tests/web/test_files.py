@@ -1,0 +1,61 @@
+"""Images by signed links."""
+
+import time
+
+import pytest
+from flask.testing import FlaskClient
+
+from farm.store import Store
+
+
+@pytest.mark.parametrize(
+    ("suffix", "media_type"), [("png", "image/png"), ("webp", "image/webp"), ("jpg", "image/jpeg")]
+)
+def test_a_signed_link_shows_its_object_and_may_be_cached(
+    client: FlaskClient, store: Store, suffix: str, media_type: str
+) -> None:
+    store.put(f"results/1/2-1.{suffix}", b"pixels", media_type)
+    answer = client.get(store.link(f"results/1/2-1.{suffix}", seconds=60))
+    assert (answer.status_code, answer.data, answer.mimetype) == (200, b"pixels", media_type)
+    assert "immutable" in answer.headers["Cache-Control"]
+    assert "Content-Disposition" not in answer.headers or "attachment" not in answer.headers["Content-Disposition"]
+
+
+def test_a_link_with_a_filename_is_saved_under_it(client: FlaskClient, store: Store) -> None:
+    store.put("results/1.png", b"pixels", "image/png")
+    answer = client.get(store.link("results/1.png", seconds=60, filename="7-00001-5.png"))
+    assert answer.headers["Content-Disposition"] == "attachment; filename=7-00001-5.png"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("1.png", "2.png"), ("expires=", "expires=9"), ("signature=", "signature=A"), ("signature=", "sig="),
+     ("signature=", "filename=x&signature="), ("signature=", "signature=%C3%A9")],
+)  # fmt: skip
+def test_a_link_that_was_changed_is_refused(client: FlaskClient, store: Store, old: str, new: str) -> None:
+    for key in ("results/1.png", "results/2.png"):
+        store.put(key, b"pixels", "image/png")
+    link = store.link("results/1.png", seconds=60).replace(old, new)
+    assert client.get(link).status_code == 403
+
+
+def test_a_link_that_has_expired_is_refused(
+    client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("results/1.png", b"pixels", "image/png")
+    link = store.link("results/1.png", seconds=60)
+    later = time.time() + 1300
+    monkeypatch.setattr(time, "time", lambda: later)
+    answer = client.get(link)
+    assert answer.status_code == 403
+    assert "expired" in answer.text
+
+
+def test_without_a_signature_nothing_is_served(client: FlaskClient, store: Store) -> None:
+    store.put("results/1.png", b"pixels", "image/png")
+    assert client.get("/files/results/1.png").status_code == 403
+    assert client.get("/files/../secret").status_code in (403, 404)
+
+
+def test_a_valid_link_to_what_is_gone_is_not_found(client: FlaskClient, store: Store) -> None:
+    assert client.get(store.link("results/gone.png", seconds=60)).status_code == 404

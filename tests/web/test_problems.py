@@ -1,0 +1,97 @@
+"""Errors as problem documents and as pages, and the state of the parts."""
+
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from farm.store.disk import DiskStore
+from tests.web.conftest import OpenPortal
+
+DEAD_DATABASE = "postgresql://farm:hunter2@/farm?host=/nowhere/at-all"
+DEAD_REDIS = "unix:///nowhere/redis.sock?db=0"
+
+
+def test_an_unknown_address_of_the_api_is_a_problem(client: FlaskClient) -> None:
+    answer = client.get("/api/v1/nothing")
+    assert answer.status_code == 404
+    assert answer.mimetype == "application/problem+json"
+    assert set(answer.json) == {"type", "title", "status", "detail"}
+
+
+def test_a_wrong_method_is_a_problem_that_names_the_right_ones(client: FlaskClient) -> None:
+    answer = client.put("/api/v1/jobs")
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["Allow"]
+
+
+def test_an_unknown_page_is_told_as_a_page(client: FlaskClient) -> None:
+    answer = client.get("/nothing")
+    assert answer.status_code == 404
+    assert answer.mimetype == "text/html"
+    assert "To the jobs" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/"])
+def test_without_the_database_every_answer_asks_to_come_back(open_portal: OpenPortal, path: str) -> None:
+    answer = open_portal(database_url=DEAD_DATABASE).get(path)
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "5"
+    assert "nowhere" not in answer.text
+    assert "hunter2" not in answer.text
+
+
+def test_what_nobody_foresaw_is_told_without_its_details(
+    open_portal: OpenPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = open_portal()
+    monkeypatch.delitem(client.application.extensions, "farm")
+    answer = client.get("/api/v1/stats")
+    assert answer.status_code == 500
+    assert "Traceback" not in answer.text
+    assert "KeyError" not in answer.text
+
+
+def test_a_whole_farm_is_ready(client: FlaskClient) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json == {"status": "ready", "parts": {"database": "ok", "store": "ok", "redis": "ok"}}
+
+
+def test_without_redis_the_portal_is_degraded_but_works(open_portal: OpenPortal) -> None:
+    client = open_portal(redis_url=DEAD_REDIS)
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json["status"]) == (200, "degraded")
+    assert answer.json["parts"]["redis"] == "does not answer"
+
+
+def test_without_redis_jobs_are_accepted_and_shown(open_portal: OpenPortal, client: FlaskClient) -> None:
+    portal = open_portal(redis_url=DEAD_REDIS)
+    answer = portal.post("/api/v1/jobs", json={"prompts": ["x"]})
+    assert answer.status_code == 201
+    assert portal.get(f"/jobs/{answer.json['id']}").status_code == 200
+
+
+def test_without_the_database_the_portal_lives_but_is_not_ready(open_portal: OpenPortal) -> None:
+    client = open_portal(database_url=DEAD_DATABASE)
+    assert client.get("/healthz").status_code == 200
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json["parts"] == {"database": "does not answer", "store": "ok", "redis": "ok"}
+
+
+def test_without_its_store_the_portal_is_not_ready(open_portal: OpenPortal, tmp_path: Path) -> None:
+    blocked = tmp_path / "a-file"
+    blocked.touch()
+    answer = open_portal(store_url=f"file://{blocked}/store").get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json["parts"]["store"] == "does not answer"
+    assert str(tmp_path) not in answer.text
+
+
+def test_a_store_that_fails_is_told_without_its_folder(client: FlaskClient, store: DiskStore) -> None:
+    link = store.link("results", seconds=60)
+    store.put("results/1.png", b"x", "image/png")
+    answer = client.get(link)
+    assert answer.status_code == 503
+    assert "results" not in answer.text

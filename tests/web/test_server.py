@@ -1,0 +1,117 @@
+"""Starting and stopping the portal's process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from farm import accounts
+from farm.config import Settings
+from farm.database import Database
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number: int = free.getsockname()[1]
+        return number
+
+
+@pytest.fixture
+def environment(settings: Settings, database: Database, port: int) -> dict[str, str]:
+    """What makes `python -m web` serve the test's own farm."""
+    return {
+        "PATH": os.environ["PATH"],
+        "FARM_DATA_DIR": str(settings.data_dir),
+        "FARM_DATABASE_URL": settings.required_database_url,
+        "FARM_REDIS_URL": settings.required_redis_url,
+        "FARM_STORE_URL": settings.required_store_url,
+        "FARM_SECRET_KEY": settings.secret_key or "",
+        "FARM_PORT": str(port),
+    }
+
+
+def start(environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "web"], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def give_up(environment: dict[str, str]) -> tuple[int, str]:
+    """Start a portal that must not stay; return its exit status and what it said."""
+    with start(environment) as process:
+        said = process.communicate(timeout=30)[1]
+        return process.returncode, said
+
+
+@pytest.fixture
+def portal(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    with start(environment) as process:
+        yield process
+        process.kill()
+
+
+def wait_until_ready(url: str) -> httpx.Response:
+    for _ in range(150):
+        try:
+            return httpx.get(f"{url}/readyz")
+        except httpx.ConnectError:
+            time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+def test_the_portal_serves_until_it_is_told_to_stop(portal: subprocess.Popen[str], port: int) -> None:
+    assert wait_until_ready(f"http://127.0.0.1:{port}").json()["status"] == "ready"
+    portal.send_signal(signal.SIGTERM)
+    assert portal.wait(timeout=15) == 0
+    assert portal.stderr is not None
+    assert "Traceback" not in portal.stderr.read()
+
+
+def test_a_port_in_use_is_told_in_one_line(environment: dict[str, str], port: int) -> None:
+    with socket.create_server(("127.0.0.1", port)):
+        status, said = give_up(environment)
+    assert status == 1
+    assert said == f"Port {port} on 127.0.0.1 is in use. Stop what uses it, or set FARM_PORT to another.\n"
+
+
+def test_without_accounts_the_portal_does_not_open_to_a_network(environment: dict[str, str]) -> None:
+    status, said = give_up({**environment, "FARM_HOST": "0.0.0.0"})
+    assert status == 2
+    assert "farm users add NAME" in said
+
+
+def test_when_accounts_cannot_be_looked_up_the_portal_does_not_open_to_a_network(
+    environment: dict[str, str],
+) -> None:
+    dead = "postgresql://farm:hunter2@/farm?host=/nowhere"
+    status, said = give_up({**environment, "FARM_HOST": "0.0.0.0", "FARM_DATABASE_URL": dead})
+    assert status == 2
+    assert "hunter2" not in said
+
+
+def test_with_an_account_the_portal_opens_to_a_network(
+    environment: dict[str, str], database: Database, port: int
+) -> None:
+    with database.begin() as session:
+        accounts.add_user(session, "mia")
+    with start({**environment, "FARM_HOST": "0.0.0.0"}) as portal:
+        assert wait_until_ready(f"http://127.0.0.1:{port}").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 401
+        portal.terminate()
+
+
+def test_a_setting_that_is_wrong_is_named(environment: dict[str, str]) -> None:
+    status, said = give_up({**environment, "FARM_WEB_THREADS": "none"})
+    assert status == 2
+    assert "FARM_WEB_THREADS" in said
+
+
+def test_a_setting_that_is_missing_is_named(environment: dict[str, str]) -> None:
+    status, said = give_up({name: value for name, value in environment.items() if name != "FARM_SECRET_KEY"})
+    assert status == 2
+    assert "FARM_SECRET_KEY" in said
