@@ -33,8 +33,8 @@ def inspect_folder(path: Path) -> CheckpointFolder:
     """Look into a diffusers checkpoint folder. Raises BadCheckpoint with what is missing."""
     index = path / "model_index.json"
     try:
-        named = json.loads(index.read_text())["_class_name"]
-    except FileNotFoundError:
+        named = str(json.loads(index.read_text())["_class_name"])
+    except (FileNotFoundError, NotADirectoryError):
         raise BadCheckpoint(f"{path} has no model_index.json; is it a diffusers checkpoint folder?") from None
     except (ValueError, KeyError, TypeError):
         raise BadCheckpoint(f"{index} is not a diffusers index.") from None

@@ -32,7 +32,12 @@ def default_data_dir() -> Path:
 
 def _url_of(*schemes: str) -> AfterValidator:
     def check(url: str) -> str:
-        if urlsplit(url).scheme not in schemes:
+        try:
+            scheme = urlsplit(url).scheme
+        except ValueError:
+            # urllib's own message repeats the URL, with its password.
+            raise ValueError("is not a URL") from None
+        if scheme not in schemes:
             raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         return url
 

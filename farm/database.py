@@ -66,7 +66,7 @@ class Database:
         return sessionmaker(self.engine, expire_on_commit=False)
 
     def check(self) -> None:
-        """Raise sqlalchemy's OperationalError unless Postgres answers and has been migrated."""
+        """Raise an SQLAlchemyError unless Postgres answers and has been migrated."""
         with self.begin() as session:
             session.execute(text("SELECT 1 FROM alembic_version"))
 

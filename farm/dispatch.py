@@ -205,8 +205,8 @@ def publish(
     """Make an uploaded image the task's one result; False if the lease was lost, and then nothing changed.
 
     1. The fence: the row must still be running this very attempt. It stays locked to the end.
-    2. Artifacts, result, attempt record, the owner's share.
-    3. The status and the counters last: their lock is the one that other workers wait for.
+    2. Artifacts and result.
+    3. Status, counters and the owner's share last: theirs are the locks that other workers wait for.
 
     Repeating a publish whose COMMIT answer was lost is harmless: it answers True again.
     """
@@ -222,11 +222,11 @@ def publish(
             provenance=dict(provenance),
         )
     )
-    _charge_owner(session, lease.job_id, gpu_seconds)
     moved = lifecycle.move(
         session, lifecycle.PUBLISH, _attempt(lifecycle.PUBLISH, lease), values={"lease_until": None}
     )
     end_attempts(session, moved, "succeeded", gpu_seconds=gpu_seconds, timings=dict(timings))
+    _charge_owner(session, lease.job_id, gpu_seconds)
     return True
 
 

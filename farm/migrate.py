@@ -12,7 +12,11 @@ _SCRIPTS = Path(__file__).resolve().parents[1] / "migrations"
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Run the migrations that are missing. Two at once are safe: the second waits and finds nothing to do."""
+    """Run the migrations that are missing.
+
+    Two processes may do so at once: the second waits and finds nothing to do. Two threads may not:
+    Alembic keeps its context in module globals.
+    """
     command.upgrade(_config(database_url), revision)
 
 

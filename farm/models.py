@@ -1,4 +1,4 @@
-"""The tables. Migrations create them; constraints and indexes are explained there and repeated here."""
+"""The tables as Python sees them. Migrations create them; constraints and indexes stand there."""
 
 from datetime import datetime
 from typing import Any

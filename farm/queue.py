@@ -74,7 +74,8 @@ class Doorbell:
 
     def __init__(self, redis_url: str) -> None:
         self._celery = make_celery(redis_url)
-        self._celery.conf.broker_transport_options |= _RING_ONCE
+        options = self._celery.conf.broker_transport_options
+        self._celery.conf.broker_transport_options = {**options, **_RING_ONCE}
         self.failures = 0
 
     def ring(self, pool: str, times: int = 1) -> None:

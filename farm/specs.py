@@ -167,8 +167,11 @@ class JobRequest(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of the request: a repeat under one Idempotency-Key must match it."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """The sha256 of the request: a repeat under one Idempotency-Key must match it.
+
+        Defaults are left out, so that a release which adds a field still knows the repeats of before.
+        """
+        return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()
 
 
 def parse_request(data: Any) -> JobRequest:

@@ -185,7 +185,8 @@ class Scene:
         """Every row of every table, to show that nothing changed."""
         with self.database.begin() as session:
             return {
-                name: sorted(map(repr, session.execute(select(table)))) for name, table in Base.metadata.tables.items()
+                name: sorted(map(repr, session.execute(select(table))))
+                for name, table in Base.metadata.tables.items()
             }
 
     def wait_for_blocked(self, sessions: int = 1) -> None:

@@ -48,8 +48,8 @@ def job(job_id: int, as_json: bool) -> None:
     lines = {
         "Job": f"{found.id}  {found.name}",
         "Status": f"{found.status}" + (f" ({found.reason})" if found.reason else ""),
-        "Images": f"{counts.total}: {counts.succeeded} succeeded, {counts.running} running, {counts.queued} queued, "
-        f"{counts.failed} failed, {counts.cancelled} cancelled",
+        "Images": f"{counts.total}: {counts.succeeded} succeeded, {counts.running} running, "
+        f"{counts.queued} queued, {counts.failed} failed, {counts.cancelled} cancelled",
         "Priority": f"{found.priority} in pool {found.pool}",
         "Owner": found.owner + (f", project {found.project}" if found.project else ""),
         "Submitted": f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC",

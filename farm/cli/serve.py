@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from typing import NoReturn
 
 import click
 
@@ -19,12 +21,9 @@ from farm.queue import Doorbell
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to bind.  [FARM_PORT]")
 def web(host: str | None, port: int | None) -> None:
     """Run the portal and its API."""
-    if host is not None:
-        os.environ["FARM_HOST"] = host
-    if port is not None:
-        os.environ["FARM_PORT"] = str(port)
+    given = {"FARM_HOST": host, "FARM_PORT": port and str(port)}
     config.load()
-    become("web")
+    become("web", env={name: value for name, value in given.items() if value})
 
 
 @click.command()
@@ -37,10 +36,10 @@ def worker(devices: str, pool: str | None) -> None:
     become("workers", "--devices", devices, *(["--pool", pool] if pool else []))
 
 
-def become(module: str, *arguments: str) -> None:
+def become(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> NoReturn:
     """Go on as `python -m module`: the portal and the workers are programs of their own."""
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], {**os.environ, **(env or {})})
 
 
 @click.command()

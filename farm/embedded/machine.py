@@ -9,7 +9,8 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
@@ -111,16 +112,15 @@ class LocalFarm:
         self._write_running_file()
 
     def _stop(self) -> None:
-        """Stop in reverse: whoever renders hands back while the servers still run. From here on it is not interrupted."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        if self._lock:
-            (self._folder / RUNNING_FILE).unlink(missing_ok=True)
-        for service in reversed(self._services):
-            service.stop()
-        self._services.clear()
-        if self._lock:
-            self._lock.close()
+        """Stop in reverse: whoever renders hands back while the servers still run."""
+        with _undisturbed():
+            if self._lock:
+                (self._folder / RUNNING_FILE).unlink(missing_ok=True)
+            for service in reversed(self._services):
+                service.stop()
+            self._services.clear()
+            if self._lock:
+                self._lock.close()
 
     def _make_private_folder(self) -> None:
         """Private to us. Run as root it belongs to Postgres' user, who must pass it; root may go anywhere."""
@@ -242,6 +242,17 @@ class LocalFarm:
         path = self._folder / RUNNING_FILE
         path.touch(mode=0o600)
         path.write_text(json.dumps({**found, "url": self.url}))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore further Ctrl-C and SIGTERM: a stop that is interrupted leaves processes behind."""
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -45,7 +45,8 @@ class Postgres:
         return self.url_of("farm")
 
     def url_of(self, database: str) -> str:
-        return f"postgresql://farm@/{database}?host={quote(str(self.sockets), safe='')}"
+        port = self._settings.get("port", "5432")
+        return f"postgresql://farm@/{database}?host={quote(str(self.sockets), safe='')}&port={port}"
 
     def start(self) -> None:
         """Start the server and wait until it answers. Raises ConfigError with its log's end if it does not."""
@@ -181,6 +182,6 @@ def _refuse_impassable(path: Path, user: pwd.struct_passwd) -> None:
     barrier = _impassable(path, user)
     if barrier is not None:
         raise ConfigError(
-            f"FARM_DATA_DIR={path.parent}: PostgreSQL does not run as root but as {user.pw_name!r}, who cannot enter "
-            f"{barrier}. Choose a folder that others may pass, such as /var/lib/diffusion-farm."
+            f"FARM_DATA_DIR={path.parent}: PostgreSQL does not run as root but as {user.pw_name!r}, who "
+            f"cannot enter {barrier}. Choose a folder that others may pass, such as /var/lib/diffusion-farm."
         )

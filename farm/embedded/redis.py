@@ -44,7 +44,7 @@ class Redis:
             "maxmemory-policy": "noeviction",
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self.process = spawn([_program(), *arguments], log=self.folder / "redis.log")
+        self.process = spawn([program(), *arguments], log=self.folder / "redis.log")
         return self.process
 
     def stop(self, grace_seconds: float = 10) -> None:
@@ -68,7 +68,8 @@ class Redis:
         raise ConfigError("Redis did not start:\n" + "\n".join(log[-10:]))
 
 
-def _program() -> str:
+def program() -> str:
+    """The Redis or Valkey to run. Raises ConfigError where there is none."""
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return found

@@ -134,7 +134,7 @@ class TestRefused:
         assert scene.contents() == before
 
     def test_an_unknown_checkpoint_is_refused_with_those_that_are_known(self, scene: Scene) -> None:
-        with pytest.raises(InvalidRequest, match="checkpoint: unknown checkpoint 'nobody'. Known: demo"):
+        with pytest.raises(InvalidRequest, match=r"checkpoint: unknown checkpoint 'nobody'\. Known: demo"):
             submit(scene, checkpoint="nobody")
 
     def test_an_unknown_checkpoint_of_one_prompt_is_named_by_its_row(self, scene: Scene) -> None:
@@ -143,7 +143,7 @@ class TestRefused:
 
     def test_one_of_several_checkpoints_must_be_named(self, scene: Scene) -> None:
         a_checkpoint(scene.database, "other")
-        with pytest.raises(InvalidRequest, match="checkpoint: must be named. Known: demo, other"):
+        with pytest.raises(InvalidRequest, match=r"checkpoint: must be named\. Known: demo, other"):
             submit(scene, checkpoint=None)
 
     def test_a_job_may_leave_the_checkpoint_to_its_prompts(self, scene: Scene) -> None:

@@ -42,7 +42,9 @@ class TestCancel:
         job_id = scene.submit()
         scene.claim(scene.worker())
         jobs.cancel(scene.database, job_id)
-        assert scene.scalar("SELECT count(*) FROM attempts WHERE outcome = 'cancelled' AND ended_at IS NOT NULL") == 1
+        assert (
+            scene.scalar("SELECT count(*) FROM attempts WHERE outcome = 'cancelled' AND ended_at IS NOT NULL") == 1
+        )
 
     def test_a_cancelled_job_is_not_claimed(self, scene: Scene) -> None:
         jobs.cancel(scene.database, scene.submit(images_per_prompt=2))

@@ -1,0 +1,128 @@
+"""A whole farm of real processes, in a folder of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from farm import config
+from farm.client import Client
+from farm.database import Database, Role
+from farm.embedded.machine import LocalFarm, environment
+from farm.reports import JobReport, TaskReport
+from farm.specs import parse_request
+
+PATIENCE_SECONDS = 120.0
+
+
+@dataclass
+class RunningFarm:
+    """A farm that runs, with what tests ask of it."""
+
+    farm: LocalFarm
+    client: Client
+    database: Database
+
+    def submit(self, **fields: Any) -> int:
+        """Submit a job of small images; return its id."""
+        request = {
+            "prompts": ["a lighthouse"],
+            "checkpoint": "demo",
+            "width": 64,
+            "height": 64,
+            "num_inference_steps": 4,
+            **fields,
+        }
+        return self.client.submit(parse_request(request))[0].id
+
+    def finish(self, job_id: int) -> JobReport:
+        """Wait for a job's end."""
+        wait_until(lambda: self.client.job(job_id).is_final)
+        return self.client.job(job_id)
+
+    def wait_until_rendering(self, job_id: int) -> TaskReport:
+        """Wait until a task of the job has made a step; return it."""
+        wait_until(lambda: any(task.progress for task in self.client.tasks(job_id, status="running")))
+        return next(iter(self.client.tasks(job_id, status="running")))
+
+    def children(self, count: int) -> list[psutil.Process]:
+        """The processes that are pinned to devices, once there are so many."""
+        wait_until(lambda: len(self._children()) == count)
+        return self._children()
+
+    def _children(self) -> list[psutil.Process]:
+        return [p for p in self.processes() if "workers.child" in p.cmdline()]
+
+    def process(self, name: str) -> psutil.Process:
+        """The one process of the farm whose command line has this word."""
+        return next(p for p in self.processes() if any(name in part for part in p.cmdline()[:3]))
+
+    def processes(self) -> list[psutil.Process]:
+        ours = self.farm.settings.data_dir
+        found = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+        return [
+            p for p in found if p.environ().get("FARM_DATA_DIR") == str(ours) or str(ours) in " ".join(p.cmdline())
+        ]
+
+
+def wait_until(is_so: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> None:
+    """Look again and again until something is so; fail after a generous time."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+@contextmanager
+def run_farm(devices: str, *, checkpoint: Path | None = None, **settings: Any) -> Iterator[RunningFarm]:
+    """Run a farm; with a demo checkpoint that was built before, it need not build its own."""
+    folder = Path(tempfile.mkdtemp(prefix="farm-e2e-"))
+    folder.chmod(0o711)
+    given = {"data_dir": folder / "data", "port": 0, "lease_seconds": 3, "grace_seconds": 5, **settings}
+    if checkpoint:
+        shutil.copytree(checkpoint, folder / "data" / "checkpoints" / "demo")
+    try:
+        with LocalFarm(config.load_given(**given), devices) as farm:
+            database = Database.of(farm.settings, Role.TOOL)
+            with Client(farm.url) as client, closing(database):
+                farm.wait_until_ready(client.is_ready)
+                yield RunningFarm(farm, client, database)
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def run_worker(running: RunningFarm, devices: str) -> Iterator[psutil.Popen]:
+    """One more parent of workers, beside those the farm runs itself."""
+    command = [sys.executable, "-m", "workers", "--devices", devices]
+    worker = psutil.Popen(command, env={**os.environ, **environment(running.farm.settings)})
+    try:
+        yield worker
+    finally:
+        worker.terminate()
+        worker.wait(30)
+
+
+@pytest.fixture(scope="session")
+def demo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo checkpoint, built once."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "demo"
+    subprocess.run([sys.executable, "-m", "workers.demo_checkpoint", str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(demo_checkpoint: Path) -> Iterator[RunningFarm]:
+    """One farm with one CPU worker, for all tests of a module."""
+    with run_farm("cpu", checkpoint=demo_checkpoint) as farm:
+        yield farm

@@ -1,0 +1,58 @@
+"""Processes that die, stop and come back while work is under way."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from tests.e2e.conftest import RunningFarm, run_farm, run_worker, wait_until
+
+SLOW = {"width": 512, "height": 512, "num_inference_steps": 60}
+
+
+@pytest.fixture
+def running(demo_checkpoint: Path) -> Iterator[RunningFarm]:
+    """A farm of its own for each test: what is killed here is not to be shared."""
+    with run_farm("cpu", checkpoint=demo_checkpoint) as farm:
+        yield farm
+
+
+def attempts(running: RunningFarm, job_id: int) -> list[tuple[int, str]]:
+    query = "SELECT number, outcome FROM attempts JOIN tasks ON id = task_id WHERE job_id = :job ORDER BY number"
+    with running.database.begin() as session:
+        return [(row.number, row.outcome) for row in session.execute(text(query), {"job": job_id})]
+
+
+def test_a_killed_child_costs_its_task_one_attempt(running: RunningFarm) -> None:
+    job_id = running.submit(**SLOW)
+    running.wait_until_rendering(job_id)
+    running.children(1)[0].kill()
+    assert running.finish(job_id).status == "succeeded"
+    assert attempts(running, job_id) == [(1, "lost"), (2, "succeeded")]
+    assert len(list(running.client.images(job_id))) == 1
+
+
+def test_a_job_finishes_although_redis_was_killed(running: RunningFarm) -> None:
+    job_id = running.submit(images_per_prompt=6, **SLOW)
+    running.wait_until_rendering(job_id)
+    running.process("redis-server").kill()
+    after = running.submit(images_per_prompt=2)
+    assert running.finish(job_id).status == "succeeded"
+    assert running.finish(after).status == "succeeded"
+
+
+def test_a_worker_stopped_past_its_lease_cannot_publish(running: RunningFarm) -> None:
+    job_id = running.submit(**SLOW)
+    running.wait_until_rendering(job_id)
+    (child,) = running.children(1)
+    child.send_signal(signal.SIGSTOP)
+    wait_until(lambda: attempts(running, job_id) == [(1, "lost")])
+    with run_worker(running, "cpu"):
+        assert running.finish(job_id).status == "succeeded"
+        child.send_signal(signal.SIGCONT)
+        after = running.submit()
+        running.finish(after)
+    assert [image.attempt for image in running.client.images(job_id)] == [2]
+    assert attempts(running, job_id) == [(1, "lost"), (2, "succeeded")]

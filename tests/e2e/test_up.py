@@ -1,0 +1,108 @@
+"""`farm up` as a person runs it."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import rmtree
+
+import psutil
+import pytest
+
+from farm import config
+from farm.client import Client
+from tests.e2e.conftest import wait_until
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="farm-up-"))
+    folder.chmod(0o711)
+    monkeypatch.setenv("FARM_DATA_DIR", str(folder / "data"))
+    yield folder / "data"
+    rmtree(folder)
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "farm", "up", "--port", "0", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_portal(folder: Path) -> str:
+    """The portal's address, once it answers."""
+    wait_until(lambda: "url" in config.running_farm(folder))
+    url = config.running_farm(folder)["url"]
+    with Client(url) as client:
+        wait_until(client.is_ready)
+    return url
+
+
+def leftovers(folder: Path) -> list[psutil.Process]:
+    """Processes that still work on the folder."""
+    return [p for p in psutil.process_iter() if p.pid != os.getpid() and str(folder) in " ".join(p.cmdline())]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_cleanly_and_leaves_no_process(folder: Path, ending: signal.Signals) -> None:
+    with start() as farm:
+        wait_for_portal(folder)
+        everyone = [psutil.Process(farm.pid), *psutil.Process(farm.pid).children(recursive=True)]
+        farm.send_signal(ending)
+        assert farm.wait(60) == 0
+    assert psutil.wait_procs(everyone, timeout=5)[1] == []
+    assert leftovers(folder) == []
+
+
+def test_its_children_end_when_it_is_killed(folder: Path) -> None:
+    with start() as farm:
+        wait_for_portal(folder)
+        children = psutil.Process(farm.pid).children(recursive=True)
+        farm.kill()
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+
+
+def test_data_survives_a_restart_and_the_folder_is_private(folder: Path) -> None:
+    with start("--demo", "--stop-when-done") as farm:
+        assert farm.wait(180) == 0
+    with start() as farm:
+        with Client(wait_for_portal(folder)) as client:
+            jobs = client.jobs()
+        farm.terminate()
+        farm.wait(60)
+    assert [(job.name, job.images.succeeded) for job in jobs] == [("demo", 12)]
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_second_one_on_the_same_folder_says_so(folder: Path) -> None:
+    with start() as first:
+        url = wait_for_portal(folder)
+        with start() as second:
+            said, _ = second.communicate(timeout=60)
+        first.terminate()
+        first.wait(60)
+    assert second.returncode == 2
+    assert "already running" in said
+    assert url in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FARM_DATABASE_URL", "mysql://root@localhost/farm"),
+        ("FARM_REDIS_URL", "localhost:6379"),
+        ("FARM_STORE_URL", "ftp://somewhere"),
+        ("FARM_LEASE_SECONDS", "soon"),
+    ],
+)
+def test_a_bad_setting_stops_the_start_and_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with start() as farm:
+        said, _ = farm.communicate(timeout=60)
+    assert farm.returncode == 2
+    assert name in said
+    assert not folder.exists()

@@ -1,0 +1,133 @@
+"""What the keeper puts right on its rounds."""
+
+from collections.abc import Callable
+
+import pytest
+import redis
+from sqlalchemy import text
+
+from farm import fleet, jobs
+from farm.keeper import Keeper, pools_to_ring
+from farm.queue import queue_name
+from tests.factories import Scene
+
+
+@pytest.fixture
+def keeper(scene: Scene) -> Keeper:
+    return Keeper(scene.settings, scene.database, scene.doorbell)
+
+
+@pytest.fixture
+def pass_deadlines(scene: Scene) -> Callable[[], None]:
+    def make_them_past() -> None:
+        with scene.database.begin() as session:
+            session.execute(
+                text("UPDATE jobs SET deadline = now() - interval '1 second' WHERE deadline IS NOT NULL")
+            )
+
+    return make_them_past
+
+
+def an_idle_worker(scene: Scene, pool: str = "default") -> int:
+    worker_id = scene.worker(pool=pool)
+    with scene.database.begin() as session:
+        fleet.beat(session, worker_id, "idle", None)
+    return worker_id
+
+
+def pools(scene: Scene) -> list[str]:
+    with scene.database.begin() as session:
+        return pools_to_ring(session)
+
+
+def test_a_round_gives_back_leases_that_ended(scene: Scene, keeper: Keeper) -> None:
+    job_id = scene.submit()
+    scene.let_leases_end(*scene.claim(scene.worker()))
+    keeper.make_round()
+    assert scene.statuses(job_id) == ["queued"]
+
+
+def test_a_round_cancels_what_has_not_started_by_its_deadline(
+    scene: Scene, keeper: Keeper, pass_deadlines: Callable[[], None]
+) -> None:
+    job_id = scene.submit(images_per_prompt=2, deadline="2999-01-01T00:00:00Z")
+    [lease] = scene.claim(scene.worker(), limit=1)
+    pass_deadlines()
+    keeper.make_round()
+    assert scene.statuses(job_id) == ["running", "cancelled"]
+    scene.publish(lease)
+    assert scene.job(job_id).status == "cancelled"
+
+
+def test_a_round_leaves_jobs_without_a_deadline_alone(
+    scene: Scene, keeper: Keeper, pass_deadlines: Callable[[], None]
+) -> None:
+    job_ids = scene.submit(), scene.submit(deadline="2999-01-01T00:00:00Z")
+    pass_deadlines()
+    keeper.make_round()
+    assert [scene.job(job_id).status for job_id in job_ids] == ["active", "cancelled"]
+
+
+def test_a_cancelled_job_says_that_its_deadline_has_passed(
+    scene: Scene, keeper: Keeper, pass_deadlines: Callable[[], None]
+) -> None:
+    job_id = scene.submit(deadline="2999-01-01T00:00:00Z")
+    pass_deadlines()
+    keeper.make_round()
+    assert scene.job(job_id).reason == "the deadline has passed"
+    assert scene.counters() == scene.recount()
+
+
+def test_a_round_retires_workers_that_fell_silent(scene: Scene, keeper: Keeper) -> None:
+    scene.worker()
+    with scene.database.begin() as session:
+        session.execute(text("UPDATE workers SET last_seen_at = now() - interval '1 hour'"))
+    keeper.make_round()
+    assert scene.scalar("SELECT status FROM workers") == "offline"
+
+
+def test_a_round_rings_for_work_whose_ring_was_lost(scene: Scene, keeper: Keeper) -> None:
+    an_idle_worker(scene)
+    scene.submit()
+    with redis.Redis.from_url(scene.settings.required_redis_url) as client:
+        client.flushall()
+        keeper.make_round()
+        assert client.llen(queue_name("default")) == 1
+
+
+def test_two_keepers_may_make_their_rounds_at_once(scene: Scene, keeper: Keeper) -> None:
+    scene.submit()
+    scene.let_leases_end(*scene.claim(scene.worker()))
+    with scene.database.begin() as session:
+        session.execute(text("SELECT FROM tasks FOR UPDATE"))
+        keeper.make_round()
+
+
+def test_pools_with_work_and_an_idle_worker_are_rung(scene: Scene) -> None:
+    an_idle_worker(scene)
+    scene.submit()
+    scene.submit(pool="nobody-serves")
+    assert pools(scene) == ["default"]
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda scene: jobs.pause(scene.database, scene.submit()),
+        lambda scene: scene.submit(not_before="2999-01-01T00:00:00Z"),
+        lambda scene: jobs.cancel(scene.database, scene.submit()),
+    ],
+    ids=["paused", "early", "cancelled"],
+)
+def test_work_that_cannot_be_claimed_is_not_rung_for(scene: Scene, hold: Callable[[Scene], None]) -> None:
+    an_idle_worker(scene)
+    hold(scene)
+    assert pools(scene) == []
+
+
+def test_a_pool_whose_workers_are_all_busy_is_not_rung(scene: Scene) -> None:
+    worker_id = scene.worker()
+    scene.submit()
+    with scene.database.begin() as session:
+        fleet.beat(session, worker_id, "busy", None)
+    assert pools(scene) == []

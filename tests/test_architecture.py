@@ -1,0 +1,143 @@
+"""The walls between the parts of the farm, and the one home of each vendor."""
+
+import ast
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("farm", "workers", "web", "migrations")
+
+HOMES = {
+    "torch": ("workers/",),
+    "diffusers": ("workers/",),
+    "transformers": ("workers/",),
+    "flask": ("web/",),
+    "flask_openapi3": ("web/",),
+    "boto3": ("farm/store/s3.py",),
+    "botocore": ("farm/store/s3.py",),
+    "celery": ("farm/queue.py", "workers/"),
+    "kombu": ("farm/queue.py", "workers/"),
+    "alembic": ("farm/migrate.py", "migrations/"),
+    "httpx": ("farm/client.py", "farm/cli/"),
+    "click": ("farm/cli/",),
+    "rich": ("farm/cli/",),
+}
+
+USERS_OF_THE_ENVIRONMENT = (
+    "farm/config.py",
+    "farm/embedded/child.py",  # what a child inherits
+    "farm/cli/serve.py",  # what `farm web` leaves to the program it becomes
+    "workers/supervisor.py",  # the device a child is pinned to, before it imports torch
+)
+
+
+def modules() -> Iterator[Path]:
+    for package in PACKAGES:
+        yield from (ROOT / package).rglob("*.py")
+
+
+def imported(module: Path) -> Iterator[str]:
+    """The top-level names of everything that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def outside(modules: Iterator[str], homes: tuple[str, ...]) -> list[str]:
+    return sorted({module for module in modules if not module.startswith(homes)})
+
+
+def place(module: Path) -> str:
+    return module.relative_to(ROOT).as_posix()
+
+
+def test_the_contracts_between_packages_hold() -> None:
+    lint = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    command = [sys.executable, "-c", lint, "--no-cache"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ", 0 broken." in checked.stdout, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("vendor", HOMES)
+def test_a_vendor_has_one_home(vendor: str) -> None:
+    users = (place(module) for module in modules() if vendor in imported(module))
+    assert outside(users, HOMES[vendor]) == []
+
+
+def test_the_environment_is_used_in_few_places() -> None:
+    users = (place(module) for module in modules() if uses_environment(module))
+    assert outside(users, USERS_OF_THE_ENVIRONMENT) == []
+
+
+def uses_environment(module: Path) -> bool:
+    return any(
+        isinstance(node, ast.Attribute)
+        and node.attr in ("environ", "getenv", "putenv")
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+        for node in ast.walk(ast.parse(module.read_text()))
+    )
+
+
+def test_statuses_of_tasks_are_written_in_one_place() -> None:
+    writers = (place(module) for module in modules() if "update(Task)" in module.read_text())
+    assert sorted(writers) == ["farm/dispatch.py", "farm/lifecycle.py"]
+
+
+def test_a_lease_is_renewed_without_touching_the_status() -> None:
+    renewed = (ROOT / "farm/dispatch.py").read_text().split("update(Task)")[1].split(".returning")[0]
+    assert "status" not in renewed
+
+
+IMPORT_ALL = """
+import importlib, pkgutil, subprocess, socket, sys, threading
+
+def forbidden(*arguments, **options):
+    raise AssertionError("an import must not start or open anything")
+
+class ForbiddenProcess(subprocess.Popen):
+    __init__ = forbidden
+
+subprocess.Popen = ForbiddenProcess
+socket.socket.connect = forbidden
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    if not module.name.endswith(("__main__", "migrations.env")):
+        importlib.import_module(module.name)
+print(threading.active_count(), sorted({"torch", "diffusers", "transformers", "flask"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(("package", "vendors"), [("farm", []), ("web", ["flask"])])
+def test_importing_a_package_starts_nothing(package: str, vendors: list[str]) -> None:
+    imports = [sys.executable, "-W", "error", "-c", IMPORT_ALL, package]
+    done = subprocess.run(imports, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stderr, done.stdout) == ("", f"1 {vendors}\n")
+
+
+def test_the_parent_of_the_gpu_children_imports_no_torch() -> None:
+    program = "import sys, workers.main, workers.supervisor; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_every_module_opens_with_its_purpose() -> None:
+    assert [place(module) for module in modules() if not ast.get_docstring(ast.parse(module.read_text()))] == []
+
+
+def test_every_error_says_what_happened() -> None:
+    errors = import_module("farm.errors")
+    assert [name for name, error in vars(errors).items() if isinstance(error, type) and not error.__doc__] == []
+
+
+def test_every_package_is_shipped() -> None:
+    shipped = {package.name for package in pkgutil.iter_modules([str(ROOT)]) if package.ispkg} - {"tests"}
+    assert shipped == set(PACKAGES)
