@@ -88,9 +88,10 @@ class Client:
             return path
         folder.mkdir(parents=True, exist_ok=True)
         with _reaching(self.url):
-            # A link into a bucket carries its own signature and must not see our key.
+            # A link into a bucket carries its own signature and must not see our key; hence the slash, lest
+            # http://farm vouch for http://farm-bucket.
             link = urljoin(f"{self.url}/", image.url)
-            content = (self._http if link.startswith(self.url) else httpx).get(link).raise_for_status().content
+            content = (self._http if link.startswith(f"{self.url}/") else httpx).get(link).raise_for_status().content
         partial = path.with_name(f"{path.name}.part")
         partial.write_bytes(content)
         partial.rename(path)
@@ -109,7 +110,10 @@ class Client:
             response = self._http.request(method, f"{self.url}/api/v1{path}", **options)
         if response.is_error:
             _raise_problem(response)
-        return response.json()
+        try:
+            return response.json()
+        except ValueError:
+            raise FarmError(f"What answers at {self.url} is no portal of a farm. Is FARM_URL right?") from None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 _TILE, _GAP, _CAPTION = 256, 12, 20
+_LONGEST_TITLE = 500
 _PAPER, _INK, _FAINT = "#14161a", "#f2f2ef", "#9aa0a8"
 
 
@@ -47,7 +48,8 @@ def _draw_row(sheet: Image.Image, top: int, title: str, tiles: Sequence[Tile]) -
 def _cut(
     draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
 ) -> str:
-    """The text, shortened with an ellipsis to fit the width in pixels."""
+    """The text as one line, shortened with an ellipsis to fit the width in pixels."""
+    text = " ".join(text[:_LONGEST_TITLE].split())
     if draw.textlength(text, font) <= width:
         return text
     while text and draw.textlength(f"{text}…", font) > width:

@@ -28,7 +28,7 @@ def _items(spec: ImageSpec, checkpoint_sha256: str) -> Iterator[tuple[str, str]]
     yield "Sampler", sampler.infotext_name
     if sampler.schedule_type:
         yield "Schedule type", sampler.schedule_type
-    yield "CFG scale", f"{spec.guidance_scale:g}"
+    yield "CFG scale", str(spec.guidance_scale).removesuffix(".0")
     yield "Seed", str(spec.seed)
     yield "Size", f"{spec.width}x{spec.height}"
     yield "Model hash", checkpoint_sha256[:10]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from farm import dispatch
 from farm.database import Database
@@ -24,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 _SHORTEST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
+
+# What Postgres says while it is away, restarts or fails over. Anything else is a bug and will not pass.
+_OUTAGES = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class Delivery:
                         gpu_seconds=rendered.gpu_seconds,
                     )
                 break
-            except SQLAlchemyError as error:
+            except _OUTAGES as error:
                 log.warning("Postgres failed; publishing again.", error=str(error.args[0]), **lease.log_fields())
                 time.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

@@ -71,7 +71,7 @@ def _choose(part: str, gpus: list[Gpu]) -> list[Device]:
         return [_cpu("cpu")]
     if match := re.fullmatch(r"cpu:([1-9]\d?)", part):
         return [_cpu(f"cpu:{number}") for number in range(int(match[1]))]
-    if part.isdigit():
+    if part.isdecimal():
         return [_by_index(int(part), gpus)]
     if part.startswith(("GPU-", "MIG-")):
         known = next((gpu for gpu in gpus if gpu.uuid == part), None)

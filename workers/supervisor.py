@@ -38,7 +38,10 @@ class Seat:
 
     def pause_seconds(self) -> float:
         """None after the first death; then doubling, lest a broken device spin."""
-        return 0.0 if self.deaths <= 1 else min(_LONGEST_PAUSE_SECONDS, 2.0 ** (self.deaths - 2))
+        if self.deaths <= 1:
+            return 0.0
+        # The power is bounded too: a device that is broken for hours must not overflow it.
+        return min(_LONGEST_PAUSE_SECONDS, 2.0 ** min(self.deaths - 2, 10))
 
 
 @dataclass
