@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 .PHONY: demo up test check clean
 
 demo: $(VENV)/.up
+	rm -rf demo
 	$(BIN)/farm up --port 0 --demo --download demo --stop-when-done
 
 up: $(VENV)/.up

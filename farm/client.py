@@ -91,7 +91,8 @@ class Client:
             # A link into a bucket carries its own signature and must not see our key; hence the slash, lest
             # http://farm vouch for http://farm-bucket.
             link = urljoin(f"{self.url}/", image.url)
-            content = (self._http if link.startswith(f"{self.url}/") else httpx).get(link).raise_for_status().content
+            is_ours = link.startswith(f"{self.url}/")
+            content = (self._http if is_ours else httpx).get(link).raise_for_status().content
         partial = path.with_name(f"{path.name}.part")
         partial.write_bytes(content)
         partial.rename(path)

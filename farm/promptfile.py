@@ -3,8 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,25 @@ _ALIASES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Line:
-    """One entry of a file: the line it began on, counted from 1, and what stood there."""
+class Entry:
+    """One entry of a file: where it began (`line 3`, counted from 1), and what stood there."""
 
-    number: int
+    place: str
     fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An entry that does not follow the file's format, and why."""
+
+    place: str
+    message: str
 
 
 def read_prompts(path: Path) -> list[PromptRow]:
     """Read the rows of a file; its suffix tells the format, any other than .json, .jsonl, .csv means plain lines.
 
-    Raises InvalidRequest naming every bad row by its line number.
+    Raises InvalidRequest naming every bad row by its place.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -44,45 +53,50 @@ def read_prompts(path: Path) -> list[PromptRow]:
         raise InvalidRequest([FieldProblem(str(path), error.strerror or "cannot be read")]) from None
     except UnicodeDecodeError:
         raise InvalidRequest([FieldProblem(str(path), "is not UTF-8 text")]) from None
-    lines = list(_FORMATS.get(path.suffix.lower(), _plain_lines)(text))
-    if not lines:
+    entries = list(_FORMATS.get(path.suffix.lower(), _plain_lines)(text))
+    if not entries:
         raise InvalidRequest([FieldProblem(str(path), "holds no prompt")])
-    return _rows(lines)
+    return _rows(entries)
 
 
-def _rows(lines: list[Line]) -> list[PromptRow]:
+def _rows(entries: list[Entry | Unreadable]) -> list[PromptRow]:
     problems: list[FieldProblem] = []
     rows = []
-    for line in lines:
+    for entry in entries:
+        if isinstance(entry, Unreadable):
+            problems.append(FieldProblem(entry.place, entry.message))
+            continue
         try:
-            rows.append(PromptRow.model_validate({_ALIASES.get(k, k): v for k, v in line.fields.items()}))
+            rows.append(PromptRow.model_validate({_ALIASES.get(k, k): v for k, v in entry.fields.items()}))
         except ValidationError as error:
-            problems += [FieldProblem(f"line {line.number}, {p.field}", p.message) for p in problems_of(error)]
+            problems += [FieldProblem(f"{entry.place}, {p.field}", p.message) for p in problems_of(error)]
     if problems:
         raise InvalidRequest(problems)
     return rows
 
 
-def _plain_lines(text: str) -> Iterator[Line]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.startswith("#"):
-            yield Line(number, {"prompt": line.strip()})
+def _lines(text: str) -> Iterator[tuple[str, str]]:
+    """The lines that say something, each after its place. A prompt may hold what only str.splitlines cuts at."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield f"line {number}", line.strip()
 
 
-def _json_lines(text: str) -> Iterator[Line]:
-    problems = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
+def _plain_lines(text: str) -> Iterator[Entry]:
+    for place, line in _lines(text):
+        if not line.startswith("#"):
+            yield Entry(place, {"prompt": line})
+
+
+def _json_lines(text: str) -> Iterator[Entry | Unreadable]:
+    for place, line in _lines(text):
         try:
-            yield Line(number, _fields(json.loads(line)))
+            yield Entry(place, _fields(json.loads(line)))
         except ValueError as error:
-            problems.append(FieldProblem(f"line {number}", f"is not JSON: {error}"))
-    if problems:
-        raise InvalidRequest(problems)
+            yield Unreadable(place, f"is not JSON: {_why(error)}")
 
 
-def _json_list(text: str) -> Iterator[Line]:
+def _json_list(text: str) -> Iterator[Entry]:
     """A list of prompts; they have no line numbers worth telling, so they are counted instead."""
     try:
         entries = json.loads(text)
@@ -91,7 +105,12 @@ def _json_list(text: str) -> Iterator[Line]:
     if not isinstance(entries, list):
         raise InvalidRequest([FieldProblem("file", "must be a list of prompts or of objects with a prompt")])
     for number, entry in enumerate(entries, 1):
-        yield Line(number, _fields(entry))
+        yield Entry(f"entry {number}", _fields(entry))
+
+
+def _why(error: ValueError) -> str:
+    """What is wrong with a line, without the line number that the parser counts within it."""
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def _fields(entry: Any) -> Mapping[str, Any]:
@@ -99,15 +118,25 @@ def _fields(entry: Any) -> Mapping[str, Any]:
     return entry if isinstance(entry, dict) else {"prompt": entry}
 
 
-def _csv_rows(text: str) -> Iterator[Line]:
-    reader = csv.DictReader(io.StringIO(text), restkey="(more cells than the header has)")
-    if "prompt" not in (reader.fieldnames or ()):
-        raise InvalidRequest([FieldProblem("line 1", "the header of a CSV file must have a column `prompt`")])
-    for row in reader:
-        yield Line(reader.line_num, {name: cell for name, cell in row.items() if cell not in (None, "")})
+def _csv_rows(text: str) -> Iterator[Entry]:
+    """The rows below the header. A cell in quotes may run over several lines: a row begins where the last ended."""
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        header = next(reader, [])
+        if "prompt" not in header:
+            raise InvalidRequest([FieldProblem("line 1", "the header of a CSV file must have a column `prompt`")])
+        began = reader.line_num + 1
+        for cells in reader:
+            if any(cells):
+                columns = zip_longest(header, cells, fillvalue="")
+                fields = {name or "(a cell without a heading)": cell for name, cell in columns if cell}
+                yield Entry(f"line {began}", fields)
+            began = reader.line_num + 1
+    except csv.Error as error:
+        raise InvalidRequest([FieldProblem(f"line {reader.line_num}", f"is not CSV: {error}")]) from None
 
 
-_FORMATS: Mapping[str, Callable[[str], Iterator[Line]]] = {
+_FORMATS: Mapping[str, Callable[[str], Iterable[Entry | Unreadable]]] = {
     ".json": _json_list,
     ".jsonl": _json_lines,
     ".csv": _csv_rows,

@@ -60,13 +60,15 @@ def make_celery(redis_url: str, on_ring: Callable[[], None] | None = None) -> Ce
     """The Celery app of this process. `on_ring` is called for each ring that this process receives."""
     app = Celery("farm", broker=broker_url(redis_url), set_as_current=False)
     app.conf.update(_CELERY_SETTINGS)
-    # Shared, the task would be every app's of this process, and the first to define it would hear all rings.
-    app.task(name=RING, shared=False)(on_ring or _nobody_listens)
+
+    def ring() -> None:
+        if on_ring is not None:
+            on_ring()
+
+    # Shared, the task would be every app's of this process, and the first to define it would hear all
+    # rings. Lazy, it would be made by whichever thread first asks for it.
+    app.task(name=RING, shared=False, lazy=False)(ring)
     return app
-
-
-def _nobody_listens() -> None:
-    """The ring of a process that only rings."""
 
 
 class Doorbell:

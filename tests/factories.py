@@ -189,6 +189,13 @@ class Scene:
                 for name, table in Base.metadata.tables.items()
             }
 
+    def end_other_sessions(self) -> None:
+        """Postgres ends every session but ours, as when it restarts."""
+        self.scalar(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
     def wait_for_blocked(self, sessions: int = 1) -> None:
         """Return once so many transactions wait for a lock that another one holds."""
         query = (

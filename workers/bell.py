@@ -26,6 +26,8 @@ class Bell:
         threading.Thread(target=self._listen, name="bell", daemon=True).start()
 
     def _listen(self) -> None:
+        # Celery runs a message in the thread's current app, which would otherwise be an empty default one.
+        self._celery.set_current()
         controller = WorkController(
             app=self._celery,
             pool_cls="solo",

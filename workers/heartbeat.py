@@ -22,7 +22,7 @@ class Heartbeat:
         self._worker_id = worker_id
         self._holdings = holdings
         self._resident: int | None = None
-        self._is_draining = False
+        self._status = "idle"
         self._changed = threading.Event()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -35,10 +35,10 @@ class Heartbeat:
         self._changed.set()
         self._thread.join(5)
 
-    def tell(self, *, resident: int | None, is_draining: bool) -> None:
-        """Say which checkpoint is resident and whether the worker drains; a change is sent at once."""
-        if (resident, is_draining) != (self._resident, self._is_draining):
-            self._resident, self._is_draining = resident, is_draining
+    def tell(self, status: str, resident: int | None) -> None:
+        """Say what the worker does and which checkpoint is resident; a change is sent at once."""
+        if (status, resident) != (self._status, self._resident):
+            self._status, self._resident = status, resident
             self._changed.set()
 
     def _run(self) -> None:
@@ -52,7 +52,7 @@ class Heartbeat:
         held = self._holdings.all()
         try:
             with self._database.begin() as session:
-                fleet.beat(session, self._worker_id, self._status(held), self._resident)
+                fleet.beat(session, self._worker_id, self._status, self._resident)
                 kept = dispatch.renew(session, held, self._settings.lease_seconds) if held else set()
         except SQLAlchemyError as error:
             log.warning("The heartbeat did not reach Postgres.", worker=self._worker_id, error=str(error.args[0]))
@@ -61,8 +61,3 @@ class Heartbeat:
         self._holdings.drop(lost)
         for lease in lost:
             log.info("Lost a lease, or the task was cancelled.", **lease.log_fields())
-
-    def _status(self, held: list[dispatch.Lease]) -> str:
-        if self._is_draining:
-            return "draining"
-        return "busy" if held else "idle"

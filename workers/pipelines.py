@@ -10,11 +10,15 @@ import torch
 import transformers
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
 
 from farm.dispatch import ClaimedCheckpoint
 from farm.errors import RenderError
 
 log = structlog.get_logger(__name__)
+
+# What diffusers, transformers and safetensors raise for files that are missing, cut short or do not fit.
+_BROKEN_FILES = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -79,8 +83,11 @@ class Pipelines:
                 safety_checker=None,
                 requires_safety_checker=False,
             )
-        except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+        except _BROKEN_FILES as error:
             raise RenderError(f"Checkpoint {checkpoint.name!r} does not load: {error}") from error
+        if len(pipeline.tokenizer) < pipeline.text_encoder.config.vocab_size:
+            # Of missing files transformers makes an empty tokenizer, without a word: no prompt would be heard.
+            raise RenderError(f"Checkpoint {checkpoint.name!r} does not load: its tokenizer has no vocabulary.")
         pipeline.set_progress_bar_config(disable=True)
         return pipeline.to(self.device)
 

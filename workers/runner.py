@@ -79,18 +79,19 @@ class Runner:
             self._calls.hush()
             batch = self._claim()
             if batch is None:
+                self._tell("idle")
                 self._calls.wait_for_ring(self._settings.poll_seconds * random.uniform(0.75, 1.25))
                 continue
+            self._tell("busy")
             self._work_on(batch)
-            self._tell()
-        self._tell()
+        self._tell("draining")
         self._delivery.close()
         self._reporter.stop()
         self._heartbeat.stop()
         self._database.close()
 
-    def _tell(self) -> None:
-        self._heartbeat.tell(resident=self._pipelines.resident_id, is_draining=self._calls.is_draining)
+    def _tell(self, status: str) -> None:
+        self._heartbeat.tell(status, self._pipelines.resident_id)
 
     def _claim(self) -> Batch | None:
         try:

@@ -2,8 +2,8 @@
 
 import click
 
-from farm import accounts, config
-from farm.database import Database, Role
+from farm import accounts
+from farm.cli.console import open_database
 
 
 @click.group()
@@ -15,7 +15,7 @@ def users() -> None:
 @click.argument("name")
 def add(name: str) -> None:
     """Make an account, or another key for it; the key is shown once."""
-    with Database.of(config.load(), Role.TOOL).begin() as session:
+    with open_database().begin() as session:
         key = accounts.add_user(session, name)
     click.echo(key)
     click.echo(

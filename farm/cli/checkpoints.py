@@ -4,13 +4,8 @@ from pathlib import Path
 
 import click
 
-from farm import catalog, config, reports
-from farm.cli.console import ago, json_option, print_json, print_table
-from farm.database import Database, Role
-
-
-def _open_database() -> Database:
-    return Database.of(config.load(), Role.TOOL)
+from farm import catalog, reports
+from farm.cli.console import ago, json_option, open_database, print_json, print_table
 
 
 @click.group()
@@ -25,7 +20,7 @@ def checkpoints() -> None:
 def add(name: str, folder: Path, note: str | None) -> None:
     """Register a diffusers checkpoint folder; every worker must find it at the same path."""
     found = catalog.inspect_folder(folder)
-    with _open_database().begin() as session:
+    with open_database().begin() as session:
         catalog.add(session, name, found, note)
     click.echo(f"Added {name}: {found.family}, sha256 {found.sha256[:10]}…")
 
@@ -34,7 +29,7 @@ def add(name: str, folder: Path, note: str | None) -> None:
 @json_option
 def list_checkpoints(as_json: bool) -> None:
     """List the registered checkpoints."""
-    with _open_database().begin() as session:
+    with open_database().begin() as session:
         found = reports.checkpoint_reports(catalog.by_name(session).values())
     if as_json:
         return print_json(found)
@@ -54,6 +49,6 @@ def list_checkpoints(as_json: bool) -> None:
 @click.argument("name")
 def remove(name: str) -> None:
     """Take a checkpoint out of use; its files stay, and accepted jobs keep rendering with it."""
-    with _open_database().begin() as session:
+    with open_database().begin() as session:
         catalog.remove(session, name)
     click.echo(f"Removed {name}.")

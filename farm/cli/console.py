@@ -13,6 +13,7 @@ from rich.table import Table
 
 from farm import config
 from farm.client import Client
+from farm.database import Database, Role
 
 DEFAULT_URL = "http://127.0.0.1:8420"
 
@@ -31,9 +32,16 @@ _STYLES = {
 
 
 def open_client() -> Client:
-    """A client of the portal at FARM_URL, else of the farm that runs in the data folder."""
+    """A client of the portal at FARM_URL, else of the farm in the data folder; closed with the command."""
     settings = config.load()
-    return Client(settings.url or DEFAULT_URL, settings.api_key)
+    return click.get_current_context().with_resource(Client(settings.url or DEFAULT_URL, settings.api_key))
+
+
+def open_database() -> Database:
+    """The farm's database, for the commands that need no portal; closed with the command."""
+    database = Database.of(config.load(), Role.TOOL)
+    click.get_current_context().call_on_close(database.close)
+    return database
 
 
 def print_json(value: Any) -> None:
@@ -70,6 +78,10 @@ def _styled(text: str) -> str:
 def one_line(text: str) -> str:
     """Text from outside, made safe for a terminal: control characters are shown, not obeyed."""
     return "".join(mark if mark.isprintable() else f"\\x{ord(mark):02x}" for mark in text)
+
+
+def count_images(count: int) -> str:
+    return f"{count} image" if count == 1 else f"{count} images"
 
 
 def ago(moment: datetime | None) -> str:

@@ -2,15 +2,16 @@
 
 import click
 
-from farm.cli.console import open_client
+from farm.cli.console import count_images, open_client
 from farm.reports import JobReport
 
 _job_id = click.argument("job_id", metavar="ID", type=int)
 
 
 def _say(job: JobReport) -> None:
-    counts = job.images
-    click.echo(f"Job {job.id} is {job.status}: {counts.finished} of {counts.total} images are finished.")
+    click.echo(
+        f"Job {job.id} is {job.status}: {job.images.succeeded} of {count_images(job.images.total)} succeeded."
+    )
 
 
 @click.command()

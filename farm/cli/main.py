@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import click
+from sqlalchemy.exc import DBAPIError
 
 from farm import __version__
 from farm.cli import accounts, bench, checkpoints, control, listings, serve, submit, up
@@ -15,7 +16,7 @@ from farm.errors import ConfigError, FarmError, InvalidRequest
 
 
 class FarmGroup(click.Group):
-    """A group whose commands may raise FarmError."""
+    """A group whose commands may raise FarmError, or what Postgres said to them."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -28,6 +29,13 @@ class FarmGroup(click.Group):
         except FarmError as error:
             click.echo(f"farm: {error}", err=True)
             sys.exit(2 if isinstance(error, ConfigError) else 1)
+        except DBAPIError as error:
+            click.echo(f"farm: Postgres failed or refused: {str(error.orig).splitlines()[0]}", err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            # Left to click, this would exit with 1, as a failure does.
+            click.echo("Interrupted.", err=True)
+            sys.exit(130)
 
 
 @click.group(cls=FarmGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from farm.cli.console import json_option, open_client, print_json
+from farm.cli.console import count_images, json_option, open_client, print_json
 from farm.cli.watching import download_images, exit_code, watch_job
 from farm.promptfile import read_prompts
 from farm.samplers import SAMPLERS
@@ -54,7 +54,10 @@ def submit(
     as_json: bool,
     **fields: Any,
 ) -> None:
-    """Submit a job: each PROMPT, and each row of the file, is rendered --count times."""
+    """Submit a job.
+
+    Each PROMPT, and each row of the file, is rendered --count times.
+    """
     rows: list[Any] = [
         *prompts,
         *(row.model_dump(exclude_none=True) for row in (read_prompts(file) if file else [])),
@@ -72,7 +75,7 @@ def submit(
     if as_json and not (wait or folder):
         return print_json(job)
     if not as_json:
-        click.echo(f"Job {job.id}: {job.images.total} images. {client.url}/jobs/{job.id}")
+        click.echo(f"Job {job.id}: {count_images(job.images.total)}. {client.url}/jobs/{job.id}")
     if wait or folder:
         job = watch_job(client, job.id, folder=folder)
         if as_json:
@@ -93,6 +96,9 @@ def watch(job_id: int) -> None:
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.option("--contact-sheet", is_flag=True, help="Also write contact-sheet.png.")
 def download(job_id: int, folder: Path, contact_sheet: bool) -> None:
-    """Save a job's images in a folder; those already there are left alone."""
+    """Save a job's images in a folder.
+
+    Those already there are left alone.
+    """
     count = download_images(open_client(), job_id, folder, with_sheet=contact_sheet)
-    click.echo(f"{count} images are in {folder}")
+    click.echo(f"Saved {count_images(count)} in {folder}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from farm import config, logs
+from farm.cli.console import count_images
 from farm.cli.parts import require_worker_packages
 from farm.cli.watching import download_images, exit_code, watch_job
 from farm.client import Client
@@ -70,9 +71,9 @@ def up(
 
 def _run_demo(farm: LocalFarm, client: Client, folder: Path | None) -> int:
     job, _ = client.submit(parse_request(_DEMO))
-    click.echo(f"Submitted a first batch of {job.images.total} images: {client.url}/jobs/{job.id}")
+    click.echo(f"Submitted a first batch of {count_images(job.images.total)}: {client.url}/jobs/{job.id}")
     job = watch_job(client, job.id, on_poll=farm.tend)
     if folder:
         count = download_images(client, job.id, folder, with_sheet=True)
-        click.echo(f"{count} images and contact-sheet.png are in {folder}/")
+        click.echo(f"Saved {count_images(count)} and contact-sheet.png in {folder}")
     return exit_code(job)

@@ -16,8 +16,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from farm.cli.console import count_images
 from farm.client import Client, PortalUnreachable
 from farm.contactsheet import Tile, make_contact_sheet
+from farm.errors import FarmError
 from farm.reports import JobReport
 
 _POLL_SECONDS = 0.5
@@ -61,7 +63,7 @@ def watch_job(
     if folder:
         download_images(client, job_id, folder)
     counts = job.images
-    click.echo(f"Job {job_id} {job.status}: {counts.succeeded} of {counts.total} images.", err=True)
+    click.echo(f"Job {job_id} {job.status}: {counts.succeeded} of {count_images(counts.total)}.", err=True)
     return job
 
 
@@ -69,7 +71,7 @@ def _say_plainly(job: JobReport, said: int) -> int:
     """Where stderr is no terminal, a line each time the count of finished images has changed; return the count."""
     finished = job.images.finished
     if finished != said and not sys.stderr.isatty():
-        click.echo(f"{_describe(job)}: {finished} of {job.images.total} images", err=True)
+        click.echo(f"{_describe(job)}: {finished} of {count_images(job.images.total)}", err=True)
     return finished
 
 
@@ -92,9 +94,12 @@ def _poll(client: Client, job_id: int) -> JobReport:
 def download_images(client: Client, job_id: int, folder: Path, *, with_sheet: bool = False) -> int:
     """Save all images of a job, with a contact sheet if wished; return how many there are."""
     tiles = []
-    for image in client.images(job_id):
-        path = client.download(image, folder)
-        tiles.append(Tile(path, image.spec["prompt"], f"seed {image.spec['seed']}"))
-    if with_sheet and tiles:
-        make_contact_sheet(tiles, folder / "contact-sheet.png")
+    try:
+        for image in client.images(job_id):
+            path = client.download(image, folder)
+            tiles.append(Tile(path, image.spec["prompt"], f"seed {image.spec['seed']}"))
+        if with_sheet and tiles:
+            make_contact_sheet(tiles, folder / "contact-sheet.png")
+    except OSError as error:
+        raise FarmError(f"Cannot save images in {folder}: {error.strerror or error}") from None
     return len(tiles)

@@ -1,5 +1,6 @@
 """What the keeper puts right on its rounds."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -7,8 +8,10 @@ import redis
 from sqlalchemy import text
 
 from farm import fleet, jobs
+from farm.database import Database, Role
 from farm.keeper import Keeper, pools_to_ring
 from farm.queue import queue_name
+from tests.e2e.conftest import wait_until
 from tests.factories import Scene
 
 
@@ -131,3 +134,28 @@ def test_a_pool_whose_workers_are_all_busy_is_not_rung(scene: Scene) -> None:
     with scene.database.begin() as session:
         fleet.beat(session, worker_id, "busy", None)
     assert pools(scene) == []
+
+
+def test_a_keeper_outlives_its_database_sessions(scene: Scene) -> None:
+    often = scene.settings.model_copy(update={"keeper_seconds": 0.1})
+    keeper = Keeper(often, scene.database, scene.doorbell)
+    thread = threading.Thread(target=keeper.run)
+    thread.start()
+    scene.end_other_sessions()
+    job_id = scene.submit()
+    scene.let_leases_end(*scene.claim(scene.worker()))
+    wait_until(lambda: scene.statuses(job_id) == ["queued"], seconds=10)
+    keeper.stop()
+    thread.join(10)
+
+
+def test_a_keeper_waits_for_a_database_that_is_away(scene: Scene) -> None:
+    often = scene.settings.model_copy(update={"keeper_seconds": 0.1})
+    keeper = Keeper(often, Database("postgresql://farm@127.0.0.1:1/farm", Role.KEEPER), scene.doorbell)
+    thread = threading.Thread(target=keeper.run)
+    thread.start()
+    thread.join(0.5)
+    assert thread.is_alive()
+    keeper.stop()
+    thread.join(10)
+    assert not thread.is_alive()

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from farm.specs import TextToImageSpec
-from workers.samplers import make_scheduler
+from workers.samplers import sampling
 
 
 def render(pipeline: Any, specs: Sequence[TextToImageSpec], on_step: Callable[[int, int], None]) -> np.ndarray:
@@ -20,19 +20,19 @@ def render(pipeline: Any, specs: Sequence[TextToImageSpec], on_step: Callable[[i
     Returns uint8 of shape (images, height, width, 3). Whatever `on_step` raises ends the call.
     """
     first = specs[0]
-    pipeline.scheduler = make_scheduler(first.sampler, pipeline.scheduler.config)
-    images = pipeline(
-        prompt=[spec.prompt for spec in specs],
-        negative_prompt=[spec.negative_prompt for spec in specs] if first.is_guided else None,
-        width=first.width,
-        height=first.height,
-        num_inference_steps=first.num_inference_steps,
-        guidance_scale=_guidance(specs, pipeline),
-        generator=[torch.Generator("cpu").manual_seed(spec.seed) for spec in specs],
-        callback_on_step_end=_step_callback(on_step, first.num_inference_steps),
-        callback_on_step_end_tensor_inputs=[],
-        output_type="pt",
-    ).images
+    with sampling(pipeline, first.sampler):
+        images = pipeline(
+            prompt=[spec.prompt for spec in specs],
+            negative_prompt=[spec.negative_prompt for spec in specs] if first.is_guided else None,
+            width=first.width,
+            height=first.height,
+            num_inference_steps=first.num_inference_steps,
+            guidance_scale=_guidance(specs, pipeline),
+            generator=[torch.Generator("cpu").manual_seed(spec.seed) for spec in specs],
+            callback_on_step_end=_step_callback(on_step, first.num_inference_steps),
+            callback_on_step_end_tensor_inputs=[],
+            output_type="pt",
+        ).images
     return to_uint8(images)
 
 

@@ -1,0 +1,87 @@
+"""Whom the client shows its key."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from farm.client import Client
+from farm.errors import FarmError
+from farm.reports import ImageReport
+
+
+@pytest.fixture
+def keys_seen() -> list[str | None]:
+    return []
+
+
+@pytest.fixture
+def server(keys_seen: list[str | None]) -> Iterator[str]:
+    """A web server that serves one image, and notes who showed it a key."""
+
+    class Images(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            keys_seen.append(self.headers["Authorization"])
+            self.send_response(200 if self.path == "/image.png" else 404)
+            self.end_headers()
+            self.wfile.write(b"image")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Images) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def an_image(url: str) -> ImageReport:
+    return ImageReport(
+        task_id=1,
+        job_id=1,
+        seq=0,
+        attempt=1,
+        width=64,
+        height=64,
+        sha256="a" * 64,
+        size_bytes=5,
+        media_type="image/png",
+        filename="1-00000-1.png",
+        url=url,
+        thumbnail_url=url,
+        spec={},
+        provenance={},
+        created_at=datetime.now(UTC),
+    )
+
+
+def test_the_portal_is_shown_the_key(server: str, keys_seen: list[str | None], tmp_path: Path) -> None:
+    with Client(server, api_key="secret") as client:
+        client.download(an_image("/image.png"), tmp_path)
+    assert keys_seen == ["Bearer secret"]
+
+
+def test_a_host_whose_address_only_begins_like_the_portals_is_not(
+    server: str, keys_seen: list[str | None], tmp_path: Path
+) -> None:
+    with Client(server[:-1], api_key="secret") as client:
+        client.download(an_image(f"{server}/image.png"), tmp_path)
+    assert keys_seen == [None]
+
+
+def test_an_image_that_is_there_already_is_not_fetched_again(
+    server: str, keys_seen: list[str | None], tmp_path: Path
+) -> None:
+    with Client(server) as client:
+        paths = [client.download(an_image("/image.png"), tmp_path) for _ in range(2)]
+    assert paths == [tmp_path / "1-00000-1.png"] * 2
+    assert len(keys_seen) == 1
+
+
+def test_an_image_that_is_refused_leaves_no_file(server: str, tmp_path: Path) -> None:
+    with Client(server) as client, pytest.raises(FarmError, match=r"127\.0\.0\.1 answered 404 for an image"):
+        client.download(an_image("/gone.png"), tmp_path)
+    assert list(tmp_path.iterdir()) == []

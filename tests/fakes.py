@@ -1,0 +1,61 @@
+"""Stand-ins for what lies outside the farm."""
+
+import threading
+
+from farm.errors import ObjectMissing, StoreError
+
+
+class MemoryStore:
+    """A store that keeps objects in memory."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.media_types: dict[str, str] = {}
+
+    def put(self, key: str, content: bytes, media_type: str) -> None:
+        self.objects[key] = content
+        self.media_types[key] = media_type
+
+    def get(self, key: str) -> bytes:
+        if key not in self.objects:
+            raise ObjectMissing(f"There is no object {key}.")
+        return self.objects[key]
+
+    def delete(self, key: str) -> None:
+        self.objects.pop(key, None)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        return sorted(key for key in self.objects if key.startswith(prefix))
+
+    def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
+        return f"memory:{key}"
+
+    def check(self) -> None:
+        pass
+
+
+class FailingStore(MemoryStore):
+    """A store that fails so many times at keeping an object before it works."""
+
+    def __init__(self, failures: int, error: Exception | None = None) -> None:
+        super().__init__()
+        self.failures_left = failures
+        self._error = error or StoreError("The disk is full.")
+
+    def put(self, key: str, content: bytes, media_type: str) -> None:
+        if self.failures_left:
+            self.failures_left -= 1
+            raise self._error
+        super().put(key, content, media_type)
+
+
+class StuckStore(MemoryStore):
+    """A store that keeps nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def put(self, key: str, content: bytes, media_type: str) -> None:
+        self.let_go.wait(30)
+        super().put(key, content, media_type)

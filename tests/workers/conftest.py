@@ -1,0 +1,47 @@
+"""The demo checkpoint, built once, and what renders and delivers with it."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import rmtree
+
+import pytest
+import torch
+
+from farm import catalog
+from farm.dispatch import ClaimedCheckpoint
+from workers import demo_checkpoint
+from workers.pipelines import MixedGuidancePipeline, Pipelines
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def demo_folder() -> Iterator[Path]:
+    parent = Path(tempfile.mkdtemp(prefix="farm-demo-"))
+    demo_checkpoint.build(parent / "demo")
+    yield parent / "demo"
+    rmtree(parent)
+
+
+@pytest.fixture(scope="session")
+def demo(demo_folder: Path) -> ClaimedCheckpoint:
+    """The demo checkpoint as a claim names it."""
+    return ClaimedCheckpoint(1, "demo", "sd15", catalog.inspect_folder(demo_folder).sha256, str(demo_folder))
+
+
+@pytest.fixture(scope="session")
+def pipelines(demo: ClaimedCheckpoint) -> Pipelines:
+    """A CPU with the demo checkpoint resident."""
+    pipelines = Pipelines("cpu", "auto")
+    pipelines.load(demo)
+    return pipelines
+
+
+@pytest.fixture
+def pipeline(pipelines: Pipelines, demo: ClaimedCheckpoint) -> MixedGuidancePipeline:
+    loaded: MixedGuidancePipeline = pipelines.load(demo).pipeline
+    return loaded

@@ -1,0 +1,112 @@
+"""Leases are kept alive, and what was lost is heard of."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from farm import jobs
+from farm.config import Settings
+from farm.database import Database, Role
+from farm.dispatch import Lease
+from tests.e2e.conftest import wait_until
+from tests.factories import Scene
+from workers.heartbeat import Heartbeat
+from workers.holdings import Holdings
+
+NOWHERE = "postgresql://farm@127.0.0.1:1/farm"
+
+
+@pytest.fixture
+def fast(settings: Settings) -> Settings:
+    """Leases of a second: a heartbeat four times in that."""
+    return settings.model_copy(update={"lease_seconds": 1.0})
+
+
+@pytest.fixture
+def holdings() -> Holdings:
+    return Holdings()
+
+
+@pytest.fixture
+def beating(scene: Scene, fast: Settings, holdings: Holdings) -> Iterator[Callable[[int], Heartbeat]]:
+    started: list[Heartbeat] = []
+
+    def start(worker_id: int) -> Heartbeat:
+        started.append(Heartbeat(fast, scene.database, worker_id, holdings))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for heartbeat in started:
+        heartbeat.stop()
+
+
+Beating = Callable[[int], Heartbeat]
+
+
+def status(scene: Scene) -> str:
+    return str(scene.scalar("SELECT status FROM workers"))
+
+
+def claim(scene: Scene, holdings: Holdings, worker_id: int) -> Lease:
+    scene.submit()
+    [lease] = scene.claim(worker_id)
+    holdings.take([lease])
+    return lease
+
+
+def test_a_held_lease_is_renewed(scene: Scene, beating: Beating, holdings: Holdings) -> None:
+    worker_id = scene.worker()
+    lease = claim(scene, holdings, worker_id)
+    scene.let_leases_end(lease)
+    beating(worker_id)
+    wait_until(lambda: scene.scalar("SELECT lease_until > now() FROM tasks"))
+    assert holdings.holds(lease)
+
+
+def test_the_lease_of_a_cancelled_task_is_dropped(scene: Scene, beating: Beating, holdings: Holdings) -> None:
+    worker_id = scene.worker()
+    lease = claim(scene, holdings, worker_id)
+    beating(worker_id)
+    jobs.cancel(scene.database, lease.job_id)
+    wait_until(holdings.is_empty, seconds=10)
+
+
+def test_a_lease_that_another_worker_got_is_dropped(scene: Scene, beating: Beating, holdings: Holdings) -> None:
+    worker_id = scene.worker()
+    lease = claim(scene, holdings, worker_id)
+    scene.let_leases_end(lease)
+    scene.expire()
+    scene.claim(scene.worker("another"))
+    beating(worker_id)
+    wait_until(holdings.is_empty, seconds=10)
+
+
+def test_a_worker_says_what_it_does(scene: Scene, beating: Beating) -> None:
+    heartbeat = beating(scene.worker())
+    wait_until(lambda: status(scene) == "idle")
+    heartbeat.tell("busy", None)
+    wait_until(lambda: status(scene) == "busy")
+    heartbeat.tell("draining", None)
+    wait_until(lambda: status(scene) == "draining")
+
+
+def test_a_change_is_told_at_once(scene: Scene, settings: Settings, holdings: Holdings) -> None:
+    heartbeat = Heartbeat(
+        settings.model_copy(update={"lease_seconds": 3600.0}), scene.database, scene.worker(), holdings
+    )
+    heartbeat.start()
+    wait_until(lambda: status(scene) == "idle")
+    heartbeat.tell("draining", None)
+    wait_until(lambda: status(scene) == "draining", seconds=2)
+    heartbeat.stop()
+
+
+def test_while_postgres_is_away_nothing_is_given_up(scene: Scene, fast: Settings, holdings: Holdings) -> None:
+    lease = claim(scene, holdings, scene.worker())
+    heartbeat = Heartbeat(fast, Database(NOWHERE, Role.WORKER), 1, holdings)
+    heartbeat.start()
+    heartbeat._thread.join(0.8)
+    assert heartbeat._thread.is_alive()
+    assert holdings.holds(lease)
+    heartbeat.stop()

@@ -1,0 +1,219 @@
+"""The render loop, from the claim to the published image."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from farm import catalog, intake, jobs
+from farm.config import Settings
+from farm.errors import CannotRender, RenderError
+from farm.specs import ImageSpec
+from farm.store import Store
+from tests.e2e.conftest import wait_until
+from tests.factories import Scene, a_request
+from workers.calls import Calls
+from workers.modes import RENDERS, StepCallback, txt2img
+from workers.pipelines import Pipelines
+from workers.provenance import Machine
+from workers.runner import Runner
+
+Submit = Callable[..., int]
+Render = Callable[[Any, Sequence[ImageSpec], StepCallback], np.ndarray]
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls(drain_seconds=0)
+
+
+@pytest.fixture
+def submit(scene: Scene, demo_folder: Path) -> Submit:
+    """Submit a small job for the demo checkpoint; return its id."""
+    with scene.database.begin() as session:
+        catalog.add(session, "demo", catalog.inspect_folder(demo_folder))
+
+    def submit_small(**fields: Any) -> int:
+        request = a_request(**{"width": 64, "height": 64, "num_inference_steps": 2, **fields})
+        return intake.submit(scene.database, scene.settings, scene.doorbell, request).job_id
+
+    return submit_small
+
+
+@pytest.fixture
+def work(scene: Scene, pipelines: Pipelines, calls: Calls) -> Iterator[Callable[[], threading.Thread]]:
+    """Let a worker run until it is told to drain."""
+    threads: list[threading.Thread] = []
+
+    def start() -> threading.Thread:
+        fast = {"poll_seconds": 0.1, "lease_seconds": 1.0}
+        settings: Settings = scene.settings.model_copy(update=fast)
+        runner = Runner(settings, calls, pipelines, Machine("a processor", "fp32", 1), scene.worker())
+        threads.append(threading.Thread(target=runner.run))
+        threads[-1].start()
+        return threads[-1]
+
+    yield start
+    calls.drain()
+    for thread in threads:
+        thread.join(30)
+
+
+Work = Callable[[], threading.Thread]
+
+
+@pytest.fixture
+def render_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Render], None]:
+    """Let txt2img be rendered in another way."""
+    return lambda render: monkeypatch.setitem(RENDERS, "txt2img", render)  # type: ignore[arg-type]
+
+
+def raising(error: Exception) -> Render:
+    def render(_pipeline: Any, _specs: Sequence[ImageSpec], _on_step: StepCallback) -> np.ndarray:
+        raise error
+
+    return render
+
+
+def finish(scene: Scene, job_id: int) -> str:
+    wait_until(lambda: scene.job(job_id).finished_at, seconds=30)
+    return scene.job(job_id).status
+
+
+def outcomes(scene: Scene) -> list[str]:
+    return str(scene.scalar("SELECT string_agg(outcome, ' ' ORDER BY number) FROM attempts")).split()
+
+
+def test_a_job_is_rendered_stored_and_published(scene: Scene, submit: Submit, work: Work, store: Store) -> None:
+    job_id = submit(images_per_prompt=3)
+    work()
+    assert finish(scene, job_id) == "succeeded"
+    assert len(store.keys("results/")) == len(store.keys("thumbnails/")) == 3
+
+
+def test_the_bucket_of_the_batch_is_recorded(scene: Scene, submit: Submit, work: Work) -> None:
+    finished = submit(images_per_prompt=3)
+    work()
+    finish(scene, finished)
+    assert scene.scalar("SELECT array_agg(DISTINCT provenance -> 'bucket') FROM results") == [4]
+
+
+def test_an_idle_worker_finds_work_that_nobody_rang_for(scene: Scene, submit: Submit, work: Work) -> None:
+    work()
+    wait_until(lambda: scene.scalar("SELECT status FROM workers") == "idle")
+    assert finish(scene, submit()) == "succeeded"
+
+
+def test_a_worker_says_which_checkpoint_is_resident(scene: Scene, submit: Submit, work: Work) -> None:
+    finished = submit()
+    work()
+    finish(scene, finished)
+    wait_until(lambda: scene.scalar("SELECT checkpoint_id FROM workers"), seconds=10)
+
+
+def test_a_draining_worker_hands_back_what_it_renders(
+    scene: Scene, submit: Submit, work: Work, calls: Calls, render_with: Callable[[Render], None]
+) -> None:
+    def render_until_drained(_pipeline: Any, _specs: Sequence[ImageSpec], on_step: StepCallback) -> np.ndarray:
+        calls.drain()
+        on_step(1, 2)
+        raise AssertionError("a step after the drain time must not return")
+
+    render_with(render_until_drained)
+    job_id = submit(images_per_prompt=2)
+    work().join(30)
+    assert scene.statuses(job_id) == ["queued", "queued"]
+    assert outcomes(scene) == ["handed_back", "handed_back"]
+
+
+def test_a_worker_that_drained_ends_with_its_images_delivered(
+    scene: Scene, submit: Submit, work: Work, calls: Calls, render_with: Callable[[Render], None]
+) -> None:
+    def render_last(pipeline: Any, specs: Sequence[ImageSpec], on_step: StepCallback) -> np.ndarray:
+        images = txt2img.render(pipeline, specs, on_step)
+        calls.drain()
+        return images
+
+    render_with(render_last)
+    job_id = submit()
+    work().join(30)
+    assert scene.job(job_id).status == "succeeded"
+
+
+def test_a_cancelled_batch_stops_at_its_next_step(
+    scene: Scene, submit: Submit, work: Work, render_with: Callable[[Render], None]
+) -> None:
+    job_id = submit()
+    stopped = threading.Event()
+
+    def render_for_ever(_pipeline: Any, _specs: Sequence[ImageSpec], on_step: StepCallback) -> np.ndarray:
+        jobs.cancel(scene.database, job_id)
+        try:
+            for step in itertools.count(1):
+                on_step(step, 1000)
+                stopped.wait(0.01)
+        finally:
+            stopped.set()
+        raise AssertionError("it never ends by itself")
+
+    render_with(render_for_ever)
+    work()
+    assert stopped.wait(30)
+    assert outcomes(scene) == ["cancelled"]
+
+
+def test_what_cannot_be_rendered_fails_at_once(
+    scene: Scene, submit: Submit, work: Work, render_with: Callable[[Render], None]
+) -> None:
+    render_with(raising(CannotRender("too large for this device")))
+    job_id = submit()
+    work()
+    assert finish(scene, job_id) == "failed"
+    assert outcomes(scene) == ["failed"]
+    assert scene.tasks(job_id)[0].reason == "too large for this device"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(RenderError("the device broke"), "the device broke"), (ZeroDivisionError("oh"), "ZeroDivisionError: oh")],
+)
+def test_a_failed_render_is_tried_as_often_as_the_farm_allows(
+    scene: Scene,
+    submit: Submit,
+    work: Work,
+    render_with: Callable[[Render], None],
+    error: Exception,
+    reason: str,
+) -> None:
+    render_with(raising(error))
+    job_id = submit()
+    work()
+    assert finish(scene, job_id) == "failed"
+    assert outcomes(scene) == ["failed"] * scene.settings.max_attempts
+    assert scene.tasks(job_id)[0].reason == reason
+
+
+def test_a_worker_lives_on_after_an_error_nobody_foresaw(
+    scene: Scene, submit: Submit, work: Work, render_with: Callable[[Render], None]
+) -> None:
+    render_with(raising(ZeroDivisionError("oh")))
+    broken = submit()
+    work()
+    finish(scene, broken)
+    render_with(txt2img.render)
+    assert finish(scene, submit()) == "succeeded"
+
+
+def test_a_broken_checkpoint_fails_its_own_job_alone(
+    scene: Scene, submit: Submit, work: Work, demo_folder: Path, tmp_path: Path
+) -> None:
+    gone = catalog.CheckpointFolder(tmp_path / "gone", "sd15", "c" * 64)
+    with scene.database.begin() as session:
+        catalog.add(session, "gone", gone)
+    broken, sound = submit(checkpoint="gone"), submit()
+    work()
+    assert [finish(scene, job_id) for job_id in (broken, sound)] == ["failed", "succeeded"]

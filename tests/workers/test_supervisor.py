@@ -1,0 +1,38 @@
+"""How the parent treats its children."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.config import Settings
+from tests.conftest import SECRET
+from workers.device import Device
+from workers.supervisor import Seat, pinned_environment
+
+CPU = Device("cpu", "a processor", "")
+GPU = Device("cuda:0", "a card", "GPU-aaaa")
+
+
+def test_an_empty_seat_is_filled_after_a_pause_that_doubles_with_each_death() -> None:
+    pauses = [Seat(CPU, 1, deaths=deaths).pause_seconds() for deaths in range(8)]
+    assert pauses == [0, 0, 1, 2, 4, 8, 16, 30]
+
+
+@given(st.integers(8, 1_000_000))
+def test_a_device_that_is_broken_for_days_is_tried_every_half_minute(deaths: int) -> None:
+    assert Seat(CPU, 1, deaths=deaths).pause_seconds() == 30
+
+
+@pytest.mark.parametrize(("device", "visible"), [(CPU, ""), (GPU, "GPU-aaaa")])
+def test_a_child_sees_its_own_device_alone(settings: Settings, device: Device, visible: str) -> None:
+    assert pinned_environment(settings, device)["CUDA_VISIBLE_DEVICES"] == visible
+
+
+def test_a_child_works_for_the_farm_of_its_parent(settings: Settings) -> None:
+    environment = pinned_environment(settings.model_copy(update={"pool": "fast"}), CPU)
+    assert environment["FARM_DATABASE_URL"] == settings.database_url
+    assert (environment["FARM_POOL"], environment["FARM_SECRET_KEY"]) == ("fast", SECRET)
+
+
+def test_a_child_asks_no_hub(settings: Settings) -> None:
+    assert pinned_environment(settings, CPU)["HF_HUB_OFFLINE"] == "1"
