@@ -65,7 +65,7 @@ BatchSize = Annotated[int, AfterValidator(_one_of_the_batch_sizes)]
 class Settings(BaseSettings):
     """All settings of one process, checked and frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="FARM_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FARM_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     data_dir: Path = Field(default_factory=default_data_dir)
     database_url: DatabaseUrl | None = None

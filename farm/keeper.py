@@ -10,7 +10,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from farm import dispatch, fleet, lifecycle
+from farm import endings, fleet, lifecycle
 from farm.config import Settings
 from farm.database import Database
 from farm.models import Counters, Job, Task, Worker
@@ -51,7 +51,7 @@ class Keeper:
            ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
         """
         with self._database.begin() as session:
-            if expired := dispatch.expire(session):
+            if expired := endings.expire(session):
                 log.warning("Leases ended without a word.", tasks=expired)
         with self._database.begin() as session:
             cancel_overdue(session)

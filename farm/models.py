@@ -142,7 +142,7 @@ class Counters(Base):
 class Task(Base):
     """One image to render. `attempt` counts claims and is the fencing token.
 
-    `runs_alone` is set once a worker was lost with it, lest it take batch mates with it the next time.
+    `runs_alone` is set once an attempt failed or lost its worker, lest the next one harm its batch mates.
     """
 
     __tablename__ = "tasks"

@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import insert, select, text, update
 
-from farm import catalog, dispatch, fleet, intake
+from farm import catalog, dispatch, endings, fleet, intake
 from farm.catalog import CheckpointFolder
 from farm.config import Settings
 from farm.database import Database
-from farm.dispatch import Batch, Lease, StoredObject
+from farm.dispatch import Batch, Lease
+from farm.endings import StoredObject
 from farm.fleet import WorkerIdentity
 from farm.intake import Submitted
 from farm.models import Base, Counters, Job, Task, User
@@ -62,7 +63,7 @@ def claim(database: Database, worker_id: int, *, limit: int = 8, **options: Any)
 def publish(database: Database, lease: Lease) -> bool:
     """Publish an attempt as if its image had been uploaded."""
     with database.begin() as session:
-        return dispatch.publish(
+        return endings.publish(
             session,
             lease,
             an_object("result", lease),
@@ -119,11 +120,11 @@ class Scene:
 
     def fail(self, lease: Lease, error: str = "the device broke", *, is_retryable: bool = True) -> bool:
         with self.database.begin() as session:
-            return dispatch.fail(session, lease, error, is_retryable=is_retryable)
+            return endings.fail(session, lease, error, is_retryable=is_retryable)
 
     def hand_back(self, *leases: Lease, reason: str = "draining") -> None:
         with self.database.begin() as session:
-            dispatch.hand_back(session, leases, reason)
+            endings.hand_back(session, leases, reason)
 
     def renew(self, *leases: Lease) -> set[Lease]:
         with self.database.begin() as session:
@@ -131,7 +132,7 @@ class Scene:
 
     def release_dead(self, worker_id: int, error: str = "killed by signal 9") -> int:
         with self.database.begin() as session:
-            return dispatch.release_dead(session, worker_id, error)
+            return endings.release_dead(session, worker_id, error)
 
     def let_leases_end(self, *leases: Lease) -> None:
         """Time passes: the ends of these leases lie in the past."""
@@ -141,7 +142,7 @@ class Scene:
 
     def expire(self) -> int:
         with self.database.begin() as session:
-            return dispatch.expire(session)
+            return endings.expire(session)
 
     def lose(self, worker_id: int) -> tuple[Lease, ...]:
         """A worker claims one task and is never heard of again."""

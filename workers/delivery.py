@@ -12,9 +12,10 @@ import structlog
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from farm import dispatch
+from farm import endings
 from farm.database import Database
-from farm.dispatch import ClaimedCheckpoint, Lease, StoredObject
+from farm.dispatch import ClaimedCheckpoint, Lease
+from farm.endings import StoredObject
 from farm.errors import LeaseLost, StoreError
 from farm.infotext import infotext
 from farm.store import Store
@@ -109,7 +110,7 @@ class Delivery:
         while True:
             try:
                 with self._database.begin() as session:
-                    is_published = dispatch.publish(
+                    is_published = endings.publish(
                         session,
                         lease,
                         image,
@@ -138,4 +139,4 @@ class Delivery:
 
     def _give_up(self, lease: Lease, error: str) -> None:
         with self._database.begin() as session:
-            dispatch.fail(session, lease, error, is_retryable=True)
+            endings.fail(session, lease, error, is_retryable=True)

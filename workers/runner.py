@@ -9,7 +9,7 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from farm import dispatch
+from farm import dispatch, endings
 from farm.config import Settings
 from farm.database import Database, Role
 from farm.dispatch import Batch, Lease
@@ -164,12 +164,12 @@ class Runner:
             raise LeaseLost
 
     def _hand_back(self, leases: tuple[Lease, ...]) -> None:
-        self._end(leases, lambda session: dispatch.hand_back(session, leases, "handed back: the worker is ending"))
+        self._end(leases, lambda session: endings.hand_back(session, leases, "handed back: the worker is ending"))
 
     def _fail(self, leases: tuple[Lease, ...], error: str, *, is_retryable: bool) -> None:
         def fail_all(session: Session) -> None:
             for lease in leases:
-                dispatch.fail(session, lease, error, is_retryable=is_retryable)
+                endings.fail(session, lease, error, is_retryable=is_retryable)
 
         for lease in leases:
             log.warning("Attempt ended: failed.", error=error, **lease.log_fields())

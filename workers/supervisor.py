@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from farm import dispatch, fleet
+from farm import endings, fleet
 from farm.config import Settings
 from farm.database import Database, Role
 from farm.fleet import WorkerIdentity
@@ -111,7 +111,7 @@ class Supervisor:
         for worker_id, reason in list(self._unburied.items()):
             try:
                 with self._database.begin() as session:
-                    dispatch.release_dead(session, worker_id, reason)
+                    endings.release_dead(session, worker_id, reason)
                     fleet.retire(session, worker_id, reason)
             except SQLAlchemyError as error:
                 log.warning("Could not give back a dead worker's tasks yet.", worker=worker_id, error=str(error))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from farm import catalog, reports
+from farm import catalog, overview
 from farm.cli.console import ago, json_option, open_database, print_json, print_table
 
 
@@ -30,7 +30,7 @@ def add(name: str, folder: Path, note: str | None) -> None:
 def list_checkpoints(as_json: bool) -> None:
     """List the registered checkpoints."""
     with open_database().begin() as session:
-        found = reports.checkpoint_reports(catalog.by_name(session).values())
+        found = overview.checkpoint_reports(catalog.by_name(session).values())
     if as_json:
         return print_json(found)
     return print_table(

@@ -42,7 +42,8 @@ def wait_for_portal(folder: Path) -> str:
 
 def leftovers(folder: Path) -> list[psutil.Process]:
     """Processes that still work on the folder."""
-    return [p for p in psutil.process_iter() if p.pid != os.getpid() and str(folder) in " ".join(p.cmdline())]
+    everyone = psutil.process_iter(["cmdline"])
+    return [p for p in everyone if p.pid != os.getpid() and str(folder) in " ".join(p.info["cmdline"] or ())]
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])

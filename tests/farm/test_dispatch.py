@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 from sqlalchemy import text
 
-from farm import dispatch, fleet, jobs
+from farm import dispatch, endings, fleet, jobs
 from tests.factories import Scene, a_checkpoint, a_user, an_object, claim
 
 
@@ -294,7 +294,7 @@ class TestPublish:
         [lease] = scene.claim(scene.worker())
         with scene.database.begin() as session:
             objects = an_object("result", lease), an_object("thumbnail", lease)
-            dispatch.publish(session, lease, *objects, provenance={}, timings={}, gpu_seconds=1)
+            endings.publish(session, lease, *objects, provenance={}, timings={}, gpu_seconds=1)
             session.rollback()
         assert scene.statuses(job_id) == ["running"]
         assert scene.publish(lease)
@@ -306,7 +306,7 @@ class TestPublish:
         with ThreadPoolExecutor() as threads:
             with scene.database.begin() as session:
                 objects = an_object("result", first), an_object("thumbnail", first)
-                dispatch.publish(session, first, *objects, provenance={}, timings={}, gpu_seconds=1)
+                endings.publish(session, first, *objects, provenance={}, timings={}, gpu_seconds=1)
                 waiting = threads.submit(scene.publish, second)
                 scene.wait_for_blocked()
             assert waiting.result()
@@ -365,7 +365,7 @@ class TestFail:
         [first], [second] = scene.claim(worker_id), scene.claim(worker_id)
         with ThreadPoolExecutor() as threads:
             with scene.database.begin() as session:
-                dispatch.fail(session, first, "torn weights", is_retryable=False)
+                endings.fail(session, first, "torn weights", is_retryable=False)
                 waiting = threads.submit(scene.fail, second, is_retryable=False)
                 scene.wait_for_blocked()
             waiting.result()
@@ -417,8 +417,8 @@ class TestLoss:
         scene.let_leases_end(*scene.claim(scene.worker()))
         with scene.database.begin() as first, scene.database.begin() as second:
             second.execute(text("SET LOCAL lock_timeout = '200ms'"))
-            assert dispatch.expire(first) == 1
-            assert dispatch.expire(second) == 0
+            assert endings.expire(first) == 1
+            assert endings.expire(second) == 0
 
     def test_a_dead_worker_gives_back_all_it_held_and_nothing_else(self, scene: Scene) -> None:
         job_id = scene.submit(images_per_prompt=3)
@@ -443,7 +443,7 @@ class TestLoss:
             scene.release_dead(worker_id, "killed by signal 9")
         [task] = scene.tasks(job_id)
         assert task.status == "failed"
-        assert task.reason == f"{dispatch.QUARANTINED}; last: killed by signal 9"
+        assert task.reason == f"{endings.QUARANTINED}; last: killed by signal 9"
         assert scene.scalar("SELECT count(*) FROM attempts WHERE outcome = 'lost'") == 3
 
     def test_a_task_whose_worker_died_is_tried_again_alone(self, scene: Scene) -> None:
@@ -494,7 +494,7 @@ class TestLoss:
                 waiting = threads.submit(scene.release_dead, worker_id)
                 scene.wait_for_blocked()
                 objects = an_object("result", second), an_object("thumbnail", second)
-                dispatch.publish(session, second, *objects, provenance={}, timings={}, gpu_seconds=1)
+                endings.publish(session, second, *objects, provenance={}, timings={}, gpu_seconds=1)
             assert waiting.result() == 1
         assert [task.attempt for task in scene.tasks(first.job_id)] == [1, 1]
         assert scene.statuses(first.job_id) == ["queued", "succeeded"]

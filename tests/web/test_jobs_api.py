@@ -3,7 +3,7 @@
 import pytest
 from flask.testing import FlaskClient
 
-from farm import dispatch
+from farm import endings
 from farm.config import Settings
 from farm.database import Database
 from farm.progress import Progress, ProgressBoard
@@ -89,7 +89,7 @@ def test_failed_images_are_listed_with_their_error_and_retried(
     assert batch is not None
     with database.begin() as session:
         for lease in batch.leases:
-            dispatch.fail(session, lease, "the weights are broken", is_retryable=False)
+            endings.fail(session, lease, "the weights are broken", is_retryable=False)
     attempts = client.get(f"/api/v1/jobs/{job_id}/attempts").json["attempts"]
     assert {attempt["error"] for attempt in attempts} == {"the weights are broken"}
     assert client.post(f"/api/v1/jobs/{job_id}/retry").json["images"]["queued"] == 3

@@ -6,7 +6,7 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
-from farm import dispatch
+from farm import endings
 from farm.config import Settings
 from farm.database import Database
 from farm.queue import Doorbell
@@ -171,7 +171,7 @@ def test_failed_attempts_are_shown_with_their_error(
     batch = claim(database, a_worker(database))
     assert batch is not None
     with database.begin() as session:
-        dispatch.fail(session, batch.leases[0], "out of memory", is_retryable=False)
+        endings.fail(session, batch.leases[0], "out of memory", is_retryable=False)
     assert "out of memory" in client.get(f"/jobs/{job.job_id}").text
 
 

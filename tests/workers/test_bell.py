@@ -1,23 +1,45 @@
-"""The bell as the workers hear it: a real Redis, a real Celery message."""
+"""The bell as the workers hear it: a real Redis, a real Celery message, in a process of its own."""
 
-import threading
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
 
 from farm.config import Settings
 from farm.queue import Doorbell
+
+LISTEN = """
+import sys
 from workers.bell import Bell
 
-
-def test_every_ring_is_heard(settings: Settings, doorbell: Doorbell) -> None:
-    heard = threading.Semaphore(0)
-    Bell(settings.required_redis_url, "default", heard.release).start()
-    doorbell.ring("default", times=3)
-    assert all(heard.acquire(timeout=20) for _ in range(3))
+Bell(sys.argv[1], "fast", lambda: print("heard", flush=True)).start()
+sys.stdin.read()
+"""
 
 
-def test_a_ring_for_another_pool_is_not_heard(settings: Settings, doorbell: Doorbell) -> None:
-    heard = threading.Semaphore(0)
-    Bell(settings.required_redis_url, "fast", heard.release).start()
+@pytest.fixture
+def listener(settings: Settings, doorbell: Doorbell) -> Iterator[subprocess.Popen[str]]:
+    """A process that says a word for each ring of the pool `fast`."""
+    command = [sys.executable, "-c", LISTEN, settings.required_redis_url]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        yield process
+
+
+def heard(listener: subprocess.Popen[str], seconds: float = 5) -> int:
+    """End the listener when it had time to hear, and count what it heard."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        listener.wait(seconds)
+    said, _ = listener.communicate()
+    return said.count("heard")
+
+
+def test_every_ring_is_heard(listener: subprocess.Popen[str], doorbell: Doorbell) -> None:
+    doorbell.ring("fast", times=3)
+    assert heard(listener) == 3
+
+
+def test_a_ring_for_another_pool_is_not_heard(listener: subprocess.Popen[str], doorbell: Doorbell) -> None:
     doorbell.ring("slow")
-    doorbell.ring("fast")
-    assert heard.acquire(timeout=20)
-    assert not heard.acquire(blocking=False)
+    assert heard(listener) == 0

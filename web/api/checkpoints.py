@@ -2,7 +2,7 @@
 
 from flask import Response
 
-from farm import catalog, reports
+from farm import catalog, overview
 from web.api.blueprint import json_answer, make_blueprint
 from web.api.schemas import Checkpoints
 from web.services import services
@@ -14,4 +14,4 @@ api = make_blueprint("checkpoints", "Named weights.")
 def index() -> Response:
     with services().database.begin() as session:
         found = catalog.by_name(session)
-    return json_answer(Checkpoints(checkpoints=reports.checkpoint_reports(found.values())))
+    return json_answer(Checkpoints(checkpoints=overview.checkpoint_reports(found.values())))

@@ -2,7 +2,7 @@
 
 from flask import Response
 
-from farm import reports
+from farm import overview
 from farm.gallery import image_report
 from web.api.blueprint import json_answer, make_blueprint, problem
 from web.api.schemas import ImagePage, ImagesQuery, JobPath
@@ -21,7 +21,7 @@ def index(path: JobPath, query: ImagesQuery) -> Response:
     """In the order of the tasks. The links expire; ask again for new ones."""
     farm = services()
     with farm.database.begin() as session:
-        reports.job(session, path.job_id)
-        found = reports.results(session, path.job_id, after=query.after, limit=query.limit + 1)
+        overview.job(session, path.job_id)
+        found = overview.results(session, path.job_id, after=query.after, limit=query.limit + 1)
     images = [image_report(result, farm.store, farm.settings.link_seconds) for result in found[: query.limit]]
     return json_answer(ImagePage(images=images, next=images[-1].seq if len(found) > len(images) else None))

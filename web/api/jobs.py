@@ -3,7 +3,7 @@
 from flask import Response, url_for
 from flask_openapi3.types import ResponseDict
 
-from farm import intake, jobs, reports
+from farm import intake, jobs, overview
 from farm.explain import explain
 from farm.reports import JobReport
 from farm.specs import JobRequest
@@ -55,7 +55,7 @@ def submit(header: SubmitHeader, body: JobRequest) -> Response:
 @api.get("/jobs", summary="List jobs, newest first", responses={200: JobPage})
 def index(query: JobsQuery) -> Response:
     with services().database.begin() as session:
-        found = reports.jobs(
+        found = overview.jobs(
             session, before=query.before, status=query.status, owner=query.owner, limit=query.limit + 1
         )
     shown = found[: query.limit]
@@ -115,4 +115,4 @@ def _act(action: str, job_id: int) -> Response:
 
 def _report(job_id: int) -> JobReport:
     with services().database.begin() as session:
-        return reports.job(session, job_id)
+        return overview.job(session, job_id)

@@ -3,7 +3,7 @@
 from flask import Response
 from flask_openapi3.types import ResponseDict
 
-from farm import reports
+from farm import overview
 from web.api.blueprint import json_answer, make_blueprint, problem
 from web.api.schemas import Attempts, AttemptsQuery, JobPath, TaskPage, TasksQuery
 from web.paths import JOB_PATH
@@ -19,8 +19,8 @@ _NO_JOB: ResponseDict = {404: problem("There is no such job.")}
 def index(path: JobPath, query: TasksQuery) -> Response:
     """In their order; those that are running say how far they are."""
     with services().database.begin() as session:
-        reports.job(session, path.job_id)
-        found = reports.tasks(session, path.job_id, after=query.after, status=query.status, limit=query.limit + 1)
+        overview.job(session, path.job_id)
+        found = overview.tasks(session, path.job_id, after=query.after, status=query.status, limit=query.limit + 1)
     shown = found[: query.limit]
     return json_answer(
         TaskPage(tasks=with_progress(shown), next=shown[-1].seq if len(found) > len(shown) else None)
@@ -31,5 +31,5 @@ def index(path: JobPath, query: TasksQuery) -> Response:
 def attempts(path: JobPath, query: AttemptsQuery) -> Response:
     """The attempts that failed or were lost, newest first."""
     with services().database.begin() as session:
-        reports.job(session, path.job_id)
-        return json_answer(Attempts(attempts=reports.attempts(session, path.job_id, limit=query.limit)))
+        overview.job(session, path.job_id)
+        return json_answer(Attempts(attempts=overview.attempts(session, path.job_id, limit=query.limit)))

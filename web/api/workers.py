@@ -2,7 +2,7 @@
 
 from flask import Response
 
-from farm import reports
+from farm import overview
 from farm.reports import FarmReport
 from web.api.blueprint import json_answer, make_blueprint
 from web.api.schemas import Workers
@@ -15,10 +15,10 @@ api = make_blueprint("workers", "The processes that render, one for each device.
 def index() -> Response:
     """By name; those that went away within a day come last."""
     with services().database.begin() as session:
-        return json_answer(Workers(workers=reports.workers(session)))
+        return json_answer(Workers(workers=overview.workers(session)))
 
 
 @api.get("/stats", summary="The farm at a glance", responses={200: FarmReport})
 def stats() -> Response:
     with services().database.begin() as session:
-        return json_answer(reports.farm(session))
+        return json_answer(overview.farm(session))

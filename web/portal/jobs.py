@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
 from sqlalchemy.orm import Session
 
-from farm import jobs, reports
+from farm import jobs, overview
 from farm.explain import explain
 from farm.gallery import first_results, image_report
 from farm.models import Result
@@ -100,10 +100,10 @@ def _list() -> JobList:
     if before is not None:
         before = min(max(before, 0), MAX_ID)
     with services().database.begin() as session:
-        found = reports.jobs(session, before=before, limit=_JOBS_SHOWN + 1)
+        found = overview.jobs(session, before=before, limit=_JOBS_SHOWN + 1)
         shown = found[:_JOBS_SHOWN]
         strips = first_results(session, shown, _STRIP)
-        farm = reports.farm(session)
+        farm = overview.farm(session)
     return JobList(
         jobs=shown,
         strips={job_id: _images(results) for job_id, results in strips.items()},
@@ -116,8 +116,8 @@ def _list() -> JobList:
 def _view(job_id: int) -> JobView:
     after = min(max(request.args.get("after", -1, type=int), -1), MAX_SEQ)
     with services().database.begin() as session:
-        job = reports.job(session, job_id)
-        results = reports.results(session, job_id, after=after, limit=_IMAGES_SHOWN + 1)
+        job = overview.job(session, job_id)
+        results = overview.results(session, job_id, after=after, limit=_IMAGES_SHOWN + 1)
         images = _images(results[:_IMAGES_SHOWN])
         return JobView(
             job=job,
@@ -125,20 +125,20 @@ def _view(job_id: int) -> JobView:
             running=_running(session, job),
             images=images,
             next=images[-1].seq if len(results) > len(images) else None,
-            attempts=reports.attempts(session, job_id, limit=_ATTEMPTS_SHOWN),
+            attempts=overview.attempts(session, job_id, limit=_ATTEMPTS_SHOWN),
             reasons=explain(session, job_id),
             after=after,
         )
 
 
 def _first_spec(session: Session, job_id: int) -> ImageSpec:
-    return ImageSpec.model_validate(reports.tasks(session, job_id, limit=1)[0].spec)
+    return ImageSpec.model_validate(overview.tasks(session, job_id, limit=1)[0].spec)
 
 
 def _running(session: Session, job: JobReport) -> list[TaskReport]:
     if not job.images.running:
         return []
-    return with_progress(reports.tasks(session, job.id, status="running", limit=_RUNNING_SHOWN))
+    return with_progress(overview.tasks(session, job.id, status="running", limit=_RUNNING_SHOWN))
 
 
 def _images(results: list[Result]) -> list[ImageReport]:

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, render_template
 
-from farm import reports
+from farm import overview
 from farm.reports import WorkerReport
 from web.services import services
 
@@ -21,4 +21,4 @@ def live_index() -> str:
 
 def _workers() -> list[WorkerReport]:
     with services().database.begin() as session:
-        return reports.workers(session)
+        return overview.workers(session)

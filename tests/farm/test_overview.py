@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from farm import fleet, jobs, reports
+from farm import fleet, jobs, overview, reports
 from farm.errors import NotFound
 from tests.factories import Scene, a_checkpoint, a_user
 
@@ -13,18 +13,18 @@ class TestJobs:
         job_id = scene.submit(prompts=["a", {"prompt": "b", "width": 768}], images_per_prompt=2)
         scene.publish(*scene.claim(scene.worker(), limit=1))
         with scene.database.begin() as session:
-            images = reports.job(session, job_id).images
+            images = overview.job(session, job_id).images
         assert (images.total, images.queued, images.succeeded, images.finished) == (4, 3, 1, 1)
 
     def test_a_job_that_is_not_there_is_not_found(self, scene: Scene) -> None:
         with pytest.raises(NotFound, match="There is no job 404"), scene.database.begin() as session:
-            reports.job(session, 404)
+            overview.job(session, 404)
 
     def test_the_newest_job_comes_first_and_pages_go_on_before_it(self, scene: Scene) -> None:
         oldest, middle, newest = (scene.submit() for _ in range(3))
         with scene.database.begin() as session:
-            assert [job.id for job in reports.jobs(session, limit=2)] == [newest, middle]
-            assert [job.id for job in reports.jobs(session, limit=2, before=middle)] == [oldest]
+            assert [job.id for job in overview.jobs(session, limit=2)] == [newest, middle]
+            assert [job.id for job in overview.jobs(session, limit=2, before=middle)] == [oldest]
 
     def test_jobs_are_found_by_status_and_owner(self, scene: Scene) -> None:
         a_user(scene.database, "ada")
@@ -32,16 +32,16 @@ class TestJobs:
         of_ada = scene.submit(owner="ada", project="film")
         jobs.pause(scene.database, of_ada)
         with scene.database.begin() as session:
-            assert [job.id for job in reports.jobs(session, status="paused")] == [of_ada]
-            [found] = reports.jobs(session, owner="ada")
+            assert [job.id for job in overview.jobs(session, status="paused")] == [of_ada]
+            [found] = overview.jobs(session, owner="ada")
         assert (found.id, found.owner, found.project) == (of_ada, "ada", "film")
 
     def test_only_a_finished_job_is_final(self, scene: Scene) -> None:
         active, cancelled = scene.submit(), scene.submit()
         jobs.cancel(scene.database, cancelled)
         with scene.database.begin() as session:
-            assert not reports.job(session, active).is_final
-            assert reports.job(session, cancelled).is_final
+            assert not overview.job(session, active).is_final
+            assert overview.job(session, cancelled).is_final
 
 
 class TestTasks:
@@ -49,19 +49,19 @@ class TestTasks:
         job_id = scene.submit(images_per_prompt=3)
         scene.claim(scene.worker(), limit=1)
         with scene.database.begin() as session:
-            told = [(task.seq, task.status, task.worker) for task in reports.tasks(session, job_id)]
+            told = [(task.seq, task.status, task.worker) for task in overview.tasks(session, job_id)]
         assert told == [(0, "running", "host/cpu"), (1, "queued", None), (2, "queued", None)]
 
     def test_pages_of_tasks_go_on_after_a_seq(self, scene: Scene) -> None:
         job_id = scene.submit(images_per_prompt=4)
         with scene.database.begin() as session:
-            assert [task.seq for task in reports.tasks(session, job_id, after=1, limit=1)] == [2]
+            assert [task.seq for task in overview.tasks(session, job_id, after=1, limit=1)] == [2]
 
     def test_tasks_are_found_by_status(self, scene: Scene) -> None:
         job_id = scene.submit(images_per_prompt=2)
         scene.publish(*scene.claim(scene.worker(), limit=1))
         with scene.database.begin() as session:
-            assert [task.seq for task in reports.tasks(session, job_id, status="succeeded")] == [0]
+            assert [task.seq for task in overview.tasks(session, job_id, status="succeeded")] == [0]
 
     def test_results_are_told_in_order_with_their_images(self, scene: Scene) -> None:
         job_id = scene.submit(images_per_prompt=2)
@@ -69,7 +69,7 @@ class TestTasks:
         scene.publish(second)
         scene.publish(first)
         with scene.database.begin() as session:
-            keys = [result.image.key for result in reports.results(session, job_id)]
+            keys = [result.image.key for result in overview.results(session, job_id)]
         assert keys == [f"result/{first.task_id}-1.png", f"result/{second.task_id}-1.png"]
 
     def test_attempts_that_went_wrong_are_told_newest_first(self, scene: Scene) -> None:
@@ -79,7 +79,7 @@ class TestTasks:
         scene.lose(worker_id)
         scene.publish(*scene.claim(worker_id))
         with scene.database.begin() as session:
-            told = [(attempt.number, attempt.outcome) for attempt in reports.attempts(session, job_id)]
+            told = [(attempt.number, attempt.outcome) for attempt in overview.attempts(session, job_id)]
         assert told == [(2, "lost"), (1, "failed")]
 
 
@@ -91,7 +91,7 @@ class TestWorkers:
         scene.claim(worker_id)
         with scene.database.begin() as session:
             fleet.beat(session, worker_id, "busy", checkpoint_id)
-            [worker] = reports.workers(session)
+            [worker] = overview.workers(session)
         assert (worker.status, worker.checkpoint, worker.running) == ("busy", "demo", 2)
         assert 0 <= worker.silent_seconds < 5
 
@@ -103,8 +103,8 @@ class TestWorkers:
             past = text("UPDATE workers SET last_seen_at = now() - interval '2 days' WHERE id = :id")
             session.execute(past, {"id": forgotten})
         with scene.database.begin() as session:
-            assert [worker.id for worker in reports.workers(session)] == [alive, gone]
-            assert [worker.id for worker in reports.workers(session, is_live=True)] == [alive]
+            assert [worker.id for worker in overview.workers(session)] == [alive, gone]
+            assert [worker.id for worker in overview.workers(session, is_live=True)] == [alive]
 
 
 def test_the_farm_at_a_glance(scene: Scene) -> None:
@@ -114,5 +114,5 @@ def test_the_farm_at_a_glance(scene: Scene) -> None:
     scene.claim(worker_id, limit=1)
     with scene.database.begin() as session:
         fleet.beat(session, worker_id, "busy", None)
-        glance = reports.farm(session)
+        glance = overview.farm(session)
     assert glance == reports.FarmReport(queued=2, running=1, workers_live=2, workers_busy=1)
