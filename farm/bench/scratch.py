@@ -15,6 +15,7 @@ from farm.catalog import CheckpointFolder
 from farm.config import Settings
 from farm.database import Database, Role
 from farm.embedded.postgres import Postgres
+from farm.embedded.redis import Redis
 
 
 @contextmanager
@@ -30,12 +31,14 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def scratch_database() -> Iterator[tuple[Settings, Database]]:
-    """A migrated Postgres with one checkpoint, `bench`, that has no files; and nothing listening on its Redis."""
+    """A migrated Postgres with one checkpoint, `bench`, that has no files; and a Redis that nobody listens to."""
     with scratch_folder() as folder:
         postgres = Postgres(folder / "postgres", folder / "run")
+        redis = Redis(folder / "redis", folder / "run-redis")
         postgres.start()
+        redis.start()
         migrate.upgrade(postgres.url)
-        settings = config.load_given(database_url=postgres.url, redis_url=f"unix://{folder}/no-redis.sock?db=0")
+        settings = config.load_given(database_url=postgres.url, redis_url=redis.url)
         database = Database(postgres.url, Role.TOOL)
         with database.begin() as session:
             catalog.add(session, "bench", CheckpointFolder(folder, "sd15", "0" * 64))
@@ -43,6 +46,7 @@ def scratch_database() -> Iterator[tuple[Settings, Database]]:
             yield settings, database
         finally:
             database.close()
+            redis.stop()
             postgres.stop()
 
 
