@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ARRAY, BigInteger, any_, func, insert, literal, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from farm.lifecycle import Moved
+from farm.lifecycle import Moved, TaskStatus
 from farm.models import Attempt, Task
 
 
@@ -23,8 +23,8 @@ def open_attempts(session: Session, claimed: Sequence[Moved]) -> None:
 def end_attempts(
     session: Session, moved: Sequence[Moved], outcome: str, error: str | None = None, **figures: Any
 ) -> None:
-    """Close the current attempts of tasks that were running; those never claimed have none."""
-    keys = [(m.task_id, m.attempt) for m in moved if m.attempt]
+    """Close the attempts of tasks that were running; those that were queued have none open."""
+    keys = [(m.task_id, m.attempt) for m in moved if m.source is TaskStatus.RUNNING]
     if not keys:
         return
     session.execute(

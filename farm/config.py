@@ -18,7 +18,8 @@ from farm.errors import ConfigError
 
 RUNNING_FILE = "running.json"
 LOCK_FILE = "farm.lock"
-_ADDRESSES = ("database_url", "redis_url", "store_url", "url", "secret_key")
+_PARTS = ("database_url", "redis_url", "store_url")
+_ADDRESSES = (*_PARTS, "secret_key", "url")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -60,6 +61,10 @@ def _one_of_the_batch_sizes(size: int) -> int:
 
 
 BatchSize = Annotated[int, AfterValidator(_one_of_the_batch_sizes)]
+
+
+def http_url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Settings(BaseSettings):
@@ -126,7 +131,11 @@ def load(**overrides: Any) -> Settings:
     Raises ConfigError, naming each variable that is wrong.
     """
     given = load_given(**overrides)
-    found = {name: value for name, value in running_farm(given.data_dir).items() if getattr(given, name) is None}
+    # The parts of two farms are never mixed: a URL that was given means that all of them must be.
+    is_other_farm = any(getattr(given, name) for name in _PARTS)
+    wanted = ("url",) if is_other_farm else _ADDRESSES
+    running = running_farm(given.data_dir)
+    found = {name: running[name] for name in wanted if name in running and getattr(given, name) is None}
     return load_given(**{**found, **overrides}) if found else given
 
 

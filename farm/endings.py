@@ -17,7 +17,7 @@ from farm.dispatch import DECAY_SECONDS, Lease
 from farm.events import record
 from farm.models import Artifact, Attempt, Job, Result, Task, User
 
-QUARANTINED = "quarantined: every worker that tried it died"
+QUARANTINED = "quarantined: it has no try left, and its last worker died"
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,18 @@ def hand_back(session: Session, leases: Sequence[Lease], reason: str) -> None:
         "handed_back",
         reason,
         tuple_(Task.id, Task.attempt).in_([(lease.task_id, lease.attempt) for lease in leases]),
+        attempt_limit=Task.attempt_limit + 1,
+    )
+
+
+def hand_back_all(session: Session, worker_id: int, reason: str) -> None:
+    """Return all that a worker held that was stopped on purpose, without using up a try."""
+    _move_running(
+        session,
+        lifecycle.REQUEUE,
+        "handed_back",
+        reason,
+        Task.worker_id == worker_id,
         attempt_limit=Task.attempt_limit + 1,
     )
 

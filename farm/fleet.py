@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from farm import __version__
-from farm.models import Worker
+from farm.models import Attempt, Worker
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,18 @@ def retire_silent(session: Session, silent_seconds: float) -> Sequence[int]:
         .execution_options(synchronize_session=False)
     )
     return session.scalars(statement).all()
+
+
+def forget_gone(session: Session) -> None:
+    """Delete workers that have been gone for a week and are named by no attempt."""
+    is_named = select(Attempt.worker_id).where(Attempt.worker_id == Worker.id).exists()
+    session.execute(
+        delete(Worker)
+        .where(
+            Worker.status == "offline", Worker.last_seen_at < func.now() - func.make_interval(0, 0, 0, 7), ~is_named
+        )
+        .execution_options(synchronize_session=False)
+    )
 
 
 def live_workers(session: Session, pool: str) -> int:

@@ -100,9 +100,7 @@ def _count_problems(request: JobRequest, settings: Settings) -> Iterator[FieldPr
 def _time_problems(request: JobRequest) -> Iterator[FieldProblem]:
     if is_past(request.deadline, datetime.now(UTC)):
         yield FieldProblem("deadline", "has passed already")
-    elif request.deadline and is_past(
-        request.deadline, request.not_before or request.deadline.min.replace(tzinfo=UTC)
-    ):
+    elif request.not_before and is_past(request.deadline, request.not_before):
         yield FieldProblem("deadline", "must be later than not_before")
 
 

@@ -12,7 +12,7 @@ from farm.database import Database
 from farm.errors import Conflict, NotFound
 from farm.events import record
 from farm.lifecycle import JobStatus
-from farm.models import Counters, Job, Task
+from farm.models import Job, Task
 from farm.queue import Doorbell
 
 
@@ -77,7 +77,7 @@ def set_priority(database: Database, job_id: int, priority: int) -> None:
         job = _require(session, job_id)
         if JobStatus(job.status).is_final:
             _refuse(session, job_id, "given a priority")
-        session.execute(update(Counters).where(Counters.job_id == job_id).values(priority=priority))
+        lifecycle.update_counters(session, job_id, priority=priority)
         session.execute(update(Job).where(Job.id == job_id).values(priority=priority))
         record(session, "job.priority", job_id=job_id, reason=f"priority {priority}")
 

@@ -4,6 +4,8 @@ Any number of keepers may run at once; each round is a few short transactions th
 """
 
 import threading
+import time
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy import func, or_, select
@@ -29,48 +31,70 @@ class Keeper:
         self._database = database
         self._doorbell = doorbell
         self._stopped = threading.Event()
+        self._patient_until = 0.0
 
     def run(self) -> None:
         """Make rounds until `stop`; an outage of Postgres is waited out."""
         while not self._stopped.wait(self._settings.keeper_seconds):
-            try:
-                self.make_round()
-            except SQLAlchemyError as error:
-                log.warning("A round failed; the next will try again.", error=str(error.args[0]))
+            self.make_round()
 
     def stop(self) -> None:
         self._stopped.set()
 
     def make_round(self) -> None:
-        """One round.
+        """One round. A step that fails keeps no other from being made.
 
         1. Leases that have ended: their tasks are queued again, or set aside when no try is left.
         2. Jobs past their deadline: what has not started is cancelled.
-        3. Workers not heard of for two leases are marked as gone.
+        3. Workers not heard of for two leases are marked as gone; those gone for long are forgotten.
         4. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
            ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
         """
+        for step in (self._expire, self._cancel_overdue, self._look_after_workers, self._ring):
+            try:
+                step()
+            except SQLAlchemyError as error:
+                # Whoever renders could not renew either: after an outage each gets a lease's time to speak.
+                self._patient_until = time.monotonic() + self._settings.lease_seconds
+                log.warning("A step of the round failed; the next round tries again.", error=str(error.args[0]))
+
+    def _expire(self) -> None:
+        if time.monotonic() < self._patient_until:
+            return
         with self._database.begin() as session:
             if expired := endings.expire(session):
                 log.warning("Leases ended without a word.", tasks=expired)
+
+    def _cancel_overdue(self) -> None:
         with self._database.begin() as session:
-            cancel_overdue(session)
+            job_ids = overdue_jobs(session)
+        for job_id in job_ids:
+            with self._database.begin() as session:
+                cancel_queued(session, job_id, "the deadline has passed")
+
+    def _look_after_workers(self) -> None:
         with self._database.begin() as session:
             fleet.retire_silent(session, _SILENT_LEASES * self._settings.lease_seconds)
+            fleet.forget_gone(session)
+
+    def _ring(self) -> None:
         with self._database.begin() as session:
             pools = pools_to_ring(session)
         for pool in pools:
             self._doorbell.ring(pool)
 
 
-def cancel_overdue(session: Session) -> int:
-    """Cancel the queued tasks of every job whose deadline has passed; return how many."""
-    overdue = select(Job.id).where(Job.deadline <= func.now(), Job.finished_at.is_(None))
-    job_ids = session.scalars(overdue).all()
-    if not job_ids:
-        return 0
-    chosen = lifecycle.lock(lifecycle.CANCEL, Task.job_id.in_(job_ids), Task.status == "queued", skip_locked=True)
-    return len(lifecycle.move(session, lifecycle.CANCEL, chosen, reason="the deadline has passed"))
+def overdue_jobs(session: Session) -> Sequence[int]:
+    """The unfinished jobs past their deadline that still have something queued."""
+    has_queued = select(Counters.job_id).where(Counters.job_id == Job.id, Counters.has_queued).exists()
+    query = select(Job.id).where(Job.deadline <= func.now(), Job.finished_at.is_(None), has_queued)
+    return session.scalars(query).all()
+
+
+def cancel_queued(session: Session, job_id: int, reason: str) -> None:
+    """Cancel what has not started of a job; what is rendering finishes."""
+    chosen = lifecycle.lock(lifecycle.CANCEL, Task.job_id == job_id, Task.status == "queued", skip_locked=True)
+    lifecycle.move(session, lifecycle.CANCEL, chosen, reason=reason)
 
 
 def pools_to_ring(session: Session) -> list[str]:

@@ -208,9 +208,18 @@ def move_job(session: Session, job_id: int, target: JobStatus, *, reason: str | 
 
 def open_for_claims(session: Session, job_id: int, is_open: bool) -> None:
     """Let workers claim the job's queued tasks, or keep them from it. Call before `move_job`: lock order."""
+    update_counters(session, job_id, is_open=is_open)
+
+
+def update_counters(session: Session, job_id: int, **values: Any) -> None:
+    """Change what the claim reads of a job, locking its counters in the order that `move` does."""
+    held = (
+        select(Counters.batch_key).where(Counters.job_id == job_id).order_by(Counters.batch_key).with_for_update()
+    )
+    session.execute(held).all()
     session.execute(
         update(Counters)
         .where(Counters.job_id == job_id)
-        .values(is_open=is_open)
+        .values(**values)
         .execution_options(synchronize_session=False)
     )

@@ -88,7 +88,7 @@ class Checkpoint(Base):
 
 
 class Job(Base):
-    """What a user submits. `request` is the validated request with its seeds drawn."""
+    """What a user submits. `request` is the validated request; drawn seeds stand in the specs."""
 
     __tablename__ = "jobs"
 

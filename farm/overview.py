@@ -18,6 +18,8 @@ from farm.reports import (
     WorkerReport,
 )
 
+_MOST_WORKERS = 2_000
+
 
 def _job_query() -> Select[Any]:
     """Jobs with their counts, added up for the jobs of the page alone."""
@@ -143,6 +145,7 @@ def workers(session: Session, *, is_live: bool = False) -> list[WorkerReport]:
         .outerjoin(running, running.c.worker_id == Worker.id)
         .where((Worker.status != "offline") | (silent < 86400 if not is_live else False))
         .order_by(Worker.status == "offline", Worker.name, Worker.id.desc())
+        .limit(_MOST_WORKERS)
     )
     return [_worker_report(worker, count, float(seconds)) for worker, count, seconds in session.execute(query)]
 

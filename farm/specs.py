@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -30,6 +30,13 @@ def _multiple_of_8(side: int) -> int:
     return side
 
 
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of range") from None
+
+
 def _printable(text: str) -> str:
     if "\x00" in text:
         raise ValueError("must not contain a NUL character")
@@ -48,6 +55,7 @@ SamplerName = Annotated[
     WithJsonSchema({"type": "string", "enum": list(SAMPLERS)}),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
@@ -139,7 +147,7 @@ class JobRequest(BaseModel):
 
     mode: Literal["txt2img"] = "txt2img"
     prompts: list[PromptEntry] = Field(
-        min_length=1, description="Prompts: strings, or objects with their own settings."
+        min_length=1, max_length=100_000, description="Prompts: strings, or objects with their own settings."
     )
     negative_prompt: Text = ""
     checkpoint: Name | None = Field(None, description="May be left out where only one checkpoint is registered.")
@@ -158,8 +166,8 @@ class JobRequest(BaseModel):
     project: Name | None = None
     pool: Slug = "default"
     priority: int = Field(50, ge=0, le=100, description="Higher goes first.")
-    not_before: AwareDatetime | None = Field(None, description="Start no image before this time.")
-    deadline: AwareDatetime | None = Field(None, description="Cancel what has not started by this time.")
+    not_before: Moment | None = Field(None, description="Start no image before this time.")
+    deadline: Moment | None = Field(None, description="Cancel what has not started by this time.")
 
     @property
     def title(self) -> str:

@@ -10,7 +10,7 @@ from gunicorn.app.base import BaseApplication
 from sqlalchemy.exc import SQLAlchemyError
 
 from farm import accounts, config, logs
-from farm.config import Settings
+from farm.config import Settings, http_url
 from farm.database import Database, Role
 from farm.errors import ConfigError
 from farm.store import open_store
@@ -54,7 +54,7 @@ class PortalServer(BaseApplication):  # type: ignore[misc]  # gunicorn ships no 
         return create_app(self._settings)
 
     def _say_ready(self, _arbiter: Any) -> None:
-        log.info("The portal is open.", url=f"http://{_shown(self._settings.host)}:{self._settings.port}")
+        log.info("The portal is open.", url=http_url(self._settings.host, self._settings.port))
 
 
 def main() -> int:
@@ -115,7 +115,3 @@ def listen(host: str, port: int) -> socket.socket:
                 f"Port {port} on {host} is in use. Stop what uses it, or set FARM_PORT to another."
             ) from error
         raise AddressUnusable(f"Cannot listen on {host}, port {port}: {error.strerror or error}") from error
-
-
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -10,6 +10,7 @@ class Calls:
     def __init__(self, drain_seconds: float) -> None:
         self._drain_seconds = drain_seconds
         self._wake = threading.Event()
+        self._end = threading.Event()
         self._drain_at: float | None = None
 
     def ring(self) -> None:
@@ -21,10 +22,15 @@ class Calls:
         if self._drain_at is None:
             self._drain_at = time.monotonic() + self._drain_seconds
         self._wake.set()
+        self._end.set()
 
     def wait_for_ring(self, seconds: float) -> None:
         """Return when rung, or after so long: an idle worker also looks by itself."""
         self._wake.wait(seconds)
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long whatever rings; only a drain ends it early."""
+        self._end.wait(seconds)
 
     def hush(self) -> None:
         """Forget rings so far. Call before looking for work, so that a ring during the look is not lost."""

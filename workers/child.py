@@ -3,9 +3,11 @@
 CUDA_VISIBLE_DEVICES was set by the parent before this interpreter started.
 """
 
+import os
 import signal
 import sys
 import threading
+import time
 from typing import TextIO
 
 from farm import config, logs
@@ -21,11 +23,20 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     calls = Calls(settings.grace_seconds / 2)
     signal.signal(signal.SIGTERM, lambda *_: calls.drain())
-    threading.Thread(target=listen, args=(sys.stdin, calls), name="parent", daemon=True).start()
+    threading.Thread(
+        target=obey, args=(sys.stdin, calls, settings.grace_seconds), name="parent", daemon=True
+    ).start()
 
     from workers.runner import run
 
     run(settings, calls, worker_id=worker_id, label=label, device_name=device_name, threads=threads)
+
+
+def obey(words: TextIO, calls: Calls, grace_seconds: float) -> None:
+    """Listen to the parent. An orphan that has not ended by the grace period is stuck: it ends hard."""
+    listen(words, calls)
+    time.sleep(grace_seconds)
+    os._exit(1)
 
 
 def listen(words: TextIO, calls: Calls) -> None:

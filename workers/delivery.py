@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import structlog
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from farm import endings
@@ -80,7 +80,11 @@ class Delivery:
         thumbnail = encode_thumbnail(rendered.pixels)
         encoded = time.monotonic()
         stored_image = self._keep("result", rendered.lease, image)
-        stored_thumbnail = self._keep("thumbnail", rendered.lease, thumbnail)
+        try:
+            stored_thumbnail = self._keep("thumbnail", rendered.lease, thumbnail)
+        except LeaseLost:
+            self._discard(stored_image)
+            raise
         timings = {**rendered.timings, "encode": encoded - started, "store": time.monotonic() - encoded}
         self._publish(rendered, stored_image, stored_thumbnail, timings=timings)
 
@@ -138,5 +142,8 @@ class Delivery:
                 log.warning("Could not delete an orphan.", key=stored.key, error=str(error))
 
     def _give_up(self, lease: Lease, error: str) -> None:
-        with self._database.begin() as session:
-            endings.fail(session, lease, error, is_retryable=True)
+        try:
+            with self._database.begin() as session:
+                endings.fail(session, lease, error, is_retryable=True)
+        except SQLAlchemyError as failure:
+            log.warning("Could not say how an attempt ended.", error=str(failure.args[0]), **lease.log_fields())

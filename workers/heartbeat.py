@@ -57,7 +57,5 @@ class Heartbeat:
         except SQLAlchemyError as error:
             log.warning("The heartbeat did not reach Postgres.", worker=self._worker_id, error=str(error.args[0]))
             return
-        lost = [lease for lease in held if lease not in kept]
-        self._holdings.drop(lost)
-        for lease in lost:
+        for lease in self._holdings.drop(lease for lease in held if lease not in kept):
             log.info("Lost a lease, or the task was cancelled.", **lease.log_fields())

@@ -17,11 +17,10 @@ class Holdings:
         with self._lock:
             self._held |= {_key(lease): lease for lease in leases}
 
-    def drop(self, leases: Iterable[Lease]) -> None:
-        """Forget leases that were finished, handed back or lost."""
+    def drop(self, leases: Iterable[Lease]) -> list[Lease]:
+        """Forget leases that were finished, handed back or lost; return those that were still held."""
         with self._lock:
-            for lease in leases:
-                self._held.pop(_key(lease), None)
+            return [lease for lease in leases if self._held.pop(_key(lease), None)]
 
     def holds(self, lease: Lease) -> bool:
         with self._lock:

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import torch
@@ -13,7 +14,7 @@ from farm import dispatch, endings
 from farm.config import Settings
 from farm.database import Database, Role
 from farm.dispatch import Batch, Lease
-from farm.errors import LeaseLost, RenderError
+from farm.errors import FarmError, LeaseLost, RenderError
 from farm.progress import ProgressBoard
 from farm.store import open_store
 from workers.affinity import Affinity
@@ -30,9 +31,12 @@ from workers.reporter import Reporter
 log = structlog.get_logger(__name__)
 
 _DELIVERY_THREADS = 2
+# More than one task has tries: a single bad task is not taken for a broken device.
+_MOST_UNFORESEEN = 5
+_LONGEST_PAUSE_SECONDS = 8.0
 
 
-class Draining(LeaseLost):
+class Draining(FarmError):
     """The worker is ending and hands back what it renders."""
 
 
@@ -47,8 +51,16 @@ def run(settings: Settings, calls: Calls, *, worker_id: int, label: str, device_
     runner.run()
 
 
+class SuspectDevice(FarmError):
+    """Renders keep failing in ways that were not foreseen; a fresh process may do better on this device."""
+
+
 class Runner:
-    """One worker at work. `run` returns when it has drained and all its images are delivered."""
+    """One worker at work. `run` returns when it has drained and all its images are delivered.
+
+    Raises SuspectDevice after several unforeseen failures in a row: a CUDA context that is broken
+    stays so, and would fail every task it can claim.
+    """
 
     def __init__(
         self, settings: Settings, calls: Calls, pipelines: Pipelines, machine: Machine, worker_id: int
@@ -61,6 +73,8 @@ class Runner:
         self._database = Database.of(settings, Role.WORKER)
         self._holdings = Holdings()
         self._affinity = Affinity()
+        self._failures = 0
+        self._unforeseen = 0
         self._heartbeat = Heartbeat(settings, self._database, worker_id, self._holdings)
         self._reporter = Reporter(ProgressBoard(settings.required_redis_url))
         self._delivery = Delivery(
@@ -75,7 +89,7 @@ class Runner:
         self._heartbeat.start()
         self._reporter.start()
         log.info("A worker is ready.", worker=self._worker_id, device=self._machine.device_name)
-        while not self._calls.is_draining:
+        while not self._calls.is_draining and self._unforeseen < _MOST_UNFORESEEN:
             self._calls.hush()
             batch = self._claim()
             if batch is None:
@@ -84,11 +98,19 @@ class Runner:
                 continue
             self._tell("busy")
             self._work_on(batch)
+            if self._failures:
+                self._ease_off()
         self._tell("draining")
         self._delivery.close()
         self._reporter.stop()
         self._heartbeat.stop()
         self._database.close()
+        if self._unforeseen >= _MOST_UNFORESEEN:
+            raise SuspectDevice
+
+    def _ease_off(self) -> None:
+        """After a failed batch wait, ever longer: if it is this worker that is broken, others come first."""
+        self._calls.pause(min(_LONGEST_PAUSE_SECONDS, self._settings.poll_seconds * 2.0 ** (self._failures - 1)))
 
     def _tell(self, status: str) -> None:
         self._heartbeat.tell(status, self._pipelines.resident_id)
@@ -113,29 +135,35 @@ class Runner:
         return batch
 
     def _work_on(self, batch: Batch) -> None:
-        """Render a batch and hand its images over. The one broad `except` of the farm stands here.
+        """Render a batch and hand its images over.
 
-        Whatever a pipeline may raise, the attempt ends with it as its evidence and the loop goes on.
+        Whatever a pipeline may raise, the attempt ends with it as its evidence: hence the broad `except`.
         """
         for lease in batch.leases:
             log.info("Attempt started.", worker=self._worker_id, **lease.log_fields())
         try:
             for rendered in self._render(batch):
                 self._delivery.accept(rendered)
+            self._failures = self._unforeseen = 0
         except Draining:
             self._hand_back(batch.leases)
         except LeaseLost:
             self._holdings.drop(batch.leases)
         except RenderError as error:
+            self._failures += error.is_retryable
             self._fail(batch.leases, str(error), is_retryable=error.is_retryable)
         except Exception as error:
             log.exception("A render failed.", worker=self._worker_id)
+            self._failures += 1
+            self._unforeseen += 1
             self._fail(batch.leases, f"{type(error).__name__}: {error}", is_retryable=True)
 
     def _render(self, batch: Batch) -> list[Rendered]:
         """Render the batch in its bucket and share the device's time out among its images."""
         started = time.monotonic()
+        self._check_calls(batch.leases)
         resident = self._pipelines.load(batch.checkpoint)
+        self._check_calls(batch.leases)
         loaded = time.monotonic()
         first_step: list[float] = []
 
@@ -167,15 +195,12 @@ class Runner:
         self._end(leases, lambda session: endings.hand_back(session, leases, "handed back: the worker is ending"))
 
     def _fail(self, leases: tuple[Lease, ...], error: str, *, is_retryable: bool) -> None:
-        def fail_all(session: Session) -> None:
-            for lease in leases:
-                endings.fail(session, lease, error, is_retryable=is_retryable)
-
+        """Fail each task in a transaction of its own: one that locked several would meet the keeper crosswise."""
         for lease in leases:
             log.warning("Attempt ended: failed.", error=error, **lease.log_fields())
-        self._end(leases, fail_all)
+            self._end((lease,), partial(endings.fail, lease=lease, error=error, is_retryable=is_retryable))
 
-    def _end(self, leases: tuple[Lease, ...], ending: Callable[[Session], None]) -> None:
+    def _end(self, leases: tuple[Lease, ...], ending: Callable[[Session], object]) -> None:
         """Say how a batch ended. If Postgres is away the leases end by themselves."""
         try:
             with self._database.begin() as session:

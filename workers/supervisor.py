@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from farm import endings, fleet
 from farm.config import Settings
@@ -22,6 +24,10 @@ log = structlog.get_logger(__name__)
 
 _LONGEST_PAUSE_SECONDS = 30.0
 _HEALTHY_SECONDS = 60.0
+
+
+GiveBack = Callable[[Session, int, str], object]
+"""(session, worker id, reason): returns to the queue what a worker held that is gone."""
 
 
 @dataclass
@@ -52,7 +58,7 @@ class Supervisor:
     devices: list[Device]
     _seats: list[Seat] = field(init=False)
     _database: Database = field(init=False)
-    _unburied: dict[int, str] = field(init=False, default_factory=dict)
+    _unburied: dict[int, tuple[GiveBack, str]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._database = Database.of(self.settings, Role.WORKER)
@@ -95,23 +101,24 @@ class Supervisor:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        self._unburied[seat.worker_id] = f"the worker was stopped ({_ending(process.returncode)})"
+        reason = f"the worker was stopped ({_ending(process.returncode)})"
+        self._unburied[seat.worker_id] = (endings.hand_back_all, reason)
 
     def _notice_death(self, seat: Seat) -> None:
         assert seat.process is not None
         ending = _ending(seat.process.returncode)
         log.warning("A worker process died.", worker=seat.worker_id, device=seat.device.label, ending=ending)
-        self._unburied[seat.worker_id] = f"the worker process died: {ending}"
+        self._unburied[seat.worker_id] = (endings.release_dead, f"the worker process died: {ending}")
         seat.deaths = 1 if time.monotonic() - seat.started_at > _HEALTHY_SECONDS else seat.deaths + 1
         seat.empty_until = time.monotonic() + seat.pause_seconds()
         seat.process = None
 
     def _bury(self) -> None:
         """Give back what the dead held. While Postgres is away they stay on the list; the keeper may be first."""
-        for worker_id, reason in list(self._unburied.items()):
+        for worker_id, (give_back, reason) in list(self._unburied.items()):
             try:
                 with self._database.begin() as session:
-                    endings.release_dead(session, worker_id, reason)
+                    give_back(session, worker_id, reason)
                     fleet.retire(session, worker_id, reason)
             except SQLAlchemyError as error:
                 log.warning("Could not give back a dead worker's tasks yet.", worker=worker_id, error=str(error))

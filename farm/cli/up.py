@@ -50,7 +50,8 @@ def up(
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = config.load_given(**given)
     logs.configure(settings)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     code = 0
     try:
         with LocalFarm(settings, devices) as farm:

@@ -1,28 +1,23 @@
 """A whole farm on one machine: its servers, keeper, portal and workers, started in order and kept running."""
 
-import fcntl
-import json
-import os
-import secrets
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
 
 import structlog
 
 from farm import catalog, migrate
-from farm.config import LOCK_FILE, RUNNING_FILE, Settings
+from farm.config import Settings, http_url
 from farm.database import Database, Role
 from farm.embedded.child import spawn, stop
-from farm.embedded.postgres import Postgres, service_user
+from farm.embedded.folder import DataFolder
+from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
 from farm.errors import ConfigError, FarmError
 
@@ -30,7 +25,6 @@ log = structlog.get_logger(__name__)
 
 DEMO_CHECKPOINT = "demo"
 _DEMO_NOTE = "Random weights: renders noise. It is here to try the farm."
-_LONGEST_SOCKET_FOLDER = 80  # A socket's path may have 107 bytes, its name included.
 _READY_SECONDS = 60.0
 
 
@@ -67,9 +61,8 @@ class LocalFarm:
     def __init__(self, settings: Settings, devices: str) -> None:
         self._given = settings
         self._devices = devices
-        self._folder = settings.data_dir
+        self._folder = DataFolder(settings.data_dir)
         self._services: list[Service] = []
-        self._lock: Any = None
         self.settings = settings
 
     def __enter__(self) -> "LocalFarm":
@@ -85,7 +78,7 @@ class LocalFarm:
 
     @property
     def url(self) -> str:
-        return f"http://{self.settings.host}:{self.settings.port}"
+        return http_url(self.settings.host, self.settings.port)
 
     def tend(self) -> None:
         """One round: start again what has ended."""
@@ -100,110 +93,70 @@ class LocalFarm:
         3. The demo checkpoint, where there is no checkpoint at all.
         4. Keeper, portal and workers; then the addresses are written down for the other commands.
         """
-        self._make_private_folder()
-        self._take_lock()
-        (self._folder / "logs").mkdir(mode=0o700, exist_ok=True)
+        self._folder.take()
         self.settings = self._resolve_settings(self._start_servers())
         migrate.upgrade(self.settings.required_database_url)
         self._ensure_checkpoint()
         self._add_program("keeper", "farm", "keeper")
         self._add_program("web", "web")
         self._add_program("worker", "workers", "--devices", self._devices, grace=self.settings.grace_seconds + 5)
-        self._write_running_file()
+        parts = ("database_url", "redis_url", "store_url", "secret_key")
+        self._folder.write_addresses({**{name: getattr(self.settings, name) for name in parts}, "url": self.url})
 
     def _stop(self) -> None:
         """Stop in reverse: whoever renders hands back while the servers still run."""
         with _undisturbed():
-            if self._lock:
-                (self._folder / RUNNING_FILE).unlink(missing_ok=True)
             for service in reversed(self._services):
                 service.stop()
             self._services.clear()
-            if self._lock:
-                self._lock.close()
-
-    def _make_private_folder(self) -> None:
-        """Private to us. Run as root it belongs to Postgres' user, who must pass it; root may go anywhere."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
-        user = service_user()
-        if user is not None and self._given.database_url is None:
-            os.chown(self._folder, user.pw_uid, -1)
-
-    def _take_lock(self) -> None:
-        lock = (self._folder / LOCK_FILE).open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise ConfigError(f"A farm is already running on {self._folder}.{self._whereabouts()}") from None
-        self._lock = lock
-
-    def _whereabouts(self) -> str:
-        try:
-            return f" Its portal: {json.loads((self._folder / RUNNING_FILE).read_text())['url']}"
-        except (OSError, ValueError, KeyError):
-            return ""
+            self._folder.release()
 
     def _start_servers(self) -> dict[str, str]:
         """Start the servers that no URL was given for; return the URLs of those started."""
         started = {}
         if self._given.database_url is None:
-            postgres = Postgres(self._folder / "postgres", self._socket_folder("postgres"))
+            base = self._folder.postgres_folder()
+            postgres = Postgres(base, self._folder.socket_folder(base))
             postgres.start()
-            self._adopt(Service("postgres", postgres.launch, lambda _: postgres.stop(), postgres.process))
+            self._services.append(Service("postgres", postgres.launch, lambda _: postgres.stop(), postgres.process))
             started["database_url"] = postgres.url
         if self._given.redis_url is None:
-            redis = Redis(self._folder / "redis", self._socket_folder("redis"))
+            base = self._folder.subfolder("redis")
+            redis = Redis(base, self._folder.socket_folder(base))
             redis.start()
-            self._adopt(Service("redis", redis.launch, lambda _: redis.stop(), redis.process))
+            self._services.append(Service("redis", redis.launch, lambda _: redis.stop(), redis.process))
             started["redis_url"] = redis.url
         return started
 
-    def _adopt(self, service: Service) -> None:
-        self._services.append(service)
-
-    def _socket_folder(self, name: str) -> Path:
-        folder = self._folder / "run" / name
-        if len(str(folder)) <= _LONGEST_SOCKET_FOLDER:
-            return folder
-        return Path(tempfile.mkdtemp(prefix=f"farm-{name}-"))
-
     def _resolve_settings(self, started: dict[str, str]) -> Settings:
-        artifacts = self._folder / "artifacts"
         return self._given.model_copy(
             update={
                 **started,
-                "store_url": self._given.store_url or f"file://{artifacts}",
-                "secret_key": self._given.secret_key or self._secret_key(),
+                "store_url": self._given.store_url or f"file://{self._folder.path / 'artifacts'}",
+                "secret_key": self._given.secret_key or self._folder.secret_key(),
                 "port": free_port(self._given.host, self._given.port),
             }
         )
 
-    def _secret_key(self) -> str:
-        """The key that signs links, drawn once and kept with the data."""
-        path = self._folder / "secret.key"
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_urlsafe(32))
-        return path.read_text()
-
     def _ensure_checkpoint(self) -> None:
         """Where no checkpoint is registered, build and register the demo checkpoint."""
         database = Database.of(self.settings, Role.TOOL)
-        folder = self._folder / "checkpoints" / DEMO_CHECKPOINT
         with database.begin() as session:
-            if not catalog.by_name(session):
-                folder.parent.mkdir(exist_ok=True)
-                self._build_demo_checkpoint(folder)
-                catalog.add(session, DEMO_CHECKPOINT, catalog.inspect_folder(folder), _DEMO_NOTE)
+            is_needed = not catalog.by_name(session)
+        if is_needed:
+            # Built outside any transaction: importing torch from a cold disk takes a while.
+            folder = self._folder.subfolder("checkpoints") / DEMO_CHECKPOINT
+            self._build_demo_checkpoint(folder)
+            found = catalog.inspect_folder(folder)
+            with database.begin() as session:
+                catalog.add(session, DEMO_CHECKPOINT, found, _DEMO_NOTE)
         database.close()
 
     def _build_demo_checkpoint(self, folder: Path) -> None:
         if (folder / "model_index.json").exists():
             return
         builder = self._spawn("demo-checkpoint", "workers.demo_checkpoint", str(folder))
-        if builder.wait(300):
+        if builder.wait():
             raise FarmError(f"The demo checkpoint was not built:\n{self._log_end('demo-checkpoint')}")
 
     def _add_program(self, name: str, module: str, *arguments: str, grace: float = 10.0) -> None:
@@ -213,12 +166,12 @@ class LocalFarm:
             halt=lambda process: stop(process, grace_seconds=grace),
         )
         service.start()
-        self._adopt(service)
+        self._services.append(service)
 
     def _spawn(self, name: str, module: str, *arguments: str) -> Popen[bytes]:
         return spawn(
             [sys.executable, "-m", module, *arguments],
-            log=self._folder / "logs" / f"{name}.log",
+            log=self._folder.subfolder("logs") / f"{name}.log",
             env=environment(self.settings),
         )
 
@@ -232,16 +185,8 @@ class LocalFarm:
             time.sleep(0.05)
 
     def _log_end(self, name: str) -> str:
-        lines = (self._folder / "logs" / f"{name}.log").read_text(errors="replace").splitlines()
+        lines = (self._folder.subfolder("logs") / f"{name}.log").read_text(errors="replace").splitlines()
         return "\n".join(lines[-10:])
-
-    def _write_running_file(self) -> None:
-        """Tell the other commands where the farm is; it holds the key of the links, so nobody else may read it."""
-        parts = ("database_url", "redis_url", "store_url", "secret_key")
-        found = {name: getattr(self.settings, name) for name in parts}
-        path = self._folder / RUNNING_FILE
-        path.touch(mode=0o600)
-        path.write_text(json.dumps({**found, "url": self.url}))
 
 
 @contextmanager

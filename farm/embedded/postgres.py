@@ -182,6 +182,6 @@ def _refuse_impassable(path: Path, user: pwd.struct_passwd) -> None:
     barrier = _impassable(path, user)
     if barrier is not None:
         raise ConfigError(
-            f"FARM_DATA_DIR={path.parent}: PostgreSQL does not run as root but as {user.pw_name!r}, who "
+            f"FARM_DATA_DIR: {path} cannot be used. PostgreSQL does not run as root but as {user.pw_name!r}, who "
             f"cannot enter {barrier}. Choose a folder that others may pass, such as /var/lib/diffusion-farm."
         )

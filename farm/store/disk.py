@@ -28,6 +28,7 @@ class DiskStore:
                     partial.flush()
                     os.fsync(partial.fileno())
                     os.replace(partial.name, path)
+                    _sync_folder(path.parent)
                 except BaseException:
                     Path(partial.name).unlink(missing_ok=True)
                     raise
@@ -71,3 +72,12 @@ class DiskStore:
             if path.is_relative_to(self._folder.resolve()):
                 return path
         raise ObjectMissing(f"There is no object {key!r}.")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut: it is the folder that holds the name."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

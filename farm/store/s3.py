@@ -89,7 +89,8 @@ class S3Store:
         parameters = {"Bucket": self._bucket, "Key": self._prefix + key}
         if filename:
             parameters["ResponseContentDisposition"] = f'attachment; filename="{filename}"'
-        url: str = self._link_client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
+        with _translated(f"Could not link {key}"):
+            url: str = self._link_client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
         return url
 
     def check(self) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from farm import config
 from farm.client import Client
+from farm.config import LOCK_FILE
 from farm.database import Database, Role
 from farm.embedded.machine import LocalFarm, environment
 from farm.reports import JobReport, TaskReport
@@ -91,6 +92,7 @@ def run_farm(devices: str, *, checkpoint: Path | None = None, **settings: Any) -
     given = {"data_dir": folder / "data", "port": 0, "lease_seconds": 3, "grace_seconds": 5, **settings}
     if checkpoint:
         shutil.copytree(checkpoint, folder / "data" / "checkpoints" / "demo")
+        (folder / "data" / LOCK_FILE).touch()
     try:
         with LocalFarm(config.load_given(**given), devices) as farm:
             database = Database.of(farm.settings, Role.TOOL)

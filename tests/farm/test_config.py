@@ -56,10 +56,14 @@ class TestPrecedence:
 
     @pytest.mark.usefixtures("running_farm")
     def test_the_environment_wins_over_the_farm_that_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("FARM_REDIS_URL", "redis://mine/1")
+        monkeypatch.setenv("FARM_URL", "http://elsewhere")
+        assert config.load().url == "http://elsewhere"
+
+    @pytest.mark.usefixtures("running_farm")
+    def test_the_parts_of_two_farms_are_never_mixed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FARM_DATABASE_URL", "postgresql://elsewhere/farm")
         settings = config.load()
-        assert settings.redis_url == "redis://mine/1"
-        assert settings.database_url == RUNNING["database_url"]
+        assert (settings.redis_url, settings.store_url, settings.secret_key) == (None, None, None)
 
     @pytest.mark.usefixtures("running_farm")
     def test_the_command_that_starts_a_farm_does_not_look_for_one(self) -> None:

@@ -498,3 +498,13 @@ class TestLoss:
             assert waiting.result() == 1
         assert [task.attempt for task in scene.tasks(first.job_id)] == [1, 1]
         assert scene.statuses(first.job_id) == ["queued", "succeeded"]
+
+
+def test_what_a_stopped_worker_held_goes_back_without_using_a_try(scene: Scene) -> None:
+    job_id = scene.submit()
+    worker_id = scene.worker()
+    scene.claim(worker_id)
+    with scene.database.begin() as session:
+        endings.hand_back_all(session, worker_id, "the worker was stopped")
+    (task,) = scene.tasks(job_id)
+    assert (task.status, task.attempt, task.attempt_limit) == ("queued", 1, scene.settings.max_attempts + 1)

@@ -115,7 +115,7 @@ class TestPostgres:
         server = Postgres(private / "data" / "pg", private / "run")
         with pytest.raises(ConfigError) as refusal:
             server.start()
-        assert f"FARM_DATA_DIR={private}/data: PostgreSQL does not run as root" in str(refusal.value)
+        assert f"{private}/data/pg cannot be used. PostgreSQL does not run as root" in str(refusal.value)
         assert f"who cannot enter {private}." in str(refusal.value)
 
 

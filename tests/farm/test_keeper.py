@@ -159,3 +159,22 @@ def test_a_keeper_waits_for_a_database_that_is_away(scene: Scene) -> None:
     keeper.stop()
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_after_an_outage_every_lease_gets_time_to_be_renewed(scene: Scene) -> None:
+    job_id = scene.submit()
+    leases = scene.claim(scene.worker())
+    keeper = Keeper(scene.settings, Database("postgresql://farm@127.0.0.1:1/farm", Role.KEEPER), scene.doorbell)
+    keeper.make_round()
+    keeper._database = scene.database
+    scene.let_leases_end(*leases)
+    keeper.make_round()
+    assert scene.statuses(job_id) == ["running"]
+
+
+def test_workers_that_went_long_ago_are_forgotten(scene: Scene, keeper: Keeper) -> None:
+    scene.worker()
+    with scene.database.begin() as session:
+        session.execute(text("UPDATE workers SET last_seen_at = now() - interval '8 days'"))
+    keeper.make_round()
+    assert scene.scalar("SELECT count(*) FROM workers") == 0

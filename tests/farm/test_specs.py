@@ -165,3 +165,9 @@ class TestBatchKey:
     def test_the_key_is_16_hex_digits(self) -> None:
         assert len(key()) == 16
         assert int(key(), 16) >= 0
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+def test_a_time_that_no_calendar_of_ours_holds_is_refused(moment: str) -> None:
+    with pytest.raises(InvalidRequest, match="not_before: is out of range"):
+        parse_request({"prompts": ["a lighthouse"], "not_before": moment})

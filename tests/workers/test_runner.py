@@ -20,7 +20,7 @@ from workers.calls import Calls
 from workers.modes import RENDERS, StepCallback, txt2img
 from workers.pipelines import Pipelines
 from workers.provenance import Machine
-from workers.runner import Runner
+from workers.runner import Runner, SuspectDevice
 
 Submit = Callable[..., int]
 Render = Callable[[Any, Sequence[ImageSpec], StepCallback], np.ndarray]
@@ -206,6 +206,18 @@ def test_a_worker_lives_on_after_an_error_nobody_foresaw(
     finish(scene, broken)
     render_with(txt2img.render)
     assert finish(scene, submit()) == "succeeded"
+
+
+def test_a_worker_whose_renders_keep_failing_ends_for_a_fresh_process(
+    scene: Scene, submit: Submit, pipelines: Pipelines, calls: Calls, render_with: Callable[[Render], None]
+) -> None:
+    render_with(raising(ZeroDivisionError("oh")))
+    submit()
+    submit()
+    settings = scene.settings.model_copy(update={"poll_seconds": 0.1})
+    runner = Runner(settings, calls, pipelines, Machine("a processor", "fp32", 1), scene.worker())
+    with pytest.raises(SuspectDevice):
+        runner.run()
 
 
 def test_a_broken_checkpoint_fails_its_own_job_alone(

@@ -1,0 +1,105 @@
+"""The data folder of a farm on one machine: private, and taken by one `farm up` at a time."""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from farm.config import LOCK_FILE, RUNNING_FILE
+from farm.embedded.postgres import service_user
+from farm.errors import ConfigError
+
+_LONGEST_SOCKET_FOLDER = 80  # A socket's path may have 107 bytes, its name included.
+
+
+class DataFolder:
+    """Where everything of one farm lies. `take` it before anything else, `release` it last."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+        self._short_folders: list[Path] = []
+
+    def take(self) -> None:
+        """Make the folder, or take one that a farm left. Raises ConfigError if it is in use, or is no farm's."""
+        self._refuse_foreign()
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+        lock = (self.path / LOCK_FILE).open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise ConfigError(f"A farm is already running on {self.path}.{self._whereabouts()}") from None
+        self._lock = lock
+        # What a killed farm left there would send others to the wrong address.
+        (self.path / RUNNING_FILE).unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Give the folder free; harmless if it was not taken."""
+        if self._lock is None:
+            return
+        (self.path / RUNNING_FILE).unlink(missing_ok=True)
+        for folder in self._short_folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._lock.close()
+        self._lock = None
+
+    def subfolder(self, name: str) -> Path:
+        folder = self.path / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def postgres_folder(self) -> Path:
+        """Where Postgres keeps its data. Run as root it is another user's, who must not own anything of ours."""
+        if service_user() is None:
+            return self.path / "postgres"
+        return self.path.with_name(f"{self.path.name}-postgres")
+
+    def socket_folder(self, base: Path) -> Path:
+        """A folder for sockets below the base, or a short temporary one where that path would be too long."""
+        folder = base / "run"
+        if len(str(folder)) <= _LONGEST_SOCKET_FOLDER:
+            return folder
+        short = Path(tempfile.mkdtemp(prefix="farm-"))
+        self._short_folders.append(short)
+        return short
+
+    def secret_key(self) -> str:
+        """The key that signs links, drawn once and kept with the data."""
+        path = self.path / "secret.key"
+        if not path.exists():
+            write_private(path, secrets.token_urlsafe(32))
+        return path.read_text()
+
+    def write_addresses(self, addresses: Mapping[str, str | None]) -> None:
+        """Tell the other commands where the farm is; the key of the links is among it, so nobody else may read."""
+        write_private(self.path / RUNNING_FILE, json.dumps(addresses))
+
+    def _refuse_foreign(self) -> None:
+        if self.path.exists() and not (self.path / LOCK_FILE).exists() and any(self.path.iterdir()):
+            raise ConfigError(
+                f"FARM_DATA_DIR={self.path}: this folder is not empty and no farm made it. Choose another."
+            )
+
+    def _whereabouts(self) -> str:
+        try:
+            return f" Its portal: {json.loads((self.path / RUNNING_FILE).read_text())['url']}"
+        except (OSError, ValueError, KeyError):
+            return ""
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only we may read, whole or not at all."""
+    partial = path.with_name(f"{path.name}.part")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    partial.replace(path)
