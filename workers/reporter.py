@@ -5,11 +5,11 @@ import threading
 from farm.dispatch import Lease
 from farm.progress import Progress, ProgressBoard
 
-_INTERVAL_SECONDS = 0.25
+_INTERVAL_SECONDS = 0.5
 
 
 class Reporter:
-    """Keeps the latest step of each running task and writes what changed, four times a second."""
+    """Keeps the latest step of each running task and writes what changed, twice a second."""
 
     def __init__(self, board: ProgressBoard) -> None:
         self._board = board

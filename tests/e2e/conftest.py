@@ -23,7 +23,7 @@ from farm.embedded.machine import LocalFarm, environment
 from farm.reports import JobReport, TaskReport
 from farm.specs import parse_request
 
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 
 
 @dataclass

@@ -61,7 +61,7 @@ def test_an_image_and_its_thumbnail_are_stored_and_published(scene: Scene, deliv
     store = MemoryStore()
     deliver(store, a_render(lease))
     place = f"{lease.job_id}/{lease.task_id}-1"
-    assert store.media_types == {f"results/{place}.png": "image/png", f"thumbnails/{place}.webp": "image/webp"}
+    assert store.media_types == {f"results/{place}.png": "image/png", f"thumbnails/{place}.jpg": "image/jpeg"}
     assert scene.statuses(lease.job_id) == ["succeeded"]
 
 

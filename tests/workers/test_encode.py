@@ -54,7 +54,7 @@ def test_a_thumbnail_fits_its_side_and_is_never_enlarged(height: int, width: int
     assert (file.width, file.height) == opened(file).size == size
 
 
-def test_a_thumbnail_is_a_small_webp() -> None:
+def test_a_thumbnail_is_a_small_jpeg() -> None:
     file = encode_thumbnail(some_pixels(512, 512))
-    assert (file.media_type, file.suffix, opened(file).format) == ("image/webp", ".webp", "WEBP")
+    assert (file.media_type, file.suffix, opened(file).format) == ("image/jpeg", ".jpg", "JPEG")
     assert len(file.content) < len(encode_png(some_pixels(512, 512), "").content) / 4
