@@ -20,6 +20,8 @@ from web.safety import is_loopback
 log = structlog.get_logger(__name__)
 
 _GRACE_SECONDS = 10
+# gunicorn's own 2 s close connections just as a client that polls uses them again.
+_KEEPALIVE_SECONDS = 75
 _BACKLOG = 2048
 
 
@@ -42,6 +44,7 @@ class PortalServer(BaseApplication):  # type: ignore[misc]  # gunicorn ships no 
             "workers": 1,
             "threads": self._settings.web_threads,
             "graceful_timeout": _GRACE_SECONDS,
+            "keepalive": _KEEPALIVE_SECONDS,
             "loglevel": "warning",
             "proc_name": "farm-portal",
             "when_ready": self._say_ready,

@@ -38,7 +38,10 @@ def encode_png(pixels: np.ndarray, parameters: str) -> Encoded:
 
 
 def encode_thumbnail(pixels: np.ndarray) -> Encoded:
-    """A JPEG whose longer side is THUMBNAIL_SIDE, or the image's own if that is less: WebP takes ten times as long."""
+    """A JPEG whose longer side is THUMBNAIL_SIDE, or the image's own if that is less.
+
+    WebP would take ten times as long, on a processor that the renders may need.
+    """
     image = Image.fromarray(pixels)
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
     buffer = io.BytesIO()
