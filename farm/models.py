@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     Computed,
@@ -27,6 +28,7 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSONB,
         float: Double,
         bytes: LargeBinary,
+        list[str]: ARRAY(Text),
         str: Text,
     }
 
@@ -162,7 +164,10 @@ class Task(Base):
 
 
 class Attempt(Base):
-    """One try of one task by one worker."""
+    """One try of one task by one worker.
+
+    `relief` names what was done where memory was short; `log_tail` holds the last words of a worker that died.
+    """
 
     __tablename__ = "attempts"
 
@@ -174,6 +179,8 @@ class Attempt(Base):
     batch_size: Mapped[int | None]
     gpu_seconds: Mapped[float | None]
     timings: Mapped[dict[str, Any] | None]
+    relief: Mapped[list[str] | None]
+    log_tail: Mapped[str | None]
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 
@@ -233,6 +240,29 @@ class Worker(Base):
     last_seen_at: Mapped[datetime]
 
     checkpoint: Mapped[Checkpoint | None] = relationship(lazy="joined")
+
+
+class Exclusion(Base):
+    """A worker, by the name that outlives its process, that is to render nothing, or nothing of a checkpoint."""
+
+    __tablename__ = "exclusions"
+
+    id: Mapped[int] = big_id()
+    worker_name: Mapped[str]
+    checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoints.id", ondelete="CASCADE"))
+    reason: Mapped[str]
+    created_at: Mapped[datetime]
+
+    checkpoint: Mapped[Checkpoint | None] = relationship(lazy="joined")
+
+
+class Discard(Base):
+    """An object whose rows are gone and that is still to be deleted from the store."""
+
+    __tablename__ = "discards"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
 
 
 class Event(Base):
