@@ -9,6 +9,9 @@ from sqlalchemy.orm import Session
 from farm.lifecycle import Moved, TaskStatus
 from farm.models import Attempt, Task
 
+EXPIRED = "the lease ended without a word from the worker"
+"""The error of attempts that nobody saw end."""
+
 
 def open_attempts(session: Session, claimed: Sequence[Moved]) -> None:
     """Record that an attempt of each task begins, by the worker that claimed it."""

@@ -13,10 +13,13 @@ from sqlalchemy.orm import Session
 
 from farm import lifecycle
 from farm.attempts import open_attempts
+from farm.exclusions import AVOIDED_SECONDS
 from farm.models import Checkpoint, Counters, Task
 from farm.specs import ImageSpec
 
 # Who is next?
+#   barred what this worker is kept from; from a checkpoint only while another worker can render it. NULL
+#          means all work: no checkpoint is known to differ from ALL of a list that holds it
 #   line   the first rows of every owner's claimable work, with the owner's share of the GPUs so far
 #   head   highest priority; then the owner who had least; then what is resident on this device; then the oldest
 #   mates  the head, followed by other jobs with its batch key, to fill the batch
@@ -26,7 +29,19 @@ from farm.specs import ImageSpec
 # Owners count as equal within :share_seconds, lest two of them alternate checkpoints image by image.
 _NEXT = text(
     """
-    WITH line AS (
+    WITH excluded AS (
+        SELECT worker_name, checkpoint_id FROM exclusions
+        WHERE checkpoint_id IS NULL OR created_at > now() - make_interval(secs => :avoided_seconds)
+    ), serving AS (
+        SELECT w.name FROM workers w
+        WHERE w.pool = :pool AND w.status NOT IN ('offline', 'draining')
+          AND NOT EXISTS (SELECT FROM excluded e WHERE e.worker_name = w.name AND e.checkpoint_id IS NULL)
+    ), barred AS (
+        SELECT e.checkpoint_id FROM excluded e JOIN workers w ON w.name = e.worker_name
+        WHERE w.id = :claimant AND (e.checkpoint_id IS NULL OR EXISTS (
+            SELECT FROM serving s WHERE NOT EXISTS (
+                SELECT FROM excluded x WHERE x.worker_name = s.name AND x.checkpoint_id = e.checkpoint_id)))
+    ), line AS (
         SELECT c.*, floor(u.gpu_seconds * exp(-extract(epoch FROM now() - u.gpu_seconds_at) / :decay_seconds)
                           / :share_seconds) AS share
         FROM users u
@@ -34,6 +49,7 @@ _NEXT = text(
             SELECT job_id, batch_key, batch_limit, priority, queued, checkpoint_id FROM counters
             WHERE pool = :pool AND owner_id = u.id AND is_open AND has_queued
               AND (not_before IS NULL OR not_before <= now())
+              AND checkpoint_id <> ALL (ARRAY(SELECT checkpoint_id FROM barred))
             ORDER BY priority DESC, job_id LIMIT 32
         ) c
     ), head AS (
@@ -42,10 +58,11 @@ _NEXT = text(
     ), mates AS (
         SELECT c.job_id, c.batch_key, c.queued FROM head JOIN counters c USING (batch_key)
         WHERE c.pool = :pool AND c.is_open AND c.has_queued AND (c.not_before IS NULL OR c.not_before <= now())
+          AND c.checkpoint_id <> ALL (ARRAY(SELECT checkpoint_id FROM barred))
         ORDER BY (c.job_id = head.job_id) DESC, c.priority DESC, c.job_id LIMIT 16
     ), part AS (
-        SELECT least(:limit, batch_limit, ceil((SELECT sum(queued) FROM mates)::numeric / greatest(1, (
-            SELECT count(*) FROM workers WHERE pool = :pool AND status <> 'offline')))) AS tasks
+        SELECT least(:limit, batch_limit, ceil((SELECT sum(queued) FROM mates)::numeric
+                                             / greatest(1, (SELECT count(*) FROM serving)))) AS tasks
         FROM head
     ), fresh AS (
         SELECT t.* FROM mates CROSS JOIN LATERAL (
@@ -119,7 +136,13 @@ def claim(
     `resident` is the id of the checkpoint loaded on the worker's device, preferred among equals.
     """
     chosen = _NEXT.bindparams(
-        pool=pool, limit=limit, resident=resident, decay_seconds=DECAY_SECONDS, share_seconds=_SHARE_SECONDS
+        pool=pool,
+        limit=limit,
+        claimant=worker_id,
+        resident=resident,
+        decay_seconds=DECAY_SECONDS,
+        share_seconds=_SHARE_SECONDS,
+        avoided_seconds=AVOIDED_SECONDS,
     )
     moved = lifecycle.move(
         session,
@@ -157,8 +180,12 @@ def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
     return Batch(ClaimedCheckpoint(*rows[0][4:]), leases)
 
 
-def renew(session: Session, leases: Sequence[Lease], lease_seconds: float) -> set[Lease]:
-    """Prolong leases; return those that still hold. The others were lost or cancelled: stop rendering them."""
+def renew(session: Session, worker_id: int, leases: Sequence[Lease], lease_seconds: float) -> set[Lease]:
+    """Prolong leases; return those that still hold. The others were lost or cancelled: stop rendering them.
+
+    Whoever renews a lease holds it from then on: a worker that starts again takes over what the process
+    before it had rendered and could not deliver.
+    """
     keys = {(lease.task_id, lease.attempt): lease for lease in leases}
     held = (
         select(Task.id)
@@ -170,7 +197,7 @@ def renew(session: Session, leases: Sequence[Lease], lease_seconds: float) -> se
     rows = session.execute(
         update(Task)
         .where(Task.id == held.c.id)
-        .values(lease_until=_lease_end(lease_seconds))
+        .values(worker_id=worker_id, lease_until=_lease_end(lease_seconds))
         .returning(Task.id, Task.attempt)
         .execution_options(synchronize_session=False)
     )

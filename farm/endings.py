@@ -4,20 +4,23 @@ Whoever ends an attempt must still hold it: every statement here is fenced by th
 and does nothing where another attempt owns the task by now.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from farm import lifecycle
-from farm.attempts import end_attempts
+from farm import lifecycle, trust
+from farm.attempts import EXPIRED, end_attempts
 from farm.dispatch import DECAY_SECONDS, Lease
 from farm.events import record
 from farm.models import Artifact, Attempt, Job, Result, Task, User
 
 QUARANTINED = "quarantined: it has no try left, and its last worker died"
+
+AttemptKey = tuple[int, int]
+"""(task id, number of the attempt)"""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,16 @@ class StoredObject:
     height: int
 
 
+@dataclass(frozen=True)
+class _Ending:
+    """How attempts ended that brought no image, and the evidence that they leave."""
+
+    outcome: str
+    reason: str
+    relief: Sequence[str] = ()
+    log_tail: str | None = None
+
+
 def publish(
     session: Session,
     lease: Lease,
@@ -42,6 +55,7 @@ def publish(
     provenance: Mapping[str, Any],
     timings: Mapping[str, float],
     gpu_seconds: float,
+    relief: Sequence[str] = (),
 ) -> bool:
     """Make an uploaded image the task's one result; False if the lease was lost, and then nothing changed.
 
@@ -66,7 +80,14 @@ def publish(
     moved = lifecycle.move(
         session, lifecycle.PUBLISH, _attempt(lifecycle.PUBLISH, lease), values={"lease_until": None}
     )
-    end_attempts(session, moved, "succeeded", gpu_seconds=gpu_seconds, timings=dict(timings))
+    end_attempts(
+        session,
+        moved,
+        "succeeded",
+        gpu_seconds=gpu_seconds,
+        timings=dict(timings),
+        relief=_or_none(relief),
+    )
     _charge_owner(session, lease.job_id, gpu_seconds)
     return True
 
@@ -99,20 +120,21 @@ def _charge_owner(session: Session, job_id: int, gpu_seconds: float) -> None:
     )
 
 
-def fail(session: Session, lease: Lease, error: str, *, is_retryable: bool) -> bool:
+def fail(session: Session, lease: Lease, error: str, *, is_retryable: bool, relief: Sequence[str] = ()) -> bool:
     """End an attempt that failed: the task is tried again if that may help, else it is failed.
 
     It is tried again alone, lest it use up the tries of its batch mates. Returns whether it will be
-    tried again. If the lease was lost, nothing changes.
+    tried again. If the lease was lost, nothing changes. `relief` names what was done first where
+    memory was short.
     """
-    again = is_retryable and bool(
-        _move_running(
-            session, lifecycle.REQUEUE, "failed", error, *_is_attempt(lease), _has_tries_left(), runs_alone=True
-        )
+    ending = _Ending("failed", error, relief=relief)
+    is_attempt = _is_attempt(lease)
+    again = is_retryable and _move_running(
+        session, lifecycle.REQUEUE, ending, *is_attempt, _has_tries_left(), runs_alone=True
     )
-    if not again:
-        _move_running(session, lifecycle.FAIL, "failed", error, *_is_attempt(lease))
-    return again
+    ended = again or _move_running(session, lifecycle.FAIL, ending, *is_attempt)
+    trust.judge(session, ended)
+    return bool(again)
 
 
 def hand_back(session: Session, leases: Sequence[Lease], reason: str) -> None:
@@ -120,32 +142,52 @@ def hand_back(session: Session, leases: Sequence[Lease], reason: str) -> None:
     _move_running(
         session,
         lifecycle.REQUEUE,
-        "handed_back",
-        reason,
-        tuple_(Task.id, Task.attempt).in_([(lease.task_id, lease.attempt) for lease in leases]),
+        _Ending("handed_back", reason),
+        _is_one_of((lease.task_id, lease.attempt) for lease in leases),
         attempt_limit=Task.attempt_limit + 1,
     )
 
 
-def hand_back_all(session: Session, worker_id: int, reason: str) -> None:
-    """Return all that a worker held that was stopped on purpose, without using up a try."""
+def hand_back_all(session: Session, worker_id: int, reason: str, *, spared: Collection[AttemptKey] = ()) -> None:
+    """Return all that a worker held that was stopped on purpose, without using up a try.
+
+    What is `spared` lies rendered on the worker's disk: it stays leased, and is delivered when the
+    worker starts again, or expires.
+    """
     _move_running(
         session,
         lifecycle.REQUEUE,
-        "handed_back",
-        reason,
+        _Ending("handed_back", reason),
         Task.worker_id == worker_id,
+        ~_is_one_of(spared),
         attempt_limit=Task.attempt_limit + 1,
     )
 
 
-def release_dead(session: Session, worker_id: int, error: str) -> int:
-    """Take back, at once, all that a worker held that is known to be dead."""
-    return _lose(session, error, Task.worker_id == worker_id)
+def release_dead(
+    session: Session,
+    worker_id: int,
+    error: str,
+    *,
+    log_tail: str | None = None,
+    spared: Collection[AttemptKey] = (),
+) -> int:
+    """Take back, at once, all that a worker held that is known to be dead; keep its last words as evidence.
+
+    What is `spared` lies rendered on the worker's disk: it stays leased, as in `hand_back_all`.
+    """
+    # Postgres' text holds no NUL, and a log may.
+    ending = _Ending("lost", error, log_tail=log_tail and log_tail.replace("\0", ""))
+    lost = _lose(session, ending, (Task.worker_id == worker_id) & ~_is_one_of(spared))
+    trust.judge(session, lost)
+    return len(lost)
 
 
 def expire(session: Session, limit: int = 500) -> int:
-    """Take back the tasks whose lease has ended; several keepers may do so at once."""
+    """Take back the tasks whose lease has ended; several keepers may do so at once.
+
+    Nobody is judged by that now: whether the worker is simply gone will show.
+    """
     expired = (
         select(Task.id)
         .where(Task.status == "running", Task.lease_until < func.now())
@@ -154,27 +196,25 @@ def expire(session: Session, limit: int = 500) -> int:
         .with_for_update(skip_locked=True)
     )
     task_ids = session.scalars(expired).all()
-    return (
-        _lose(session, "the lease ended without a word from the worker", Task.id.in_(task_ids)) if task_ids else 0
-    )
+    return len(_lose(session, _Ending("lost", EXPIRED), Task.id.in_(task_ids))) if task_ids else 0
 
 
-def _lose(session: Session, error: str, condition: ColumnElement[bool]) -> int:
+def _lose(session: Session, ending: _Ending, condition: ColumnElement[bool]) -> list[lifecycle.Moved]:
     """Requeue what has tries left; set aside what has none: it was there each time a worker died.
 
     All tasks are locked before the first counters are: two moves in one transaction keep the lock order too.
     """
     session.execute(lifecycle.lock(lifecycle.REQUEUE, condition)).all()
-    again = _move_running(session, lifecycle.REQUEUE, "lost", error, condition, _has_tries_left(), runs_alone=True)
-    dead = _move_running(session, lifecycle.FAIL, "lost", f"{QUARANTINED}; last: {error}", condition)
-    return len(again) + len(dead)
+    again = _move_running(session, lifecycle.REQUEUE, ending, condition, _has_tries_left(), runs_alone=True)
+    quarantined = replace(ending, reason=f"{QUARANTINED}; last: {ending.reason}")
+    dead = _move_running(session, lifecycle.FAIL, quarantined, condition)
+    return [*again, *dead]
 
 
 def _move_running(
     session: Session,
     arrow: lifecycle.Arrow,
-    outcome: str,
-    reason: str,
+    ending: _Ending,
     *conditions: ColumnElement[bool],
     **values: Any,
 ) -> list[lifecycle.Moved]:
@@ -182,17 +222,26 @@ def _move_running(
         session,
         arrow,
         lifecycle.lock(arrow, *conditions),
-        reason=reason,
+        reason=ending.reason,
         values={"lease_until": None, **values},
     )
-    end_attempts(session, moved, outcome, reason, gpu_seconds=_seconds_since_start())
+    evidence = {"relief": _or_none(ending.relief), "log_tail": ending.log_tail}
+    end_attempts(session, moved, ending.outcome, ending.reason, gpu_seconds=_seconds_since_start(), **evidence)
     for m in moved:
-        record(session, f"task.{arrow.name}", job_id=m.job_id, task_id=m.task_id, reason=reason)
+        record(session, f"task.{arrow.name}", job_id=m.job_id, task_id=m.task_id, reason=ending.reason)
     return moved
 
 
 def _is_attempt(lease: Lease) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return Task.id == lease.task_id, Task.attempt == lease.attempt
+
+
+def _is_one_of(attempts: Iterable[AttemptKey]) -> ColumnElement[bool]:
+    return tuple_(Task.id, Task.attempt).in_(list(attempts))
+
+
+def _or_none(relief: Sequence[str]) -> list[str] | None:
+    return list(relief) or None
 
 
 def _has_tries_left() -> ColumnElement[bool]:

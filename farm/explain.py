@@ -1,14 +1,30 @@
 """Why images of a job are not running, told from counters and workers; the tasks are never counted."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
+from farm import exclusions
 from farm.errors import NotFound
 from farm.lifecycle import JobStatus
-from farm.models import Counters, Job, Worker
+from farm.models import Counters, Exclusion, Job, Worker
+
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """The live workers of a pool, as far as one job is concerned.
+
+    `statuses` counts those that may take the job's images, by status; `absent` holds why others may not.
+    """
+
+    live: int
+    statuses: Counter[str]
+    absent: Sequence[Exclusion]
 
 
 def explain(session: Session, job_id: int) -> list[str]:
@@ -23,12 +39,12 @@ def explain(session: Session, job_id: int) -> list[str]:
         raise NotFound(f"There is no job {job_id}.")
     if not _queued(session, job_id):
         return []
-    workers = _workers(session, job.Job.pool)
-    held = [*_held(job), *_nobody(job.Job.pool, workers)]
+    crew = _crew(session, job.Job)
+    held = [*_held(job), *_nobody(job.Job.pool, crew)]
     if held:
         return held
-    waiting = [*_line(session, job.Job), *_occupied(workers)]
-    return waiting or ["A free worker takes it within seconds."]
+    waiting = [*_line(session, job.Job), *_occupied(crew.statuses)]
+    return [*waiting, *_absent(crew.absent)] if waiting else ["A free worker takes it within seconds."]
 
 
 def _queued(session: Session, job_id: int) -> int:
@@ -36,14 +52,24 @@ def _queued(session: Session, job_id: int) -> int:
     return session.execute(query).scalar_one()
 
 
-def _workers(session: Session, pool: str) -> Counter[str]:
-    """How many live workers of the pool stand at each status."""
-    query = (
-        select(Worker.status, func.count())
-        .where(Worker.pool == pool, Worker.status != "offline")
-        .group_by(Worker.status)
+def _crew(session: Session, job: Job) -> _Crew:
+    query = select(Worker.name, Worker.status).where(Worker.pool == job.pool, Worker.status != "offline")
+    live = session.execute(query).all()
+    absent = _exclusions(session, job, {name for name, _ in live})
+    away = {exclusion.worker_name for exclusion in absent}
+    return _Crew(len(live), Counter(status for name, status in live if name not in away), absent)
+
+
+def _exclusions(session: Session, job: Job, live: set[str]) -> list[Exclusion]:
+    """What keeps live workers from all that is queued of the job: a checkpoint only while somebody else is left."""
+    needed = set(
+        session.scalars(select(Counters.checkpoint_id).where(Counters.job_id == job.id, Counters.has_queued))
     )
-    return Counter(dict(session.execute(query).all()))
+    found = exclusions.in_force(session, list(live))
+    out = [exclusion for exclusion in found if exclusion.checkpoint_id is None]
+    serving = live - {exclusion.worker_name for exclusion in out}
+    avoiding = [x for x in found if x.worker_name in serving and {x.checkpoint_id} == needed]
+    return out if serving == {x.worker_name for x in avoiding} else out + avoiding
 
 
 def _held(row: Row[Job, bool]) -> Iterator[str]:
@@ -54,9 +80,29 @@ def _held(row: Row[Job, bool]) -> Iterator[str]:
         yield f"No image starts before {job.not_before:%Y-%m-%d %H:%M} UTC."
 
 
-def _nobody(pool: str, workers: Counter[str]) -> Iterator[str]:
-    if not workers:
+def _nobody(pool: str, crew: _Crew) -> Iterator[str]:
+    if not crew.live:
         yield f"No worker serves the pool {pool!r} now. Start one with `farm worker`."
+    elif not crew.statuses:
+        yield from _absent(crew.absent)
+
+
+def _absent(found: Sequence[Exclusion]) -> Iterator[str]:
+    for exclusion in found[:_MOST_NAMED]:
+        yield _away(exclusion)
+    if len(found) > _MOST_NAMED:
+        yield f"{len(found) - _MOST_NAMED} more are told by `farm workers`."
+
+
+def _away(exclusion: Exclusion) -> str:
+    name, why = exclusion.worker_name, exclusion.reason.rstrip(".")
+    if exclusion.checkpoint is None:
+        return f"Worker {name} is out of service: {why}. `farm restore {name}` puts it back."
+    checkpoint = exclusion.checkpoint.name
+    return (
+        f"Worker {name} is kept from checkpoint {checkpoint}: {why}. "
+        f"`farm restore {name} --checkpoint {checkpoint}` lets it try again."
+    )
 
 
 def _line(session: Session, job: Job) -> Iterator[str]:

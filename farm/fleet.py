@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from farm import __version__
+from farm.exclusions import is_out_of_service
 from farm.models import Attempt, Worker
 
 
@@ -44,14 +45,16 @@ def register(session: Session, identity: WorkerIdentity) -> int:
     return session.execute(statement).scalar_one()
 
 
-def beat(session: Session, worker_id: int, status: str, checkpoint_id: int | None) -> None:
-    """Say that the worker lives, what it does and which checkpoint is resident on its device."""
-    session.execute(
+def beat(session: Session, worker_id: int, status: str, checkpoint_id: int | None) -> bool:
+    """Say that the worker lives, what it does and which checkpoint is resident; hear if it is out of service."""
+    statement = (
         update(Worker)
         .where(Worker.id == worker_id)
         .values(status=status, checkpoint_id=checkpoint_id, reason=None, last_seen_at=func.now())
+        .returning(is_out_of_service())
         .execution_options(synchronize_session=False)
     )
+    return bool(session.execute(statement).scalar_one_or_none())
 
 
 def retire(session: Session, worker_id: int, reason: str) -> None:
@@ -91,6 +94,12 @@ def forget_gone(session: Session) -> None:
     )
 
 
-def live_workers(session: Session, pool: str) -> int:
-    query = select(func.count()).where(Worker.pool == pool, Worker.status != "offline")
+def workers_in_service(session: Session, pool: str) -> int:
+    """How many workers may take work of the pool."""
+    query = select(func.count()).where(Worker.pool == pool, is_in_service())
     return session.execute(query).scalar_one()
+
+
+def is_in_service() -> ColumnElement[bool]:
+    """Whether a worker lives, is not ending, and may take work; one just restored may, whatever it says still."""
+    return Worker.status.not_in(("offline", "draining")) & ~is_out_of_service()

@@ -1,16 +1,20 @@
 """What is going on: the queries behind every listing and page, answered as reports."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Row, Select, func, select, true
 from sqlalchemy.orm import Session
 
+from farm import exclusions
 from farm.errors import NotFound
+from farm.fleet import is_in_service
 from farm.models import Attempt, Checkpoint, Counters, Job, Result, Task, User, Worker
 from farm.reports import (
     AttemptReport,
     CheckpointReport,
+    ExclusionReport,
     FarmReport,
     ImageCounts,
     JobReport,
@@ -147,19 +151,34 @@ def workers(session: Session, *, is_live: bool = False) -> list[WorkerReport]:
         .order_by(Worker.status == "offline", Worker.name, Worker.id.desc())
         .limit(_MOST_WORKERS)
     )
-    return [_worker_report(worker, count, float(seconds)) for worker, count, seconds in session.execute(query)]
+    found = session.execute(query).all()
+    excluded = exclusion_reports(session)
+    return [
+        _worker_report(worker, excluded[worker.name], running=count, silent_seconds=float(seconds))
+        for worker, count, seconds in found
+    ]
 
 
-def _worker_report(worker: Worker, running: int, silent_seconds: float) -> WorkerReport:
-    names = WorkerReport.model_fields.keys() - {"checkpoint", "running", "silent_seconds"}
+def _worker_report(worker: Worker, excluded: list[ExclusionReport], **figures: float) -> WorkerReport:
+    names = WorkerReport.model_fields.keys() - {"checkpoint", "exclusions", *figures}
     return WorkerReport.model_validate(
         {
             **{name: getattr(worker, name) for name in names},
             "checkpoint": worker.checkpoint.name if worker.checkpoint else None,
-            "running": running,
-            "silent_seconds": silent_seconds,
+            "exclusions": excluded,
+            **figures,
         }
     )
+
+
+def exclusion_reports(session: Session) -> Mapping[str, list[ExclusionReport]]:
+    """What each worker is kept from, by its name; nothing for whoever is not excluded."""
+    found: dict[str, list[ExclusionReport]] = defaultdict(list)
+    for exclusion in exclusions.in_force(session):
+        checkpoint = exclusion.checkpoint.name if exclusion.checkpoint else None
+        report = ExclusionReport(checkpoint=checkpoint, reason=exclusion.reason, since=exclusion.created_at)
+        found[exclusion.worker_name].append(report)
+    return found
 
 
 def checkpoint_reports(checkpoints: Iterable[Checkpoint]) -> list[CheckpointReport]:
@@ -173,11 +192,13 @@ def farm(session: Session) -> FarmReport:
             Counters.has_queued | (Counters.running > 0)
         )
     ).one()
-    live = select(func.count()).select_from(Worker).where(Worker.status != "offline")
-    busy = select(func.count()).select_from(Worker).where(Worker.status == "busy")
+    live, serving, busy = session.execute(
+        select(
+            func.count().filter(Worker.status != "offline"),
+            func.count().filter(is_in_service()),
+            func.count().filter(Worker.status == "busy"),
+        ).select_from(Worker)
+    ).one()
     return FarmReport(
-        queued=queued,
-        running=running,
-        workers_live=session.execute(live).scalar_one(),
-        workers_busy=session.execute(busy).scalar_one(),
+        queued=queued, running=running, workers_live=live, workers_in_service=serving, workers_busy=busy
     )

@@ -85,7 +85,10 @@ class ImageReport(Report):
 
 
 class AttemptReport(Report):
-    """One try of one task."""
+    """One try of one task.
+
+    `relief` names what was done where memory was short; `log_tail` holds the last words of a worker that died.
+    """
 
     task_id: int
     number: int
@@ -94,8 +97,18 @@ class AttemptReport(Report):
     error: str | None
     batch_size: int | None
     gpu_seconds: float | None
+    relief: list[str] | None
+    log_tail: str | None
     started_at: datetime
     ended_at: datetime | None
+
+
+class ExclusionReport(Report):
+    """What a worker is kept from: a checkpoint, or all work where that is null. And why, and since when."""
+
+    checkpoint: str | None
+    reason: str
+    since: datetime
 
 
 class WorkerReport(Report):
@@ -113,6 +126,17 @@ class WorkerReport(Report):
     silent_seconds: float
     version: str
     started_at: datetime
+    exclusions: list[ExclusionReport]
+
+    @property
+    def out_of_service(self) -> ExclusionReport | None:
+        """Why it is to render nothing; None while it is in service."""
+        return next((exclusion for exclusion in self.exclusions if exclusion.checkpoint is None), None)
+
+    @property
+    def avoided(self) -> list[ExclusionReport]:
+        """The checkpoints it is kept from while another worker can render them."""
+        return [exclusion for exclusion in self.exclusions if exclusion.checkpoint is not None]
 
 
 class CheckpointReport(Report):
@@ -126,9 +150,10 @@ class CheckpointReport(Report):
 
 
 class FarmReport(Report):
-    """The farm at a glance."""
+    """The farm at a glance. Of the live workers those in service may take work."""
 
     queued: int
     running: int
     workers_live: int
+    workers_in_service: int
     workers_busy: int

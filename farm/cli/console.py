@@ -27,6 +27,8 @@ _STYLES = {
     "running": "cyan",
     "busy": "cyan",
     "idle": "green",
+    "draining": "yellow",
+    "drained": "yellow",
     "offline": "dim",
 }
 

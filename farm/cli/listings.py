@@ -1,10 +1,12 @@
 """The commands that list: jobs, one job, workers."""
 
+from collections.abc import Iterator
+
 import click
 
 from farm.cli.console import ago, json_option, one_line, open_client, print_json, print_table
 from farm.lifecycle import JobStatus
-from farm.reports import JobReport
+from farm.reports import JobReport, WorkerReport
 
 
 @click.command()
@@ -66,11 +68,11 @@ def job(job_id: int, as_json: bool) -> None:
 @click.command()
 @json_option
 def workers(as_json: bool) -> None:
-    """List the workers and what each is doing."""
+    """List the workers, what each is doing, and what it is kept from."""
     found = open_client().workers()
     if as_json:
         return print_json(found)
-    return print_table(
+    print_table(
         found,
         {
             "ID": lambda worker: str(worker.id),
@@ -81,5 +83,19 @@ def workers(as_json: bool) -> None:
             "RUNNING": lambda worker: str(worker.running),
             "CHECKPOINT": lambda worker: worker.checkpoint or "",
             "HEARD": lambda worker: f"{worker.silent_seconds:.0f}s",
+            "KEPT FROM": lambda worker: ", ".join(x.checkpoint or "all work" for x in worker.exclusions),
         },
     )
+    for sentence in dict.fromkeys(why for worker in found for why in _why(worker)):
+        click.echo(one_line(sentence), err=True)
+    return None
+
+
+def _why(worker: WorkerReport) -> Iterator[str]:
+    """Why the worker is kept from something, and how that ends."""
+    for exclusion in worker.exclusions:
+        option = f" --checkpoint {exclusion.checkpoint}" if exclusion.checkpoint else ""
+        yield (
+            f"{worker.name} is kept from {exclusion.checkpoint or 'all work'} since {ago(exclusion.since)}: "
+            f"{exclusion.reason} (`farm restore {worker.name}{option}`)"
+        )

@@ -11,7 +11,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from farm import __version__
-from farm.cli import accounts, bench, checkpoints, control, listings, serve, submit, up
+from farm.cli import accounts, bench, checkpoints, control, listings, serve, service, submit, up
 from farm.errors import ConfigError, FarmError, InvalidRequest
 
 
@@ -61,6 +61,8 @@ for command in (
     control.resume,
     control.retry,
     control.priority,
+    service.drain,
+    service.restore,
     checkpoints.checkpoints,
     accounts.users,
     bench.bench,

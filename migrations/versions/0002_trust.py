@@ -33,6 +33,9 @@ ALTER TABLE workers
         CHECK (status IN ('starting', 'idle', 'busy', 'draining', 'drained', 'offline'));
 CREATE INDEX workers_by_name ON workers (name);
 
+-- What a worker did of late, whenever it does badly.
+CREATE INDEX attempts_judged ON attempts (worker_id, ended_at) WHERE outcome IN ('succeeded', 'failed', 'lost');
+
 -- What the keeper prunes is found without reading what it keeps.
 CREATE INDEX events_by_age ON events (created_at);
 CREATE INDEX jobs_by_end ON jobs (finished_at) WHERE finished_at IS NOT NULL;
@@ -46,7 +49,7 @@ ALTER TABLE users SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, a
 
 DOWNGRADE = """
 DROP TABLE exclusions, discards;
-DROP INDEX workers_by_name, events_by_age, jobs_by_end, attempts_to_prune;
+DROP INDEX workers_by_name, attempts_judged, events_by_age, jobs_by_end, attempts_to_prune;
 ALTER TABLE attempts DROP COLUMN relief, DROP COLUMN log_tail;
 UPDATE workers SET status = 'offline' WHERE status = 'drained';
 ALTER TABLE workers

@@ -186,32 +186,43 @@ class TestClaimsAtOnce:
 class TestRenew:
     def test_renewing_moves_the_end_of_the_lease(self, scene: Scene) -> None:
         scene.submit()
-        leases = scene.claim(scene.worker(), lease_seconds=1)
-        assert scene.renew(*leases) == set(leases)
+        worker_id = scene.worker()
+        leases = scene.claim(worker_id, lease_seconds=1)
+        assert scene.renew(worker_id, *leases) == set(leases)
         assert scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM tasks") > 20
 
     def test_renewing_tells_which_leases_still_hold(self, scene: Scene) -> None:
         first, second = scene.submit(), scene.submit()
-        leases = scene.claim(scene.worker())
+        worker_id = scene.worker()
+        leases = scene.claim(worker_id)
         jobs.cancel(scene.database, first)
-        assert [lease.job_id for lease in scene.renew(*leases)] == [second]
+        assert [lease.job_id for lease in scene.renew(worker_id, *leases)] == [second]
 
     def test_a_stale_attempt_cannot_renew_the_lease_of_the_next(self, scene: Scene) -> None:
         scene.submit()
         worker_id = scene.worker()
         [stale] = scene.lose(worker_id)
         scene.claim(worker_id)
-        assert scene.renew(stale) == set()
+        assert scene.renew(worker_id, stale) == set()
 
     def test_a_renewed_lease_does_not_expire(self, scene: Scene) -> None:
         scene.submit()
-        leases = scene.claim(scene.worker())
+        worker_id = scene.worker()
+        leases = scene.claim(worker_id)
         scene.let_leases_end(*leases)
-        scene.renew(*leases)
+        scene.renew(worker_id, *leases)
         assert scene.expire() == 0
 
     def test_renewing_nothing_is_harmless(self, scene: Scene) -> None:
-        assert scene.renew() == set()
+        assert scene.renew(scene.worker()) == set()
+
+    def test_whoever_renews_a_lease_holds_it(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        before, after = scene.worker(), scene.worker()
+        leases = scene.claim(before)
+        assert scene.renew(after, *leases) == set(leases)
+        assert scene.tasks(job_id)[0].worker_id == after
+        assert scene.release_dead(before) == 0
 
 
 class TestPublish:
@@ -312,6 +323,14 @@ class TestPublish:
             assert waiting.result()
         assert scene.job(job_id).status == "succeeded"
 
+    def test_what_was_done_where_memory_was_short_is_kept(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=2)
+        first, second = scene.claim(scene.worker())
+        scene.publish(first, relief=["batch halved", "attention slicing"])
+        scene.publish(second)
+        kept = scene.scalar("SELECT jsonb_agg(relief ORDER BY task_id) FROM attempts")
+        assert kept == [["batch halved", "attention slicing"], None]
+
 
 class TestFail:
     def test_a_failure_that_may_be_repeated_queues_the_task_again(self, scene: Scene) -> None:
@@ -348,6 +367,15 @@ class TestFail:
         [lease] = scene.claim(scene.worker())
         scene.fail(lease, "the device broke")
         assert scene.scalar("SELECT error FROM attempts WHERE outcome = 'failed'") == "the device broke"
+
+    @pytest.mark.parametrize("is_retryable", [True, False])
+    def test_a_failed_attempt_keeps_what_was_done_where_memory_was_short(
+        self, scene: Scene, is_retryable: bool
+    ) -> None:
+        scene.submit()
+        [lease] = scene.claim(scene.worker())
+        scene.fail(lease, is_retryable=is_retryable, relief=["batch halved"])
+        assert scene.scalar("SELECT relief FROM attempts WHERE outcome = 'failed'") == ["batch halved"]
 
     @pytest.mark.parametrize("is_retryable", [True, False])
     def test_a_worker_that_lost_its_lease_cannot_fail_the_task(self, scene: Scene, is_retryable: bool) -> None:
@@ -428,6 +456,23 @@ class TestLoss:
         assert scene.release_dead(dead) == 2
         assert sorted(scene.statuses(job_id)) == ["queued", "queued", "running"]
 
+    def test_what_a_dead_worker_left_rendered_on_its_disk_stays_leased(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=3)
+        worker_id = scene.worker()
+        spared, *_ = scene.claim(worker_id)
+        assert scene.release_dead(worker_id, spared={(spared.task_id, spared.attempt)}) == 2
+        assert scene.statuses(job_id) == ["running", "queued", "queued"]
+        assert scene.publish(spared)
+
+    def test_the_last_words_of_a_dead_worker_are_kept(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=2)
+        worker_id = scene.worker()
+        first, _ = scene.claim(worker_id)
+        scene.scalar("UPDATE tasks SET attempt_limit = 1 WHERE id = :id RETURNING id", id=first.task_id)
+        scene.release_dead(worker_id, log_tail="CUDA error: an illegal memory access")
+        assert scene.statuses(job_id) == ["failed", "queued"]
+        assert scene.scalar("SELECT count(*) FROM attempts WHERE log_tail LIKE 'CUDA error%'") == 2
+
     def test_releasing_a_dead_worker_twice_is_harmless(self, scene: Scene) -> None:
         scene.submit()
         worker_id = scene.worker()
@@ -498,6 +543,15 @@ class TestLoss:
             assert waiting.result() == 1
         assert [task.attempt for task in scene.tasks(first.job_id)] == [1, 1]
         assert scene.statuses(first.job_id) == ["queued", "succeeded"]
+
+
+def test_what_a_stopped_worker_left_rendered_on_its_disk_stays_leased(scene: Scene) -> None:
+    job_id = scene.submit(images_per_prompt=2)
+    worker_id = scene.worker()
+    _, spared = scene.claim(worker_id)
+    with scene.database.begin() as session:
+        endings.hand_back_all(session, worker_id, "stopped", spared=[(spared.task_id, spared.attempt)])
+    assert scene.statuses(job_id) == ["queued", "running"]
 
 
 def test_what_a_stopped_worker_held_goes_back_without_using_a_try(scene: Scene) -> None:

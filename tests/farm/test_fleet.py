@@ -40,7 +40,7 @@ def test_a_worker_that_speaks_again_is_back(scene: Scene) -> None:
     retire_silent(scene)
     with scene.database.begin() as session:
         fleet.beat(session, worker_id, "idle", a_checkpoint(scene.database))
-        assert fleet.live_workers(session, "default") == 1
+        assert fleet.workers_in_service(session, "default") == 1
 
 
 def test_workers_are_counted_by_pool(scene: Scene) -> None:
@@ -48,7 +48,7 @@ def test_workers_are_counted_by_pool(scene: Scene) -> None:
     scene.worker("1", pool="large")
     scene.worker("2", pool="large")
     with scene.database.begin() as session:
-        assert [fleet.live_workers(session, pool) for pool in ("default", "large", "none")] == [1, 2, 0]
+        assert [fleet.workers_in_service(session, pool) for pool in ("default", "large", "none")] == [1, 2, 0]
 
 
 def test_the_first_reason_for_going_is_kept(scene: Scene) -> None:

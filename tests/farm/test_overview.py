@@ -72,6 +72,16 @@ class TestTasks:
             keys = [result.image.key for result in overview.results(session, job_id)]
         assert keys == [f"result/{first.task_id}-1.png", f"result/{second.task_id}-1.png"]
 
+    def test_attempts_are_told_with_their_evidence(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        worker_id = scene.worker()
+        scene.fail(*scene.claim(worker_id), relief=["batch halved"])
+        scene.claim(worker_id)
+        scene.release_dead(worker_id, log_tail="CUDA error\0")
+        with scene.database.begin() as session:
+            told = [(attempt.relief, attempt.log_tail) for attempt in overview.attempts(session, job_id)]
+        assert told == [(None, "CUDA error"), (["batch halved"], None)]
+
     def test_attempts_that_went_wrong_are_told_newest_first(self, scene: Scene) -> None:
         job_id = scene.submit()
         worker_id = scene.worker()
@@ -95,6 +105,18 @@ class TestWorkers:
         assert (worker.status, worker.checkpoint, worker.running) == ("busy", "demo", 2)
         assert 0 <= worker.silent_seconds < 5
 
+    def test_a_worker_is_told_with_what_it_is_kept_from(self, scene: Scene) -> None:
+        scene.worker("0")
+        scene.worker("1")
+        scene.avoid("host/0", a_checkpoint(scene.database), "torn")
+        scene.drain("host/0", "drained by ana")
+        with scene.database.begin() as session:
+            kept, free = overview.workers(session)
+        assert [(x.checkpoint, x.reason) for x in kept.exclusions] == [(None, "drained by ana"), ("demo", "torn")]
+        assert kept.out_of_service == kept.exclusions[0]
+        assert kept.avoided == kept.exclusions[1:]
+        assert (free.exclusions, free.out_of_service) == ([], None)
+
     def test_workers_that_are_gone_come_last_for_a_day(self, scene: Scene) -> None:
         gone, alive, forgotten = scene.worker("0"), scene.worker("1"), scene.worker("2")
         with scene.database.begin() as session:
@@ -111,8 +133,10 @@ def test_the_farm_at_a_glance(scene: Scene) -> None:
     scene.submit(images_per_prompt=3)
     worker_id = scene.worker("0")
     scene.worker("1")
+    scene.worker("2")
+    scene.drain("host/2")
     scene.claim(worker_id, limit=1)
     with scene.database.begin() as session:
         fleet.beat(session, worker_id, "busy", None)
         glance = overview.farm(session)
-    assert glance == reports.FarmReport(queued=2, running=1, workers_live=2, workers_busy=1)
+    assert glance == reports.FarmReport(queued=2, running=1, workers_live=3, workers_in_service=2, workers_busy=1)

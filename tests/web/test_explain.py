@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from flask.testing import FlaskClient
 
 from farm import accounts, fleet
 from farm.config import Settings
 from farm.database import Database
 from farm.queue import Doorbell
-from tests.factories import a_job, a_worker, claim
+from tests.factories import Scene, a_checkpoint, a_job, a_worker, claim
 
 
 def reasons(client: FlaskClient, job_id: int) -> list[str]:
@@ -57,6 +58,69 @@ def test_who_goes_first_is_counted(
         "1 image of older jobs of the same owner is ahead.",
         "5 images of other owners are waiting too; owners take turns.",
     ]
+
+
+@pytest.mark.parametrize("status", ["idle", "drained"])
+def test_workers_that_are_out_of_service_say_why_and_how_they_are_put_back(
+    client: FlaskClient, scene: Scene, status: str
+) -> None:
+    job_id = scene.submit()
+    beat(scene.database, scene.worker(), status)
+    scene.drain(reason="drained by ana: changing the fan.")
+    assert reasons(client, job_id) == [
+        "Worker host/cpu is out of service: drained by ana: changing the fan. `farm restore host/cpu` puts it back."
+    ]
+
+
+def test_workers_that_are_out_of_service_are_told_where_the_others_are_busy(
+    client: FlaskClient, scene: Scene
+) -> None:
+    job_id = scene.submit()
+    for device, status in (("0", "busy"), ("1", "idle")):
+        beat(scene.database, scene.worker(device), status)
+    scene.drain("host/1")
+    busy, out = reasons(client, job_id)
+    assert busy == "All workers are busy (1 of 1)."
+    assert out.startswith("Worker host/1 is out of service: ")
+
+
+def test_a_worker_that_avoids_the_jobs_checkpoint_is_not_taken_for_free(client: FlaskClient, scene: Scene) -> None:
+    job_id = scene.submit()
+    for device, status in (("0", "busy"), ("1", "idle")):
+        beat(scene.database, scene.worker(device), status)
+    scene.avoid("host/1", a_checkpoint(scene.database), "torn")
+    busy, kept = reasons(client, job_id)
+    assert busy == "All workers are busy (1 of 1)."
+    assert kept == (
+        "Worker host/1 is kept from checkpoint demo: torn. "
+        "`farm restore host/1 --checkpoint demo` lets it try again."
+    )
+
+
+def test_a_checkpoint_that_all_avoid_keeps_nobody_waiting(client: FlaskClient, scene: Scene) -> None:
+    job_id = scene.submit()
+    for device in "01":
+        beat(scene.database, scene.worker(device), "idle")
+        scene.avoid(f"host/{device}", a_checkpoint(scene.database))
+    assert reasons(client, job_id) == ["A free worker takes it within seconds."]
+
+
+def test_of_many_workers_out_of_service_the_first_are_named(client: FlaskClient, scene: Scene) -> None:
+    job_id = scene.submit()
+    for device in range(7):
+        scene.worker(str(device))
+        scene.drain(f"host/{device}")
+    told = reasons(client, job_id)
+    assert len(told) == 6
+    assert told[-1] == "2 more are told by `farm workers`."
+
+
+def test_a_worker_out_of_service_is_no_reason_where_another_is_free(client: FlaskClient, scene: Scene) -> None:
+    job_id = scene.submit()
+    for device in "01":
+        beat(scene.database, scene.worker(device), "idle")
+    scene.drain("host/0")
+    assert reasons(client, job_id) == ["A free worker takes it within seconds."]
 
 
 def test_busy_workers_are_counted(

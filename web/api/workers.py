@@ -1,21 +1,49 @@
-"""/workers and /stats: who renders, and the farm at a glance."""
+"""/workers and /stats: who renders, who is not to, and the farm at a glance."""
 
 from flask import Response
+from flask_openapi3.types import ResponseDict
+from sqlalchemy.orm import Session
 
-from farm import overview
+from farm import exclusions, overview
 from farm.reports import FarmReport
-from web.api.blueprint import json_answer, make_blueprint
-from web.api.schemas import Workers
+from web.api.blueprint import json_answer, make_blueprint, problem
+from web.api.schemas import Drain, Excluded, Restore, Workers
+from web.auth import current_user
 from web.services import services
 
 api = make_blueprint("workers", "The processes that render, one for each device.")
 
+_NO_WORKER: ResponseDict = {404: problem("There is no such worker; those that are known are named.")}
+_NOT_KEPT: ResponseDict = {409: problem("The worker is not kept from that.")}
+
 
 @api.get("/workers", summary="List the workers", responses={200: Workers})
 def index() -> Response:
-    """By name; those that went away within a day come last."""
+    """By name, with what each is kept from; those that went away within a day come last."""
     with services().database.begin() as session:
         return json_answer(Workers(workers=overview.workers(session)))
+
+
+@api.post("/workers/drain", summary="Drain a worker", responses={200: Excluded, **_NO_WORKER})
+def drain(body: Drain) -> Response:
+    """It finishes what it renders and claims nothing more, until it is restored."""
+    with services().database.begin() as session:
+        exclusions.drain(session, body.worker, exclusions.drained_by(current_user(), body.reason))
+        return json_answer(_excluded(session, body.worker))
+
+
+@api.post(
+    "/workers/restore", summary="Put a worker back in service", responses={200: Excluded, **_NO_WORKER, **_NOT_KEPT}
+)
+def restore(body: Restore) -> Response:
+    """It renders again: all that it was kept from, or one checkpoint."""
+    with services().database.begin() as session:
+        exclusions.restore(session, body.worker, body.checkpoint)
+        return json_answer(_excluded(session, body.worker))
+
+
+def _excluded(session: Session, worker_name: str) -> Excluded:
+    return Excluded(worker=worker_name, exclusions=overview.exclusion_reports(session).get(worker_name, []))
 
 
 @api.get("/stats", summary="The farm at a glance", responses={200: FarmReport})

@@ -1,9 +1,10 @@
-"""The page of the workers."""
+"""The page of the workers, and its buttons."""
 
-from flask import Blueprint, render_template
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from farm import overview
+from farm import exclusions, overview
 from farm.reports import WorkerReport
+from web.auth import current_user
 from web.services import services
 
 pages = Blueprint("workers_page", __name__)
@@ -17,6 +18,25 @@ def index() -> str:
 @pages.get("/workers/live")
 def live_index() -> str:
     return render_template("_workers.html", workers=_workers())
+
+
+@pages.post("/workers/drain")
+def drain() -> Response:
+    with services().database.begin() as session:
+        exclusions.drain(session, request.form.get("worker", ""), exclusions.drained_by(current_user()))
+    return _back()
+
+
+@pages.post("/workers/restore")
+def restore() -> Response:
+    """Put a worker back, or give one checkpoint back to it."""
+    with services().database.begin() as session:
+        exclusions.restore(session, request.form.get("worker", ""), request.form.get("checkpoint"))
+    return _back()
+
+
+def _back() -> Response:
+    return make_response(redirect(url_for("workers_page.index"), 303))
 
 
 def _workers() -> list[WorkerReport]:

@@ -39,6 +39,7 @@ function swap(box, html) {
   template.innerHTML = html;
   const fresh = template.content.firstElementChild;
   keepImages(box, fresh);
+  keepOpen(box, fresh);
   const focused = box.contains(document.activeElement) ? document.activeElement.id : "";
   box.replaceWith(fresh);
   if (focused) document.getElementById(focused)?.focus();
@@ -51,6 +52,14 @@ function keepImages(old, fresh) {
   for (const image of fresh.querySelectorAll("img")) {
     const same = shown.get(image.src);
     if (same) image.replaceWith(same);
+  }
+}
+
+// What somebody unfolded to read stays so.
+function keepOpen(old, fresh) {
+  for (const details of old.querySelectorAll("details[open]")) {
+    const same = fresh.querySelector(`#${details.id}`);
+    if (same) same.open = true;
   }
 }
 
