@@ -1,20 +1,42 @@
 """A client of the portal's API: what the command line uses, and what a script may."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import httpx
 
 from farm.errors import Conflict, FarmError, FieldProblem, InvalidRequest, NotFound
-from farm.reports import CheckpointReport, ImageReport, JobReport, TaskReport, WorkerReport
+from farm.reports import CheckpointReport, ExclusionReport, ImageReport, JobReport, TaskReport, WorkerReport
 from farm.specs import JobRequest
+
+_NEVER_ASKED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 class PortalUnreachable(FarmError):
     """The portal does not answer."""
+
+
+class AnswerLost(PortalUnreachable):
+    """The connection broke before the portal answered: it may have done what was asked, or not."""
+
+
+_T = TypeVar("_T")
+
+
+def insist(ask: Callable[[], _T], seconds: float) -> _T:
+    """Ask until the portal answers, for so long: for questions, and for what carries an idempotency key."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except PortalUnreachable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 class Client:
@@ -77,6 +99,18 @@ class Client:
     def workers(self) -> list[WorkerReport]:
         return [WorkerReport.model_validate(worker) for worker in self._call("GET", "/workers")["workers"]]
 
+    def drain(self, worker: str, reason: str | None = None) -> list[ExclusionReport]:
+        """Let a worker finish and claim nothing more; return what it is kept from."""
+        return self._exclude("drain", {"worker": worker, "reason": reason})
+
+    def restore(self, worker: str, checkpoint: str | None = None) -> list[ExclusionReport]:
+        """Put a worker back in service, or give one checkpoint back to it; return what it is kept from still."""
+        return self._exclude("restore", {"worker": worker, "checkpoint": checkpoint})
+
+    def _exclude(self, action: str, body: dict[str, str | None]) -> list[ExclusionReport]:
+        answer = self._call("POST", f"/workers/{action}", json=body)
+        return [ExclusionReport.model_validate(exclusion) for exclusion in answer["exclusions"]]
+
     def checkpoints(self) -> list[CheckpointReport]:
         found = self._call("GET", "/checkpoints")["checkpoints"]
         return [CheckpointReport.model_validate(checkpoint) for checkpoint in found]
@@ -124,7 +158,8 @@ def _reaching(url: str) -> Iterator[None]:
     except httpx.HTTPStatusError as error:
         raise FarmError(f"{error.request.url.host} answered {error.response.status_code} for an image.") from None
     except httpx.TransportError as error:
-        raise PortalUnreachable(
+        kind = PortalUnreachable if isinstance(error, _NEVER_ASKED) else AnswerLost
+        raise kind(
             f"The portal at {url} does not answer ({error}). Is the farm up? Set FARM_URL if it is elsewhere."
         ) from None
 

@@ -5,6 +5,7 @@ Every setting is an environment variable `FARM_<NAME>`. What is not set falls ba
 """
 
 import fcntl
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -93,6 +94,10 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, le=20)
     max_batch: BatchSize = 4
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    spool_dir: Path | None = None
+    spool_bytes: int = Field(2 * 2**30, ge=2**20)
+    stall_seconds: float = Field(120.0, ge=1, le=86400)
+    crash_point: str | None = None
 
     max_images_per_job: int = Field(100_000, ge=1, le=1_000_000)
     max_side: int = Field(2048, ge=64, le=8192)
@@ -102,6 +107,12 @@ class Settings(BaseSettings):
     def heartbeat_seconds(self) -> float:
         """A quarter of the lease, so that three heartbeats may be lost, but at most 3 s: a cancel rides on it."""
         return min(3.0, self.lease_seconds / 4)
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where workers keep rendered images; each farm has a part of its own, by its database."""
+        farm = hashlib.sha256(self.required_database_url.encode()).hexdigest()[:12]
+        return (self.spool_dir or self.data_dir / "spool") / farm
 
     @property
     def required_database_url(self) -> str:

@@ -66,5 +66,9 @@ class CannotRender(RenderError):
     is_retryable = False
 
 
+class OutOfMemory(RenderError):
+    """The device has too little memory for this image. Another device may have more."""
+
+
 class LeaseLost(FarmError):
     """The lease ended or the task was cancelled while it rendered."""

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from farm import catalog, fleet
 from farm.config import Settings
+from farm.crashpoints import reach
 from farm.database import Database
 from farm.errors import FieldProblem, IdempotencyConflict, InvalidRequest
 from farm.events import record
@@ -67,10 +68,13 @@ def submit(
         _insert_counters(session, job_id, owner, resolved, unfolded, checkpoints)
         copy_tasks(session, task_rows(job_id, unfolded, settings.max_attempts))
         record(session, "job.submitted", job_id=job_id)
-        live = fleet.live_workers(session, resolved.pool)
+        serving = fleet.workers_in_service(session, resolved.pool)
+        reach("portal.accepting")
+    reach("portal.accepted")
     images = count_images(resolved)
-    doorbell.ring(resolved.pool, times=min(images, live, 16))
-    return Submitted(job_id, images, is_replay=False, warnings=_warnings(resolved, live))
+    doorbell.ring(resolved.pool, times=min(images, serving, 16))
+    reach("portal.rung")
+    return Submitted(job_id, images, is_replay=False, warnings=_warnings(resolved, serving))
 
 
 def _resolve(request: JobRequest, checkpoints: dict[str, Checkpoint], settings: Settings) -> JobRequest:
@@ -233,7 +237,7 @@ def copy_tasks(session: Session, rows: Iterable[TaskRow]) -> None:
             copy.write_row(row)
 
 
-def _warnings(request: JobRequest, live_workers: int) -> tuple[str, ...]:
-    if live_workers:
+def _warnings(request: JobRequest, serving: int) -> tuple[str, ...]:
+    if serving:
         return ()
-    return (f"No worker serves the pool {request.pool!r} now; the job waits until one starts.",)
+    return (f"No worker serves the pool {request.pool!r} now; the job waits until one does.",)

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from farm import lifecycle
 from farm.attempts import end_attempts
 from farm.config import Settings
+from farm.crashpoints import reach
 from farm.database import Database
 from farm.errors import Conflict, NotFound
 from farm.events import record
@@ -25,6 +26,7 @@ def cancel(database: Database, job_id: int, reason: str = "cancelled by hand") -
         end_attempts(session, moved, "cancelled", reason)
         if not moved:
             _refuse(session, job_id, "cancelled")
+        reach("portal.cancelling")
 
 
 def pause(database: Database, job_id: int) -> None:
@@ -67,6 +69,7 @@ def retry(database: Database, settings: Settings, doorbell: Doorbell, job_id: in
         if not lifecycle.move_job(session, job_id, JobStatus.ACTIVE, reason="retried by hand"):
             _require_active(session, job_id, "retried")
         pool = job.pool
+    reach("portal.retried")
     doorbell.ring(pool)
     return len(moved)
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from farm import endings, fleet, lifecycle
 from farm.config import Settings
+from farm.crashpoints import reach
 from farm.database import Database
 from farm.models import Counters, Job, Task, Worker
 from farm.queue import Doorbell
@@ -64,6 +65,9 @@ class Keeper:
         with self._database.begin() as session:
             if expired := endings.expire(session):
                 log.warning("Leases ended without a word.", tasks=expired)
+                reach("keeper.expiring")
+        if expired:
+            reach("keeper.expired")
 
     def _cancel_overdue(self) -> None:
         with self._database.begin() as session:

@@ -3,6 +3,8 @@
 import threading
 import time
 
+_SHORTEST_DELIVERY_SECONDS = 1.0
+
 
 class Calls:
     """The parent's words, as state that the render loop reads."""
@@ -44,3 +46,9 @@ class Calls:
     @property
     def must_stop_now(self) -> bool:
         return self._drain_at is not None and time.monotonic() >= self._drain_at
+
+    @property
+    def seconds_left(self) -> float:
+        """How long delivery may still take at the end: what is left of the drain time, and half as much again."""
+        left = self._drain_seconds if self._drain_at is None else max(0.0, self._drain_at - time.monotonic())
+        return left + max(_SHORTEST_DELIVERY_SECONDS, self._drain_seconds / 2)

@@ -8,17 +8,37 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TextIO
 
-from farm import config, logs
+from farm import config, crashpoints, logs
+from farm.config import Settings
 from workers.calls import Calls
+from workers.pulse import beat
+from workers.renderer import Renderer
+from workers.runner import Runner
+
+OpenRenderer = Callable[[Settings, str, str, int], Renderer]
+"""(settings, device label, device name, CPU threads): called once the parent can be heard."""
 
 
 def main() -> None:
+    run(_open_diffusion)
+
+
+def _open_diffusion(settings: Settings, label: str, device_name: str, threads: int) -> Renderer:
+    # Torch takes seconds to import; a word of the parent is heard meanwhile.
+    from workers.diffusion import open_renderer
+
+    return open_renderer(settings, label, device_name, threads)
+
+
+def run(open_renderer: OpenRenderer) -> None:
     """Arguments: worker id, device label, device name, CPU threads."""
     worker_id, label, device_name, threads = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
     settings = config.load()
     logs.configure(settings)
+    crashpoints.arm(settings.crash_point)
     # The parent decides when this process ends; Ctrl-C in a terminal reaches both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     calls = Calls(settings.grace_seconds / 2)
@@ -26,10 +46,8 @@ def main() -> None:
     threading.Thread(
         target=obey, args=(sys.stdin, calls, settings.grace_seconds), name="parent", daemon=True
     ).start()
-
-    from workers.runner import run
-
-    run(settings, calls, worker_id=worker_id, label=label, device_name=device_name, threads=threads)
+    threading.Thread(target=beat, args=(sys.stdout.buffer,), name="pulse", daemon=True).start()
+    Runner(settings, calls, open_renderer(settings, label, device_name, threads), worker_id).run()
 
 
 def obey(words: TextIO, calls: Calls, grace_seconds: float) -> None:

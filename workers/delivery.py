@@ -1,18 +1,20 @@
-"""What happens to rendered pixels while the device is busy with the next batch: encode, store, publish."""
+"""What happens to rendered pixels while the device is busy with the next batch: encode, spool, store, publish."""
 
+import queue
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Any
 
-import numpy as np
 import structlog
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from farm import endings
+from farm.crashpoints import reach
 from farm.database import Database
 from farm.dispatch import ClaimedCheckpoint, Lease
 from farm.endings import StoredObject
@@ -21,6 +23,8 @@ from farm.infotext import infotext
 from farm.store import Store
 from workers.encode import Encoded, encode_png, encode_thumbnail
 from workers.holdings import Holdings
+from workers.renderer import Picture
+from workers.spool import DamagedFile, Finished, Spool
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +32,7 @@ _SHORTEST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 
 # What Postgres says while it is away, restarts or fails over. Anything else is a bug and will not pass.
-_OUTAGES = (OperationalError, InterfaceError, InternalError, PoolTimeout)
+_OUTAGES = (StoreError, OperationalError, InterfaceError, InternalError, PoolTimeout)
 
 
 @dataclass(frozen=True)
@@ -37,113 +41,207 @@ class Rendered:
 
     lease: Lease
     checkpoint: ClaimedCheckpoint
-    pixels: np.ndarray
+    picture: Picture
     gpu_seconds: float
     timings: Mapping[str, float]
-    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    """An image on its way. `path` is None where the disk had no room: then it is in memory alone."""
+
+    lease: Lease
+    path: Path | None
+    finished: Finished | None = None
 
 
 class Delivery:
-    """Delivers images on threads. At `limit` images under way, `accept` waits: memory stays bounded."""
+    """Delivers images on threads of its own.
 
-    def __init__(self, database: Database, store: Store, holdings: Holdings, *, threads: int, limit: int) -> None:
+    1. Encode, and write into the spool: from here on the image outlives this process.
+    2. Upload and publish. In an outage again and again, with pauses, while the lease stands.
+
+    At `limit` images not yet encoded `accept` waits: memory stays bounded. The spool is bounded by
+    its bytes: `is_full` says when no further batch should be claimed.
+    """
+
+    def __init__(
+        self, database: Database, store: Store, holdings: Holdings, spool: Spool, *, threads: int, limit: int
+    ) -> None:
         self._database = database
         self._store = store
         self._holdings = holdings
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="delivery")
+        self._spool = spool
+        self._encoders = ThreadPoolExecutor(threads, thread_name_prefix="encode")
         self._room = BoundedSemaphore(limit)
+        self._parcels: queue.Queue[_Parcel | None] = queue.Queue()
+        self._in_memory: set[Lease] = set()
+        self._pause_seconds = _SHORTEST_PAUSE_SECONDS
+        self._ending = threading.Event()
+        self._threads = threads
+        # Daemons: an upload that hangs must not keep a stopping process from its end.
+        for number in range(threads):
+            threading.Thread(target=self._run, name=f"upload-{number}", daemon=True).start()
+
+    @property
+    def is_full(self) -> bool:
+        return self._spool.is_full or bool(self._in_memory)
 
     def accept(self, rendered: Rendered) -> None:
         """Take over an image; its lease is dropped when it is published, or found lost."""
         self._room.acquire()
-        self._executor.submit(self._deliver, rendered).add_done_callback(lambda _: self._room.release())
+        self._spool.expect(rendered.lease, rendered.picture.pixels.nbytes)
+        self._encoders.submit(self._encode, rendered).add_done_callback(lambda _: self._room.release())
 
-    def close(self) -> None:
-        """Wait until every image accepted has been delivered or lost."""
-        self._executor.shutdown()
+    def adopt(self) -> None:
+        """Take over what workers of this machine left that are gone."""
+        for path in self._spool.adopt():
+            try:
+                lease = self._spool.read(path).lease
+            except DamagedFile as error:
+                log.warning("An image in the spool is lost.", error=str(error))
+                self._spool.drop(path)
+                continue
+            log.info("Took over an image of a worker that is gone.", **lease.log_fields())
+            self._holdings.take([lease])
+            self._parcels.put(_Parcel(lease, path))
 
-    def _deliver(self, rendered: Rendered) -> None:
+    def close(self, seconds: float) -> bool:
+        """Wait so long for what was accepted to be delivered; say whether all was. The rest stays in the spool."""
+        self._encoders.shutdown()
+        deadline = time.monotonic() + seconds
+        while self._parcels.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.01)
+        is_done = not self._parcels.unfinished_tasks
+        self._ending.set()
+        for _ in range(self._threads):
+            self._parcels.put(None)
+        return is_done
+
+    def _encode(self, rendered: Rendered) -> None:
         try:
-            self._store_and_publish(rendered)
-        except LeaseLost:
-            log.info("Attempt ended: its lease was lost before it was stored.", **rendered.lease.log_fields())
+            self._parcels.put(self._spooled(_finish(rendered)))
         except Exception as error:
-            # A bug here must not hold the lease for ever: the task is tried again, the trace is kept.
-            log.exception("Could not deliver an image.", **rendered.lease.log_fields())
-            self._give_up(rendered.lease, f"delivery failed: {error}")
+            self._surrender(rendered.lease, error)
         finally:
-            self._holdings.drop([rendered.lease])
+            self._spool.give_up(rendered.lease)
 
-    def _store_and_publish(self, rendered: Rendered) -> None:
-        started = time.monotonic()
-        image = encode_png(rendered.pixels, infotext(rendered.lease.spec, rendered.checkpoint.sha256))
-        thumbnail = encode_thumbnail(rendered.pixels)
-        encoded = time.monotonic()
-        stored_image = self._keep("result", rendered.lease, image)
+    def _spooled(self, finished: Finished) -> _Parcel:
+        reach("worker.encoded")
         try:
-            stored_thumbnail = self._keep("thumbnail", rendered.lease, thumbnail)
+            path = self._spool.put(finished)
+        except OSError as error:
+            log.warning("The spool has no room; an image waits in memory.", error=error.strerror)
+            self._in_memory.add(finished.lease)
+            return _Parcel(finished.lease, None, finished)
+        reach("worker.spooled")
+        return _Parcel(finished.lease, path, finished)
+
+    def _run(self) -> None:
+        while (parcel := self._parcels.get()) is not None and not self._ending.is_set():
+            self._deliver(parcel)
+            self._parcels.task_done()
+
+    def _deliver(self, parcel: _Parcel) -> None:
+        """One try. After an outage the image goes to the end of the line, to be read from the spool again."""
+        try:
+            self._store_and_publish(parcel.finished or self._read(parcel))
+        except _OUTAGES as error:
+            log.warning("Could not deliver an image yet.", error=str(error.args[0]), **parcel.lease.log_fields())
+            self._rest()
+            self._parcels.put(replace(parcel, finished=None) if parcel.path else parcel)
+            return
         except LeaseLost:
-            self._discard(stored_image)
-            raise
-        timings = {**rendered.timings, "encode": encoded - started, "store": time.monotonic() - encoded}
-        self._publish(rendered, stored_image, stored_thumbnail, timings=timings)
-
-    def _keep(self, role: str, lease: Lease, file: Encoded) -> StoredObject:
-        """Upload to a key that names task and attempt, again and again. Raises LeaseLost once the lease is."""
-        key = f"{role}s/{lease.job_id}/{lease.task_id}-{lease.attempt}{file.suffix}"
-        pause = _SHORTEST_PAUSE_SECONDS
-        while self._holdings.holds(lease):
-            try:
-                self._store.put(key, file.content, file.media_type)
-            except StoreError as error:
-                log.warning("The store failed; trying again.", error=str(error), **lease.log_fields())
-                time.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-            else:
-                return StoredObject(
-                    role, key, file.sha256, len(file.content), file.media_type, file.width, file.height
-                )
-        raise LeaseLost
-
-    def _publish(
-        self, rendered: Rendered, image: StoredObject, thumbnail: StoredObject, *, timings: Mapping[str, float]
-    ) -> None:
-        """Publish through outages of Postgres; throw the objects away if the lease is found lost."""
-        lease = rendered.lease
-        pause = _SHORTEST_PAUSE_SECONDS
-        while True:
-            try:
-                with self._database.begin() as session:
-                    is_published = endings.publish(
-                        session,
-                        lease,
-                        image,
-                        thumbnail,
-                        provenance=rendered.provenance,
-                        timings=timings,
-                        gpu_seconds=rendered.gpu_seconds,
-                    )
-                break
-            except _OUTAGES as error:
-                log.warning("Postgres failed; publishing again.", error=str(error.args[0]), **lease.log_fields())
-                time.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-        if is_published:
-            log.info("Attempt ended: succeeded.", **lease.log_fields())
+            # Nothing is deleted here: if the answer to a COMMIT was lost, the objects are those of a result.
+            log.info("Attempt ended: its lease was lost before it was stored.", **parcel.lease.log_fields())
+        except Exception as error:
+            self._surrender(parcel.lease, error)
         else:
-            log.info("Attempt ended: refused, another attempt owns the task.", **lease.log_fields())
+            self._pause_seconds = _SHORTEST_PAUSE_SECONDS
+        self._forget(parcel)
+
+    def _read(self, parcel: _Parcel) -> Finished:
+        assert parcel.path is not None, "what is in memory was handed over with its parcel"
+        return self._spool.read(parcel.path)
+
+    def _rest(self) -> None:
+        self._ending.wait(self._pause_seconds)
+        self._pause_seconds = min(self._pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _forget(self, parcel: _Parcel) -> None:
+        if parcel.path is not None:
+            self._spool.drop(parcel.path)
+        self._in_memory.discard(parcel.lease)
+        self._holdings.drop([parcel.lease])
+
+    def _store_and_publish(self, finished: Finished) -> None:
+        """Raises StoreError and what SQLAlchemy says of an outage; LeaseLost once the lease is known to be."""
+        started = time.monotonic()
+        image = self._keep("result", finished.lease, finished.image)
+        reach("worker.uploaded")
+        thumbnail = self._keep("thumbnail", finished.lease, finished.thumbnail)
+        reach("worker.stored")
+        timings = {**finished.timings, "store": time.monotonic() - started}
+        if self._publish(replace(finished, timings=timings), image, thumbnail):
+            log.info("Attempt ended: succeeded.", **finished.lease.log_fields())
+        else:
+            log.info("Attempt ended: refused, another attempt owns the task.", **finished.lease.log_fields())
             self._discard(image, thumbnail)
 
+    def _keep(self, role: str, lease: Lease, file: Encoded) -> StoredObject:
+        """Upload to a key that names task and attempt."""
+        key = f"{role}s/{lease.job_id}/{lease.task_id}-{lease.attempt}{file.suffix}"
+        if not self._holdings.holds(lease):
+            raise LeaseLost
+        self._store.put(key, file.content, file.media_type)
+        return StoredObject(role, key, file.sha256, len(file.content), file.media_type, file.width, file.height)
+
+    def _publish(self, finished: Finished, image: StoredObject, thumbnail: StoredObject) -> bool:
+        with self._database.begin() as session:
+            is_published = endings.publish(
+                session,
+                finished.lease,
+                image,
+                thumbnail,
+                provenance=finished.provenance,
+                timings=finished.timings,
+                gpu_seconds=finished.gpu_seconds,
+                relief=finished.relief,
+            )
+            reach("worker.publishing")
+        reach("worker.published")
+        return is_published
+
     def _discard(self, *objects: StoredObject) -> None:
+        """Delete what was refused. If that fails the keeper's sweep finds it."""
         for stored in objects:
             try:
                 self._store.delete(stored.key)
             except StoreError as error:
                 log.warning("Could not delete an orphan.", key=stored.key, error=str(error))
 
-    def _give_up(self, lease: Lease, error: str) -> None:
+    def _surrender(self, lease: Lease, error: Exception) -> None:
+        """A bug must not hold the lease for ever: the task is tried again, the trace is kept."""
+        log.error("Could not deliver an image.", exc_info=error, **lease.log_fields())
         try:
             with self._database.begin() as session:
-                endings.fail(session, lease, error, is_retryable=True)
+                endings.fail(session, lease, f"delivery failed: {error}", is_retryable=True)
         except SQLAlchemyError as failure:
             log.warning("Could not say how an attempt ended.", error=str(failure.args[0]), **lease.log_fields())
+        self._holdings.drop([lease])
+
+
+def _finish(rendered: Rendered) -> Finished:
+    started = time.monotonic()
+    picture = rendered.picture
+    image = encode_png(picture.pixels, infotext(rendered.lease.spec, rendered.checkpoint.sha256))
+    thumbnail = encode_thumbnail(picture.pixels)
+    return Finished(
+        lease=rendered.lease,
+        image=image,
+        thumbnail=thumbnail,
+        gpu_seconds=rendered.gpu_seconds,
+        timings={**rendered.timings, "encode": time.monotonic() - started},
+        provenance=picture.provenance,
+        relief=picture.relief,
+    )

@@ -1,6 +1,7 @@
-"""Keeps a worker's leases alive, and hears through them what was lost or cancelled."""
+"""Keeps a worker's leases alive; hears what was lost or cancelled, and whether the worker is out of service."""
 
 import threading
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -8,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm import dispatch, fleet
 from farm.config import Settings
 from farm.database import Database
+from farm.dispatch import Lease
 from workers.holdings import Holdings
 
 log = structlog.get_logger(__name__)
@@ -23,6 +25,7 @@ class Heartbeat:
         self._holdings = holdings
         self._resident: int | None = None
         self._status = "idle"
+        self._is_out_of_service = False
         self._changed = threading.Event()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -52,10 +55,26 @@ class Heartbeat:
         held = self._holdings.all()
         try:
             with self._database.begin() as session:
-                fleet.beat(session, self._worker_id, self._status, self._resident)
-                kept = dispatch.renew(session, held, self._settings.lease_seconds) if held else set()
+                is_out = fleet.beat(session, self._worker_id, self._status_with(held), self._resident)
+                kept = (
+                    dispatch.renew(session, self._worker_id, held, self._settings.lease_seconds) if held else set()
+                )
         except SQLAlchemyError as error:
             log.warning("The heartbeat did not reach Postgres.", worker=self._worker_id, error=str(error.args[0]))
             return
+        self._hear(is_out)
         for lease in self._holdings.drop(lease for lease in held if lease not in kept):
             log.info("Lost a lease, or the task was cancelled.", **lease.log_fields())
+
+    def _status_with(self, held: Sequence[Lease]) -> str:
+        """Out of service, where the claim gives it nothing, a worker drains until it holds nothing."""
+        if not self._is_out_of_service:
+            return self._status
+        return "draining" if held or self._status == "draining" else "drained"
+
+    def _hear(self, is_out_of_service: bool) -> None:
+        """A change of service changes the status too, which is told at once."""
+        if is_out_of_service != self._is_out_of_service:
+            self._is_out_of_service = is_out_of_service
+            self._changed.set()
+            log.info("Out of service." if is_out_of_service else "Back in service.", worker=self._worker_id)

@@ -30,10 +30,6 @@ class Holdings:
         with self._lock:
             return list(self._held.values())
 
-    def is_empty(self) -> bool:
-        with self._lock:
-            return not self._held
-
 
 def _key(lease: Lease) -> tuple[int, int]:
     return lease.task_id, lease.attempt

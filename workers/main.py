@@ -10,9 +10,10 @@ import threading
 
 import structlog
 
-from farm import config, logs
+from farm import config, crashpoints, logs
 from farm.config import Settings
 from farm.errors import ConfigError
+from workers import spool
 from workers.bell import Bell
 from workers.device import choose_devices, find_gpus
 from workers.supervisor import Supervisor
@@ -20,14 +21,16 @@ from workers.supervisor import Supervisor
 log = structlog.get_logger(__name__)
 
 
-def main() -> None:
+def main(child_module: str = "workers.child") -> None:
     """Run until SIGTERM or Ctrl-C. Exits with 2 when a setting or a device is wrong."""
     arguments = _parser().parse_args()
     try:
         settings = config.load(**({"pool": arguments.pool} if arguments.pool else {}))
         logs.configure(settings)
+        crashpoints.arm(settings.crash_point)
+        spool.prepare(settings.spool_folder)
         devices = choose_devices(arguments.devices, find_gpus())
-        supervisor = Supervisor(settings, devices)
+        supervisor = Supervisor(settings, devices, child_module)
         bell = Bell(settings.required_redis_url, settings.pool, supervisor.ring)
     except ConfigError as error:
         sys.stderr.write(f"farm worker: {error}\n")

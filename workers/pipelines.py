@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from farm.dispatch import ClaimedCheckpoint
 from farm.errors import RenderError
+from workers.memory import free_caches
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +40,11 @@ class MixedGuidancePipeline(StableDiffusionPipeline):
 
 @dataclass(frozen=True)
 class Resident:
-    """A loaded checkpoint."""
+    """A loaded checkpoint. One that is offloaded did not fit the device: only the part that computes is there."""
 
     checkpoint: ClaimedCheckpoint
     pipeline: Any
-    load_seconds: float
+    is_offloaded: bool
 
 
 class Pipelines:
@@ -68,9 +69,28 @@ class Pipelines:
         self._unload()
         started = time.monotonic()
         pipeline = self._read(checkpoint)
-        self.resident = Resident(checkpoint, pipeline, time.monotonic() - started)
-        log.info("Loaded a checkpoint.", checkpoint=checkpoint.name, seconds=round(self.resident.load_seconds, 2))
+        self.resident = Resident(checkpoint, pipeline, is_offloaded=not self._place(pipeline))
+        log.info(
+            "Loaded a checkpoint.",
+            checkpoint=checkpoint.name,
+            seconds=round(time.monotonic() - started, 2),
+            is_offloaded=self.resident.is_offloaded,
+        )
         return self.resident
+
+    def _place(self, pipeline: Any) -> bool:
+        """Move a pipeline to the device; where it does not fit, let its parts go there in turn and say False."""
+        try:
+            pipeline.to(self.device)
+        except torch.OutOfMemoryError:
+            fits = False
+        else:
+            fits = True
+        if not fits:
+            pipeline.to("cpu")
+            free_caches(self.device)
+            pipeline.enable_model_cpu_offload(device=self.device)
+        return fits
 
     def _read(self, checkpoint: ClaimedCheckpoint) -> Any:
         if not Path(checkpoint.location).is_dir():
@@ -89,13 +109,12 @@ class Pipelines:
             # Of missing files transformers makes an empty tokenizer, without a word: no prompt would be heard.
             raise RenderError(f"Checkpoint {checkpoint.name!r} does not load: its tokenizer has no vocabulary.")
         pipeline.set_progress_bar_config(disable=True)
-        return pipeline.to(self.device)
+        return pipeline
 
     def _unload(self) -> None:
         """Drop the weights where they are: copying them back to the host takes longer than reading them again."""
         self.resident = None
-        if self.device == "cuda":
-            torch.cuda.empty_cache()
+        free_caches(self.device)
 
 
 def resolve_precision(wish: str, device: str) -> str:

@@ -18,7 +18,10 @@ class Machine:
     precision: str
     threads: int | None
 
-    def provenance(self, checkpoint: ClaimedCheckpoint, bucket: int) -> dict[str, Any]:
+    def provenance(
+        self, checkpoint: ClaimedCheckpoint, bucket: int, relief: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """The record of one image; `relief` is what was done for want of memory, since it may enter pixels."""
         return {
             "checkpoint": checkpoint.name,
             "checkpoint_sha256": checkpoint.sha256,
@@ -27,6 +30,7 @@ class Machine:
             "bucket": bucket,
             "versions": self.versions,
             **({"threads": self.threads} if self.threads else {}),
+            **({"relief": list(relief)} if relief else {}),
         }
 
     @cached_property

@@ -1,34 +1,37 @@
 """The render loop of one device: claim, render, hand over, repeat."""
 
+import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
-import torch
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from farm import dispatch, endings
 from farm.config import Settings
+from farm.crashpoints import reach
 from farm.database import Database, Role
 from farm.dispatch import Batch, Lease
 from farm.errors import FarmError, LeaseLost, RenderError
 from farm.progress import ProgressBoard
 from farm.store import open_store
 from workers.affinity import Affinity
-from workers.batches import bucket_of, pad
 from workers.calls import Calls
 from workers.delivery import Delivery, Rendered
 from workers.heartbeat import Heartbeat
 from workers.holdings import Holdings
-from workers.modes import RENDERS
-from workers.pipelines import Pipelines
-from workers.provenance import Machine
+from workers.renderer import Renderer
 from workers.reporter import Reporter
+from workers.spool import Spool
+from workers.stall import StallWatch
 
 log = structlog.get_logger(__name__)
+
+STALLED = 75
+"""The exit status of a process whose render hung: nothing else gets rid of a call that does not return."""
 
 _DELIVERY_THREADS = 2
 # More than one task has tries: a single bad task is not taken for a broken device.
@@ -40,80 +43,85 @@ class Draining(FarmError):
     """The worker is ending and hands back what it renders."""
 
 
-def run(settings: Settings, calls: Calls, *, worker_id: int, label: str, device_name: str, threads: int) -> None:
-    """Render on this process's device until told to drain."""
-    device = "cpu" if label.startswith("cpu") else "cuda"
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = False
-    pipelines = Pipelines(device, settings.precision)
-    machine = Machine(device_name, pipelines.precision, threads if device == "cpu" else None)
-    runner = Runner(settings, calls, pipelines, machine, worker_id)
-    runner.run()
-
-
 class SuspectDevice(FarmError):
     """Renders keep failing in ways that were not foreseen; a fresh process may do better on this device."""
 
 
 class Runner:
-    """One worker at work. `run` returns when it has drained and all its images are delivered.
+    """One worker at work. `run` returns when it has drained and all its images are delivered or in the spool.
 
     Raises SuspectDevice after several unforeseen failures in a row: a CUDA context that is broken
     stays so, and would fail every task it can claim.
     """
 
-    def __init__(
-        self, settings: Settings, calls: Calls, pipelines: Pipelines, machine: Machine, worker_id: int
-    ) -> None:
+    def __init__(self, settings: Settings, calls: Calls, renderer: Renderer, worker_id: int) -> None:
         self._settings = settings
         self._calls = calls
-        self._pipelines = pipelines
-        self._machine = machine
+        self._renderer = renderer
         self._worker_id = worker_id
         self._database = Database.of(settings, Role.WORKER)
         self._holdings = Holdings()
         self._affinity = Affinity()
         self._failures = 0
         self._unforeseen = 0
+        self._rendering: tuple[Lease, ...] = ()
         self._heartbeat = Heartbeat(settings, self._database, worker_id, self._holdings)
         self._reporter = Reporter(ProgressBoard(settings.required_redis_url))
+        self._stalls = StallWatch(settings.stall_seconds, self._give_up_stalled)
+        self._spool = Spool(
+            settings.spool_folder, worker_id, limit_bytes=settings.spool_bytes, batch=settings.max_batch
+        )
         self._delivery = Delivery(
             self._database,
             open_store(settings),
             self._holdings,
+            self._spool,
             threads=_DELIVERY_THREADS,
             limit=2 * settings.max_batch,
         )
 
     def run(self) -> None:
-        self._heartbeat.start()
-        self._reporter.start()
-        log.info("A worker is ready.", worker=self._worker_id, device=self._machine.device_name)
+        self._spool.open()
+        self._delivery.adopt()
+        for thread in (self._heartbeat, self._reporter, self._stalls):
+            thread.start()
+        log.info("A worker is ready.", worker=self._worker_id, device=self._renderer.device_name)
         while not self._calls.is_draining and self._unforeseen < _MOST_UNFORESEEN:
             self._calls.hush()
-            batch = self._claim()
-            if batch is None:
-                self._tell("idle")
-                self._calls.wait_for_ring(self._settings.poll_seconds * random.uniform(0.75, 1.25))
-                continue
-            self._tell("busy")
-            self._work_on(batch)
-            if self._failures:
-                self._ease_off()
-        self._tell("draining")
-        self._delivery.close()
-        self._reporter.stop()
-        self._heartbeat.stop()
-        self._database.close()
+            self._take_turn()
+        self._end_all()
         if self._unforeseen >= _MOST_UNFORESEEN:
             raise SuspectDevice
+
+    def _take_turn(self) -> None:
+        """Render one batch; or, where there is none or no room for its images, wait to be rung."""
+        batch = None if self._delivery.is_full else self._claim()
+        if batch is None:
+            self._delivery.adopt()
+            self._tell("idle")
+            self._calls.wait_for_ring(self._settings.poll_seconds * random.uniform(0.75, 1.25))
+            return
+        self._tell("busy")
+        self._work_on(batch)
+        if self._failures:
+            self._ease_off()
+
+    def _end_all(self) -> None:
+        """Deliver while the drain time lasts. What is not delivered then waits in the spool, its lease standing."""
+        self._tell("draining")
+        if not self._delivery.close(self._calls.seconds_left):
+            log.warning("Images wait in the spool for the next worker.", worker=self._worker_id)
+        for thread in (self._stalls, self._reporter, self._heartbeat):
+            thread.stop()
+        self._spool.close()
+        self._database.close()
 
     def _ease_off(self) -> None:
         """After a failed batch wait, ever longer: if it is this worker that is broken, others come first."""
         self._calls.pause(min(_LONGEST_PAUSE_SECONDS, self._settings.poll_seconds * 2.0 ** (self._failures - 1)))
 
     def _tell(self, status: str) -> None:
-        self._heartbeat.tell(status, self._pipelines.resident_id)
+        self._heartbeat.tell(status, self._renderer.resident_id)
 
     def _claim(self) -> Batch | None:
         try:
@@ -124,14 +132,16 @@ class Runner:
                     pool=self._settings.pool,
                     limit=self._settings.max_batch,
                     lease_seconds=self._settings.lease_seconds,
-                    resident=self._affinity.preference(self._pipelines.resident_id),
+                    resident=self._affinity.preference(self._renderer.resident_id),
                 )
+                reach("worker.claiming")
         except SQLAlchemyError as error:
             log.warning("Could not claim.", worker=self._worker_id, error=str(error.args[0]))
             return None
         if batch:
             self._holdings.take(batch.leases)
             self._affinity.note_claim()
+            reach("worker.claimed")
         return batch
 
     def _work_on(self, batch: Batch) -> None:
@@ -159,46 +169,62 @@ class Runner:
             self._fail(batch.leases, f"{type(error).__name__}: {error}", is_retryable=True)
 
     def _render(self, batch: Batch) -> list[Rendered]:
-        """Render the batch in its bucket and share the device's time out among its images."""
+        """Render the batch and share the device's time out among its images."""
         started = time.monotonic()
-        self._check_calls(batch.leases)
-        resident = self._pipelines.load(batch.checkpoint)
-        self._check_calls(batch.leases)
-        loaded = time.monotonic()
         first_step: list[float] = []
 
         def on_step(step: int, steps: int) -> None:
             first_step[:] = first_step or [time.monotonic() - started]
+            self._stalls.step()
             self._reporter.report(batch.leases, step, steps)
+            reach("worker.stepped")
             self._check_calls(batch.leases)
 
         specs = [lease.spec for lease in batch.leases]
-        images = RENDERS[specs[0].mode](resident.pipeline, pad(specs), on_step)
+        self._rendering = batch.leases
+        with self._stalls.watching((batch.checkpoint.family, specs[0].width, specs[0].height)):
+            self._check_calls(batch.leases)
+            self._renderer.load(batch.checkpoint)
+            self._check_calls(batch.leases)
+            loaded = time.monotonic()
+            reach("worker.loaded")
+            pictures = self._renderer.render(batch.checkpoint, specs, on_step)
         ended = time.monotonic()
+        reach("worker.rendered")
         timings = {"load": loaded - started, "first_step": first_step[0], "render": ended - loaded}
-        provenance = self._machine.provenance(batch.checkpoint, bucket_of(len(specs)))
         share = (ended - started) / len(specs)
         return [
-            Rendered(lease, batch.checkpoint, pixels, share, timings, provenance)
-            for lease, pixels in zip(batch.leases, images, strict=False)
+            Rendered(lease, batch.checkpoint, picture, share, timings)
+            for lease, picture in zip(batch.leases, pictures, strict=True)
             if self._holdings.holds(lease)
         ]
 
-    def _check_calls(self, leases: tuple[Lease, ...]) -> None:
+    def _check_calls(self, leases: Sequence[Lease]) -> None:
         """Between steps: stop if nothing of the batch is wanted any more, or the drain time is over."""
         if self._calls.must_stop_now:
             raise Draining
         if not any(self._holdings.holds(lease) for lease in leases):
             raise LeaseLost
 
+    def _give_up_stalled(self, error: str) -> None:
+        """Called from the watch's thread while the render hangs: end its attempts, and then this process."""
+        log.error("A render hangs; this process ends.", worker=self._worker_id, error=error)
+        self._fail(self._rendering, error, is_retryable=True)
+        os._exit(STALLED)
+
     def _hand_back(self, leases: tuple[Lease, ...]) -> None:
-        self._end(leases, lambda session: endings.hand_back(session, leases, "handed back: the worker is ending"))
+        def ending(session: Session) -> None:
+            endings.hand_back(session, leases, "handed back: the worker is ending")
+            reach("worker.handing_back")
+
+        self._end(leases, ending)
 
     def _fail(self, leases: tuple[Lease, ...], error: str, *, is_retryable: bool) -> None:
         """Fail each task in a transaction of its own: one that locked several would meet the keeper crosswise."""
         for lease in leases:
             log.warning("Attempt ended: failed.", error=error, **lease.log_fields())
-            self._end((lease,), partial(endings.fail, lease=lease, error=error, is_retryable=is_retryable))
+            self._end((lease,), partial(_fail_one, lease=lease, error=error, is_retryable=is_retryable))
+            reach("worker.failed")
 
     def _end(self, leases: tuple[Lease, ...], ending: Callable[[Session], object]) -> None:
         """Say how a batch ended. If Postgres is away the leases end by themselves."""
@@ -209,3 +235,8 @@ class Runner:
             log.warning("Could not say how a batch ended.", error=str(error.args[0]))
         finally:
             self._holdings.drop(leases)
+
+
+def _fail_one(session: Session, lease: Lease, error: str, *, is_retryable: bool) -> None:
+    endings.fail(session, lease, error, is_retryable=is_retryable)
+    reach("worker.failing")

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,18 +17,24 @@ from sqlalchemy.orm import Session
 
 from farm import endings, fleet
 from farm.config import Settings
+from farm.crashpoints import reach
 from farm.database import Database, Role
 from farm.fleet import WorkerIdentity
 from workers.device import Device
+from workers.pulse import Pulse
+from workers.spool import attempts_in
+from workers.tail import Tail
 
 log = structlog.get_logger(__name__)
 
 _LONGEST_PAUSE_SECONDS = 30.0
 _HEALTHY_SECONDS = 60.0
+_SILENT_SECONDS = 60.0
+_SILENT_LEASES = 3.0
 
 
-GiveBack = Callable[[Session, int, str], object]
-"""(session, worker id, reason): returns to the queue what a worker held that is gone."""
+GiveBack = Callable[[Session], object]
+"""Returns to the queue what a worker held that is gone."""
 
 
 @dataclass
@@ -37,6 +44,8 @@ class Seat:
     device: Device
     threads: int
     process: subprocess.Popen[bytes] | None = None
+    tail: Tail | None = None
+    pulse: Pulse | None = None
     worker_id: int = 0
     started_at: float = 0.0
     deaths: int = 0
@@ -56,6 +65,7 @@ class Supervisor:
 
     settings: Settings
     devices: list[Device]
+    child_module: str = "workers.child"
     _seats: list[Seat] = field(init=False)
     _database: Database = field(init=False)
     _unburied: dict[int, tuple[GiveBack, str]] = field(init=False, default_factory=dict)
@@ -75,8 +85,9 @@ class Supervisor:
             self._say(seat, "ring")
 
     def tend(self) -> None:
-        """One round: notice the dead, give back what they held, fill empty seats."""
+        """One round: end who hangs, notice the dead, give back what they held, fill empty seats."""
         for seat in self._seats:
+            self._end_if_hung(seat)
             if seat.process is not None and seat.process.poll() is not None:
                 self._notice_death(seat)
         self._bury()
@@ -102,28 +113,55 @@ class Supervisor:
             process.kill()
             process.wait()
         reason = f"the worker was stopped ({_ending(process.returncode)})"
-        self._unburied[seat.worker_id] = (endings.hand_back_all, reason)
+        give_back = partial(
+            endings.hand_back_all, worker_id=seat.worker_id, reason=reason, spared=self._spooled(seat)
+        )
+        self._unburied[seat.worker_id] = (give_back, reason)
+
+    def _end_if_hung(self, seat: Seat) -> None:
+        """A process that gives no sign of life holds its device for ever; its lease has ended long ago."""
+        bound = max(_SILENT_SECONDS, _SILENT_LEASES * self.settings.lease_seconds)
+        if seat.process and seat.process.poll() is None and seat.pulse and seat.pulse.silent_seconds > bound:
+            log.error("A worker process hangs; it is killed.", worker=seat.worker_id, silent_seconds=bound)
+            seat.process.kill()
+            seat.process.wait()
 
     def _notice_death(self, seat: Seat) -> None:
         assert seat.process is not None
         ending = _ending(seat.process.returncode)
         log.warning("A worker process died.", worker=seat.worker_id, device=seat.device.label, ending=ending)
-        self._unburied[seat.worker_id] = (endings.release_dead, f"the worker process died: {ending}")
+        reason = f"the worker process died: {ending}"
+        give_back = partial(
+            endings.release_dead,
+            worker_id=seat.worker_id,
+            error=reason,
+            log_tail=seat.tail.text() if seat.tail else None,
+            spared=self._spooled(seat),
+        )
+        self._unburied[seat.worker_id] = (give_back, reason)
         seat.deaths = 1 if time.monotonic() - seat.started_at > _HEALTHY_SECONDS else seat.deaths + 1
         seat.empty_until = time.monotonic() + seat.pause_seconds()
         seat.process = None
 
+    def _spooled(self, seat: Seat) -> set[tuple[int, int]]:
+        """What the child had rendered and not delivered: the next one on this machine will."""
+        return attempts_in(self.settings.spool_folder, seat.worker_id)
+
     def _bury(self) -> None:
         """Give back what the dead held. While Postgres is away they stay on the list; the keeper may be first."""
         for worker_id, (give_back, reason) in list(self._unburied.items()):
+            reach("parent.bereaved")
             try:
                 with self._database.begin() as session:
-                    give_back(session, worker_id, reason)
+                    give_back(session)
                     fleet.retire(session, worker_id, reason)
             except SQLAlchemyError as error:
                 log.warning("Could not give back a dead worker's tasks yet.", worker=worker_id, error=str(error))
                 return
             del self._unburied[worker_id]
+            reach("parent.buried")
+            # Whoever idles beside it goes on at once.
+            self.ring()
 
     def _fill(self, seat: Seat) -> None:
         try:
@@ -133,7 +171,14 @@ class Supervisor:
             log.warning("Could not register a worker yet.", device=seat.device.label, error=str(error))
             seat.empty_until = time.monotonic() + self.settings.poll_seconds
             return
-        seat.process = start_child(self.settings, seat.device, seat.worker_id, seat.threads)
+        reach("parent.registered")
+        seat.process = start_child(
+            self.settings, seat.device, seat.worker_id, seat.threads, module=self.child_module
+        )
+        assert seat.process.stderr is not None
+        assert seat.process.stdout is not None
+        seat.tail = Tail(seat.process.stderr)
+        seat.pulse = Pulse(seat.process.stdout)
         seat.started_at = time.monotonic()
 
     def _identity(self, device: Device) -> WorkerIdentity:
@@ -154,16 +199,21 @@ class Supervisor:
                 process.stdin.write(f"{word}\n".encode())
 
 
-def start_child(settings: Settings, device: Device, worker_id: int, threads: int) -> subprocess.Popen[bytes]:
+def start_child(
+    settings: Settings, device: Device, worker_id: int, threads: int, *, module: str = "workers.child"
+) -> subprocess.Popen[bytes]:
     """Start a child pinned to a device: CUDA_VISIBLE_DEVICES stands before its interpreter does.
 
-    It hears words on its stdin, and ends by itself when that closes: no child outlives its parent.
+    It hears words on its stdin, and ends by itself when that closes: no child outlives its parent. Its
+    log comes through its stderr, its signs of life through its stdout.
     """
-    command = [sys.executable, "-m", "workers.child", str(worker_id), device.label, device.name, str(threads)]
+    command = [sys.executable, "-m", module, str(worker_id), device.label, device.name, str(threads)]
     child = subprocess.Popen(
         command,
         bufsize=0,
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**os.environ, **pinned_environment(settings, device)},
         start_new_session=True,
     )

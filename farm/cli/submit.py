@@ -9,10 +9,13 @@ import click
 
 from farm.cli.console import count_images, json_option, open_client, print_json
 from farm.cli.watching import download_images, exit_code, watch_job
+from farm.client import AnswerLost, Client, insist
 from farm.promptfile import read_prompts
+from farm.reports import JobReport
 from farm.samplers import SAMPLERS
-from farm.specs import parse_request
+from farm.specs import JobRequest, parse_request
 
+_PATIENCE_SECONDS = 30.0
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -68,8 +71,7 @@ def submit(
         {"prompts": rows, **{name: value for name, value in fields.items() if value is not None}}
     )
     client = open_client()
-    # A key of our own makes it safe to repeat the call when the answer is lost on its way.
-    job, warnings = client.submit(request, idempotency_key or uuid.uuid4().hex)
+    job, warnings = _submit(client, request, idempotency_key or uuid.uuid4().hex)
     for warning in warnings:
         click.echo(f"Warning: {warning}", err=True)
     if as_json and not (wait or folder):
@@ -82,6 +84,14 @@ def submit(
             print_json(job)
         sys.exit(exit_code(job))
     return None
+
+
+def _submit(client: Client, request: JobRequest, key: str) -> tuple[JobReport, list[str]]:
+    """Submit a job; where the answer is lost on its way, ask again: the key sees to it that there is one job."""
+    try:
+        return client.submit(request, key)
+    except AnswerLost:
+        return insist(lambda: client.submit(request, key), _PATIENCE_SECONDS)
 
 
 @click.command()

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from farm.cli.console import count_images
-from farm.client import Client, PortalUnreachable
+from farm.client import Client, insist
 from farm.contactsheet import Tile, make_contact_sheet
 from farm.errors import FarmError
 from farm.reports import JobReport
@@ -81,14 +81,7 @@ def _describe(job: JobReport) -> str:
 
 def _poll(client: Client, job_id: int) -> JobReport:
     """Ask for the job; a portal that restarts is waited for."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return client.job(job_id)
-        except PortalUnreachable:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)
+    return insist(lambda: client.job(job_id), _PATIENCE_SECONDS)
 
 
 def download_images(client: Client, job_id: int, folder: Path, *, with_sheet: bool = False) -> int:

@@ -64,6 +64,17 @@ def test_a_second_drain_grants_no_more_time() -> None:
     assert calls.must_stop_now
 
 
+def test_delivery_may_take_what_is_left_of_the_drain_time_and_half_as_much_again(calls: Calls) -> None:
+    calls.drain()
+    assert calls.seconds_left == pytest.approx(90, abs=5)
+
+
+def test_delivery_has_a_second_even_where_there_is_no_drain_time() -> None:
+    calls = Calls(drain_seconds=0)
+    calls.drain()
+    assert calls.seconds_left == 1
+
+
 def test_a_child_obeys_the_word_ring(calls: Calls) -> None:
     read, write = io.StringIO("ring\n"), calls
     listen(read, write)

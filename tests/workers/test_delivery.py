@@ -1,8 +1,10 @@
 """From pixels to a published result, through failing stores and lost leases."""
 
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,25 @@ import pytest
 
 from farm.dispatch import ClaimedCheckpoint, Lease
 from farm.store import Store
+from tests.e2e.conftest import wait_until
 from tests.factories import Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
 from workers.delivery import Delivery, Rendered
 from workers.holdings import Holdings
+from workers.renderer import Picture
+from workers.spool import Spool, attempts_in
 
 CHECKPOINT = ClaimedCheckpoint(1, "demo", "sd15", "a" * 64, "/nowhere")
 
+WORKER_ID = 7
+
 Deliver = Callable[..., None]
+
+
+def a_spool(folder: Path, worker_id: int = WORKER_ID) -> Spool:
+    spool = Spool(folder, worker_id, limit_bytes=2**30, batch=4)
+    spool.open()
+    return spool
 
 
 @pytest.fixture
@@ -35,21 +48,29 @@ def lease(scene: Scene, holdings: Holdings) -> Lease:
 
 
 @pytest.fixture
-def deliver(scene: Scene, holdings: Holdings) -> Deliver:
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    spool = a_spool(tmp_path / "spool")
+    yield spool
+    spool.close()
+
+
+@pytest.fixture
+def deliver(scene: Scene, holdings: Holdings, spool: Spool) -> Deliver:
     """Deliver what was rendered to a store, and wait for it."""
 
     def deliver_all(store: Store, *rendered: Rendered) -> None:
-        with closing(Delivery(scene.database, store, holdings, threads=2, limit=4)) as delivery:
-            for image in rendered:
-                delivery.accept(image)
+        delivery = Delivery(scene.database, store, holdings, spool, threads=2, limit=4)
+        for image in rendered:
+            delivery.accept(image)
+        assert delivery.close(30)
 
     return deliver_all
 
 
-def a_render(lease: Lease, **fields: Any) -> Rendered:
+def a_render(lease: Lease, provenance: dict[str, Any] | None = None, relief: tuple[str, ...] = ()) -> Rendered:
     pixels = np.full((64, 64, 3), 128, np.uint8)
-    plain = {"gpu_seconds": 0.5, "timings": {"render": 0.4}, "provenance": {"bucket": 1}}
-    return Rendered(lease, CHECKPOINT, pixels, **{**plain, **fields})
+    picture = Picture(pixels, provenance or {"bucket": 1}, relief)
+    return Rendered(lease, CHECKPOINT, picture, gpu_seconds=0.5, timings={"render": 0.4})
 
 
 def attempts(scene: Scene) -> str:
@@ -72,7 +93,7 @@ def test_the_attempt_records_its_timings(scene: Scene, deliver: Deliver, lease: 
 
 def test_a_delivered_lease_is_no_longer_held(deliver: Deliver, holdings: Holdings, lease: Lease) -> None:
     deliver(MemoryStore(), a_render(lease))
-    assert holdings.is_empty()
+    assert holdings.all() == []
 
 
 def test_a_store_that_fails_is_tried_again(scene: Scene, deliver: Deliver, lease: Lease) -> None:
@@ -114,12 +135,12 @@ def test_an_error_nobody_foresaw_fails_the_attempt_with_its_evidence(
     deliver(FailingStore(failures=1, error=RuntimeError("a bug")), a_render(lease))
     assert attempts(scene) == "failed: delivery failed: a bug"
     assert scene.statuses(lease.job_id) == ["queued"]
-    assert holdings.is_empty()
+    assert holdings.all() == []
 
 
 def test_a_publish_that_can_never_work_fails_the_attempt(scene: Scene, deliver: Deliver, lease: Lease) -> None:
     deliver(MemoryStore(), a_render(lease, provenance={"what": object()}))
-    assert "not JSON serializable" in attempts(scene)
+    assert "Unable to serialize" in attempts(scene)
     assert scene.statuses(lease.job_id) == ["queued"]
 
 
@@ -133,18 +154,73 @@ def test_a_publish_outlives_postgres_sessions(scene: Scene, deliver: Deliver, le
     assert scene.statuses(lease.job_id) == ["succeeded"]
 
 
-def test_no_more_images_are_taken_over_than_there_is_room_for(scene: Scene, holdings: Holdings) -> None:
-    scene.submit(images_per_prompt=2)
+def test_what_was_done_for_want_of_memory_is_recorded(scene: Scene, deliver: Deliver, lease: Lease) -> None:
+    deliver(MemoryStore(), a_render(lease, relief=("bucket 1 instead of 2",)))
+    assert scene.scalar("SELECT relief FROM attempts") == ["bucket 1 instead of 2"]
+
+
+def test_a_delivered_image_leaves_the_spool(deliver: Deliver, lease: Lease, tmp_path: Path) -> None:
+    deliver(MemoryStore(), a_render(lease))
+    assert attempts_in(tmp_path / "spool", WORKER_ID) == set()
+
+
+def test_an_image_that_cannot_be_stored_waits_in_the_spool(
+    scene: Scene, holdings: Holdings, spool: Spool, lease: Lease, tmp_path: Path
+) -> None:
+    delivery = Delivery(scene.database, FailingStore(failures=10_000), holdings, spool, threads=1, limit=4)
+    delivery.accept(a_render(lease))
+    assert not delivery.close(0.3)
+    assert attempts_in(tmp_path / "spool", WORKER_ID) == {(lease.task_id, lease.attempt)}
+    assert holdings.holds(lease)
+
+
+def test_the_next_worker_delivers_what_was_left_in_the_spool(
+    scene: Scene, holdings: Holdings, spool: Spool, lease: Lease, tmp_path: Path
+) -> None:
+    delivery = Delivery(scene.database, FailingStore(failures=10_000), holdings, spool, threads=1, limit=4)
+    delivery.accept(a_render(lease))
+    delivery.close(0.3)
+    spool.close()
+    with closing(a_spool(tmp_path / "spool", WORKER_ID + 1)) as adopting:
+        next_one = Delivery(scene.database, MemoryStore(), Holdings(), adopting, threads=1, limit=4)
+        next_one.adopt()
+        assert next_one.close(30)
+    assert scene.statuses(lease.job_id) == ["succeeded"]
+    assert attempts(scene) == "succeeded"
+
+
+def test_an_image_that_the_disk_refuses_is_delivered_from_memory(
+    scene: Scene, deliver: Deliver, lease: Lease, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "spool" / str(WORKER_ID))
+    deliver(FailingStore(failures=2), a_render(lease))
+    assert scene.statuses(lease.job_id) == ["succeeded"]
+
+
+def test_a_worker_whose_disk_refuses_images_claims_no_more(
+    scene: Scene, holdings: Holdings, spool: Spool, lease: Lease, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "spool" / str(WORKER_ID))
+    store = StuckStore()
+    delivery = Delivery(scene.database, store, holdings, spool, threads=1, limit=4)
+    delivery.accept(a_render(lease))
+    wait_until(lambda: delivery.is_full, seconds=10)
+    store.let_go.set()
+    assert delivery.close(30)
+    assert not delivery.is_full
+
+
+def test_a_hanging_store_does_not_keep_further_images_from_the_spool(
+    scene: Scene, holdings: Holdings, spool: Spool, tmp_path: Path
+) -> None:
+    scene.submit(images_per_prompt=6)
     leases = scene.claim(scene.worker())
     holdings.take(leases)
     store = StuckStore()
-    delivery = Delivery(scene.database, store, holdings, threads=2, limit=1)
-    delivery.accept(a_render(leases[0]))
-    second = threading.Thread(target=delivery.accept, args=(a_render(leases[1]),))
-    second.start()
-    second.join(0.2)
-    assert second.is_alive()
+    delivery = Delivery(scene.database, store, holdings, spool, threads=1, limit=1)
+    for lease in leases:
+        delivery.accept(a_render(lease))
+    wait_until(lambda: len(attempts_in(tmp_path / "spool", WORKER_ID)) == 6, seconds=10)
     store.let_go.set()
-    second.join(30)
-    delivery.close()
-    assert len(store.objects) == 4
+    assert delivery.close(30)
+    assert len(store.objects) == 12

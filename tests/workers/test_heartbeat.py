@@ -69,7 +69,7 @@ def test_the_lease_of_a_cancelled_task_is_dropped(scene: Scene, beating: Beating
     lease = claim(scene, holdings, worker_id)
     beating(worker_id)
     jobs.cancel(scene.database, lease.job_id)
-    wait_until(holdings.is_empty, seconds=10)
+    wait_until(lambda: not holdings.all(), seconds=10)
 
 
 def test_a_lease_that_another_worker_got_is_dropped(scene: Scene, beating: Beating, holdings: Holdings) -> None:
@@ -79,7 +79,7 @@ def test_a_lease_that_another_worker_got_is_dropped(scene: Scene, beating: Beati
     scene.expire()
     scene.claim(scene.worker("another"))
     beating(worker_id)
-    wait_until(holdings.is_empty, seconds=10)
+    wait_until(lambda: not holdings.all(), seconds=10)
 
 
 def test_a_worker_says_what_it_does(scene: Scene, beating: Beating) -> None:
@@ -99,6 +99,45 @@ def test_a_change_is_told_at_once(scene: Scene, settings: Settings, holdings: Ho
     wait_until(lambda: status(scene) == "idle")
     heartbeat.tell("draining", None)
     wait_until(lambda: status(scene) == "draining", seconds=2)
+    heartbeat.stop()
+
+
+def test_a_drained_worker_that_holds_nothing_says_so(scene: Scene, beating: Beating) -> None:
+    beating(scene.worker())
+    scene.drain()
+    wait_until(lambda: status(scene) == "drained")
+
+
+def test_a_drained_worker_says_that_it_holds_something_still(
+    scene: Scene, beating: Beating, holdings: Holdings
+) -> None:
+    worker_id = scene.worker()
+    lease = claim(scene, holdings, worker_id)
+    beating(worker_id).tell("busy", None)
+    scene.drain()
+    wait_until(lambda: status(scene) == "draining")
+    assert holdings.holds(lease)
+    holdings.drop([lease])
+    wait_until(lambda: status(scene) == "drained")
+
+
+def test_a_restored_worker_says_what_it_does_again(scene: Scene, beating: Beating) -> None:
+    beating(scene.worker())
+    scene.drain()
+    wait_until(lambda: status(scene) == "drained")
+    scene.restore()
+    wait_until(lambda: status(scene) == "idle")
+
+
+def test_that_a_worker_is_out_of_service_is_told_at_once(
+    scene: Scene, settings: Settings, holdings: Holdings
+) -> None:
+    slow = settings.model_copy(update={"lease_seconds": 3600.0})
+    worker_id = scene.worker()
+    scene.drain()
+    heartbeat = Heartbeat(slow, scene.database, worker_id, holdings)
+    heartbeat.start()
+    wait_until(lambda: status(scene) == "drained", seconds=2)
     heartbeat.stop()
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,19 @@ from farm.config import Settings
 from farm.errors import CannotRender, RenderError
 from farm.specs import ImageSpec
 from farm.store import Store
+from tests.chaos.null_renderer import NullRenderer
 from tests.e2e.conftest import wait_until
 from tests.factories import Scene, a_request
 from workers.calls import Calls
-from workers.modes import RENDERS, StepCallback, txt2img
+from workers.diffusion import DiffusionRenderer
+from workers.modes import RENDERS, txt2img
 from workers.pipelines import Pipelines
 from workers.provenance import Machine
+from workers.renderer import OnStep
 from workers.runner import Runner, SuspectDevice
 
 Submit = Callable[..., int]
-Render = Callable[[Any, Sequence[ImageSpec], StepCallback], np.ndarray]
+Render = Callable[[Any, Sequence[ImageSpec], OnStep], np.ndarray]
 
 
 @pytest.fixture
@@ -52,7 +56,8 @@ def work(scene: Scene, pipelines: Pipelines, calls: Calls) -> Iterator[Callable[
     def start() -> threading.Thread:
         fast = {"poll_seconds": 0.1, "lease_seconds": 1.0}
         settings: Settings = scene.settings.model_copy(update=fast)
-        runner = Runner(settings, calls, pipelines, Machine("a processor", "fp32", 1), scene.worker())
+        renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1))
+        runner = Runner(settings, calls, renderer, scene.worker())
         threads.append(threading.Thread(target=runner.run))
         threads[-1].start()
         return threads[-1]
@@ -73,7 +78,7 @@ def render_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Render], None]:
 
 
 def raising(error: Exception) -> Render:
-    def render(_pipeline: Any, _specs: Sequence[ImageSpec], _on_step: StepCallback) -> np.ndarray:
+    def render(_pipeline: Any, _specs: Sequence[ImageSpec], _on_step: OnStep) -> np.ndarray:
         raise error
 
     return render
@@ -118,7 +123,7 @@ def test_a_worker_says_which_checkpoint_is_resident(scene: Scene, submit: Submit
 def test_a_draining_worker_hands_back_what_it_renders(
     scene: Scene, submit: Submit, work: Work, calls: Calls, render_with: Callable[[Render], None]
 ) -> None:
-    def render_until_drained(_pipeline: Any, _specs: Sequence[ImageSpec], on_step: StepCallback) -> np.ndarray:
+    def render_until_drained(_pipeline: Any, _specs: Sequence[ImageSpec], on_step: OnStep) -> np.ndarray:
         calls.drain()
         on_step(1, 2)
         raise AssertionError("a step after the drain time must not return")
@@ -133,7 +138,7 @@ def test_a_draining_worker_hands_back_what_it_renders(
 def test_a_worker_that_drained_ends_with_its_images_delivered(
     scene: Scene, submit: Submit, work: Work, calls: Calls, render_with: Callable[[Render], None]
 ) -> None:
-    def render_last(pipeline: Any, specs: Sequence[ImageSpec], on_step: StepCallback) -> np.ndarray:
+    def render_last(pipeline: Any, specs: Sequence[ImageSpec], on_step: OnStep) -> np.ndarray:
         images = txt2img.render(pipeline, specs, on_step)
         calls.drain()
         return images
@@ -150,7 +155,7 @@ def test_a_cancelled_batch_stops_at_its_next_step(
     job_id = submit()
     stopped = threading.Event()
 
-    def render_for_ever(_pipeline: Any, _specs: Sequence[ImageSpec], on_step: StepCallback) -> np.ndarray:
+    def render_for_ever(_pipeline: Any, _specs: Sequence[ImageSpec], on_step: OnStep) -> np.ndarray:
         jobs.cancel(scene.database, job_id)
         try:
             for step in itertools.count(1):
@@ -215,9 +220,28 @@ def test_a_worker_whose_renders_keep_failing_ends_for_a_fresh_process(
     submit()
     submit()
     settings = scene.settings.model_copy(update={"poll_seconds": 0.1})
-    runner = Runner(settings, calls, pipelines, Machine("a processor", "fp32", 1), scene.worker())
+    renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1))
+    runner = Runner(settings, calls, renderer, scene.worker())
     with pytest.raises(SuspectDevice):
         runner.run()
+
+
+def test_a_worker_whose_spool_is_full_claims_nothing_more_until_it_has_room(
+    scene: Scene, submit: Submit, calls: Calls, tmp_path: Path
+) -> None:
+    (tmp_path / "store").write_text("in the way of the store's folder")
+    job_id = submit(images_per_prompt=6, width=512, height=512, deterministic=True)
+    settings = scene.settings.model_copy(update={"poll_seconds": 0.1, "spool_bytes": 2**20, "max_batch": 1})
+    runner = Runner(settings, calls, NullRenderer("a processor", 0.0), scene.worker())
+    thread = threading.Thread(target=runner.run)
+    thread.start()
+    time.sleep(2)
+    before = scene.statuses(job_id)
+    (tmp_path / "store").unlink()
+    assert finish(scene, job_id) == "succeeded"
+    calls.drain()
+    thread.join(30)
+    assert sorted(before) == ["queued"] * 5 + ["running"]
 
 
 def test_a_broken_checkpoint_fails_its_own_job_alone(

@@ -7,11 +7,9 @@ import numpy as np
 
 from farm.specs import ImageSpec
 from workers.modes import txt2img
+from workers.renderer import OnStep
 
-StepCallback = Callable[[int, int], None]
-"""Called after each step with (steps done, steps in all); raises to stop the render."""
-
-Render = Callable[[Any, Sequence[ImageSpec], StepCallback], np.ndarray]
+Render = Callable[[Any, Sequence[ImageSpec], OnStep], np.ndarray]
 """(pipeline, specs, on_step) to an array of uint8 of shape (images, height, width, 3)."""
 
 RENDERS: Mapping[str, Render] = {

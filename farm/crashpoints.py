@@ -1,0 +1,89 @@
+"""Named places where a process kills itself when told to, so that a test can show that no promise breaks there.
+
+`python -m farm.crashpoints` lists them. They are off, and cost a comparison, unless FARM_CRASH_POINT
+is `name@file`: then the first process that reaches the place and can delete the file dies there, as by
+kill -9. The file makes it happen once.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.errors import ConfigError
+
+POINTS: Mapping[str, str] = {
+    "portal.accepting": "a job and its tasks are written and not yet committed",
+    "portal.accepted": "a job is committed; nobody has been rung and the client has no answer",
+    "portal.rung": "the workers have been rung; the client has no answer",
+    "portal.cancelling": "a job's tasks are cancelled and not yet committed",
+    "portal.retried": "failed tasks are queued again and committed; nobody has been rung",
+    "keeper.expiring": "ended leases are taken back and not yet committed",
+    "keeper.expired": "ended leases are taken back and committed; nobody has been rung",
+    "parent.registered": "a worker is registered and its process not yet started",
+    "parent.bereaved": "a worker process is known to be dead; its tasks are not yet given back",
+    "parent.buried": "a dead worker's tasks are given back and committed",
+    "worker.claiming": "a batch is claimed and not yet committed",
+    "worker.claimed": "a batch is claimed and committed; nothing is rendered",
+    "worker.loaded": "the checkpoint is resident; no step has been made",
+    "worker.stepped": "a step of the render has been made",
+    "worker.rendered": "the images are rendered; none is encoded",
+    "worker.encoded": "an image is encoded; it is not in the spool",
+    "worker.spooled": "an image is in the spool; nothing of it is uploaded",
+    "worker.uploaded": "the image is uploaded; its thumbnail is not",
+    "worker.stored": "image and thumbnail are uploaded; nothing is published",
+    "worker.publishing": "an image is published and not yet committed",
+    "worker.published": "an image is published and committed; the spool still has it",
+    "worker.failing": "a failed attempt is ended and not yet committed",
+    "worker.failed": "a failed attempt is ended and committed",
+    "worker.handing_back": "a draining worker's tasks are handed back and not yet committed",
+}
+
+
+@dataclass(frozen=True)
+class _Charge:
+    """A place that is armed, and the file that makes it go off once."""
+
+    name: str
+    file: Path
+
+
+_charge: _Charge | None = None
+
+
+def arm(setting: str | None) -> None:
+    """Arm the place that FARM_CRASH_POINT names; None disarms. Raises ConfigError."""
+    global _charge  # noqa: PLW0603 - one per process, and a lookup of anything else would cost when off
+    if setting is None:
+        _charge = None
+        return
+    name, _, file = setting.partition("@")
+    if name not in POINTS or not file:
+        raise ConfigError(f"FARM_CRASH_POINT={setting!r}: want name@file, with a name of: {', '.join(POINTS)}")
+    _charge = _Charge(name, Path(file))
+
+
+def reach(name: str) -> None:
+    """Say that this process is at a named place."""
+    if _charge is not None and _charge.name == name:
+        _go_off(_charge)
+
+
+def _go_off(charge: _Charge) -> None:
+    try:
+        charge.file.unlink()
+    except FileNotFoundError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    width = max(map(len, POINTS))
+    for name, meaning in POINTS.items():
+        sys.stdout.write(f"{name:{width}}  {meaning}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""The child of `tests.chaos.worker`."""
+
+from tests.chaos.null_renderer import open_null
+from tests.chaos.tampering import tamper
+from workers.child import run
+
+if __name__ == "__main__":
+    tamper()
+    run(open_null)

@@ -1,0 +1,75 @@
+"""A renderer without weights: its images are noise from the spec's seed, its steps take as long as they are told.
+
+Everything around it is real. It starts in a second, where torch takes five, so that processes may be killed often.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import structlog
+
+from farm.config import Settings
+from farm.dispatch import ClaimedCheckpoint
+from farm.errors import RenderError
+from farm.specs import ImageSpec
+from workers.batches import bucket_of
+from workers.renderer import OnStep, Picture
+
+log = structlog.get_logger(__name__)
+
+STEP_SECONDS = "CHAOS_STEP_SECONDS"
+"""The environment variable that says how long a step takes."""
+
+RENDERED = "Rendered."
+"""Logged for each call that came to its end, with the seeds of its images."""
+
+
+class NullRenderer:
+    """Renders whatever the checkpoint. The prompts `fail`, `hang` and `crash` do what they say."""
+
+    def __init__(self, device_name: str, step_seconds: float) -> None:
+        self.device_name = device_name
+        self.resident_id: int | None = None
+        self._step_seconds = step_seconds
+
+    def load(self, checkpoint: ClaimedCheckpoint) -> None:
+        self.resident_id = checkpoint.id
+
+    def render(
+        self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep
+    ) -> Sequence[Picture]:
+        for spec in specs:
+            _obey(spec.prompt)
+        steps = specs[0].num_inference_steps
+        for step in range(steps):
+            time.sleep(self._step_seconds)
+            on_step(step + 1, steps)
+        log.info(RENDERED, seeds=[spec.seed for spec in specs])
+        provenance = {"checkpoint_sha256": checkpoint.sha256, "bucket": bucket_of(len(specs))}
+        return [Picture(noise(spec), provenance) for spec in specs]
+
+
+def open_null(settings: Settings, label: str, device_name: str, threads: int) -> NullRenderer:
+    return NullRenderer(device_name, float(os.environ.get(STEP_SECONDS, "0.01")))
+
+
+def _obey(prompt: str) -> None:
+    """What some prompts do to whoever renders them."""
+    match prompt:
+        case "fail":
+            raise RenderError("the prompt says so")
+        case "hang":
+            time.sleep(3600)
+        case "crash":
+            sys.stderr.write("about to crash\n")
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def noise(spec: ImageSpec) -> np.ndarray:
+    """The one image of a spec: uint8 of shape (height, width, 3)."""
+    generator = np.random.default_rng(spec.seed)
+    return generator.integers(0, 256, (spec.height, spec.width, 3), dtype=np.uint8)

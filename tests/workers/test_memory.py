@@ -1,0 +1,177 @@
+"""What a worker does when memory runs out, and that a later job does not suffer for it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from farm.dispatch import ClaimedCheckpoint
+from farm.errors import OutOfMemory
+from farm.specs import ImageSpec
+from tests.factories import a_spec
+from workers.diffusion import DiffusionRenderer
+from workers.memory import Measures, MemoryLadder, is_out_of_memory
+from workers.modes import RENDERS, txt2img
+from workers.pipelines import Pipelines
+from workers.provenance import Machine
+from workers.renderer import OnStep, Picture
+
+SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
+CUDA_WORDS = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB"
+
+Render = Callable[..., Sequence[Picture]]
+
+
+@pytest.fixture
+def render(pipelines: Pipelines, demo: ClaimedCheckpoint) -> Render:
+    """Render so many small images on one renderer, which remembers."""
+    renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1))
+
+    def render_images(count: int, **fields: Any) -> Sequence[Picture]:
+        specs = [a_spec(**{**SMALL, "seed": seed, **fields}) for seed in range(count)]
+        return renderer.render(demo, specs, lambda _step, _steps: None)
+
+    return render_images
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """The pipeline calls that are made: (bucket, whether the VAE is tiled)."""
+    made: list[tuple[int, bool]] = []
+
+    def noting(pipeline: Any, specs: Sequence[ImageSpec], on_step: OnStep) -> np.ndarray:
+        made.append((len(specs), pipeline.vae.use_tiling))
+        return txt2img.render(pipeline, specs, on_step)
+
+    monkeypatch.setitem(RENDERS, "txt2img", noting)  # type: ignore[arg-type]  # a literal table
+    return made
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[int, bool]]) -> Callable[..., None]:
+    """Let memory suffice for no more than this."""
+    plain = RENDERS["txt2img"]
+
+    def allow(*, images: int, untiled: bool = True) -> None:
+        def render(pipeline: Any, specs: Sequence[ImageSpec], on_step: OnStep) -> np.ndarray:
+            if len(specs) > images or not (untiled or pipeline.vae.use_tiling):
+                calls.append((len(specs), pipeline.vae.use_tiling))
+                raise torch.OutOfMemoryError(CUDA_WORDS)
+            return plain(pipeline, specs, on_step)
+
+        monkeypatch.setitem(RENDERS, "txt2img", render)  # type: ignore[arg-type]  # a literal table
+
+    return allow
+
+
+def test_with_enough_memory_nothing_is_done(render: Render, calls: list[tuple[int, bool]]) -> None:
+    pictures = render(4)
+    assert calls == [(4, False)]
+    assert {picture.relief for picture in pictures} == {()}
+    assert "relief" not in pictures[0].provenance
+
+
+def test_caches_are_freed_before_anything_else(render: Render, calls: list[tuple[int, bool]], fits: Any) -> None:
+    fits(images=2)
+    render(4)
+    assert calls == [(4, False), (4, False), (2, False), (2, False)]
+
+
+def test_every_image_is_rendered_in_its_place(render: Render, fits: Any) -> None:
+    alone = [render(1, seed=seed)[0].pixels for seed in range(3)]
+    fits(images=1)
+    pictures = render(3)
+    assert all(np.array_equal(a, b.pixels) for a, b in zip(alone, pictures, strict=True))
+
+
+def test_what_was_done_is_recorded_with_image_and_attempt(render: Render, fits: Any) -> None:
+    fits(images=2)
+    picture = render(3)[0]
+    assert picture.relief == ("caches freed", "bucket 2 instead of 4")
+    assert picture.provenance["relief"] == list(picture.relief)
+    assert picture.provenance["bucket"] == 2
+
+
+def test_the_bucket_is_remembered_for_the_same_checkpoint_and_size(
+    render: Render, calls: list[tuple[int, bool]], fits: Any
+) -> None:
+    fits(images=2)
+    render(4)
+    calls.clear()
+    render(4)
+    assert calls == [(2, False), (2, False)]
+
+
+def test_another_size_is_not_held_back(render: Render, calls: list[tuple[int, bool]], fits: Any) -> None:
+    fits(images=2)
+    render(4)
+    fits(images=16)
+    calls.clear()
+    render(4, width=72)
+    assert calls == [(4, False)]
+
+
+def test_tiling_comes_last_and_is_undone_for_the_next_job(
+    render: Render, calls: list[tuple[int, bool]], fits: Any, pipelines: Pipelines
+) -> None:
+    fits(images=1, untiled=False)
+    assert render(2)[0].relief == ("caches freed", "bucket 1 instead of 2", "VAE sliced and tiled")
+    assert calls[-2:] == [(1, True), (1, True)]
+    assert pipelines.resident is not None
+    assert not pipelines.resident.pipeline.vae.use_tiling
+
+
+def test_what_fits_in_no_way_says_what_would_be_needed(render: Render, fits: Any, pipelines: Pipelines) -> None:
+    fits(images=0)
+    with pytest.raises(OutOfMemory, match=r"64 x 64 does not fit .* Tried to allocate 2\.00 GiB"):
+        render(2)
+    assert pipelines.resident is not None
+    assert not pipelines.resident.pipeline.vae.use_tiling
+
+
+def test_a_later_job_is_rendered_as_if_nothing_had_happened(render: Render, fits: Any) -> None:
+    before = render(1, seed=3)[0]
+    fits(images=0)
+    with pytest.raises(OutOfMemory):
+        render(1, width=72)
+    fits(images=16)
+    after = render(1, seed=3)[0]
+    assert np.array_equal(before.pixels, after.pixels)
+    assert after.relief == ()
+
+
+def test_another_error_is_not_taken_for_want_of_memory(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> np.ndarray:
+        raise RuntimeError("the device broke")
+
+    monkeypatch.setitem(RENDERS, "txt2img", broken)  # type: ignore[arg-type]  # a literal table
+    with pytest.raises(RuntimeError, match="the device broke"):
+        render(1)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError(CUDA_WORDS), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("shapes do not match"), False),
+        (MemoryError(), False),
+    ],
+)
+def test_want_of_memory_is_told_by_class_or_by_words(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+def test_a_gpu_offloads_before_it_gives_up() -> None:
+    top = Measures(1, are_caches_freed=True, is_vae_tiled=True)
+    assert top.harder(can_offload=False) is None
+    offloaded = top.harder(can_offload=True)
+    assert offloaded is not None
+    assert offloaded.is_offloaded
+    assert offloaded.harder(can_offload=True) is None
+
+
+def test_a_checkpoint_that_was_offloaded_to_be_loaded_begins_there() -> None:
+    assert MemoryLadder().first(("sha", 64, 64), 4, is_offloaded=True) == Measures(4, is_offloaded=True)

@@ -1,0 +1,100 @@
+"""What to do when a device's memory does not suffice, step by step, and what sufficed the last time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+_CPU_ALLOCATOR_WORDS = ("not enough memory", "can't allocate memory")
+
+
+@dataclass(frozen=True)
+class Measures:
+    """How a batch is rendered: in calls of at most `bucket` images, and what else saves memory."""
+
+    bucket: int
+    are_caches_freed: bool = False
+    is_vae_tiled: bool = False
+    is_offloaded: bool = False
+
+    def harder(self, *, can_offload: bool) -> "Measures | None":
+        """The next rung of the ladder; None at its top.
+
+        1. Free what the allocator keeps: the memory may only be scattered.
+        2. Halve the bucket, down to one image a call.
+        3. Decode in slices and tiles.
+        4. Keep on the device only the part that computes.
+        """
+        if not self.are_caches_freed:
+            return replace(self, are_caches_freed=True)
+        if self.bucket > 1:
+            return replace(self, bucket=self.bucket // 2)
+        if not self.is_vae_tiled:
+            return replace(self, is_vae_tiled=True)
+        if can_offload and not self.is_offloaded:
+            return replace(self, is_offloaded=True)
+        return None
+
+    def words(self, wanted_bucket: int) -> tuple[str, ...]:
+        """What was done, for the records of attempt and image; empty if nothing was."""
+        steps = {
+            "caches freed": self.are_caches_freed,
+            f"bucket {self.bucket} instead of {wanted_bucket}": self.bucket < wanted_bucket,
+            "VAE sliced and tiled": self.is_vae_tiled,
+            "offloaded": self.is_offloaded,
+        }
+        return tuple(word for word, is_done in steps.items() if is_done)
+
+
+Kind = tuple[str, int, int]
+"""(checkpoint sha256, width, height): what decides how much memory an image takes."""
+
+
+class MemoryLadder:
+    """Remembers for each kind of image which measures sufficed, so that the next batch begins there."""
+
+    def __init__(self) -> None:
+        self._known: dict[Kind, Measures] = {}
+
+    def first(self, kind: Kind, bucket: int, *, is_offloaded: bool) -> Measures:
+        """What to begin with: what sufficed before, and what the checkpoint needed to be loaded at all."""
+        known = self._known.get(kind, Measures(bucket))
+        return replace(known, bucket=min(known.bucket, bucket), is_offloaded=known.is_offloaded or is_offloaded)
+
+    def note(self, kind: Kind, measures: Measures) -> None:
+        """Remember what sufficed. That caches were freed is no reason to free them each time."""
+        self._known[kind] = replace(measures, are_caches_freed=False)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a render failed for want of memory: CUDA has a class for it, the CPU's allocator has words."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_ALLOCATOR_WORDS)
+
+
+def free_caches(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def applied(measures: Measures, pipeline: Any, device: str, *, was_offloaded: bool) -> Iterator[None]:
+    """Let a pipeline save memory for one call, and be as it was after it: a later job is not to suffer."""
+    is_to_offload = measures.is_offloaded and not was_offloaded
+    if measures.is_vae_tiled:
+        pipeline.vae.enable_slicing()
+        pipeline.vae.enable_tiling()
+    if is_to_offload:
+        pipeline.enable_model_cpu_offload(device=device)
+    try:
+        yield
+    finally:
+        if measures.is_vae_tiled:
+            pipeline.vae.disable_tiling()
+            pipeline.vae.disable_slicing()
+        if is_to_offload:
+            pipeline.remove_all_hooks()
+            pipeline.to(device)

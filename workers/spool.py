@@ -1,0 +1,215 @@
+"""Rendered images on local disk, from the encoder to their publication.
+
+Each worker has a folder, locked while its process lives. What a dead worker left is adopted by the next
+one on this machine, and published if the lease still stands.
+"""
+
+import fcntl
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from farm.dispatch import Lease
+from farm.errors import ConfigError, FarmError
+from workers.encode import Encoded
+
+log = structlog.get_logger(__name__)
+
+_SUFFIX = ".image"
+_PARTIAL = ".part"
+_LOCK = "lock"
+
+
+class DamagedFile(FarmError):
+    """A file in the spool was cut short or changed."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An encoded image with all that its publication says."""
+
+    lease: Lease
+    image: Encoded
+    thumbnail: Encoded
+    gpu_seconds: float
+    timings: Mapping[str, float]
+    provenance: Mapping[str, Any]
+    relief: tuple[str, ...]
+
+
+_RECORDS = TypeAdapter(Finished)
+
+
+class Spool:
+    """The images of one worker. `open` it first; a crash needs no `close`."""
+
+    def __init__(self, folder: Path, worker_id: int, *, limit_bytes: int, batch: int) -> None:
+        """`limit_bytes` is for all its images; room is kept for a batch of so many."""
+        self._folder = folder
+        self._own = folder / str(worker_id)
+        self._limit_bytes = limit_bytes
+        self._batch = batch
+        self._lock = Lock()
+        self._sizes: dict[Path, int] = {}
+        self._expected: dict[Lease, int] = {}
+        self._largest = 0
+        self._claim: IO[bytes] | None = None
+
+    def open(self) -> None:
+        """Take a folder of our own. Raises ConfigError where that cannot be written."""
+        prepare(self._folder)
+        with _locked(self._folder / _LOCK):
+            self._own.mkdir(exist_ok=True)
+            self._claim = (self._own / _LOCK).open("wb")
+            fcntl.flock(self._claim, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Let go of the folder; images that are still in it wait for the next worker."""
+        with _locked(self._folder / _LOCK):
+            if not self._sizes:
+                _remove(self._own)
+            if self._claim is not None:
+                self._claim.close()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a further batch might not fit beside what is here and what is expected."""
+        with self._lock:
+            taken = sum(self._sizes.values()) + sum(self._expected.values())
+            return taken + self._batch * self._largest > self._limit_bytes
+
+    def expect(self, lease: Lease, size_bytes: int) -> None:
+        """Keep room for an image that is rendered and not yet encoded: of about so many bytes."""
+        with self._lock:
+            self._expected[lease] = size_bytes
+            self._largest = max(self._largest, size_bytes)
+
+    def put(self, finished: Finished) -> Path:
+        """Keep an image, whole or not at all. Raises OSError where the disk has no room.
+
+        It is not synced: it is to outlive this process, and a machine that lost power loses its leases too.
+        """
+        path = self._own / f"{finished.lease.task_id}-{finished.lease.attempt}{_SUFFIX}"
+        partial = path.with_suffix(_PARTIAL)
+        try:
+            _write(partial, finished)
+            partial.rename(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        self._count(path)
+        self.give_up(finished.lease)
+        return path
+
+    def give_up(self, lease: Lease) -> None:
+        """Expect an image no longer."""
+        with self._lock:
+            self._expected.pop(lease, None)
+
+    def read(self, path: Path) -> Finished:
+        """An image with its record. Raises DamagedFile."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                finished = _RECORDS.validate_json(archive.read("record.json"))
+                return _with_contents(finished, archive.read("image"), archive.read("thumbnail"))
+        except (OSError, KeyError, zipfile.BadZipFile, ValidationError) as error:
+            raise DamagedFile(f"{path.name} in the spool cannot be read: {error}") from error
+
+    def drop(self, path: Path) -> None:
+        """Forget an image: it is published, or will never be."""
+        path.unlink(missing_ok=True)
+        with self._lock:
+            self._sizes.pop(path, None)
+
+    def adopt(self) -> list[Path]:
+        """Take over the images of workers that are gone; return where they lie now."""
+        with _locked(self._folder / _LOCK):
+            gone = [folder for folder in self._folder.iterdir() if folder.is_dir() and _is_abandoned(folder)]
+            adopted = [path.rename(self._own / path.name) for folder in gone for path in _images(folder)]
+            for folder in gone:
+                _remove(folder)
+        for path in adopted:
+            self._count(path)
+        return adopted
+
+    def _count(self, path: Path) -> None:
+        size = path.stat().st_size
+        with self._lock:
+            self._sizes[path] = size
+            self._largest = max(self._largest, size)
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder of all spools on this machine. Raises ConfigError where that is impossible."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / _LOCK).touch()
+    except OSError as error:
+        raise ConfigError(
+            f"FARM_SPOOL_DIR: rendered images wait in {folder}, which cannot be written: {error.strerror}. "
+            "Set it to a folder on a local disk."
+        ) from None
+
+
+def attempts_in(folder: Path, worker_id: int) -> set[tuple[int, int]]:
+    """The (task id, attempt) of the images that a worker left in its spool."""
+    try:
+        found = [path.stem.partition("-") for path in _images(folder / str(worker_id))]
+    except OSError:
+        return set()
+    return {(int(task_id), int(attempt)) for task_id, _, attempt in found}
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.suffix == _SUFFIX)
+
+
+def _write(path: Path, finished: Finished) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("record.json", _RECORDS.dump_json(_with_contents(finished, b"", b"")))
+        archive.writestr("image", finished.image.content)
+        archive.writestr("thumbnail", finished.thumbnail.content)
+
+
+def _with_contents(finished: Finished, image: bytes, thumbnail: bytes) -> Finished:
+    return replace(
+        finished,
+        image=replace(finished.image, content=image),
+        thumbnail=replace(finished.thumbnail, content=thumbnail),
+    )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep others from opening and adopting meanwhile."""
+    with path.open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether the process that locked the folder is gone."""
+    try:
+        with (folder / _LOCK).open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        log.warning("A folder of the spool cannot be entered.", folder=folder.name, error=str(error))
+        return False
+    return True
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder without images. What cannot be removed only stays."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()

@@ -1,0 +1,73 @@
+"""Notices a render that makes no step any more: a hung driver, a dead file system."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Kind = tuple[str, int, int]
+"""(family, width, height): what decides how long a step takes on this device."""
+
+_TIMES_SLOWEST = 10.0
+# Nothing is known yet, or weights are being read from a slow disk: more patience.
+_TIMES_AT_FIRST = 5.0
+_LOOK_SECONDS = 0.5
+
+
+class StallWatch:
+    """Calls `on_stall` from a thread of its own when a render rests for longer than its kind ever did.
+
+    The bound is `patience_seconds`, or ten times the slowest step seen of the same kind if that is more;
+    five times the patience while nothing is known of the kind, or before the first step.
+    """
+
+    def __init__(self, patience_seconds: float, on_stall: Callable[[str], None]) -> None:
+        self._patience_seconds = patience_seconds
+        self._on_stall = on_stall
+        self._slowest: dict[Kind, float] = {}
+        self._kind: Kind | None = None
+        self._steps = 0
+        self._since = time.monotonic()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stall-watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(2)
+
+    @contextmanager
+    def watching(self, kind: Kind) -> Iterator[None]:
+        """Watch one render, from before its first step to its end."""
+        self._kind, self._steps, self._since = kind, 0, time.monotonic()
+        try:
+            yield
+        finally:
+            self._kind = None
+
+    def step(self) -> None:
+        """A step was made."""
+        now = time.monotonic()
+        if self._steps and self._kind is not None:
+            self._slowest[self._kind] = max(self._slowest.get(self._kind, 0.0), now - self._since)
+        self._steps, self._since = self._steps + 1, now
+
+    def bound_seconds(self, kind: Kind, steps: int) -> float:
+        """How long a render of a kind may rest after so many steps."""
+        slowest = self._slowest.get(kind)
+        if steps == 0 or slowest is None:
+            return self._patience_seconds * _TIMES_AT_FIRST
+        return max(self._patience_seconds, _TIMES_SLOWEST * slowest)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(_LOOK_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        kind, steps = self._kind, self._steps
+        rested = time.monotonic() - self._since
+        if kind is not None and rested > self.bound_seconds(kind, steps):
+            self._kind = None
+            self._on_stall(f"stalled: no step for {rested:.0f} s after step {steps}")
