@@ -1,12 +1,18 @@
 # make demo   install, start the farm, render a first batch into demo/, stop
 # make up     install, start the farm, stay up until Ctrl-C
 # make test   install what the tests need and run all of them
+#
+# make model      try the farm against its model in thousands of random histories, others each time (10 minutes)
+# make chaos      break a real farm for ten minutes; then two farms that must be found out (12 minutes)
+# make recovery   how long the farm takes to go on after a loss, and in an outage (8 minutes)
+# make endurance  steady work for half an hour: does anything grow?
+# make fuzz   try the portal with random requests, others each time, for some minutes
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo up test check clean
+.PHONY: demo up test check fuzz model clean
 
 demo: $(VENV)/.up
 	rm -rf demo
@@ -18,11 +24,27 @@ up: $(VENV)/.up
 test: check
 	$(BIN)/python -m pytest
 
+fuzz: $(VENV)/.test
+	FARM_FUZZ_EXAMPLES=500 FARM_FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest -n0 tests/web/test_fuzz.py
+
+model: $(VENV)/.test
+	$(BIN)/python -m pytest -n0 tests/model --hypothesis-profile=model
+
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: $(VENV)/.test
+	$(BIN)/python -m tests.chaos run --seconds 600
+	$(BIN)/python -m tests.chaos ablations
+
+recovery: $(VENV)/.test
+	$(BIN)/python -m tests.chaos recovery
+
+endurance: $(VENV)/.test
+	$(BIN)/python -m tests.chaos endurance --minutes 30
 
 clean:
 	rm -rf $(VENV) demo

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,8 @@ from farm.samplers import DEFAULT_SAMPLER, SAMPLERS, known_sampler
 SEEDS = 2**32
 """Seeds run from 0 to SEEDS - 1, as in the WebUI."""
 
+_MOST_PROBLEMS = 10_000
+
 
 def _multiple_of_8(side: int) -> int:
     if side % 8:
@@ -43,20 +46,57 @@ def _printable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(max_length=10_000), AfterValidator(_printable)]
+def _on_one_line(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("must not contain line breaks or control characters")
+    return text
+
+
+def _not_a_truth_value(value: Any) -> Any:
+    """Python counts true as 1; whoever sends it for a number means something else."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _not_a_number(value: Any) -> Any:
+    """A bare number might be seconds or milliseconds of any epoch."""
+    if not isinstance(value, datetime) and ":" not in str(value):
+        raise ValueError("must be a time with its zone, like 2030-01-31T08:00:00Z")
+    return value
+
+
+# C0, DEL, C1, and the line breaks that only Unicode knows.
+_CONTROLS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+_CONTROL = re.compile(f"[{_CONTROLS}]")
+
+# Always the last of its type: the JSON schema leaves out what follows a BeforeValidator.
+_NUMBER = BeforeValidator(_not_a_truth_value)
+
+Text = Annotated[
+    str, Field(max_length=10_000, json_schema_extra={"pattern": r"^[^\u0000]*$"}), AfterValidator(_printable)
+]
 Prompt = Annotated[Text, Field(description="What the image shows.")]
-Side = Annotated[int, Field(ge=64, le=8192), AfterValidator(_multiple_of_8)]
-Steps = Annotated[int, Field(ge=1, le=150)]
-Guidance = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+Side = Annotated[
+    int, Field(ge=64, le=8192, json_schema_extra={"multipleOf": 8}), AfterValidator(_multiple_of_8), _NUMBER
+]
+Steps = Annotated[int, Field(ge=1, le=150), _NUMBER]
+Guidance = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False), _NUMBER]
+Seed = Annotated[int, Field(ge=0, lt=SEEDS), _NUMBER]
 SamplerName = Annotated[
     str,
     AfterValidator(known_sampler),
     WithJsonSchema({"type": "string", "enum": list(SAMPLERS)}),
 ]
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-Count = Annotated[int, Field(ge=1, le=10_000)]
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=200, json_schema_extra={"pattern": r"^[^\u0000]*$"}),
+    AfterValidator(_printable),
+]
+Title = Annotated[Name, Field(json_schema_extra={"pattern": f"^[^{_CONTROLS}]*$"}), AfterValidator(_on_one_line)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_not_a_number), AfterValidator(_in_utc)]
+Count = Annotated[int, Field(ge=1, le=10_000), _NUMBER]
+Priority = Annotated[int, Field(ge=0, le=100, description="Higher goes first."), _NUMBER]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
 
@@ -159,19 +199,21 @@ class JobRequest(BaseModel):
     seed: Seed | None = None
     images_per_prompt: Count = 1
     deterministic: bool = Field(
-        False, description="Render each image alone, so that no batch size enters its pixels."
+        False, strict=True, description="Render each image alone, so that no batch size enters its pixels."
     )
 
-    name: Name | None = None
-    project: Name | None = None
+    name: Title | None = None
+    project: Title | None = None
     pool: Slug = "default"
-    priority: int = Field(50, ge=0, le=100, description="Higher goes first.")
+    priority: Priority = 50
     not_before: Moment | None = Field(None, description="Start no image before this time.")
     deadline: Moment | None = Field(None, description="Cancel what has not started by this time.")
 
     @property
     def title(self) -> str:
-        return self.name or self.prompts[0].prompt.strip().split("\n")[0][:80] or "untitled"
+        """The job's name, or else the first line of its first prompt, as far as it can be shown on one."""
+        line = self.prompts[0].prompt.strip().split("\n")[0]
+        return self.name or _CONTROL.sub(" ", line).strip()[:80] or "untitled"
 
     @property
     def fingerprint(self) -> str:
@@ -191,8 +233,16 @@ def parse_request(data: Any) -> JobRequest:
 
 
 def problems_of(error: ValidationError) -> list[FieldProblem]:
-    """Pydantic's findings as field problems, with paths like `prompts[3].width`."""
-    return [FieldProblem(field_path(p["loc"]), _message(p)) for p in error.errors(include_url=False)]
+    """Pydantic's findings as field problems, with paths like `prompts[3].width`.
+
+    Beyond _MOST_PROBLEMS they are only counted: a body of 4 MB can hold a million, which took 1.6 GB to name.
+    """
+    if error.error_count() > _MOST_PROBLEMS:
+        return [
+            FieldProblem("request", f"has {error.error_count():,} mistakes, too many to name. Try a few rows first")
+        ]
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [FieldProblem(field_path(p["loc"]), _message(p)) for p in found]
 
 
 def field_path(location: tuple[int | str, ...]) -> str:

@@ -2,22 +2,20 @@
 
 from typing import Any
 
-from flask import Flask
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
 from farm import __version__
 from farm.config import Settings
-from web import api, auth, docs, errors, portal, safety
+from web import api, auth, docs, errors, limits, paths, portal, safety
 from web.files import files
 from web.health import health
 from web.requests import FarmRequest
 from web.services import Services
 
-MAX_BODY_BYTES = 32 * 2**20
-
-_SECURITY: dict[str, Any] = {
-    "key": {"type": "http", "scheme": "bearer", "description": "An API key, where the farm is open to a network."}
+_KEYS: dict[str, Any] = {
+    "key": {"type": "http", "scheme": "bearer", "description": "An API key, where the farm is open to a network."},
+    "password": {"type": "http", "scheme": "basic", "description": "The same key as password, of any name."},
 }
 
 
@@ -26,15 +24,18 @@ def create_app(settings: Settings) -> OpenAPI:
     app = OpenAPI(
         "web",
         info=Info(title="Diffusion Farm", version=__version__),
-        security_schemes=_SECURITY,
+        security_schemes=_KEYS,
+        openapi_extensions={"security": _security(settings)},
         validation_error_callback=errors.refuse_invalid,
         validation_error_model=errors.Problem,
         doc_ui=False,
     )
-    _configure(app)
+    app.request_class = FarmRequest
     Services.of(settings).install(app)
     safety.register(app, settings)
     auth.register(app, settings)
+    limits.register(app)
+    paths.register(app)
     errors.register(app)
     api.register(app)
     portal.register(app)
@@ -44,8 +45,7 @@ def create_app(settings: Settings) -> OpenAPI:
     return app
 
 
-def _configure(app: Flask) -> None:
-    app.request_class = FarmRequest
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    # A form's texts count separately, and thousands of prompts in one form are welcome.
-    app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY_BYTES
+def _security(settings: Settings) -> list[dict[str, list[str]]]:
+    """Which keys /openapi.json says are needed: any, or on loopback none."""
+    keys: list[dict[str, list[str]]] = [{name: []} for name in _KEYS]
+    return [*keys, {}] if safety.is_loopback(settings) else keys

@@ -20,8 +20,8 @@ _HIDDEN: Mapping[re.Pattern[str], str] = {
     re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"`<>]+", re.IGNORECASE): "(address)",
     # Credentials by themselves.
     re.compile(
-        r"\b(\w*(?:password|passwd|secret|token|access_key)\w*)(\s*[=:]\s*)\S+", re.IGNORECASE
-    ): r"\1\2(hidden)",
+        r"(\w*(?:password|passwd|secret|api_?key|access_?key)\w*\s*[=:]\s*)\S+", re.IGNORECASE
+    ): r"\1(hidden)",
     re.compile(r"\bfarm_[0-9a-f]{8}_[\w-]+"): "(hidden)",
     # Folders: a quoted path may hold spaces. The file's own name stays, it tells what was missing or broken.
     re.compile(r"(?<=['\"`])~?/[^'\"`\n]*/"): "\u2026/",

@@ -22,11 +22,18 @@ def show(key: str) -> Response:
     if not isinstance(farm.store, DiskStore) or farm.settings.secret_key is None:
         raise BadLink
     LinkSigner(farm.settings.secret_key).check(key, request.args)
+    wished = request.args.get("filename")
     response = send_file(
         BytesIO(farm.store.get(key)),
         mimetype=_MEDIA_TYPES.get(PurePosixPath(key).suffix, "application/octet-stream"),
-        as_attachment="filename" in request.args,
-        download_name=request.args.get("filename"),
+        as_attachment=wished is not None,
+        download_name=None if wished is None else _file_name(wished) or PurePosixPath(key).name,
     )
     response.headers["Cache-Control"] = f"private, max-age={_YEAR_SECONDS}, immutable"
     return response
+
+
+def _file_name(wished: str) -> str:
+    """The wish as one name without folders, and without what a header or a file manager would stumble over."""
+    printable = "".join(character for character in wished if character.isprintable())
+    return PurePosixPath(printable.replace("\\", "/")).name

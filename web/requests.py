@@ -1,13 +1,17 @@
-"""How a JSON body is read: strictly, and with a clear word about what is wrong with it."""
+"""How a body is read: strictly, and with a clear word about what is wrong with it."""
 
 from typing import Any, NoReturn
 
 from flask import Request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
+from web.limits import FormParser
+
 
 class FarmRequest(Request):
     """A request whose JSON is never silently taken for nothing."""
+
+    form_data_parser_class = FormParser
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
         """Read the body as JSON; a body without a media type is taken for JSON.

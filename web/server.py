@@ -7,9 +7,10 @@ from typing import Any
 
 import structlog
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
 from sqlalchemy.exc import SQLAlchemyError
 
-from farm import accounts, config, logs
+from farm import accounts, config, crashpoints, logs
 from farm.config import Settings, http_url
 from farm.database import Database, Role
 from farm.errors import ConfigError
@@ -29,6 +30,14 @@ class AddressUnusable(Exception):
     """The portal cannot listen where it was told to."""
 
 
+class FarmLog(Logger):  # type: ignore[misc]  # gunicorn ships no types
+    """What gunicorn has to say goes into the farm's own log, in its format and with its escapes."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.propagate = True
+
+
 class PortalServer(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
     """gunicorn with one process of threads, on a socket that is bound already."""
 
@@ -46,6 +55,8 @@ class PortalServer(BaseApplication):  # type: ignore[misc]  # gunicorn ships no 
             "graceful_timeout": _GRACE_SECONDS,
             "keepalive": _KEEPALIVE_SECONDS,
             "loglevel": "warning",
+            "errorlog": None,
+            "logger_class": FarmLog,
             "proc_name": "farm-portal",
             "when_ready": self._say_ready,
         }
@@ -54,6 +65,7 @@ class PortalServer(BaseApplication):  # type: ignore[misc]  # gunicorn ships no 
 
     def load(self) -> Any:
         """Called in the process that serves: connections must not be shared with its parent."""
+        crashpoints.arm(self._settings.crash_point)
         return create_app(self._settings)
 
     def _say_ready(self, _arbiter: Any) -> None:

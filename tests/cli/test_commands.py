@@ -6,16 +6,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from farm import config
+from farm import catalog, config, exclusions
 from farm.cli.console import DEFAULT_URL
 from tests.cli.conftest import Farm
-from tests.e2e.conftest import RunningFarm
+from tests.e2e.conftest import RunningFarm, wait_until
 
 SMALL = ("-c", "demo", "-W", "64", "-H", "64", "--steps", "2")
 NEVER = (*SMALL, "--pool", "nobody")
@@ -239,6 +240,59 @@ class TestControl:
     def test_a_finished_job_is_left_as_it_is(self, farm: Farm, done: int, command: str, reason: str) -> None:
         said = farm(command, done)
         assert (said.exit_code, said.stderr) == (1, f"farm: Job {done} {reason}\n")
+
+
+@pytest.fixture
+def worker(farm: Farm, running: RunningFarm) -> Iterator[str]:
+    """The name of the farm's worker, which is in service again after the test."""
+    running.children(1)
+    name: str = json.loads(farm("workers", "--json").stdout)[0]["name"]
+    yield name
+    farm("restore", name)
+
+
+class TestService:
+    def test_a_drained_worker_takes_no_work_until_it_is_restored(
+        self, farm: Farm, running: RunningFarm, worker: str
+    ) -> None:
+        assert farm("drain", worker).stdout == (
+            f"Worker {worker} takes no more work. `farm restore {worker}` puts it back.\n"
+        )
+        wait_until(lambda: running.client.workers()[0].status == "drained", seconds=15)
+        job_id = json.loads(farm("submit", "a fox", *SMALL, "--json").stdout)["id"]
+        assert f"Worker {worker} is out of service: drained by local." in farm("job", job_id).stdout
+        assert farm("restore", worker).stdout == f"Worker {worker} takes all work again.\n"
+        assert farm("watch", job_id).exit_code == 0
+
+    def test_what_a_worker_is_kept_from_is_listed_with_the_reason(self, farm: Farm, worker: str) -> None:
+        farm("drain", worker, "--reason", "a new fan")
+        said = farm("workers")
+        assert said.stdout.splitlines()[1].endswith("\tall work")
+        assert re.search(rf"{worker} is kept from all work since \d+s: drained by local: a new fan ", said.stderr)
+        [exclusion] = json.loads(farm("workers", "--json").stdout)[0]["exclusions"]
+        assert (exclusion["checkpoint"], exclusion["reason"]) == (None, "drained by local: a new fan")
+
+    def test_one_checkpoint_is_given_back(self, farm: Farm, running: RunningFarm, worker: str) -> None:
+        with running.database.begin() as session:
+            exclusions.avoid(session, worker, catalog.get(session, "demo").id, "torn")
+        farm("drain", worker)
+        assert f"`farm restore {worker} --checkpoint demo`" in farm("workers").stderr
+        said = farm("restore", worker, "--checkpoint", "demo").stdout
+        assert said == (
+            f"Worker {worker} takes checkpoint demo again.\nIt is still kept from all work: drained by local\n"
+        )
+
+    @pytest.mark.parametrize("command", ["drain", "restore"])
+    def test_an_unknown_worker_is_refused_with_those_that_are_known(
+        self, farm: Farm, worker: str, command: str
+    ) -> None:
+        said = farm(command, "nobody/cpu")
+        assert said.exit_code == 1
+        assert said.stderr == f"farm: There is no worker 'nobody/cpu'. Known: {worker}.\n"
+
+    def test_a_worker_in_service_cannot_be_restored(self, farm: Farm, worker: str) -> None:
+        said = farm("restore", worker)
+        assert (said.exit_code, said.stderr) == (1, f"farm: Worker {worker} is not kept from all work.\n")
 
 
 class TestDownload:

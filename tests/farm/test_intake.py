@@ -76,9 +76,7 @@ class TestAccepted:
 
     def test_a_job_that_no_worker_serves_is_accepted_with_a_warning(self, scene: Scene) -> None:
         scene.worker(pool="large")
-        assert submit(scene).warnings == (
-            "No worker serves the pool 'default' now; the job waits until one starts.",
-        )
+        assert submit(scene).warnings == ("No worker serves the pool 'default' now; the job waits until one does.",)
 
     def test_a_job_that_a_worker_serves_has_no_warning(self, scene: Scene) -> None:
         scene.worker()

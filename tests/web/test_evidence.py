@@ -55,6 +55,8 @@ def test_the_evidence_itself_is_kept_whole(scene: Scene, job_id: int) -> None:
         ("unix:///run/farm/redis.sock?db=0 is away", "(address) is away"),
         ("s3://bucket/results/7.png: AccessDenied", "(address) AccessDenied"),
         ("password = hunter2, user=farm", "password = (hidden) user=farm"),
+        ("AWS_SECRET_ACCESS_KEY=hunter2", "AWS_SECRET_ACCESS_KEY=(hidden)"),
+        ("cannot load the tokenizer: KeyError: 'key'", "tokenizer: KeyError: 'key'"),
         ("Bearer farm_0a1b2c3d_s-e_c", "Bearer (hidden)"),
         ("a\r\x85b\u2028c\nd\te", "a\ufffd\ufffdb\ufffdc\nd\te"),
         ("a step took 3/4 of 10 GB/s and/or failed", "a step took 3/4 of 10 GB/s and/or failed"),

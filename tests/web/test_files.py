@@ -1,11 +1,14 @@
 """Images by signed links."""
 
 import time
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
+from farm.database import Database
 from farm.store import Store
+from tests.factories import Scene
 
 
 @pytest.mark.parametrize(
@@ -59,3 +62,33 @@ def test_without_a_signature_nothing_is_served(client: FlaskClient, store: Store
 
 def test_a_valid_link_to_what_is_gone_is_not_found(client: FlaskClient, store: Store) -> None:
     assert client.get(store.link("results/gone.png", seconds=60)).status_code == 404
+
+
+HOSTILE = '../../etc/passwd"\r\nSet-Cookie: owned=1\x1b[2J\u202egnp.exe'
+
+
+def test_what_users_name_their_jobs_enters_no_file_name(
+    client: FlaskClient, scene: Scene, database: Database
+) -> None:
+    fields = {"name": "../../etc/passwd", "project": "..", "prompts": [HOSTILE], "seed": 5}
+    job_id = client.post("/api/v1/jobs", json=fields).json["id"]
+    (lease,) = scene.claim(scene.worker())
+    scene.publish(lease)
+    (image,) = client.get(f"/api/v1/jobs/{job_id}/images").json["images"]
+    assert image["filename"] == f"{job_id}-00000-5.png"
+    assert image["url"].startswith(f"/files/result/{lease.task_id}-{lease.attempt}.png?")
+
+
+@pytest.mark.parametrize("key", ["../outside.png", "results/../../outside.png", "results/\x00.png", ""])
+def test_not_even_a_signed_link_leaves_the_folder(
+    client: FlaskClient, store: Store, tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "outside.png").write_bytes(b"not yours")
+    assert client.get(store.link(key, seconds=60)).status_code == 404
+
+
+def test_a_filename_is_one_name_in_one_header(client: FlaskClient, store: Store) -> None:
+    store.put("results/1.png", b"pixels", "image/png")
+    answer = client.get(store.link("results/1.png", seconds=60, filename=HOSTILE))
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="passwd\\"Set-Cookie: owned=1[2Jgnp.exe"'
+    assert "Set-Cookie" not in answer.headers

@@ -54,6 +54,11 @@ def test_what_belongs_to_no_job_is_not_found(client: FlaskClient, path: str, job
     assert client.get(f"/api/v1/jobs/{job_id}{path}").status_code == 404
 
 
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_an_id_that_cannot_be_is_not_found_either_way(client: FlaskClient, method: str) -> None:
+    assert client.open(f"/api/v1/jobs/{2**63}", method=method, json={"priority": 1}).status_code == 404
+
+
 def test_a_priority_is_changed(client: FlaskClient, job_id: int) -> None:
     assert client.patch(f"/api/v1/jobs/{job_id}", json={"priority": 90}).json["priority"] == 90
 
@@ -150,4 +155,5 @@ def test_checkpoints_samplers_workers_and_figures_are_shown(
     assert client.get("/api/v1/checkpoints").json["checkpoints"][0]["name"] == "demo"
     assert "Euler a" in [sampler["name"] for sampler in client.get("/api/v1/samplers").json["samplers"]]
     assert client.get("/api/v1/workers").json["workers"][0]["status"] == "starting"
-    assert client.get("/api/v1/stats").json == {"queued": 3, "running": 0, "workers_live": 1, "workers_busy": 0}
+    figures = {"queued": 3, "running": 0, "workers_live": 1, "workers_in_service": 1, "workers_busy": 0}
+    assert client.get("/api/v1/stats").json == figures

@@ -1,5 +1,6 @@
 """Starting and stopping the portal's process."""
 
+import json
 import os
 import signal
 import socket
@@ -115,3 +116,32 @@ def test_a_setting_that_is_missing_is_named(environment: dict[str, str]) -> None
     status, said = give_up({name: value for name, value in environment.items() if name != "FARM_SECRET_KEY"})
     assert status == 2
     assert "FARM_SECRET_KEY" in said
+
+
+def talk(port: int, request: bytes) -> str:
+    """Send these bytes to the portal as they are, and return the status that it answers."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request)
+        return connection.recv(4096).split()[1].decode()
+
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+POST = b"POST /api/v1/jobs/1/cancel HTTP/1.1\r\nHost: localhost\r\n"
+
+
+def test_what_is_too_large_is_refused_before_the_rest_comes(portal: subprocess.Popen[str], port: int) -> None:
+    wait_until_ready(f"http://127.0.0.1:{port}")
+    assert talk(port, GET.replace(b"/", b"/" + b"x" * 5_000, 1)) == "414"
+    assert talk(port, GET + b"X: " + b"x" * 9_000 + b"\r\n\r\n") == "431"
+    assert talk(port, GET + b"X: x\r\n" * 101 + b"\r\n") == "431"
+    assert talk(port, POST + b"Content-Length: 1000000\r\n\r\n") == "413"
+    assert talk(port, POST + b"Transfer-Encoding: chunked\r\n\r\n4001\r\n" + b"x" * 0x4001) == "413"
+
+
+def test_what_gunicorn_refuses_stands_in_the_farms_log(environment: dict[str, str], port: int) -> None:
+    with start({**environment, "FARM_LOG_FORMAT": "json"}) as portal:
+        wait_until_ready(f"http://127.0.0.1:{port}")
+        assert talk(port, GET + b"Bad\x1b[2J\r\n\r\n") == "400"
+        portal.terminate()
+        said = [json.loads(line) for line in portal.communicate(timeout=15)[1].splitlines()]
+    assert "Invalid request" in said[-1]["event"]

@@ -33,7 +33,7 @@ def test_an_accepted_job_is_stored_with_its_tasks_and_found_at_its_location(
 
 def test_a_job_that_no_worker_can_serve_yet_is_accepted_with_a_warning(client: FlaskClient) -> None:
     warnings = client.post("/api/v1/jobs", json=JOB).json["warnings"]
-    assert warnings == ["No worker serves the pool 'default' now; the job waits until one starts."]
+    assert warnings == ["No worker serves the pool 'default' now; the job waits until one does."]
 
 
 def test_a_job_with_a_worker_in_its_pool_has_no_warning(client: FlaskClient, database: Database) -> None:
@@ -110,6 +110,13 @@ def test_everything_that_is_wrong_is_said_at_once(client: FlaskClient) -> None:
     assert [error["field"] for error in answer.json["errors"]] == ["width", "seed", "steps"]
 
 
+def test_more_mistakes_than_anybody_reads_are_counted(client: FlaskClient) -> None:
+    answer = client.post("/api/v1/jobs", json={"prompts": [{"promt": "x"}] * 5_001})
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json["errors"]] == ["request"]
+    assert answer.json["errors"][0]["message"].startswith("has 10,002 mistakes")
+
+
 def test_too_many_images_are_refused(client: FlaskClient, database: Database) -> None:
     answer = client.post("/api/v1/jobs", json={"prompts": ["x"] * 11, "images_per_prompt": 10_000})
     assert answer.status_code == 422
@@ -146,3 +153,48 @@ def test_a_body_beyond_the_limit_is_refused(client: FlaskClient, database: Datab
     answer = client.post("/api/v1/jobs", data=b" " * (32 * 2**20 + 1), content_type="application/json")
     assert answer.status_code == 413
     assert stored(database) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"seed": True}, "seed"),
+        ({"width": False}, "width"),
+        ({"guidance_scale": True}, "guidance_scale"),
+        ({"priority": True}, "priority"),
+        ({"deterministic": "yes"}, "deterministic"),
+        ({"deterministic": 1}, "deterministic"),
+        ({"not_before": 1767225600}, "not_before"),
+        ({"deadline": "1767225600000"}, "deadline"),
+        ({"deadline": True}, "deadline"),
+    ],
+)
+def test_what_is_of_another_kind_is_not_taken_for_what_it_may_mean(
+    client: FlaskClient, change: dict[str, Any], field: str
+) -> None:
+    answer = client.post("/api/v1/jobs", json={**JOB, **change})
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json["errors"]] == [field]
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\x9b", "\u2028"])
+@pytest.mark.parametrize("field", ["name", "project"])
+def test_a_name_is_one_line_without_control_characters(client: FlaskClient, field: str, character: str) -> None:
+    answer = client.post("/api/v1/jobs", json={**JOB, field: f"spring{character}catalogue"})
+    assert answer.status_code == 422
+    assert "line breaks or control characters" in answer.json["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("a\x1b[2Jb\u2028c", "a [2Jb c"),
+        ("  first\r\nsecond", "first"),
+        ("\t\r\n", "untitled"),
+        ("x" * 99, "x" * 80),
+    ],
+)
+def test_a_job_without_a_name_is_called_by_what_can_be_shown_of_its_prompt(
+    client: FlaskClient, prompt: str, name: str
+) -> None:
+    assert client.post("/api/v1/jobs", json={"prompts": [prompt]}).json["name"] == name

@@ -5,16 +5,39 @@ from typing import Any
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
+from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel
 
 from web.errors import PROBLEM_TYPE
+from web.evidence import shown
+
+
+def header(description: str, kind: str = "string", *, required: bool = True) -> dict[str, Any]:
+    """How /openapi.json describes a header of an answer; `kind` is a type of JSON schema."""
+    return {"description": description, "required": required, "schema": {"type": kind}}
+
+
+def problem(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
+    """How /openapi.json describes an answer that is a problem document."""
+    return {"description": description, "content": dict(_PROBLEM), "headers": headers or {}}
+
 
 _ROOT = "/api/v1"
 _PROBLEM = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-_EVERYWHERE = {
-    401: "No API key, or one that is not valid (only where the farm is open to a network).",
-    422: "The request has mistakes; each is named with its field.",
-    503: "A part of the farm does not answer now; try again after Retry-After seconds.",
+_EVERYWHERE: ResponseDict = {
+    400: problem("Not a request that HTTP and JSON allow, or (on loopback) one that names another host."),
+    401: problem(
+        "No API key, or one that is not valid.",
+        {"WWW-Authenticate": header("How to send a key.")},
+    ),
+    403: problem("The request came from another site's page."),
+    413: problem("The body is larger than this address takes; the limit is named."),
+    415: problem("The body is not sent as application/json."),
+    422: problem("The request has mistakes; each is named with its field."),
+    503: problem(
+        "A part of the farm does not answer now; try again.",
+        {"Retry-After": header("After how many seconds to try again.", "integer")},
+    ),
 }
 
 
@@ -25,14 +48,9 @@ def make_blueprint(name: str, description: str) -> APIBlueprint:
         __name__,
         url_prefix=_ROOT,
         abp_tags=[Tag(name=name, description=description)],
-        abp_responses={status: problem(text) for status, text in _EVERYWHERE.items()},
+        abp_responses=_EVERYWHERE,
     )
 
 
-def problem(description: str) -> dict[str, Any]:
-    """How /openapi.json describes an answer that is a problem document."""
-    return {"description": description, "content": dict(_PROBLEM)}
-
-
 def json_answer(report: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(report.model_dump_json(), status=status, headers=headers, mimetype="application/json")
+    return Response(shown(report).model_dump_json(), status=status, headers=headers, mimetype="application/json")

@@ -67,7 +67,7 @@ def show(path: JobPath) -> Response:
     return json_answer(_report(path.job_id))
 
 
-@api.patch(JOB_PATH, summary="Change a job's priority", responses={200: JobReport, **_NOT_NOW})
+@api.patch(JOB_PATH, summary="Change a job's priority", responses=_ACTED)
 def change(path: JobPath, body: JobChange) -> Response:
     jobs.set_priority(services().database, path.job_id, body.priority)
     return json_answer(_report(path.job_id))

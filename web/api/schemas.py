@@ -5,9 +5,23 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from farm.lifecycle import JobStatus, TaskStatus
-from farm.reports import AttemptReport, CheckpointReport, ImageReport, JobReport, TaskReport, WorkerReport
-from farm.specs import Name
+from farm.reports import (
+    AttemptReport,
+    CheckpointReport,
+    ExclusionReport,
+    ImageReport,
+    JobReport,
+    TaskReport,
+    WorkerReport,
+)
+from farm.specs import Name, Priority
+from web.api.blueprint import header
 from web.paths import MAX_ID, MAX_SEQ
+
+_SUBMITTED = {
+    "Location": header("Where the job is found."),
+    "Idempotent-Replayed": header("`true` where this is the job of an earlier request.", required=False),
+}
 
 Limit = Annotated[int, Field(ge=1, le=200, description="How many at most.")]
 AfterSeq = Annotated[int, Field(ge=-1, le=MAX_SEQ, description="The `next` of the page before.")]
@@ -56,11 +70,24 @@ class AttemptsQuery(Question):
 
 
 class JobChange(Question):
-    priority: int = Field(ge=0, le=100, description="Higher goes first.")
+    priority: Priority
+
+
+class Drain(Question):
+    worker: Name = Field(description="Its name, such as `host/GPU-4f1c...`; it outlives the process.")
+    reason: Name | None = Field(None, description="A word on why; who drained it is told anyway.")
+
+
+class Restore(Question):
+    worker: Name = Field(description="Its name.")
+    checkpoint: Name | None = Field(None, description="Give back this checkpoint alone; without it, all work.")
 
 
 class SubmittedJob(JobReport):
     """An accepted job, with what its owner should know."""
+
+    # How flask-openapi3 is told of an answer's headers.
+    model_config = ConfigDict(openapi_extra={"headers": _SUBMITTED})  # type: ignore[typeddict-unknown-key]
 
     warnings: list[str]
 
@@ -104,3 +131,10 @@ class Samplers(BaseModel):
 
 class Workers(BaseModel):
     workers: list[WorkerReport]
+
+
+class Excluded(BaseModel):
+    """What a worker is kept from now; nothing where the list is empty."""
+
+    worker: str
+    exclusions: list[ExclusionReport]

@@ -13,6 +13,7 @@ from farm.models import Result
 from farm.reports import AttemptReport, FarmReport, ImageReport, JobReport, TaskReport
 from farm.specs import ImageSpec
 from web.actions import ACTIONS
+from web.evidence import shown
 from web.paths import JOB_PATH, MAX_ID, MAX_SEQ
 from web.progress import with_progress
 from web.services import services
@@ -120,12 +121,12 @@ def _view(job_id: int) -> JobView:
         results = overview.results(session, job_id, after=after, limit=_IMAGES_SHOWN + 1)
         images = _images(results[:_IMAGES_SHOWN])
         return JobView(
-            job=job,
+            job=shown(job),
             spec=_first_spec(session, job_id),
             running=_running(session, job),
             images=images,
             next=images[-1].seq if len(results) > len(images) else None,
-            attempts=overview.attempts(session, job_id, limit=_ATTEMPTS_SHOWN),
+            attempts=[shown(attempt) for attempt in overview.attempts(session, job_id, limit=_ATTEMPTS_SHOWN)],
             reasons=explain(session, job_id),
             after=after,
         )
