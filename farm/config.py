@@ -64,6 +64,10 @@ def _one_of_the_batch_sizes(size: int) -> int:
 BatchSize = Annotated[int, AfterValidator(_one_of_the_batch_sizes)]
 
 
+Days = Annotated[int, Field(ge=0, le=36500)]
+"""How long something is kept; 0 is for ever."""
+
+
 def http_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -90,6 +94,10 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(20.0, ge=1, le=3600)
     poll_seconds: float = Field(2.0, ge=0.1, le=60)
     keeper_seconds: float = Field(1.0, ge=0.1, le=60)
+    keep_events_days: Days = 30
+    keep_attempts_days: Days = 30
+    keep_jobs_days: Days = 0
+    sweep_seconds: float = Field(3600.0, ge=1, le=7 * 86400)
     grace_seconds: float = Field(10.0, ge=0, le=3600)
     max_attempts: int = Field(3, ge=1, le=20)
     max_batch: BatchSize = 4

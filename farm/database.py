@@ -2,22 +2,42 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 
-from sqlalchemy import Engine, create_engine, text
+import psycopg
+from psycopg import sql
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from farm.config import Settings
 
+IDLE_SECONDS = 30
+"""How long a transaction may be open with nothing going on in it."""
+_KNOWS_TRANSACTION_TIMEOUT = 170000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long one statement, one transaction and one wait for a lock may take, and how many connections to keep.
+
+    None may go on for ever: an open transaction keeps Postgres from tidying up, and every claim pays for that.
+    """
+
+    statement: str
+    transaction: str
+    lock: str
+    pool_size: int
+
 
 class Role(Enum):
-    """A kind of process and its limits: (statement timeout, lock timeout, pool size)."""
+    """A kind of process and its limits."""
 
-    PORTAL = ("30s", "5s", 20)
-    WORKER = ("10s", "5s", 8)
-    KEEPER = ("60s", "5s", 2)
-    TOOL = ("0", "10s", 4)
+    PORTAL = Limits("30s", "2min", "5s", 20)
+    WORKER = Limits("10s", "1min", "5s", 8)
+    KEEPER = Limits("60s", "5min", "5s", 2)
+    TOOL = Limits("10min", "15min", "10s", 4)
 
 
 class Database:
@@ -33,14 +53,14 @@ class Database:
 
     @cached_property
     def engine(self) -> Engine:
-        statement_timeout, lock_timeout, pool_size = self.role.value
+        limits = self.role.value
         options = (
-            f"-c statement_timeout={statement_timeout} -c lock_timeout={lock_timeout} "
-            "-c idle_in_transaction_session_timeout=30s -c timezone=UTC"
+            f"-c statement_timeout={limits.statement} -c lock_timeout={limits.lock} "
+            f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s -c timezone=UTC"
         )
-        return create_engine(
+        engine = create_engine(
             driver_url(self.url),
-            pool_size=pool_size,
+            pool_size=limits.pool_size,
             max_overflow=4,
             pool_pre_ping=True,
             pool_timeout=10,
@@ -55,6 +75,8 @@ class Database:
                 "tcp_user_timeout": 20_000,
             },
         )
+        event.listen(engine, "connect", partial(_limit_transactions, limits.transaction))
+        return engine
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
@@ -72,6 +94,13 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _limit_transactions(longest: str, connection: psycopg.Connection, _: object) -> None:
+    """Not among the options of the connection: servers before 17 would refuse it."""
+    if connection.info.server_version >= _KNOWS_TRANSACTION_TIMEOUT:
+        connection.execute(sql.SQL("SET transaction_timeout = {}").format(longest))
+        connection.commit()
 
 
 def driver_url(url: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, text, update
 
-from farm import catalog, dispatch, endings, fleet, intake
+from farm import catalog, dispatch, endings, exclusions, fleet, intake
 from farm.catalog import CheckpointFolder
 from farm.config import Settings
 from farm.database import Database
@@ -60,7 +60,7 @@ def claim(database: Database, worker_id: int, *, limit: int = 8, **options: Any)
         return dispatch.claim(session, worker_id, limit=limit, **options)
 
 
-def publish(database: Database, lease: Lease) -> bool:
+def publish(database: Database, lease: Lease, *, relief: Sequence[str] = ()) -> bool:
     """Publish an attempt as if its image had been uploaded."""
     with database.begin() as session:
         return endings.publish(
@@ -71,6 +71,7 @@ def publish(database: Database, lease: Lease) -> bool:
             provenance={"bucket": 1},
             timings={"render": 0.5},
             gpu_seconds=0.5,
+            relief=relief,
         )
 
 
@@ -115,30 +116,57 @@ class Scene:
         batch = claim(self.database, worker_id, limit=limit, **options)
         return batch.leases if batch else ()
 
-    def publish(self, lease: Lease) -> bool:
-        return publish(self.database, lease)
+    def publish(self, lease: Lease, *, relief: Sequence[str] = ()) -> bool:
+        return publish(self.database, lease, relief=relief)
 
-    def fail(self, lease: Lease, error: str = "the device broke", *, is_retryable: bool = True) -> bool:
+    def fail(
+        self,
+        lease: Lease,
+        error: str = "the device broke",
+        *,
+        is_retryable: bool = True,
+        relief: Sequence[str] = (),
+    ) -> bool:
         with self.database.begin() as session:
-            return endings.fail(session, lease, error, is_retryable=is_retryable)
+            return endings.fail(session, lease, error, is_retryable=is_retryable, relief=relief)
 
     def hand_back(self, *leases: Lease, reason: str = "draining") -> None:
         with self.database.begin() as session:
             endings.hand_back(session, leases, reason)
 
-    def renew(self, *leases: Lease) -> set[Lease]:
+    def renew(self, worker_id: int, *leases: Lease) -> set[Lease]:
         with self.database.begin() as session:
-            return dispatch.renew(session, leases, LEASE_SECONDS)
+            return dispatch.renew(session, worker_id, leases, LEASE_SECONDS)
 
-    def release_dead(self, worker_id: int, error: str = "killed by signal 9") -> int:
+    def release_dead(self, worker_id: int, error: str = "killed by signal 9", **evidence: Any) -> int:
         with self.database.begin() as session:
-            return endings.release_dead(session, worker_id, error)
+            return endings.release_dead(session, worker_id, error, **evidence)
 
     def let_leases_end(self, *leases: Lease) -> None:
         """Time passes: the ends of these leases lie in the past."""
         with self.database.begin() as session:
             past = text("now() - interval '1 second'")
             session.execute(update(Task).where(Task.id.in_([x.task_id for x in leases])).values(lease_until=past))
+
+    def let_jobs_begin(self) -> None:
+        """Time passes: the `not_before` of every job has come."""
+        with self.database.begin() as session:
+            for table in ("jobs", "counters"):
+                session.execute(text(f"UPDATE {table} SET not_before = now() WHERE not_before IS NOT NULL"))
+
+    def let_days_pass(self, days: int) -> None:
+        """Time passes: all that was recorded is so many days older."""
+        columns = {"events": ["created_at"], "attempts": ["ended_at"], "jobs": ["created_at", "finished_at"]}
+        with self.database.begin() as session:
+            for table, names in columns.items():
+                older = ", ".join(f"{name} = {name} - make_interval(days => :days)" for name in names)
+                session.execute(text(f"UPDATE {table} SET {older}"), {"days": days})
+
+    def let_deadline_pass(self, job_id: int) -> None:
+        """Time passes: the job is past its deadline."""
+        with self.database.begin() as session:
+            past = text("now() - interval '1 second'")
+            session.execute(update(Job).where(Job.id == job_id).values(deadline=past))
 
     def expire(self) -> int:
         with self.database.begin() as session:
@@ -150,6 +178,31 @@ class Scene:
         self.let_leases_end(*leases)
         self.expire()
         return leases
+
+    def break_down(self, worker_id: int, *, batches: int, owners: Sequence[str] = ("local",)) -> None:
+        """A worker takes so many jobs of these owners in turn, and fails them all."""
+        for number in range(batches):
+            self.submit(owner=owners[number % len(owners)])
+            for lease in self.claim(worker_id):
+                self.fail(lease, is_retryable=False)
+
+    def drain(self, worker_name: str = "host/cpu", reason: str = "drained by ana") -> None:
+        with self.database.begin() as session:
+            exclusions.drain(session, worker_name, reason)
+
+    def avoid(self, worker_name: str, checkpoint_id: int, reason: str = "its weights are torn there") -> bool:
+        with self.database.begin() as session:
+            return exclusions.avoid(session, worker_name, checkpoint_id, reason)
+
+    def restore(self, worker_name: str = "host/cpu", checkpoint_name: str | None = None) -> None:
+        with self.database.begin() as session:
+            exclusions.restore(session, worker_name, checkpoint_name)
+
+    def excluded(self) -> list[tuple[str, str | None]]:
+        """Which worker is kept from what: a checkpoint, or None for all work."""
+        with self.database.begin() as session:
+            found = exclusions.in_force(session)
+            return [(x.worker_name, x.checkpoint.name if x.checkpoint else None) for x in found]
 
     def job(self, job_id: int) -> Job:
         with self.database.begin() as session:

@@ -1,6 +1,7 @@
 """Stand-ins for what lies outside the farm."""
 
 import threading
+from collections.abc import Iterator
 
 from farm.errors import ObjectMissing, StoreError
 
@@ -24,8 +25,11 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
 
-    def keys(self, prefix: str = "") -> list[str]:
-        return sorted(key for key in self.objects if key.startswith(prefix))
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        return iter([key for key in self.objects if key.startswith(prefix)])
+
+    def clear_leftovers(self, older_than_seconds: float) -> int:
+        return 0
 
     def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
         return f"memory:{key}"

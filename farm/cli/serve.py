@@ -3,17 +3,20 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from typing import NoReturn
 
 import click
 
-from farm import config, logs, migrate
+from farm import config, crashpoints, logs, migrate
+from farm.cleaner import Cleaner
 from farm.cli.parts import require_worker_packages
 from farm.config import Settings
 from farm.database import Database, Role
 from farm.keeper import Keeper
 from farm.queue import Doorbell
+from farm.store import open_store
 
 
 @click.command()
@@ -47,6 +50,7 @@ def keeper() -> None:
     """Run the housekeeping; several may run at once."""
     settings = config.load()
     logs.configure(settings)
+    crashpoints.arm(settings.crash_point)
     run_keeper(settings)
 
 
@@ -54,9 +58,13 @@ def run_keeper(settings: Settings) -> None:
     database = Database.of(settings, Role.KEEPER)
     doorbell = Doorbell(settings.required_redis_url)
     housekeeping = Keeper(settings, database, doorbell)
+    cleaner = Cleaner(settings, database, open_store(settings))
+    # A daemon: a sweep of a large store is not waited for, it is repeated.
+    threading.Thread(target=cleaner.run, name="cleaner", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: housekeeping.stop())
     housekeeping.run()
+    cleaner.stop()
     doorbell.close()
     database.close()
 

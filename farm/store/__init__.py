@@ -1,5 +1,6 @@
 """Where artifacts are kept: one protocol, a folder or an S3-compatible bucket behind it."""
 
+from collections.abc import Iterator
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -19,8 +20,11 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Forget an object; a missing one is no error."""
 
-    def keys(self, prefix: str = "") -> list[str]:
-        """All keys that begin with the prefix, in order."""
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """All keys that begin with the prefix, in no order, read as they are asked for: there may be millions."""
+
+    def clear_leftovers(self, older_than_seconds: float) -> int:
+        """Delete what puts that were cut off left behind so long ago; return how many pieces."""
 
     def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
         """A URL that lets whoever holds it read the object for so long; relative if the portal serves it.

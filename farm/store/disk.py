@@ -2,6 +2,9 @@
 
 import os
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from farm.errors import ObjectMissing, StoreError
@@ -49,10 +52,27 @@ class DiskStore:
         except OSError as error:
             raise StoreError(f"Could not delete {key}: {error.strerror}") from error
 
-    def keys(self, prefix: str = "") -> list[str]:
-        files = (path for path in self._folder.rglob("*") if path.is_file() and not path.name.startswith(_PARTIAL))
-        keys = (path.relative_to(self._folder).as_posix() for path in files)
-        return sorted(key for key in keys if key.startswith(prefix))
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        for path in self._files(prefix):
+            key = path.relative_to(self._folder.resolve()).as_posix()
+            if key.startswith(prefix) and not path.name.startswith(_PARTIAL):
+                yield key
+
+    def clear_leftovers(self, older_than_seconds: float) -> int:
+        """Half-written files and, uncounted, the folders of jobs that are gone."""
+        latest = time.time() - older_than_seconds
+        leftovers = [path for path in self._files() if path.name.startswith(_PARTIAL) and _is_old(path, latest)]
+        with _translated("Could not clear leftovers"):
+            for path in leftovers:
+                path.unlink(missing_ok=True)
+        _remove_empty(self._folder, latest)
+        return len(leftovers)
+
+    def _files(self, prefix: str = "") -> Iterator[Path]:
+        """The files of the one folder that a prefix names, or of all."""
+        with _translated("Could not list the folder"):
+            for folder, _, names in os.walk(self._path(prefix.rpartition("/")[0] or "."), onerror=_unless_missing):
+                yield from (Path(folder, name) for name in names)
 
     def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
         return self._signer.sign(key, seconds=seconds, filename=filename)
@@ -72,6 +92,35 @@ class DiskStore:
             if path.is_relative_to(self._folder.resolve()):
                 return path
         raise ObjectMissing(f"There is no object {key!r}.")
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{doing}: {error.strerror}") from error
+
+
+def _unless_missing(error: OSError) -> None:
+    """A folder may vanish while it is listed, and a store that nobody wrote to has none."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _is_old(path: Path, latest: float) -> bool:
+    try:
+        return path.stat().st_mtime < latest
+    except FileNotFoundError:
+        return False
+
+
+def _remove_empty(root: Path, latest: float) -> None:
+    for folder, _, _ in os.walk(root, topdown=False):
+        if Path(folder) != root and _is_old(Path(folder), latest):
+            # Most are not empty; a put may be about to use the others.
+            with suppress(OSError):
+                os.rmdir(folder)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -76,14 +76,18 @@ class S3Store:
         with _translated(f"Could not delete {key}"):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def keys(self, prefix: str = "") -> Iterator[str]:
         with _translated("Could not list the bucket"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + prefix
             )
-            return sorted(
-                entry["Key"].removeprefix(self._prefix) for page in pages for entry in page.get("Contents", [])
-            )
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    yield entry["Key"].removeprefix(self._prefix)
+
+    def clear_leftovers(self, older_than_seconds: float) -> int:
+        """None: an object is put with one request, whole or not at all."""
+        return 0
 
     def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
         parameters = {"Bucket": self._bucket, "Key": self._prefix + key}

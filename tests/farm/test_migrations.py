@@ -78,6 +78,25 @@ def wait_until_one_waits(connection: psycopg.Connection) -> None:
         time.sleep(0.005)
 
 
+def test_a_database_that_is_newer_than_this_release_is_current(empty_url: str, engine: Engine) -> None:
+    migrate.upgrade(empty_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'of the next release'")
+    assert migrate.is_current(engine)
+
+
+def test_upgrading_a_database_that_is_newer_leaves_it_as_it_is(empty_url: str, engine: Engine) -> None:
+    test_a_database_that_is_newer_than_this_release_is_current(empty_url, engine)
+    migrate.upgrade(empty_url)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT * FROM alembic_version").scalar() == "of the next release"
+
+
+def test_a_database_that_lacks_a_migration_is_not_current(empty_url: str, engine: Engine) -> None:
+    migrate.upgrade(empty_url, "0001")
+    assert not migrate.is_current(engine)
+
+
 def test_the_models_match_the_migrated_schema(empty_url: str, engine: Engine) -> None:
     migrate.upgrade(empty_url)
     with engine.connect() as connection:

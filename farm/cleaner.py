@@ -1,0 +1,136 @@
+"""The slow half of the housekeeping: deletes what is past its time, and objects that belong to no image.
+
+It runs beside the keeper's rounds, not in them: no slow store may hold up the leases.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from farm import orphans, retention
+from farm.config import Settings
+from farm.database import Database
+from farm.errors import StoreError
+from farm.events import record
+from farm.models import Event
+from farm.store import Store
+
+log = structlog.get_logger(__name__)
+
+_BEAT_SECONDS = 60.0
+_MOST_BATCHES = 20
+_SWEEP_LOCK = 7215
+_SWEPT = "store.swept"
+
+
+class Cleaner:
+    """Makes a round every minute, until stopped; any number may do so at once."""
+
+    def __init__(self, settings: Settings, database: Database, store: Store) -> None:
+        self._settings = settings
+        self._database = database
+        self._store = store
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Make rounds until `stop`; outages of Postgres and of the store are waited out."""
+        while not self._stopped.wait(min(_BEAT_SECONDS, self._settings.sweep_seconds)):
+            self.make_round()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def make_round(self) -> None:
+        """One round. A step that fails keeps no other from being made."""
+        for step in (self._prune_events, self._prune_attempts, self._delete_jobs, self._discard, self._sweep):
+            try:
+                step()
+            except (SQLAlchemyError, StoreError) as error:
+                log.warning("A step of the cleaning failed; the next round tries again.", error=str(error.args[0]))
+
+    def _prune_events(self) -> None:
+        if days := self._settings.keep_events_days:
+            self._log_deleted("events", self._in_batches(lambda session: retention.prune_events(session, days)))
+
+    def _prune_attempts(self) -> None:
+        if days := self._settings.keep_attempts_days:
+            self._log_deleted("attempts", self._in_batches(lambda session: retention.prune_attempts(session, days)))
+
+    def _in_batches(self, prune: Callable[[Session], int]) -> int:
+        """Prune, each batch in a transaction of its own, until nothing is left or it is enough for this round."""
+        deleted = 0
+        for _ in range(_MOST_BATCHES):
+            with self._database.begin() as session:
+                batch = prune(session)
+            deleted += batch
+            if not batch or self._stopped.is_set():
+                break
+        return deleted
+
+    def _delete_jobs(self) -> None:
+        days = self._settings.keep_jobs_days
+        if not days:
+            return
+        with self._database.begin() as session:
+            job_ids = retention.old_jobs(session, days)
+        for job_id in job_ids:
+            with self._database.begin() as session:
+                is_deleted = retention.delete_job(session, job_id, days)
+            if is_deleted:
+                log.info("A job was deleted: it ended long ago.", job_id=job_id)
+
+    def _discard(self) -> None:
+        """Delete objects whose rows are gone: from the store first, so that a crash between is made good."""
+        deleted = 0
+        while not self._stopped.is_set():
+            with self._database.begin() as session:
+                keys = retention.discarded_keys(session)
+            if not keys:
+                break
+            for key in keys:
+                self._store.delete(key)
+            with self._database.begin() as session:
+                retention.forget_discarded(session, keys)
+            deleted += len(keys)
+        self._log_deleted("objects", deleted)
+
+    def _sweep(self) -> None:
+        with _alone(self._database) as is_alone:
+            if not (is_alone and self._is_sweep_due()):
+                return
+            swept = orphans.sweep(self._database, self._store)
+            with self._database.begin() as session:
+                record(session, _SWEPT, reason=str(swept))
+            log.info("The store was swept.", **vars(swept))
+
+    def _is_sweep_due(self) -> bool:
+        """Whether no cleaner has swept lately, by the database's clock."""
+        lately = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, self._settings.sweep_seconds)
+        with self._database.begin() as session:
+            return not session.scalar(
+                select(select(Event).where(Event.kind == _SWEPT, Event.created_at > lately).exists())
+            )
+
+    def _log_deleted(self, what: str, count: int) -> None:
+        if count:
+            log.info(f"Deleted {what} past their time.", count=count)
+
+
+@contextmanager
+def _alone(database: Database) -> Iterator[bool]:
+    """Whether no other process holds this lock; ours holds it meanwhile, outside any transaction.
+
+    A sweep may take long, and a transaction held open would keep Postgres from tidying up.
+    """
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        is_alone = connection.execute(select(func.pg_try_advisory_lock(_SWEEP_LOCK))).scalar_one()
+        try:
+            yield is_alone
+        finally:
+            if is_alone:
+                connection.execute(select(func.pg_advisory_unlock(_SWEEP_LOCK)))

@@ -1,0 +1,90 @@
+"""Objects in the store that belong to no image and never will: what a worker had uploaded when it died, say.
+
+The rule needs no clock. Keys are listed first and judged second, each page by one statement:
+
+- An object that an artifact names belongs to it.
+- The key of a rendered object names job, task and attempt. Attempts only grow: what the task has gone
+  beyond, or is not running any more, can never be published. That is an orphan.
+- What names no task of this farm, or an attempt that has not been, is a stranger: somebody else's, or from
+  after the backup that this database was restored from. It is counted and left alone.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from farm.database import Database
+from farm.store import Store
+
+_KEY = re.compile(r"(?:results|thumbnails)/(\d{1,18})/(\d{1,18})-(\d{1,9})\.\w+", re.ASCII)
+_PAGE = 1000
+_LEFTOVER_SECONDS = 86400.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which keys of a page are orphans, and how many are strangers."""
+
+    orphans: Sequence[str]
+    strangers: int
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep found; `orphans` and `leftovers` are deleted, `strangers` are still there."""
+
+    orphans: int
+    leftovers: int
+    strangers: int
+
+    def __str__(self) -> str:
+        return (
+            f"deleted: {self.orphans} orphans, {self.leftovers} half-written files; "
+            f"left alone: {self.strangers} objects that are not this farm's"
+        )
+
+
+def sweep(database: Database, store: Store) -> Swept:
+    """Delete every orphan, page by page. Raises StoreError; nothing is lost by sweeping again."""
+    orphans = strangers = 0
+    for page in _pages(store.keys()):
+        with database.begin() as session:
+            verdict = judge(session, page)
+        for key in verdict.orphans:
+            store.delete(key)
+        orphans += len(verdict.orphans)
+        strangers += verdict.strangers
+    return Swept(orphans, store.clear_leftovers(_LEFTOVER_SECONDS), strangers)
+
+
+def judge(session: Session, keys: Sequence[str]) -> Verdict:
+    """Tell orphans from strangers among keys that were listed before."""
+    named = [_KEY.fullmatch(key) for key in keys]
+    jobs, tasks, attempts = ([int(match[n]) if match else None for match in named] for n in (1, 2, 3))
+    found = session.execute(_JUDGE, {"keys": list(keys), "jobs": jobs, "tasks": tasks, "attempts": attempts}).all()
+    orphans = [key for key, is_orphan in found if is_orphan]
+    return Verdict(orphans, strangers=len(found) - len(orphans))
+
+
+_JUDGE = text(
+    """
+    SELECT k.key, coalesce(k.attempt <= t.attempt, false)
+    FROM unnest(
+        CAST(:keys AS text[]), CAST(:jobs AS bigint[]), CAST(:tasks AS bigint[]), CAST(:attempts AS bigint[])
+    ) AS k (key, job_id, task_id, attempt)
+    LEFT JOIN tasks t ON t.id = k.task_id AND t.job_id = k.job_id
+    WHERE NOT EXISTS (SELECT FROM artifacts WHERE artifacts.key = k.key)
+      AND NOT EXISTS (SELECT FROM discards WHERE discards.key = k.key)
+      AND (t.status = 'running' AND t.attempt = k.attempt) IS NOT TRUE
+    """
+)
+
+
+def _pages(keys: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(keys)
+    while page := list(islice(rest, _PAGE)):
+        yield page

@@ -1,0 +1,107 @@
+"""What is kept for how long: old events, unsuccessful attempts and finished jobs are deleted, a little at a time.
+
+Each function is one short transaction's work. Several keepers may do it at once: what another one has
+in hand is passed over.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Delete, delete, func, select, text, tuple_
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
+
+from farm import lifecycle
+from farm.events import record
+from farm.models import Attempt, Discard, Event, Job, Task
+
+_BATCH = 1000
+
+
+def prune_events(session: Session, days: int, limit: int = _BATCH) -> int:
+    """Delete the oldest events that are older than so many days; return how many."""
+    old = (
+        select(Event.id)
+        .where(Event.created_at < _days_ago(days))
+        .order_by(Event.created_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return _delete(session, delete(Event).where(Event.id.in_(session.scalars(old).all())))
+
+
+def prune_attempts(session: Session, days: int, limit: int = _BATCH) -> int:
+    """Delete attempts that brought no image, of jobs that ended so many days ago; return how many."""
+    old = (
+        select(Attempt.task_id, Attempt.number)
+        .join(Task, Task.id == Attempt.task_id)
+        .join(Job, Job.id == Task.job_id)
+        .where(
+            Attempt.outcome.not_in(("running", "succeeded")),
+            # Implied by the job's end, but this is what there is an index on.
+            Attempt.ended_at < _days_ago(days),
+            Job.finished_at < _days_ago(days),
+        )
+        .order_by(Attempt.ended_at)
+        .limit(limit)
+        .with_for_update(of=Attempt, skip_locked=True)
+    )
+    keys = [tuple(row) for row in session.execute(old)]
+    return _delete(session, delete(Attempt).where(tuple_(Attempt.task_id, Attempt.number).in_(keys)))
+
+
+def old_jobs(session: Session, days: int, limit: int = 20) -> Sequence[int]:
+    """The jobs that ended longest ago, of those that ended so many days ago."""
+    query = select(Job.id).where(Job.finished_at < _days_ago(days)).order_by(Job.finished_at).limit(limit)
+    return session.scalars(query).all()
+
+
+def delete_job(session: Session, job_id: int, days: int) -> bool:
+    """Delete a job with all it has, if it is still that old; its objects are left to `discards`.
+
+    What a retry would lock is locked first, in the order in which a retry does: the two cannot deadlock.
+    """
+    session.execute(lifecycle.lock(lifecycle.RETRY, Task.job_id == job_id)).all()
+    is_old = (
+        select(Job.id).where(Job.id == job_id, Job.finished_at < _days_ago(days)).with_for_update(skip_locked=True)
+    )
+    if session.execute(is_old).first() is None:
+        return False
+    # 100,000 images take 7 s on two cores, and a job may have a million. Nobody waits for these rows.
+    session.execute(text("SET LOCAL statement_timeout = '4min'"))
+    session.execute(_DISCARD_OBJECTS, {"job_id": job_id})
+    _delete(session, delete(Job).where(Job.id == job_id))
+    record(session, "job.deleted", reason=f"job {job_id} ended more than {days} days ago")
+    return True
+
+
+_DISCARD_OBJECTS = text(
+    """
+    WITH gone AS (
+        DELETE FROM results USING tasks WHERE tasks.id = results.task_id AND tasks.job_id = :job_id
+        RETURNING image_id, thumbnail_id
+    ), freed AS (
+        DELETE FROM artifacts USING (SELECT image_id AS id FROM gone UNION ALL SELECT thumbnail_id FROM gone) g
+        WHERE artifacts.id = g.id RETURNING key
+    )
+    INSERT INTO discards (key) SELECT key FROM freed
+    """
+)
+
+
+def discarded_keys(session: Session, limit: int = 100) -> Sequence[str]:
+    """Objects that are to be deleted from the store."""
+    return session.scalars(select(Discard.key).order_by(Discard.key).limit(limit)).all()
+
+
+def forget_discarded(session: Session, keys: Sequence[str]) -> None:
+    """These objects are deleted. Before, a crash would only have them deleted again."""
+    _delete(session, delete(Discard).where(Discard.key.in_(keys)))
+
+
+def _delete(session: Session, statement: Delete) -> int:
+    return session.connection().execute(statement).rowcount
+
+
+def _days_ago(days: int) -> ColumnElement[datetime]:
+    return func.now() - func.make_interval(0, 0, 0, days)

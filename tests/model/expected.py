@@ -1,0 +1,191 @@
+"""A farm in memory, with no locks, clocks or SQL: what each step ought to lead to."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import ceil
+
+FINAL = ("succeeded", "failed", "cancelled")
+
+
+@dataclass
+class ExpectedTask:
+    """One image, and how each of its attempts ended."""
+
+    id: int
+    batch_key: str
+    attempt_limit: int
+    status: str = "queued"
+    attempt: int = 0
+    runs_alone: bool = False
+    worker_id: int | None = None
+    lease_has_ended: bool = False
+    outcomes: dict[int, str] = field(default_factory=dict)
+
+    def claim(self, worker_id: int) -> None:
+        self.status, self.worker_id, self.lease_has_ended = "running", worker_id, False
+        self.attempt += 1
+        self.outcomes[self.attempt] = "running"
+
+    def end(self, status: str, outcome: str) -> None:
+        if self.status == "running":
+            self.outcomes[self.attempt] = outcome
+        self.status = status
+
+    def lose(self, outcome: str) -> bool:
+        """End a bad attempt; say whether the task is tried again."""
+        again = self.attempt < self.attempt_limit
+        self.runs_alone |= again
+        self.end("queued" if again else "failed", outcome)
+        return again
+
+
+@dataclass
+class ExpectedJob:
+    """A job; `share` is how much its owner used the GPUs, `batch_limit` the most of it that goes together."""
+
+    id: int
+    share: int
+    priority: int
+    batch_limit: int
+    is_early: bool
+    tasks: list[ExpectedTask]
+    is_overdue: bool = False
+    status: str = "active"
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+    def having(self, *statuses: str) -> list[ExpectedTask]:
+        return [task for task in self.tasks if task.status in statuses]
+
+    def settle(self) -> None:
+        """The status that follows from the tasks, once none of them is open."""
+        if not self.having("queued", "running"):
+            self.status = next((s for s in ("cancelled", "failed") if self.having(s)), "succeeded")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a claim may choose among: the queued tasks of one job and batch key."""
+
+    job: ExpectedJob
+    batch_key: str
+
+    @property
+    def tasks(self) -> list[ExpectedTask]:
+        return [task for task in self.job.having("queued") if task.batch_key == self.batch_key]
+
+
+@dataclass
+class ExpectedFarm:
+    """All jobs, and the workers that live.
+
+    Whom the farm distrusts is decided elsewhere and told to the model: who is out of service, and who
+    is to avoid the one checkpoint.
+    """
+
+    max_attempts: int
+    jobs: dict[int, ExpectedJob] = field(default_factory=dict)
+    workers: list[int] = field(default_factory=list)
+    out_of_service: frozenset[int] = frozenset()
+    avoiding: frozenset[int] = frozenset()
+
+    @property
+    def tasks(self) -> dict[int, ExpectedTask]:
+        return {task.id: task for job in self.jobs.values() for task in job.tasks}
+
+    def holds(self, task_id: int, attempt: int) -> bool:
+        task = self.tasks[task_id]
+        return task.status == "running" and task.attempt == attempt
+
+    @property
+    def serving(self) -> set[int]:
+        return set(self.workers) - self.out_of_service
+
+    def is_barred(self, worker_id: int) -> bool:
+        """A worker takes nothing while out of service, and what it avoids only where nobody else could."""
+        return worker_id not in self.serving or (worker_id in self.avoiding and not self.serving <= self.avoiding)
+
+    def next_batch(self, worker_id: int, limit: int) -> list[ExpectedTask]:
+        """Exactly the tasks that a claim made now must get."""
+        if self.is_barred(worker_id):
+            return []
+        lines = sorted(self._lines(), key=lambda x: (-x.job.priority, x.job.share, x.job.id, x.batch_key))
+        if not lines:
+            return []
+        head, *others = lines
+        others = [line for line in others if line.batch_key == head.batch_key]
+        mates = [head, *sorted(others, key=lambda x: (-x.job.priority, x.job.id))]
+        queued = [task for line in mates for task in line.tasks]
+        part = min(limit, head.job.batch_limit, ceil(len(queued) / len(self.serving)))
+        fresh = [task for task in queued if not task.runs_alone][:part]
+        lone = [task for task in head.tasks if task.runs_alone][:1]
+        return fresh if any(task in head.tasks for task in fresh) else lone or fresh
+
+    def _lines(self) -> Iterator[Line]:
+        for job in self.jobs.values():
+            if job.status == "active" and not job.is_early:
+                for key in {task.batch_key for task in job.having("queued")}:
+                    yield Line(job, key)
+
+    def publish(self, task_id: int, attempt: int) -> bool:
+        if self.holds(task_id, attempt):
+            self.tasks[task_id].end("succeeded", "succeeded")
+            self._settle()
+        return self.tasks[task_id].outcomes[attempt] == "succeeded"
+
+    def fail(self, task_id: int, attempt: int, *, is_retryable: bool) -> bool:
+        if not self.holds(task_id, attempt):
+            return False
+        task = self.tasks[task_id]
+        if is_retryable:
+            again = task.lose("failed")
+        else:
+            again = False
+            task.end("failed", "failed")
+        self._settle()
+        return again
+
+    def hand_back(self, attempts: Iterable[tuple[int, int]]) -> None:
+        for task_id, attempt in attempts:
+            if self.holds(task_id, attempt):
+                self.tasks[task_id].end("queued", "handed_back")
+                self.tasks[task_id].attempt_limit += 1
+
+    def expire(self) -> int:
+        return self._lose([task for task in self.running() if task.lease_has_ended])
+
+    def release_dead(self, worker_id: int) -> int:
+        return self._lose([task for task in self.running() if task.worker_id == worker_id])
+
+    def running(self) -> list[ExpectedTask]:
+        return [task for job in self.jobs.values() for task in job.having("running")]
+
+    def _lose(self, lost: list[ExpectedTask]) -> int:
+        for task in lost:
+            task.lose("lost")
+        self._settle()
+        return len(lost)
+
+    def cancel(self, job: ExpectedJob, *statuses: str) -> bool:
+        chosen = job.having(*statuses)
+        for task in chosen:
+            task.end("cancelled", "cancelled")
+        self._settle()
+        return bool(chosen)
+
+    def retry(self, job: ExpectedJob) -> bool:
+        chosen = job.having("failed")
+        if not chosen or job.status == "cancelled":
+            return False
+        for task in chosen:
+            task.status = "queued"
+            task.attempt_limit = task.attempt + self.max_attempts
+        job.status = "active"
+        return True
+
+    def _settle(self) -> None:
+        for job in self.jobs.values():
+            if not job.is_final:
+                job.settle()

@@ -1,0 +1,316 @@
+"""Everything that may happen to a farm, in any order, done to the real one and to the one in memory.
+
+Old leases are never thrown away: whoever held one may come back as a zombie and write.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from itertools import count
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlalchemy import insert, text
+
+from farm import endings, exclusions, fleet, jobs, keeper
+from farm.dispatch import Lease
+from farm.errors import Conflict
+from farm.models import User
+from tests.factories import Scene, an_object
+from tests.model.expected import ExpectedFarm, ExpectedJob, ExpectedTask
+from tests.model.seen import check, check_change, look
+
+Thing = TypeVar("Thing")
+
+SHARES = {"modest": 0, "greedy": 1}
+MOST_JOBS = 12
+
+index = st.integers(0, 10**6)
+"""Which of the things that are there: the nth, modulo their number."""
+
+HAPPENINGS = (
+    *("claim", "claim", "claim", "claim"),
+    *("a_task_changes_hands", "a_task_changes_hands", "leases_end", "two_keepers_expire_at_once"),
+    *("a_publish_meets_an_expiry", "time_passes", "a_keeper_cancels_what_is_overdue"),
+    *("a_worker_joins", "a_worker_stops", "a_worker_dies"),
+    *("a_person_drains_a_worker", "a_person_restores_a_worker", "a_person_restores_a_worker"),
+    *("pause", "resume", "retry", "retry", "prioritize", "cancel"),
+)
+WRITES = (
+    "publish",
+    "publish",
+    "publish_twice",
+    "fail",
+    "fail_for_good",
+    "fail_for_good",
+    "renew",
+    "renew",
+    "hand_back",
+)
+"""What may happen, and what a worker may write; one named twice is twice as likely."""
+
+requests = st.fixed_dictionaries(
+    {
+        "owner": st.sampled_from(sorted(SHARES)),
+        "priority": st.sampled_from([40, 50, 60]),
+        "prompts": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "prompt": st.just("a fox"),
+                    "width": st.sampled_from([512, 768]),
+                    "images_per_prompt": st.integers(1, 3),
+                }
+            ),
+            min_size=1,
+            max_size=3,
+        ),
+        "not_before": st.sampled_from([None, None, None, "2999-01-01T00:00:00Z"]),
+        "deterministic": st.sampled_from([False, False, True]),
+    }
+)
+
+
+class FarmMachine(RuleBasedStateMachine):
+    """A farm of several workers, jobs, batch keys and two owners."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__()
+        self.scene = scene
+        self.database = scene.database
+        self.expected = ExpectedFarm(scene.settings.max_attempts)
+        self.leases: list[Lease] = []
+        self.names = count()
+        self.before = look(self.database)
+
+    @initialize(first=requests, second=requests)
+    def open_the_farm(self, first: dict[str, Any], second: dict[str, Any]) -> None:
+        """At work at once, and with a zombie."""
+        with self.database.begin() as session:
+            session.execute(insert(User), [{"name": name, "gpu_seconds": 1e6 * SHARES[name]} for name in SHARES])
+        for nth in range(3):
+            self.a_worker_joins(nth)
+        self.submit(first)
+        self.submit(second)
+        self.claim(3)
+        self.a_task_changes_hands(0)
+
+    def teardown(self) -> None:
+        with self.database.begin() as session:
+            for table in ("results", "artifacts", "jobs", "exclusions", "workers", "users"):
+                session.execute(text(f"DELETE FROM {table}"))
+
+    @invariant()
+    def the_database_holds_what_it_should(self) -> None:
+        seen = look(self.database)
+        check(seen)
+        check_change(self.before, seen)
+        self.before = seen
+        self.expected.out_of_service, self.expected.avoiding = seen.out_of_service, seen.avoiding
+        for task_id, task in self.expected.tasks.items():
+            found = seen.tasks[task_id]
+            assert (found.status, found.attempt, found.worker_id) == (task.status, task.attempt, task.worker_id)
+            assert (found.attempt_limit, found.runs_alone) == (task.attempt_limit, task.runs_alone)
+            assert {n: seen.attempts[task_id, n] for n in task.outcomes} == task.outcomes
+        assert seen.jobs == {job.id: job.status for job in self.expected.jobs.values()}
+
+    @precondition(lambda self: len(self.expected.jobs) < MOST_JOBS)
+    @rule(request=requests)
+    def submit(self, request: dict[str, Any]) -> None:
+        job_id = self.scene.submit(**request)
+        self.expected.jobs[job_id] = ExpectedJob(
+            id=job_id,
+            share=SHARES[request["owner"]],
+            priority=request["priority"],
+            batch_limit=1 if request["deterministic"] else 8,
+            is_early=request["not_before"] is not None,
+            tasks=[ExpectedTask(t.id, t.batch_key, self.expected.max_attempts) for t in self.scene.tasks(job_id)],
+        )
+
+    @rule(what=st.sampled_from(HAPPENINGS), nth=index)
+    def happens(self, what: str, nth: int) -> None:
+        getattr(self, what)(nth)
+
+    @precondition(lambda self: self.leases)
+    @rule(write=st.sampled_from(WRITES), nth=index, is_zombie=st.booleans())
+    def a_worker_writes(self, write: str, nth: int, is_zombie: bool) -> None:
+        """A zombie's attempt is over; mostly another one renders the task by now."""
+        leases = (self.zombies if is_zombie else self.held) or self.leases
+        getattr(self, write)(nth_of(leases, nth), nth)
+
+    def cancel(self, nth: int) -> None:
+        job = self.job(nth)
+        self.agree(partial(jobs.cancel, self.database, job.id), self.expected.cancel(job, "queued", "running"))
+
+    def pause(self, nth: int) -> None:
+        job = self.job(nth)
+        self.agree(partial(jobs.pause, self.database, job.id), job.status == "active")
+        job.status = "paused" if job.status == "active" else job.status
+
+    def resume(self, nth: int) -> None:
+        job = self.job(nth, lambda job: job.status == "paused")
+        self.agree(partial(jobs.resume, self.database, self.scene.doorbell, job.id), job.status == "paused")
+        job.status = "active" if job.status == "paused" else job.status
+
+    def retry(self, nth: int) -> None:
+        job = self.job(nth, lambda job: bool(job.having("failed")))
+        wish = partial(jobs.retry, self.database, self.scene.settings, self.scene.doorbell, job.id)
+        self.agree(wish, self.expected.retry(job))
+
+    def prioritize(self, nth: int) -> None:
+        job, priority = self.job(nth), nth % 101
+        self.agree(partial(jobs.set_priority, self.database, job.id, priority), not job.is_final)
+        job.priority = job.priority if job.is_final else priority
+
+    def agree(self, wish: Callable[[], object], is_granted: bool) -> None:
+        """A wish is granted, or refused with Conflict, as the model says."""
+        with nullcontext() if is_granted else pytest.raises(Conflict):
+            wish()
+
+    def claim(self, nth: int) -> None:
+        """Rung once, twice or not at all: a claim is a claim."""
+        limit = nth_of([1, 2, 4, 8], nth)
+        worker_id = nth_of(self.expected.workers, nth)
+        due = self.expected.next_batch(worker_id, limit)
+        leases = self.scene.claim(worker_id, limit=limit)
+        assert {lease.task_id for lease in leases} == {task.id for task in due}
+        for task in due:
+            task.claim(worker_id)
+        assert all(self.holds(lease) for lease in leases)
+        self.leases += leases
+
+    def publish(self, lease: Lease, _: int) -> None:
+        assert self.scene.publish(lease) == self.expected.publish(lease.task_id, lease.attempt)
+
+    def publish_twice(self, lease: Lease, nth: int) -> None:
+        """The answer to the first COMMIT was lost."""
+        self.publish(lease, nth)
+        self.publish(lease, nth)
+
+    def fail(self, lease: Lease, _: int) -> None:
+        again = self.expected.fail(lease.task_id, lease.attempt, is_retryable=True)
+        assert self.scene.fail(lease) == again
+
+    def fail_for_good(self, lease: Lease, _: int) -> None:
+        assert not self.expected.fail(lease.task_id, lease.attempt, is_retryable=False)
+        assert not self.scene.fail(lease, is_retryable=False)
+
+    def renew(self, lease: Lease, nth: int) -> None:
+        worker_id = nth_of(self.expected.workers, nth)
+        assert self.scene.renew(worker_id, lease) == ({lease} if self.holds(lease) else set())
+        if self.holds(lease):
+            task = self.expected.tasks[lease.task_id]
+            task.worker_id, task.lease_has_ended = worker_id, False
+
+    def hand_back(self, lease: Lease, _: int) -> None:
+        self.scene.hand_back(lease)
+        self.expected.hand_back([(lease.task_id, lease.attempt)])
+
+    def a_worker_joins(self, _: int) -> None:
+        """Under a name of its own: whom the farm distrusts, it knows by name."""
+        self.expected.workers.append(self.scene.worker(f"cpu:{next(self.names)}"))
+
+    def a_worker_stops(self, nth: int) -> None:
+        worker_id = nth_of(self.expected.workers, nth)
+        held = [lease for lease in self.held if self.expected.tasks[lease.task_id].worker_id == worker_id]
+        self.scene.hand_back(*held)
+        self.expected.hand_back((lease.task_id, lease.attempt) for lease in held)
+        self.retire(worker_id)
+
+    def a_worker_dies(self, nth: int) -> None:
+        worker_id = nth_of(self.expected.workers, nth)
+        assert self.scene.release_dead(worker_id) == self.expected.release_dead(worker_id)
+        self.retire(worker_id)
+
+    def a_person_drains_a_worker(self, nth: int) -> None:
+        with self.database.begin() as session:
+            exclusions.drain(session, self.name_of(nth_of(self.expected.workers, nth)), "drained by hand")
+
+    def a_person_restores_a_worker(self, nth: int) -> None:
+        if excluded := sorted(self.expected.out_of_service | self.expected.avoiding):
+            with self.database.begin() as session:
+                exclusions.restore(session, self.name_of(nth_of(excluded, nth)))
+
+    def name_of(self, worker_id: int) -> str:
+        return str(self.scene.scalar("SELECT name FROM workers WHERE id = :id", id=worker_id))
+
+    def retire(self, worker_id: int) -> None:
+        with self.database.begin() as session:
+            fleet.retire(session, worker_id, "gone")
+        self.expected.workers.remove(worker_id)
+        if not self.expected.workers:
+            self.a_worker_joins(worker_id)
+
+    def leases_end(self, nth: int) -> None:
+        for lease in self.held[nth % 3 :: 3]:
+            self.scene.let_leases_end(lease)
+            self.expected.tasks[lease.task_id].lease_has_ended = True
+
+    def two_keepers_expire_at_once(self, _: int) -> None:
+        with ThreadPoolExecutor(2) as threads:
+            expired = [threads.submit(self.scene.expire) for _ in range(2)]
+        assert sum(each.result() for each in expired) == self.expected.expire()
+
+    def a_task_changes_hands(self, nth: int) -> None:
+        """Handed back it is next in line, so that the next claim makes a zombie of who held it."""
+        for lease in self.held[nth % 2 :: 2]:
+            self.hand_back(lease, nth)
+        self.claim(4 * nth + 3)
+
+    def a_publish_meets_an_expiry(self, nth: int) -> None:
+        """A keeper steps aside for a publish that is under way, though the lease has ended."""
+        self.two_keepers_expire_at_once(nth)
+        if not self.held:
+            return
+        lease = nth_of(self.held, nth)
+        self.scene.let_leases_end(lease)
+        objects = an_object("result", lease), an_object("thumbnail", lease)
+        with self.database.begin() as session:
+            assert endings.publish(session, lease, *objects, provenance={}, timings={}, gpu_seconds=1)
+            assert self.scene.expire() == 0
+        assert self.expected.publish(lease.task_id, lease.attempt)
+
+    def time_passes(self, nth: int) -> None:
+        """Early jobs may begin, one of the others misses its deadline, and a keeper sees to it."""
+        if early := [job for job in self.expected.jobs.values() if job.is_early]:
+            self.scene.let_jobs_begin()
+            for job in early:
+                job.is_early = False
+        else:
+            job = self.job(nth)
+            self.scene.let_deadline_pass(job.id)
+            job.is_overdue = True
+
+    def a_keeper_cancels_what_is_overdue(self, _: int) -> None:
+        overdue = [j for j in self.expected.jobs.values() if j.is_overdue and not j.is_final and j.having("queued")]
+        with self.database.begin() as session:
+            assert sorted(keeper.overdue_jobs(session)) == [job.id for job in overdue]
+        for job in overdue:
+            with self.database.begin() as session:
+                keeper.cancel_queued(session, job.id, "the deadline has passed")
+            self.expected.cancel(job, "queued")
+
+    def job(self, nth: int, is_likely: Callable[[ExpectedJob], bool] = lambda _: True) -> ExpectedJob:
+        """One of the likely jobs, if there are such."""
+        every = list(self.expected.jobs.values())
+        return nth_of([job for job in every if is_likely(job)] or every, nth)
+
+    @property
+    def held(self) -> list[Lease]:
+        return [lease for lease in self.leases if self.holds(lease)]
+
+    @property
+    def zombies(self) -> list[Lease]:
+        """Leases that were lost: those whose task another attempt renders now, else any."""
+        lost = [lease for lease in self.leases if not self.holds(lease)]
+        running = {task.id for task in self.expected.running()}
+        return [lease for lease in lost if lease.task_id in running] or lost
+
+    def holds(self, lease: Lease) -> bool:
+        return self.expected.holds(lease.task_id, lease.attempt)
+
+
+def nth_of(things: Sequence[Thing], nth: int) -> Thing:
+    return things[nth % len(things)]
