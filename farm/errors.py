@@ -1,5 +1,6 @@
 """Every error the farm raises on purpose; the docstring of each is its default message."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -54,10 +55,12 @@ class RenderError(FarmError):
     """A render attempt failed.
 
     `is_retryable` is decided where the error is raised: another attempt may help (a lost file
-    system, a broken device) or cannot (the checkpoint refuses the request).
+    system, a broken device) or cannot (the checkpoint refuses the request). `relief` names what was
+    done before, for want of memory.
     """
 
     is_retryable = True
+    relief: Sequence[str] = ()
 
 
 class CannotRender(RenderError):
@@ -68,6 +71,10 @@ class CannotRender(RenderError):
 
 class OutOfMemory(RenderError):
     """The device has too little memory for this image. Another device may have more."""
+
+    def __init__(self, message: str, relief: Sequence[str]) -> None:
+        super().__init__(message)
+        self.relief = relief
 
 
 class LeaseLost(FarmError):

@@ -91,9 +91,11 @@ class DiffusionRenderer:
         """The next rung. Raises OutOfMemory at the top, with what would be needed in the allocator's words."""
         harder = measures.harder(can_offload=self._pipelines.device == "cuda")
         if harder is None:
+            done = measures.words(1)
             raise OutOfMemory(
                 f"An image of {spec.width} x {spec.height} does not fit into the memory of {self.device_name}, "
-                f"not even alone and with less at a time ({', '.join(measures.words(1))}). {reason}"
+                f"not even alone and with less at a time ({', '.join(done)}). {reason}",
+                done,
             )
         log.warning("Memory ran out; trying with less.", measures=harder.words(measures.bucket), reason=reason)
         return harder

@@ -161,7 +161,7 @@ class Runner:
             self._holdings.drop(batch.leases)
         except RenderError as error:
             self._failures += error.is_retryable
-            self._fail(batch.leases, str(error), is_retryable=error.is_retryable)
+            self._fail(batch.leases, str(error), is_retryable=error.is_retryable, relief=error.relief)
         except Exception as error:
             log.exception("A render failed.", worker=self._worker_id)
             self._failures += 1
@@ -219,11 +219,12 @@ class Runner:
 
         self._end(leases, ending)
 
-    def _fail(self, leases: tuple[Lease, ...], error: str, *, is_retryable: bool) -> None:
+    def _fail(self, leases: Sequence[Lease], error: str, *, is_retryable: bool, relief: Sequence[str] = ()) -> None:
         """Fail each task in a transaction of its own: one that locked several would meet the keeper crosswise."""
         for lease in leases:
             log.warning("Attempt ended: failed.", error=error, **lease.log_fields())
-            self._end((lease,), partial(_fail_one, lease=lease, error=error, is_retryable=is_retryable))
+            ending = partial(_fail_one, lease=lease, error=error, is_retryable=is_retryable, relief=relief)
+            self._end((lease,), ending)
             reach("worker.failed")
 
     def _end(self, leases: tuple[Lease, ...], ending: Callable[[Session], object]) -> None:
@@ -237,6 +238,6 @@ class Runner:
             self._holdings.drop(leases)
 
 
-def _fail_one(session: Session, lease: Lease, error: str, *, is_retryable: bool) -> None:
-    endings.fail(session, lease, error, is_retryable=is_retryable)
+def _fail_one(session: Session, lease: Lease, error: str, *, is_retryable: bool, relief: Sequence[str]) -> None:
+    endings.fail(session, lease, error, is_retryable=is_retryable, relief=relief)
     reach("worker.failing")

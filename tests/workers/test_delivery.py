@@ -108,7 +108,7 @@ def test_the_objects_of_a_refused_attempt_are_thrown_away(scene: Scene, deliver:
     scene.let_leases_end(lease)
     scene.expire()
     deliver(store, a_render(lease))
-    assert store.keys() == []
+    assert list(store.keys()) == []
     assert scene.statuses(lease.job_id) == ["queued"]
 
 
@@ -118,7 +118,7 @@ def test_nothing_is_stored_once_the_lease_is_known_to_be_lost(
     store = MemoryStore()
     holdings.drop([lease])
     deliver(store, a_render(lease))
-    assert store.keys() == []
+    assert list(store.keys()) == []
 
 
 def test_a_failing_store_is_given_up_when_the_lease_is_lost(

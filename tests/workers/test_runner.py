@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from farm import catalog, intake, jobs
 from farm.config import Settings
@@ -97,7 +98,7 @@ def test_a_job_is_rendered_stored_and_published(scene: Scene, submit: Submit, wo
     job_id = submit(images_per_prompt=3)
     work()
     assert finish(scene, job_id) == "succeeded"
-    assert len(store.keys("results/")) == len(store.keys("thumbnails/")) == 3
+    assert len(list(store.keys("results/"))) == len(list(store.keys("thumbnails/"))) == 3
 
 
 def test_the_bucket_of_the_batch_is_recorded(scene: Scene, submit: Submit, work: Work) -> None:
@@ -180,6 +181,17 @@ def test_what_cannot_be_rendered_fails_at_once(
     assert finish(scene, job_id) == "failed"
     assert outcomes(scene) == ["failed"]
     assert scene.tasks(job_id)[0].reason == "too large for this device"
+
+
+def test_what_was_tried_for_want_of_memory_is_recorded_with_the_attempt(
+    scene: Scene, submit: Submit, work: Work, render_with: Callable[[Render], None]
+) -> None:
+    render_with(raising(torch.OutOfMemoryError("Tried to allocate 2.00 GiB")))
+    job_id = submit()
+    work()
+    assert finish(scene, job_id) == "failed"
+    assert scene.scalar("SELECT relief FROM attempts LIMIT 1") == ["caches freed", "VAE sliced and tiled"]
+    assert "Tried to allocate 2.00 GiB" in str(scene.tasks(job_id)[0].reason)
 
 
 @pytest.mark.parametrize(
