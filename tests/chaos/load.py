@@ -1,0 +1,135 @@
+"""Users: they submit jobs, repeat what was not answered, and cancel, pause, resume and retry some."""
+
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from farm.client import Client
+from farm.errors import Conflict, FarmError, InvalidRequest, NotFound
+from farm.specs import JobRequest, parse_request
+from tests.chaos.stage import CHECKPOINTS, Stage
+
+_ACTIONS = ("cancel", "pause", "resume", "retry", "priority")
+_REMEMBERED = 20
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A job that the portal said it has: from here on it must not be lost."""
+
+    job_id: int
+    key: str
+    images: int
+
+
+@dataclass
+class Load:
+    """Submits on a thread of its own while there is less than a backlog of work. Seeds are never used twice."""
+
+    stage: Stage
+    dice: random.Random
+    backlog: int = 60
+    action_share: float = 0.15
+    images: tuple[int, int] = (1, 12)
+    pause_seconds: tuple[float, float] = (0.02, 0.3)
+    accepted: list[Accepted] = field(default_factory=list)
+    repeats: int = 0
+    problems: list[str] = field(default_factory=list)
+    _paused: set[int] = field(default_factory=set)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _next_seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._client = Client(self.stage.url)
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop submitting; what is not answered is repeated until it is, and what is paused goes on."""
+        self._stopped.set()
+
+    def is_done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.wait(self.dice.uniform(*self.pause_seconds)):
+                self._take_turn()
+            for job_id in self._paused:
+                self._insist(partial(self._act, job_id, "resume"))
+        except Exception:
+            self.problems.append(f"the load broke:\n{traceback.format_exc()}")
+
+    def _take_turn(self) -> None:
+        if self.accepted and self.dice.random() < self.action_share:
+            job_id = self.dice.choice(self.accepted[-_REMEMBERED:]).job_id
+            action = self.dice.choice(_ACTIONS)
+            self._insist(partial(self._act, job_id, action))
+        elif self._waiting() < self.backlog:
+            self._submit()
+
+    def _waiting(self) -> int:
+        """How many images wait, as the portal tells; none while it does not answer."""
+        try:
+            return sum(job.images.queued for job in self._client.jobs(status="active"))
+        except FarmError:
+            return 0
+
+    def _submit(self) -> None:
+        request, key = self._request(), f"{self.dice.getrandbits(64):016x}"
+        job = self._insist(lambda: self._client.submit(request, key)[0])
+        if job is not None:
+            self.accepted.append(Accepted(job.id, key, job.images.total))
+
+    def _request(self) -> JobRequest:
+        """A job of tiny images, of a kind that others of its kind may be batched with."""
+        images = self.dice.randint(*self.images)
+        seed, self._next_seed = self._next_seed, self._next_seed + images
+        return parse_request(
+            {
+                "prompts": ["a lighthouse"],
+                "checkpoint": self.dice.choice(CHECKPOINTS[:2]),
+                "seed": seed,
+                "images_per_prompt": images,
+                "width": self.dice.choice((64, 128)),
+                "height": 64,
+                "num_inference_steps": self.dice.choice((4, 8)),
+                "priority": self.dice.choice((20, 50, 80)),
+                "deterministic": self.dice.random() < 0.1,
+            }
+        )
+
+    def _insist(self, call: Callable[[], Any]) -> Any:
+        """Repeat a request until it is answered, for as long as it takes. None if the portal would not have it."""
+        while True:
+            try:
+                return call()
+            except (NotFound, InvalidRequest) as error:
+                self.problems.append(f"refused: {error}")
+                return None
+            except Conflict as error:
+                if "Idempotency-Key" in str(error):
+                    self.problems.append(f"refused: {error}")
+                return None
+            except FarmError:
+                self.repeats += 1
+                time.sleep(self.dice.uniform(0.05, 0.3))
+
+    def _act(self, job_id: int, action: str) -> None:
+        if action == "priority":
+            self._client.set_priority(job_id, self.dice.randint(0, 100))
+            return
+        # Noted before it is done: the answer may get lost.
+        if action == "pause":
+            self._paused.add(job_id)
+        self._client.act(job_id, action)

@@ -1,0 +1,111 @@
+"""What the entries of this package change in the processes they start, told by their environment.
+
+The faults that no signal brings about: rings that get lost, a clock that is wrong, several hosts on one
+machine; and the farm without its fence, which must be found out.
+"""
+
+import ctypes
+import datetime
+import gc
+import os
+import platform
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from farm import dispatch, endings, lifecycle
+from farm.attempts import end_attempts
+from farm.dispatch import Lease
+from farm.endings import StoredObject
+from farm.models import Result, Task
+from farm.queue import Doorbell
+
+log = structlog.get_logger(__name__)
+
+LOST_RINGS = "CHAOS_LOST_RINGS"
+SEED = "CHAOS_SEED"
+CLOCK_SKEW_SECONDS = "CHAOS_CLOCK_SKEW_SECONDS"
+HOST = "CHAOS_HOST"
+NO_FENCE = "CHAOS_NO_FENCE"
+
+RING_LOST = "A ring was lost on purpose."
+
+
+def lose_rings() -> None:
+    """Swallow this share of all rings, with a seeded coin."""
+    share = float(os.environ.get(LOST_RINGS, "0"))
+    coin = random.Random(f"{os.environ.get(SEED)}-{os.getpid()}")
+    ring = Doorbell.ring
+
+    def ring_or_not(self: Doorbell, pool: str, times: int = 1) -> None:
+        if coin.random() < share:
+            log.info(RING_LOST, pool=pool)
+        else:
+            ring(self, pool, times)
+
+    Doorbell.ring = ring_or_not  # type: ignore[method-assign]
+
+
+def tamper() -> None:
+    """What the environment asks for in a worker, parent or child."""
+    if host := os.environ.get(HOST):
+        platform.node = lambda: host
+    if seconds := os.environ.get(CLOCK_SKEW_SECONDS):
+        shift_clock(float(seconds))
+    if os.environ.get(NO_FENCE):
+        remove_fence()
+
+
+def shift_clock(seconds: float) -> None:
+    """Let this process believe that it is later. Durations are measured right, as on a real machine."""
+    now, now_ns = time.time, time.time_ns
+    real = datetime.datetime.now
+    shift = datetime.timedelta(seconds=seconds)
+    time.time = lambda: now() + seconds
+    time.time_ns = lambda: now_ns() + int(seconds * 1e9)
+    # Others hold the class already, and it cannot be assigned to: its own table of methods is changed.
+    (methods,) = gc.get_referents(datetime.datetime.__dict__)
+    methods["now"] = classmethod(lambda cls, tz=None: real(tz) + shift)
+    methods["utcnow"] = classmethod(lambda cls: real(datetime.UTC).replace(tzinfo=None) + shift)
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime.datetime))
+
+
+def remove_fence() -> None:
+    """The farm as most queues are: nothing compares the number of the attempt, and the last writer wins."""
+    dispatch.renew = _renew_by_task
+    endings.publish = _publish_by_task
+
+
+def _renew_by_task(session: Session, worker_id: int, leases: Sequence[Lease], lease_seconds: float) -> set[Lease]:
+    """Prolong whatever runs of these tasks, whoever runs it; believe that all of it is still ours."""
+    held = select(Task.id).where(Task.id.in_([lease.task_id for lease in leases])).order_by(Task.id)
+    session.execute(
+        update(Task)
+        .where(Task.id.in_(held.with_for_update()), Task.status == "running")
+        .values(lease_until=dispatch._lease_end(lease_seconds))
+        .execution_options(synchronize_session=False)
+    )
+    return set(leases)
+
+
+def _publish_by_task(
+    session: Session, lease: Lease, image: StoredObject, thumbnail: StoredObject, **facts: Any
+) -> bool:
+    """Let the task have this image now, whatever became of it meanwhile."""
+    running = lifecycle.lock(lifecycle.PUBLISH, Task.id == lease.task_id)
+    moved = lifecycle.move(session, lifecycle.PUBLISH, running, values={"lease_until": None})
+    end_attempts(session, moved, "succeeded", gpu_seconds=facts["gpu_seconds"])
+    image_id, thumbnail_id = endings._insert_artifacts(session, image, thumbnail)
+    values = {"attempt": lease.attempt, "image_id": image_id, "thumbnail_id": thumbnail_id}
+    session.execute(
+        upsert(Result)
+        .values(task_id=lease.task_id, provenance=dict(facts["provenance"]), **values)
+        .on_conflict_do_update(index_elements=["task_id"], set_=values)
+    )
+    return True

@@ -1,0 +1,88 @@
+"""The verdict on a farm after a drill: what the database and the store say when all is quiet."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.chaos import promises
+from tests.chaos.load import Accepted
+from tests.chaos.stage import Stage
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found. `broken` has a sentence for each promise that was not kept."""
+
+    accepted: int
+    statuses: Counter[str]
+    lost: int
+    stored_twice: int
+    stuck: int
+    wrong: int
+    orphans: int
+    repeated_attempts: int
+    broken: tuple[str, ...]
+
+
+def judge(stage: Stage, accepted: list[Accepted]) -> Verdict:
+    """Hold what was accepted, the rows and the objects against each other."""
+    lost = list(_lost(stage, accepted))
+    twice = list(_stored_twice(stage))
+    orphans = list(_orphans(stage))
+    with stage.database.begin() as session:
+        wrong = list(promises.wrong_images(session, stage.store))
+        books = list(promises.wrong_rows(session))
+    statuses = Counter(stage.column("SELECT status FROM tasks"))
+    return Verdict(
+        accepted=sum(job.images for job in accepted),
+        statuses=statuses,
+        lost=len(lost),
+        stored_twice=len(twice),
+        stuck=statuses["queued"] + statuses["running"],
+        wrong=len(wrong),
+        orphans=len(orphans),
+        repeated_attempts=stage.scalar("SELECT count(*) FROM attempts WHERE number > 1"),
+        broken=(*lost, *twice, *wrong, *orphans, *books, *_wrong_jobs(stage)),
+    )
+
+
+def _lost(stage: Stage, accepted: list[Accepted]) -> Iterator[str]:
+    """Accepted, and not there with all its images; or there twice."""
+    query = """
+        SELECT j.idempotency_key, count(DISTINCT j.id), min(j.id), count(t.id)
+        FROM jobs j LEFT JOIN tasks t ON t.job_id = j.id GROUP BY 1
+    """
+    found = {key: (jobs, job_id, images) for key, jobs, job_id, images in stage.rows(query)}
+    for job in accepted:
+        if found.get(job.key) != (1, job.job_id, job.images):
+            yield f"job {job.job_id} of {job.images} images was accepted; stored is {found.get(job.key)}"
+
+
+def _stored_twice(stage: Stage) -> Iterator[str]:
+    """Every task with more published images than the one that it may have, or with one that it may not have."""
+    query = """
+        SELECT t.id, t.status, count(a.id) FROM tasks t
+        JOIN artifacts a ON a.role = 'result' AND split_part(split_part(a.key, '/', 3), '-', 1)::bigint = t.id
+        GROUP BY t.id HAVING count(a.id) > (t.status = 'succeeded')::integer
+    """
+    for task_id, status, images in stage.rows(query):
+        yield f"task {task_id} is {status}, and {images} images were published"
+
+
+def _orphans(stage: Stage) -> Iterator[str]:
+    known = set(stage.column("SELECT key FROM artifacts"))
+    for key in stage.store.keys():  # noqa: SIM118 - a store is no mapping
+        if key not in known:
+            yield f"the object {key} belongs to nothing"
+
+
+def _wrong_jobs(stage: Stage) -> Iterator[str]:
+    """A job's status follows from its tasks once all are final."""
+    query = """
+        SELECT j.id, j.status, CASE WHEN sum(c.cancelled) > 0 THEN 'cancelled' WHEN sum(c.failed) > 0 THEN 'failed'
+                                    ELSE 'succeeded' END AS due
+        FROM jobs j JOIN counters c ON c.job_id = j.id GROUP BY j.id HAVING sum(c.queued + c.running) = 0
+    """
+    for row in stage.rows(query):
+        if row.status != row.due:
+            yield f"job {row.id} is {row.status} and should be {row.due}"
