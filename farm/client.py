@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urljoin
 
@@ -117,7 +117,7 @@ class Client:
 
     def download(self, image: ImageReport, folder: Path) -> Path:
         """Save an image in a folder under its own name; one that is there already is left alone."""
-        path = folder / image.filename
+        path = folder / _plain_name(image.filename)
         if path.exists() and path.stat().st_size == image.size_bytes:
             return path
         folder.mkdir(parents=True, exist_ok=True)
@@ -149,6 +149,14 @@ class Client:
             return response.json()
         except ValueError:
             raise FarmError(f"What answers at {self.url} is no portal of a farm. Is FARM_URL right?") from None
+
+
+def _plain_name(filename: str) -> str:
+    """The name without any folder: a portal is not to choose where we write. Raises FarmError."""
+    name = PurePosixPath(filename.replace("\\", "/")).name
+    if not name or name == "..":
+        raise FarmError(f"The portal names an image {filename!r}, which is no name for a file.")
+    return name
 
 
 @contextmanager

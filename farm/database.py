@@ -13,8 +13,6 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from farm.config import Settings
 
-IDLE_SECONDS = 30
-"""How long a transaction may be open with nothing going on in it."""
 _KNOWS_TRANSACTION_TIMEOUT = 170000
 
 
@@ -23,21 +21,24 @@ class Limits:
     """How long one statement, one transaction and one wait for a lock may take, and how many connections to keep.
 
     None may go on for ever: an open transaction keeps Postgres from tidying up, and every claim pays for that.
+    `idle_seconds` is how long a transaction may be open with nothing going on in it: a process that freezes
+    in one, or is cut off from Postgres, holds its locks for so long, and others wait for them.
     """
 
     statement: str
     transaction: str
     lock: str
+    idle_seconds: int
     pool_size: int
 
 
 class Role(Enum):
     """A kind of process and its limits."""
 
-    PORTAL = Limits("30s", "2min", "5s", 20)
-    WORKER = Limits("10s", "1min", "5s", 8)
-    KEEPER = Limits("60s", "5min", "5s", 2)
-    TOOL = Limits("10min", "15min", "10s", 4)
+    PORTAL = Limits("30s", "2min", "5s", 30, 20)
+    WORKER = Limits("10s", "1min", "5s", 5, 8)
+    KEEPER = Limits("60s", "5min", "5s", 5, 2)
+    TOOL = Limits("10min", "15min", "10s", 30, 4)
 
 
 class Database:
@@ -56,7 +57,7 @@ class Database:
         limits = self.role.value
         options = (
             f"-c statement_timeout={limits.statement} -c lock_timeout={limits.lock} "
-            f"-c idle_in_transaction_session_timeout={IDLE_SECONDS}s -c timezone=UTC"
+            f"-c idle_in_transaction_session_timeout={limits.idle_seconds}s -c timezone=UTC"
         )
         engine = create_engine(
             driver_url(self.url),

@@ -15,12 +15,13 @@ _Report = TypeVar("_Report", bound=BaseModel)
 # The fields, in any report, that may repeat what a worker met with.
 _EVIDENCE = frozenset({"error", "reason", "log_tail"})
 
+# Each looks ahead from few places or not far: a worker's last words may be long, and anything.
 _HIDDEN: Mapping[re.Pattern[str], str] = {
     # Addresses: of databases, buckets, and sockets, with whatever credentials they carry.
-    re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"`<>]+", re.IGNORECASE): "(address)",
+    re.compile(r"\b[a-z][a-z0-9+.-]{0,20}://[^\s'\"`<>]+", re.IGNORECASE): "(address)",
     # Credentials by themselves.
     re.compile(
-        r"(\w*(?:password|passwd|secret|api_?key|access_?key)\w*\s*[=:]\s*)\S+", re.IGNORECASE
+        r"((?:password|passwd|secret|api_?key|access_?key)\w{0,20}\s{0,3}[=:]\s{0,3})\S+", re.IGNORECASE
     ): r"\1(hidden)",
     re.compile(r"\bfarm_[0-9a-f]{8}_[\w-]+"): "(hidden)",
     # Folders: a quoted path may hold spaces. The file's own name stays, it tells what was missing or broken.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import boto3
 from botocore.config import Config
@@ -92,7 +92,7 @@ class S3Store:
     def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
         parameters = {"Bucket": self._bucket, "Key": self._prefix + key}
         if filename:
-            parameters["ResponseContentDisposition"] = f'attachment; filename="{filename}"'
+            parameters["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
         with _translated(f"Could not link {key}"):
             url: str = self._link_client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
         return url

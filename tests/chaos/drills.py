@@ -7,7 +7,7 @@ from tests.chaos.faults import Fault, kill_host, stop_child_past_lease
 from tests.chaos.run import Drill, Outcome
 from tests.chaos.stage import Plan
 
-ABLATION_SECONDS = 6.0
+ABLATION_SECONDS = 5.0
 
 
 def full(seed: int, seconds: float, lease_seconds: float = 4.0) -> Drill:

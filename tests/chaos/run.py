@@ -69,7 +69,7 @@ def carry_out(drill: Drill) -> Outcome:
         demon = Demon(stage, random.Random(dice.random()), drill.faults, drill.pause_seconds)
         load = Load(stage, random.Random(dice.random()), drill.backlog, drill.action_share, drill.images)
         load.start()
-        _wait(stage, lambda: stage.scalar(_RENDERING) == len(stage.hosts))
+        _wait(stage, lambda: stage.scalar(_RENDERING) >= len(stage.hosts))
         _rage(stage, demon, drill.seconds)
         demon.mend_all()
         load.stop()

@@ -85,3 +85,17 @@ def test_an_image_that_is_refused_leaves_no_file(server: str, tmp_path: Path) ->
     with Client(server) as client, pytest.raises(FarmError, match=r"127\.0\.0\.1 answered 404 for an image"):
         client.download(an_image("/gone.png"), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("filename", ["../../1.png", "/etc/1.png", "..\\1.png"])
+def test_a_portal_cannot_choose_the_folder(server: str, tmp_path: Path, filename: str) -> None:
+    image = an_image("/image.png").model_copy(update={"filename": filename})
+    with Client(server) as client:
+        assert client.download(image, tmp_path / "out") == tmp_path / "out" / "1.png"
+
+
+@pytest.mark.parametrize("filename", ["..", "", "a/.."])
+def test_a_name_that_is_none_is_refused(server: str, tmp_path: Path, filename: str) -> None:
+    image = an_image("/image.png").model_copy(update={"filename": filename})
+    with Client(server) as client, pytest.raises(FarmError, match="no name for a file"):
+        client.download(image, tmp_path)

@@ -184,8 +184,12 @@ class TestListings:
         assert len(json.loads(farm("jobs", "--limit", 1, "--json").stdout)) == 1
 
     def test_a_name_cannot_command_the_terminal(self, farm: Farm) -> None:
-        farm("submit", "a fox", *NEVER, "--name", "red\x1b[31m\ttab")
-        assert r"red\x1b[31m\x09tab" in farm("jobs").stdout
+        farm("submit", "red\x1b[31m\ttab", *NEVER)
+        assert "red [31m tab" in farm("jobs").stdout
+
+    def test_a_name_with_a_control_character_is_refused(self, farm: Farm) -> None:
+        said = farm("submit", "a fox", *NEVER, "--name", "red\x1b[31m")
+        assert (said.exit_code, "name: must not contain" in said.stderr) == (2, True)
 
     def test_a_job_says_why_it_does_not_run(self, farm: Farm, queued: int) -> None:
         lines = farm("job", queued).stdout.splitlines()

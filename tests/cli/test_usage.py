@@ -96,7 +96,7 @@ def test_wrong_usage_is_said_with_exit_code_2(tmp_path: Path, line: str, message
         ("--sampler Eulr", "sampler: unknown sampler 'Eulr'; did you mean 'Euler'?"),
         ("--width 70", "width: must be a multiple of 8; the nearest are 64 and 72"),
         ("--steps 0", "num_inference_steps: input should be greater than or equal to 1"),
-        ("--deadline tomorrow", "deadline: input should be a valid datetime"),
+        ("--deadline tomorrow", "deadline: must be a time with its zone, like 2030-01-31T08:00:00Z"),
         ("--priority 500", "priority: input should be less than or equal to 100"),
     ],
 )

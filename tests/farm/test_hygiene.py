@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from farm import migrate
-from farm.database import IDLE_SECONDS, Database, Role
+from farm.config import Settings
+from farm.database import Database, Role
 from farm.embedded.postgres import Postgres
 from tests.factories import Scene
 
 HOT_TABLES = ("attempts", "counters", "tasks", "users", "workers")
+IDLE_SECONDS = Role.PORTAL.value.idle_seconds
 MOST_TIMES_SLOWER = 5
 LEAST_BOUND_SECONDS = 0.05
 
@@ -36,12 +38,18 @@ def test_every_connection_has_the_timeouts_of_its_role(of_role: Database) -> Non
     assert setting(of_role, "statement_timeout") == in_words(limits.statement)
     assert setting(of_role, "transaction_timeout") == limits.transaction
     assert setting(of_role, "lock_timeout") == limits.lock
-    assert setting(of_role, "idle_in_transaction_session_timeout") == f"{IDLE_SECONDS}s"
+    assert setting(of_role, "idle_in_transaction_session_timeout") == f"{limits.idle_seconds}s"
 
 
 def in_words(duration: str) -> str:
     """As Postgres puts it."""
     return {"60s": "1min"}.get(duration, duration)
+
+
+@pytest.mark.parametrize("role", [Role.WORKER, Role.KEEPER])
+def test_a_worker_frozen_in_a_transaction_holds_its_locks_for_less_than_a_lease(role: Role) -> None:
+    default: float = Settings.model_fields["lease_seconds"].default
+    assert role.value.idle_seconds <= default / 4
 
 
 def test_no_role_may_keep_a_transaction_open_for_ever(of_role: Database) -> None:
@@ -112,8 +120,8 @@ def claims_for(scene: Scene, worker_id: int, *, seconds: float) -> list[float]:
 
 
 def hold_a_snapshot(scene: Scene) -> float:
-    """Open a transaction of a worker and do nothing in it until Postgres ends it; return how long that took."""
-    database = Database(scene.settings.required_database_url, Role.WORKER)
+    """Open a transaction of the portal, who may idle longest, and wait until Postgres ends it; return how long."""
+    database = Database(scene.settings.required_database_url, Role.PORTAL)
     with database.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         connection.execute(text("SELECT count(*) FROM tasks"))
         started = time.monotonic()

@@ -281,7 +281,7 @@ class TestS3:
     def test_a_link_with_a_filename_makes_the_browser_save(self, s3_store: S3Store) -> None:
         s3_store.put("a/1.png", IMAGE, "image/png")
         _, headers = read(s3_store.link("a/1.png", seconds=60, filename="fox.png"))
-        assert headers["Content-Disposition"] == 'attachment; filename="fox.png"'
+        assert headers["Content-Disposition"] == "attachment; filename*=UTF-8''fox.png"
 
     def test_a_link_carries_its_end_and_a_signature(self, s3_store: S3Store) -> None:
         query = dict(parse_qsl(urlsplit(s3_store.link("a/1.png", seconds=60)).query))

@@ -154,7 +154,10 @@ class ExpectedFarm:
                 self.tasks[task_id].attempt_limit += 1
 
     def expire(self) -> int:
-        return self._lose([task for task in self.running() if task.lease_has_ended])
+        return self._lose(self.expired())
+
+    def expired(self) -> list[ExpectedTask]:
+        return [task for task in self.running() if task.lease_has_ended]
 
     def release_dead(self, worker_id: int) -> int:
         return self._lose([task for task in self.running() if task.worker_id == worker_id])
