@@ -85,7 +85,7 @@ class ExpectedFarm:
     is to avoid the one checkpoint.
     """
 
-    max_attempts: int
+    max_attempts: int = 3
     jobs: dict[int, ExpectedJob] = field(default_factory=dict)
     workers: list[int] = field(default_factory=list)
     out_of_service: frozenset[int] = frozenset()

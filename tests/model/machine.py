@@ -6,6 +6,7 @@ Old leases are never thrown away: whoever held one may come back as a zombie and
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
@@ -80,20 +81,24 @@ class FarmMachine(RuleBasedStateMachine):
         super().__init__()
         self.scene = scene
         self.database = scene.database
-        self.expected = ExpectedFarm(scene.settings.max_attempts)
+        self.expected = ExpectedFarm()
         self.leases: list[Lease] = []
         self.names = count()
         self.before = look(self.database)
 
-    @initialize(first=requests, second=requests)
-    def open_the_farm(self, first: dict[str, Any], second: dict[str, Any]) -> None:
+    @initialize(submitted=st.lists(requests, min_size=2, max_size=4), max_attempts=st.sampled_from([1, 2]))
+    def open_the_farm(self, submitted: list[dict[str, Any]], max_attempts: int) -> None:
         """At work at once, and with a zombie."""
+        self.expected.max_attempts = max_attempts
+        self.scene = replace(
+            self.scene, settings=self.scene.settings.model_copy(update={"max_attempts": max_attempts})
+        )
         with self.database.begin() as session:
             session.execute(insert(User), [{"name": name, "gpu_seconds": 1e6 * SHARES[name]} for name in SHARES])
         for nth in range(3):
             self.a_worker_joins(nth)
-        self.submit(first)
-        self.submit(second)
+        for request in submitted:
+            self.submit(request)
         self.claim(3)
         self.a_task_changes_hands(0)
 
@@ -160,7 +165,9 @@ class FarmMachine(RuleBasedStateMachine):
         self.agree(partial(jobs.cancel, self.database, job.id), self.expected.cancel(job, "queued", "running"))
 
     def pause(self, nth: int) -> None:
-        job = self.job(nth)
+        """Mostly a job whose turn it is."""
+        due = self.expected.next_batch(nth_of(self.expected.workers, nth), 8)
+        job = self.job(nth, lambda job: any(task in due for task in job.tasks))
         self.agree(partial(jobs.pause, self.database, job.id), job.status == "active")
         job.status = "paused" if job.status == "active" else job.status
 

@@ -10,9 +10,8 @@ BRIEF = settings(max_examples=30, stateful_step_count=40, derandomize=True)
 
 
 def test_the_farm_does_what_the_model_says(scene: Scene) -> None:
-    patient = Scene(scene.database, scene.settings.model_copy(update={"max_attempts": 2}), scene.doorbell)
     chosen = settings() if settings.get_current_profile_name() == "model" else BRIEF
     run_state_machine_as_test(
-        lambda: FarmMachine(patient),
+        lambda: FarmMachine(scene),
         settings=settings(chosen, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True),
     )
