@@ -1,6 +1,7 @@
 """Real servers for every test: a Postgres and a Redis of our own, one pair for each test process."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from farm.store import Store, open_store
 from tests.factories import Scene
 
 SECRET = "a secret key for tests only"
+
+# A shell's background job ignores Ctrl-C, and so would all that it starts: tests that send it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ HAPPENINGS = (
 )
 WRITES = (
     *("publish", "publish", "publish_twice", "hand_back"),
-    *("fail", "fail_for_good", "fail_for_good", "renew", "renew"),
+    *("fail", "fail", "fail", "fail_for_good", "fail_for_good", "renew"),
 )
 """What may happen, and what a worker may write; one named twice is twice as likely."""
 
@@ -86,7 +86,7 @@ class FarmMachine(RuleBasedStateMachine):
         self.names = count()
         self.before = look(self.database)
 
-    @initialize(submitted=st.lists(requests, min_size=2, max_size=4), max_attempts=st.sampled_from([1, 2]))
+    @initialize(submitted=st.lists(requests, min_size=2, max_size=4), max_attempts=st.sampled_from([1, 2, 2]))
     def open_the_farm(self, submitted: list[dict[str, Any]], max_attempts: int) -> None:
         """At work at once, and with a zombie."""
         self.expected.max_attempts = max_attempts
