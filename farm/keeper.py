@@ -1,6 +1,7 @@
 """The housekeeping: expires leases, cancels what is overdue, notices silent workers, rings for forgotten work.
 
 Any number of keepers may run at once; each round is a few short transactions that step aside for others.
+What may take long, deleting and sweeping, is done beside it by `farm.cleaner`.
 """
 
 import threading
@@ -22,6 +23,7 @@ from farm.queue import Doorbell
 log = structlog.get_logger(__name__)
 
 _SILENT_LEASES = 2.0
+_MOST_RINGS = 16
 
 
 class Keeper:
@@ -82,10 +84,11 @@ class Keeper:
             fleet.forget_gone(session)
 
     def _ring(self) -> None:
+        """As many rings as workers: one alone may be heard by a parent whose worker is busy, or has just died."""
         with self._database.begin() as session:
-            pools = pools_to_ring(session)
-        for pool in pools:
-            self._doorbell.ring(pool)
+            workers = {pool: fleet.workers_in_service(session, pool) for pool in pools_to_ring(session)}
+        for pool, count in workers.items():
+            self._doorbell.ring(pool, times=min(count, _MOST_RINGS))
 
 
 def overdue_jobs(session: Session) -> Sequence[int]:

@@ -98,6 +98,17 @@ def test_a_round_rings_for_work_whose_ring_was_lost(scene: Scene, keeper: Keeper
         assert client.llen(queue_name("default")) == 1
 
 
+def test_a_round_rings_as_often_as_there_are_workers(scene: Scene, keeper: Keeper) -> None:
+    an_idle_worker(scene)
+    for device in ("cuda:0", "cuda:1"):
+        scene.worker(device)
+    scene.submit()
+    with redis.Redis.from_url(scene.settings.required_redis_url) as client:
+        client.flushall()
+        keeper.make_round()
+        assert client.llen(queue_name("default")) == 3
+
+
 def test_two_keepers_may_make_their_rounds_at_once(scene: Scene, keeper: Keeper) -> None:
     scene.submit()
     scene.let_leases_end(*scene.claim(scene.worker()))
