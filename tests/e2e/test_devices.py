@@ -41,12 +41,11 @@ def test_the_parent_never_loads_torch(running: RunningFarm) -> None:
 @pytest.mark.parametrize(("wish", "visible"), [("1", "1"), ("GPU-5e1f-42", "GPU-5e1f-42")])
 def test_a_child_is_pinned_before_its_interpreter_starts(settings: Settings, wish: str, visible: str) -> None:
     (device,) = choose_devices(wish, gpus=[])
-    child = start_child(settings, device, worker_id=0, threads=1)
-    try:
-        process = psutil.Process(child.pid)
-        wait_until(lambda: "CUDA_VISIBLE_DEVICES" in process.environ())
-        assert process.environ()["CUDA_VISIBLE_DEVICES"] == visible
-    finally:
-        child.kill()
-        child.wait()
-        child.stdin.close()  # type: ignore[union-attr]
+    # As a context it closes its three pipes, once it is dead.
+    with start_child(settings, device, worker_id=0, threads=1) as child:
+        try:
+            process = psutil.Process(child.pid)
+            wait_until(lambda: "CUDA_VISIBLE_DEVICES" in process.environ())
+            assert process.environ()["CUDA_VISIBLE_DEVICES"] == visible
+        finally:
+            child.kill()
