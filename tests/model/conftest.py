@@ -2,4 +2,4 @@
 
 from hypothesis import settings
 
-settings.register_profile("model", max_examples=1000, stateful_step_count=60, derandomize=False)
+settings.register_profile("model", max_examples=500, stateful_step_count=60, derandomize=False)

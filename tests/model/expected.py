@@ -87,13 +87,14 @@ class ExpectedFarm:
 
     max_attempts: int = 3
     jobs: dict[int, ExpectedJob] = field(default_factory=dict)
+    tasks: dict[int, ExpectedTask] = field(default_factory=dict)
     workers: list[int] = field(default_factory=list)
     out_of_service: frozenset[int] = frozenset()
     avoiding: frozenset[int] = frozenset()
 
-    @property
-    def tasks(self) -> dict[int, ExpectedTask]:
-        return {task.id: task for job in self.jobs.values() for task in job.tasks}
+    def submit(self, job: ExpectedJob) -> None:
+        self.jobs[job.id] = job
+        self.tasks |= {task.id: task for task in job.tasks}
 
     def holds(self, task_id: int, attempt: int) -> bool:
         task = self.tasks[task_id]
@@ -163,7 +164,7 @@ class ExpectedFarm:
         return self._lose([task for task in self.running() if task.worker_id == worker_id])
 
     def running(self) -> list[ExpectedTask]:
-        return [task for job in self.jobs.values() for task in job.having("running")]
+        return [task for task in self.tasks.values() if task.status == "running"]
 
     def _lose(self, lost: list[ExpectedTask]) -> int:
         for task in lost:
