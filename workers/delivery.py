@@ -21,10 +21,10 @@ from farm.endings import StoredObject
 from farm.errors import LeaseLost, StoreError
 from farm.infotext import infotext
 from farm.store import Store
-from workers.encode import Encoded, encode_png, encode_thumbnail
+from workers.encode import encode_png, encode_thumbnail
 from workers.holdings import Holdings
 from workers.renderer import Picture
-from workers.spool import DamagedFile, Finished, Spool
+from workers.spool import DamagedFile, Encoded, Finished, Spool
 
 log = structlog.get_logger(__name__)
 

@@ -1,31 +1,16 @@
 """From pixels to the bytes that are stored: the PNG with its parameters text, and a thumbnail."""
 
-import hashlib
 import io
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from workers.spool import Encoded
+
 THUMBNAIL_SIDE = 256
 # Level 1 takes a fifth of the time of Pillow's default for 7 % more bytes.
 _PNG_LEVEL = 1
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A file ready to be stored."""
-
-    content: bytes
-    media_type: str
-    suffix: str
-    width: int
-    height: int
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
 
 
 def encode_png(pixels: np.ndarray, parameters: str) -> Encoded:

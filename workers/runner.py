@@ -134,7 +134,8 @@ class Runner:
                     lease_seconds=self._settings.lease_seconds,
                     resident=self._affinity.preference(self._renderer.resident_id),
                 )
-                reach("worker.claiming")
+                if batch:
+                    reach("worker.claiming")
         except SQLAlchemyError as error:
             log.warning("Could not claim.", worker=self._worker_id, error=str(error.args[0]))
             return None

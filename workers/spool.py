@@ -5,6 +5,7 @@ one on this machine, and published if the lease still stands.
 """
 
 import fcntl
+import hashlib
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,7 +19,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from farm.dispatch import Lease
 from farm.errors import ConfigError, FarmError
-from workers.encode import Encoded
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +29,21 @@ _LOCK = "lock"
 
 class DamagedFile(FarmError):
     """A file in the spool was cut short or changed."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A file ready to be stored."""
+
+    content: bytes
+    media_type: str
+    suffix: str
+    width: int
+    height: int
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.chaos import samples
 from tests.chaos.outage import steady_load
 from tests.chaos.samples import Sample
-from tests.chaos.stage import Plan, Stage, raised
+from tests.chaos.stage import Stage, raised, undisturbed
 
 _MEMORY_GROWTH = 1.10
 _MEMORY_GROWTH_BYTES = 10 * 2**20
@@ -64,17 +64,7 @@ def _thirds(values: Sequence[float]) -> tuple[float, float, float]:
 
 def endure(minutes: float, images_per_second: float, sample_seconds: float = 30.0) -> Endurance:
     """Let a farm of two workers render at an even pace for so long."""
-    settings = {"keeper_seconds": 1.0, "sweep_seconds": 300.0}
-    plan = Plan(
-        keepers=1,
-        hosts=2,
-        lease_seconds=20.0,
-        step_seconds=0.05,
-        lost_rings=0,
-        skewed_hosts=0,
-        settings=settings,
-    )
-    with raised(plan) as stage, steady_load(stage, images_per_second) as load:
+    with raised(undisturbed(hosts=2, sweep_seconds=300.0)) as stage, steady_load(stage, images_per_second) as load:
         starts = sum(program.starts for program in stage.programs)
         taken = list(_sampled(stage, minutes * 60, sample_seconds))
         unfinished = stage.scalar(_UNFINISHED)

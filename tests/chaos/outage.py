@@ -13,7 +13,7 @@ from tests.chaos.load import Load
 from tests.chaos.logbook import entries_in
 from tests.chaos.null_renderer import RENDERED
 from tests.chaos.objects import Trouble
-from tests.chaos.stage import Plan, Stage, raised
+from tests.chaos.stage import Stage, raised, undisturbed
 
 BEFORE_SECONDS = 20.0
 AFTER_SECONDS = 20.0
@@ -51,16 +51,10 @@ class Outage:
 
 def measure(seconds: float, *, images_per_second: float = 8.0, spool_limit: int = 2**31) -> Outage:
     """Answer every request of the store with 500 for so long, under a steady load."""
-    plan = Plan(
-        keepers=1,
-        hosts=2,
-        lease_seconds=20.0,
-        step_seconds=0.05,
-        lost_rings=0,
-        skewed_hosts=0,
-        settings={"spool_bytes": spool_limit, "keeper_seconds": 1.0},
-    )
-    with raised(plan) as stage, steady_load(stage, images_per_second) as load:
+    with (
+        raised(undisturbed(hosts=2, spool_bytes=spool_limit)) as stage,
+        steady_load(stage, images_per_second) as load,
+    ):
         started = datetime.now(UTC)
         _watch(stage, BEFORE_SECONDS)
         stage.objects.trouble = Trouble.ERROR

@@ -6,14 +6,14 @@ Both moments are on the database's clock: it is asked for the time just before t
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import redis
 
 from farm.client import Client
 from farm.specs import parse_request
 from tests.chaos.programs import kill
-from tests.chaos.stage import CHECKPOINTS, Host, Plan, Stage, raised
+from tests.chaos.stage import CHECKPOINTS, Host, Stage, raised, undisturbed
 
 _RENDER_SECONDS = 4.0
 _STEPS = 20
@@ -58,18 +58,8 @@ def measure(rounds: int) -> list[Recovery]:
 
 @contextmanager
 def _farm(hosts: int) -> Iterator[Stage]:
-    step_seconds = _RENDER_SECONDS / _STEPS
-    settings = {"keeper_seconds": 1.0}
-    plan = Plan(
-        keepers=1,
-        hosts=hosts,
-        lease_seconds=_LEASE_SECONDS,
-        step_seconds=step_seconds,
-        lost_rings=0,
-        skewed_hosts=0,
-        settings=settings,
-    )
-    with raised(plan) as stage:
+    plan = undisturbed(hosts=hosts)
+    with raised(replace(plan, lease_seconds=_LEASE_SECONDS, step_seconds=_RENDER_SECONDS / _STEPS)) as stage:
         yield stage
 
 

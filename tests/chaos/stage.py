@@ -61,6 +61,19 @@ class Plan:
         }
 
 
+def undisturbed(*, hosts: int, **settings: Any) -> Plan:
+    """A farm to be measured: nothing is wrong with it of itself, and its times are those of a real one."""
+    return Plan(
+        keepers=1,
+        hosts=hosts,
+        lease_seconds=20.0,
+        step_seconds=0.05,
+        lost_rings=0,
+        skewed_hosts=0,
+        settings={"keeper_seconds": 1.0, **settings},
+    )
+
+
 @dataclass(frozen=True)
 class Host:
     """A machine with workers: its processes, its disk, and its lines to Postgres and Redis."""

@@ -44,6 +44,16 @@ def test_what_was_missing_and_where_it_broke_is_still_named(client: FlaskClient,
     assert '\u2026/cuda.py\\", line 7' in attempts
 
 
+@pytest.mark.parametrize("path", ["/api/v1/jobs/{}/explain", "/jobs/{}"])
+def test_why_images_wait_shows_no_place_and_no_secret(client: FlaskClient, scene: Scene, path: str) -> None:
+    waiting = scene.submit()
+    scene.worker()
+    scene.drain(reason=ERROR)
+    answer = client.get(path.format(waiting))
+    assert "does not load" in answer.text
+    assert leaks(answer.text) == []
+
+
 def test_the_evidence_itself_is_kept_whole(scene: Scene, job_id: int) -> None:
     assert scene.scalar("SELECT count(*) FROM attempts WHERE error = :error", error=ERROR) == 2
 

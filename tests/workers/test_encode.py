@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workers.encode import THUMBNAIL_SIDE, Encoded, encode_png, encode_thumbnail
+from workers.encode import THUMBNAIL_SIDE, encode_png, encode_thumbnail
+from workers.spool import Encoded
 
 
 def some_pixels(height: int = 48, width: int = 64) -> np.ndarray:

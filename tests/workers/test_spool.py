@@ -8,8 +8,7 @@ import pytest
 from farm.dispatch import Lease
 from farm.errors import ConfigError
 from tests.factories import a_spec
-from workers.encode import Encoded
-from workers.spool import DamagedFile, Finished, Spool, attempts_in, prepare
+from workers.spool import DamagedFile, Encoded, Finished, Spool, attempts_in, prepare
 
 OpenSpool = Callable[..., Spool]
 

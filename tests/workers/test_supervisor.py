@@ -1,13 +1,19 @@
 """How the parent treats its children."""
 
+import subprocess
+import time
+from signal import SIGKILL
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.config import Settings
 from tests.conftest import SECRET
+from tests.factories import Scene
 from workers.device import Device
-from workers.supervisor import Seat, pinned_environment
+from workers.pulse import Pulse
+from workers.supervisor import Seat, Supervisor, pinned_environment
 
 CPU = Device("cpu", "a processor", "")
 GPU = Device("cuda:0", "a card", "GPU-aaaa")
@@ -36,3 +42,21 @@ def test_a_child_works_for_the_farm_of_its_parent(settings: Settings) -> None:
 
 def test_a_child_asks_no_hub(settings: Settings) -> None:
     assert pinned_environment(settings, CPU)["HF_HUB_OFFLINE"] == "1"
+
+
+def test_a_child_without_a_sign_of_life_is_killed(scene: Scene) -> None:
+    supervisor = Supervisor(scene.settings, [])
+    with subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE, bufsize=0) as child:
+        assert child.stdout is not None
+        # Five deaths before: its seat stays empty for a while.
+        seat = Seat(CPU, 1, child, pulse=Pulse(child.stdout), worker_id=scene.worker(), deaths=5)
+        seat.started_at = time.monotonic()
+        supervisor._seats.append(seat)
+        supervisor.tend()
+        assert child.poll() is None
+        seat.pulse._last -= 61  # type: ignore[union-attr]  # a minute passes
+        supervisor.tend()
+        assert child.poll() == -SIGKILL
+    assert scene.scalar("SELECT status FROM workers") == "offline"
+    supervisor._seats.clear()
+    supervisor.stop()

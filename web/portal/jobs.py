@@ -13,7 +13,7 @@ from farm.models import Result
 from farm.reports import AttemptReport, FarmReport, ImageReport, JobReport, TaskReport
 from farm.specs import ImageSpec
 from web.actions import ACTIONS
-from web.evidence import shown
+from web.evidence import clean, shown
 from web.paths import JOB_PATH, MAX_ID, MAX_SEQ
 from web.progress import with_progress
 from web.services import services
@@ -127,7 +127,7 @@ def _view(job_id: int) -> JobView:
             images=images,
             next=images[-1].seq if len(results) > len(images) else None,
             attempts=[shown(attempt) for attempt in overview.attempts(session, job_id, limit=_ATTEMPTS_SHOWN)],
-            reasons=explain(session, job_id),
+            reasons=[clean(reason) for reason in explain(session, job_id)],
             after=after,
         )
 
