@@ -1,0 +1,155 @@
+"""How much each piece of a prompt counts: `(more)`, `[less]`, `(this much:1.3)`, and sections between BREAKs.
+
+The rules are those of AUTOMATIC1111's WebUI (1.10). Four differences, each where it would go wrong: BREAK
+ends a section inside brackets too, a number that is none (`(a:1.2.3)`) stays text, no weight is larger than
+LARGEST_WEIGHT, and the time it takes grows with the length of the text and nothing else.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+MORE = 1.1
+LESS = 1 / 1.1
+# Far beyond what a text encoder can use. Without a bound, some hundred brackets overflow half precision.
+LARGEST_WEIGHT = 1000.0
+
+# Bounds the product of thousands of brackets, so that no infinity is ever multiplied by zero.
+_LARGEST_PRODUCT = 1e300
+
+_TOKEN = re.compile(
+    r"""
+      (?P<escape> \\ [()\[\]\\]? )
+    | : \s* (?P<weight> [+-]? (?: \d+ (?: \. \d* )? | \. \d+ ) ) \s* \)
+    | (?P<bracket> [()\[\]] )
+    | (?P<text> [^\\()\[\]:]+ | : )
+    """,
+    re.VERBOSE,
+)
+_BREAK = re.compile(r"\bBREAK\b")
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A piece of text and its weight; plain text has 1.0."""
+
+    text: str
+    weight: float
+
+
+Section = tuple[Fragment, ...]
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A bracket that opens, and the weight of what it holds."""
+
+    is_round: bool
+    weight: float
+
+
+@dataclass(frozen=True)
+class _Close:
+    """A bracket that closes the last one of its shape."""
+
+    is_round: bool
+
+
+@dataclass(frozen=True)
+class _SectionEnd:
+    """A BREAK."""
+
+
+_Piece = str | _Open | _Close | _SectionEnd
+
+
+def weigh(text: str) -> tuple[Section, ...]:
+    """The sections between BREAKs, each as its fragments; neighbours of one weight are joined.
+
+    A bracket that is never closed reaches to the end; one that closes nothing is text. A section without
+    text is one empty fragment, but for a last one, which would say nothing: `a BREAK` is one section.
+    """
+    sections: list[list[Fragment]] = [[]]
+    for fragment in _weighted(_pieces(text)):
+        if fragment is None:
+            sections.append([])
+        else:
+            sections[-1].append(fragment)
+    if len(sections) > 1 and not sections[-1]:
+        sections.pop()
+    return tuple(_joined(section) for section in sections)
+
+
+def count_unclosed(text: str) -> int:
+    """How many brackets are opened and never closed."""
+    pieces = _pieces(text)
+    return sum(isinstance(piece, _Open) for piece in pieces) - sum(isinstance(piece, _Close) for piece in pieces)
+
+
+def weights_out_of_bounds(text: str) -> tuple[float, ...]:
+    """The weights that were asked for and are larger than LARGEST_WEIGHT."""
+    opened = (piece for piece in _pieces(text) if isinstance(piece, _Open))
+    return tuple(piece.weight for piece in opened if piece.weight != bounded(piece.weight))
+
+
+def bounded(weight: float) -> float:
+    """The weight, or the largest there is."""
+    return max(-LARGEST_WEIGHT, min(LARGEST_WEIGHT, weight))
+
+
+def _pieces(text: str) -> list[_Piece]:
+    """Text without its escapes, and the brackets that mean something."""
+    pieces: list[_Piece] = []
+    opened: dict[bool, list[int]] = {True: [], False: []}
+    for token in _TOKEN.finditer(text):
+        written = token[0]
+        if token["escape"]:
+            pieces.append(written[1:])
+        elif written in ("(", "["):
+            opened[written == "("].append(len(pieces))
+            pieces.append(_Open(written == "(", MORE if written == "(" else LESS))
+        elif written.endswith((")", "]")) and opened[written != "]"]:
+            start = opened[written != "]"].pop()
+            if token["weight"]:
+                pieces[start] = _Open(is_round=True, weight=float(token["weight"]))
+            pieces.append(_Close(written != "]"))
+        else:
+            pieces += _sections(written)
+    return pieces
+
+
+def _sections(text: str) -> Iterator[_Piece]:
+    """The text cut at each BREAK, without the space around it."""
+    first, *rest = _BREAK.split(text)
+    yield first.rstrip() if rest else first
+    for index, part in enumerate(rest, 1):
+        yield _SectionEnd()
+        yield part.strip() if index < len(rest) else part.lstrip()
+
+
+def _weighted(pieces: Iterable[_Piece]) -> Iterator[Fragment | None]:
+    """Each piece of text with the product of the brackets around it; None where a section ends.
+
+    Round and square brackets are counted apart, because they may cross: `(a [b) c]`.
+    """
+    products = {True: [1.0], False: [1.0]}
+    for piece in pieces:
+        if isinstance(piece, _SectionEnd):
+            yield None
+        elif isinstance(piece, _Open):
+            product = products[piece.is_round][-1] * piece.weight
+            products[piece.is_round].append(max(-_LARGEST_PRODUCT, min(_LARGEST_PRODUCT, product)))
+        elif isinstance(piece, _Close):
+            products[piece.is_round].pop()
+        elif piece:
+            yield Fragment(piece, bounded(products[True][-1] * products[False][-1]))
+
+
+def _joined(fragments: list[Fragment]) -> Section:
+    runs: list[tuple[float, list[str]]] = []
+    for fragment in fragments:
+        if runs and runs[-1][0] == fragment.weight:
+            runs[-1][1].append(fragment.text)
+        else:
+            runs.append((fragment.weight, [fragment.text]))
+    return tuple(Fragment("".join(texts), weight) for weight, texts in runs) or (Fragment("", 1.0),)

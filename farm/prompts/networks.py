@@ -1,0 +1,90 @@
+"""The tags that call LoRAs into a prompt: `<lora:name:weight>`, as AUTOMATIC1111's WebUI reads them."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from farm.prompts.attention import LARGEST_WEIGHT
+
+# A tag of any kind. The WebUI takes those it does not know out of the prompt too.
+_TAG = re.compile(r"<(\w+):([^<>]+)>")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
+_LORA_KINDS = ("lora", "lyco")
+
+
+@dataclass(frozen=True)
+class NetworkTag:
+    """A LoRA and how strongly it counts in the UNet; `text_weight` is None where the text encoder's is the same."""
+
+    name: str
+    weight: float
+    text_weight: float | None = None
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What one tag says."""
+
+    name: str
+    weight: float
+    text_weight: float
+
+
+class _Unusable(ValueError):
+    """Why a tag cannot be followed."""
+
+
+def extract_networks(text: str) -> tuple[str, tuple[NetworkTag, ...], tuple[str, ...]]:
+    """The text without its tags, the LoRAs they call, in the order of their first call, and what was left out.
+
+    `<lora:name>` has weight 1; `<lora:name:text:unet>`, `te=` and `unet=` weigh the two apart; `<lyco:...>` is a
+    LoRA. A LoRA that is called twice counts with the sum, as if it were applied twice.
+    """
+    calls: list[_Call] = []
+    warnings = []
+    for kind, arguments in _TAG.findall(text):
+        try:
+            calls.append(_call(kind, arguments.split(":")))
+        except _Unusable as problem:
+            warnings.append(f"<{kind}:{arguments}> is left out: {problem}")
+    return _TAG.sub("", text), _summed(calls), tuple(warnings)
+
+
+def _call(kind: str, arguments: list[str]) -> _Call:
+    if kind == "hypernet":
+        raise _Unusable("hypernetworks are not rendered here")
+    if kind not in _LORA_KINDS:
+        raise _Unusable(f"there is no kind {kind!r}, only lora")
+    positional = [argument.strip() for argument in arguments if "=" not in argument]
+    named = {key.strip(): value.strip() for key, _, value in (a.partition("=") for a in arguments if "=" in a)}
+    if not positional or not positional[0]:
+        raise _Unusable("it names no LoRA")
+    _check_arguments(positional, named)
+    text_weight = _number(named.get("te", positional[1] if len(positional) > 1 else "1"))
+    default = positional[2] if len(positional) > 2 else str(text_weight)
+    return _Call(positional[0], _number(named.get("unet", default)), text_weight)
+
+
+def _check_arguments(positional: list[str], named: Mapping[str, str]) -> None:
+    unknown = [*positional[3:], *(key for key in named if key not in ("te", "unet"))]
+    if unknown:
+        raise _Unusable(f"{unknown[0]!r} means nothing here; known are te= and unet=")
+
+
+def _number(text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise _Unusable(f"{text!r} is not a weight")
+    if abs(float(text)) > LARGEST_WEIGHT:
+        raise _Unusable(f"a weight is at most {LARGEST_WEIGHT:g}")
+    return float(text)
+
+
+def _summed(calls: Iterable[_Call]) -> tuple[NetworkTag, ...]:
+    sums: dict[str, tuple[float, float]] = {}
+    for call in calls:
+        weight, text_weight = sums.get(call.name, (0.0, 0.0))
+        sums[call.name] = (weight + call.weight, text_weight + call.text_weight)
+    return tuple(
+        NetworkTag(name, weight, None if text_weight == weight else text_weight)
+        for name, (weight, text_weight) in sums.items()
+    )

@@ -1,0 +1,184 @@
+"""How dynamic prompts are written: `{a|b}`, `{2::often|rarely}`, `{2$$a|b|c}`, `{1-2$$ and $$a|b}`, `__wildcard__`.
+
+The language is that of sd-dynamic-prompts, the WebUI's extension, but for its variables and comments. A brace
+without its other half is text. A backslash takes the meaning from what follows it, and stays: it means the same
+in the rest of the prompt language, and what was unfolded can be unfolded again.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import accumulate, groupby
+
+from farm.errors import FieldProblem, InvalidRequest
+
+_SEPARATOR = ", "
+
+# Names of wildcards hold no spaces, so that prose between two __ is left alone.
+_TOKEN = re.compile(
+    r"""
+      (?P<escape> \\ (?: . | \Z ) )
+    | __ (?P<wildcard> (?!_) (?: [^\W_] | [-./*] | _(?!_) )+ ) __
+    | (?P<open> \$? \{ (?: \s* (?P<count> \d{1,4} (?: - \d{0,4} )? | - \d{1,4} ) \$\$
+                           (?: (?P<separator> [^${}\\]* ) \$\$ )? )? )
+    | (?P<close> \} )
+    | (?P<bar> \| )
+    | (?P<text> [^\\{}|_$]+ | [_$] )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_WEIGHT = re.compile(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})::")
+
+
+@dataclass(frozen=True)
+class WildcardName:
+    """`__name__`; the name may hold `*`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One of a choice, and how often it is drawn compared with the others."""
+
+    weight: float
+    template: tuple["Node", ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """So many of the options, at least `fewest` and at most `most`, which may be more than there are."""
+
+    options: tuple[Option, ...]
+    fewest: int = 1
+    most: int = 1
+    separator: str = _SEPARATOR
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is not simply one of them."""
+        return (self.fewest, self.most) != (1, 1)
+
+    @property
+    def only_wildcard(self) -> "WildcardName | None":
+        """The wildcard that all options come from: `{2$$__name__}` means two different lines of it."""
+        only = self.options[0].template if len(self.options) == 1 else ()
+        return only[0] if self.is_counted and len(only) == 1 and isinstance(only[0], WildcardName) else None
+
+    @cached_property
+    def summed_weights(self) -> tuple[float, ...]:
+        return tuple(accumulate(option.weight for option in self.options))
+
+
+Node = str | WildcardName | Choice
+Template = tuple[Node, ...]
+
+
+def refusal(message: str) -> InvalidRequest:
+    return InvalidRequest([FieldProblem("prompt", message)])
+
+
+def is_dynamic(text: str) -> bool:
+    """Whether there is anything to unfold."""
+    tokens = list(_TOKEN.finditer(text))
+    return bool(_matched(tokens)) or any(token["wildcard"] for token in tokens)
+
+
+@lru_cache(maxsize=16)
+def parse(text: str) -> Template:
+    """The text as nodes. Raises InvalidRequest for weights that are all 0, and for a variable."""
+    return _parse(text)
+
+
+@lru_cache(maxsize=64)
+def choice_of_lines(lines: tuple[str, ...]) -> Choice:
+    """One of a wildcard's lines; empty ones and those that begin with # are none."""
+    said = (line.strip() for line in lines)
+    return Choice(_weighed(_option(_parse(line)) for line in said if line and not line.startswith("#")))
+
+
+def _parse(text: str) -> Template:
+    tokens = list(_TOKEN.finditer(text))
+    matched = _matched(tokens)
+    frames = [_Frame(opener=None)]
+    for index, token in enumerate(tokens):
+        if index in matched and token["open"]:
+            frames.append(_Frame(token))
+        elif index in matched:
+            choice = frames.pop().choice()
+            frames[-1].options[-1].append(choice)
+        elif token["bar"] and len(frames) > 1:
+            frames[-1].options.append([])
+        elif token["wildcard"]:
+            frames[-1].options[-1].append(WildcardName(token["wildcard"]))
+        else:
+            frames[-1].options[-1].append(token[0])
+    return _compact(frames[0].options[0])
+
+
+@dataclass
+class _Frame:
+    """A pair of braces that is being read; the outermost is the whole text and has no opener."""
+
+    opener: re.Match[str] | None
+    options: list[list[Node]] = field(default_factory=lambda: [[]])
+
+    def choice(self) -> Choice:
+        assert self.opener is not None
+        if self.opener[0].startswith("$"):
+            raise refusal(r"variables like ${name} are not understood; \{ is a brace that means nothing")
+        options = _weighed(_option(_compact(option)) for option in self.options)
+        if self.opener["count"] is None:
+            return Choice(options)
+        separator = self.opener["separator"]
+        fewest, most = _bounds(self.opener["count"])
+        return Choice(options, fewest, most, _SEPARATOR if separator is None else separator)
+
+
+def _matched(tokens: Sequence[re.Match[str]]) -> set[int]:
+    """Which of the tokens are braces that have their other half."""
+    matched: set[int] = set()
+    opened: list[int] = []
+    for index, token in enumerate(tokens):
+        if token["open"]:
+            opened.append(index)
+        elif token["close"] and opened:
+            matched |= {opened.pop(), index}
+    return matched
+
+
+def _bounds(count: str) -> tuple[int, int]:
+    """`2`, `1-3`, `-3` from one, `2-` to as many as there are; the other way round means the same."""
+    first, dash, last = count.partition("-")
+    if not dash:
+        return int(first), int(first)
+    fewest, most = sorted((int(first or 1), int(last or 9999)))
+    return fewest, most
+
+
+def _option(template: Template) -> Option:
+    weight = _WEIGHT.match(template[0]) if template and isinstance(template[0], str) else None
+    if weight is None:
+        return Option(1.0, template)
+    return Option(float(weight[1]), _compact([weight.string[weight.end() :], *template[1:]]))
+
+
+def _weighed(options: Iterable[Option]) -> tuple[Option, ...]:
+    """Those options that can be drawn at all."""
+    options = tuple(options)
+    possible = tuple(option for option in options if option.weight > 0)
+    if options and not possible:
+        raise refusal("the weights of a choice are all 0")
+    return possible
+
+
+def _compact(nodes: Iterable[Node]) -> Template:
+    """The nodes with neighbouring texts joined and empty ones left out."""
+    joined: list[Node] = []
+    for is_text, run in groupby(nodes, key=lambda node: isinstance(node, str)):
+        if not is_text:
+            joined.extend(run)
+        elif text := "".join(map(str, run)):
+            joined.append(text)
+    return tuple(joined)

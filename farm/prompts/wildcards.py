@@ -1,0 +1,72 @@
+"""Wildcards: lists of texts by name; `__name__` in a prompt means one of them, and `*` in a name several lists."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from farm.prompts.template import Choice, choice_of_lines, refusal
+
+Wildcards = Mapping[str, Sequence[str]]
+
+# Choices within choices and wildcards within wildcards; each takes some of Python's stack.
+DEEPEST = 60
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Place:
+    """How deep in choices and wildcards something stands, and which wildcards led there."""
+
+    depth: int = 0
+    trail: tuple[str, ...] = ()
+
+    def within(self) -> "Place":
+        """One level deeper. Raises InvalidRequest where that is too deep."""
+        if self.depth == DEEPEST:
+            raise refusal(f"choices and wildcards lie more than {DEEPEST} deep within one another")
+        return Place(self.depth + 1, self.trail)
+
+    def through(self, name: str) -> "Place":
+        """Within a wildcard. Raises InvalidRequest if that leads back to itself."""
+        if name in self.trail:
+            way = " -> ".join(f"__{step}__" for step in (*self.trail, name))
+            raise refusal(f"the wildcard __{name}__ leads back to itself: {way}")
+        return Place(self.within().depth, (*self.trail, name))
+
+
+class Lookup:
+    """The wildcards, as one unfolding sees them: each is read once."""
+
+    def __init__(self, wildcards: Wildcards) -> None:
+        self._wildcards = wildcards
+        self._found: dict[str, Choice] = {}
+
+    def choice(self, name: str) -> Choice:
+        """One of the lines of all the wildcards that a name means, these in alphabetical order.
+
+        Raises InvalidRequest that names the nearest if there are none, or no lines.
+        """
+        if name not in self._found:
+            self._found[name] = self._find(name)
+        return self._found[name]
+
+    def _find(self, name: str) -> Choice:
+        names = sorted(known for known in self._wildcards if fnmatchcase(known, name)) if "*" in name else [name]
+        if not names or names[0] not in self._wildcards:
+            raise refusal(_unknown(name, self._wildcards))
+        choice = choice_of_lines(tuple(line for known in names for line in self._wildcards[known]))
+        if not choice.options:
+            raise refusal(f"the wildcard __{name}__ has no lines")
+        return choice
+
+
+def _unknown(name: str, wildcards: Wildcards) -> str:
+    if not wildcards:
+        return f"there is no wildcard __{name[:80]}__; none are registered"
+    known = sorted(wildcards)
+    near = get_close_matches(name[:80], known, n=3) or known
+    more = f" and {len(near) - _MOST_NAMED} more" if len(near) > _MOST_NAMED else ""
+    named = ", ".join(f"__{other}__" for other in near[:_MOST_NAMED])
+    nearest = "the nearest are" if near is not known else "known are"
+    return f"there is no wildcard __{name[:80]}__; {nearest} {named}{more}"

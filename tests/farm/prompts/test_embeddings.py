@@ -1,0 +1,61 @@
+"""Which embeddings a prompt names."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.prompts.embeddings import embeddings_in
+from tests.farm.prompts.samples import HOSTILE, SYNTAX
+
+KNOWN = ("cat", "bad-hands", "bad-hands-5", "EasyNegative", "style v2", "ng_deepnegative", "<mark>")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        ("a cat", ("cat",)),
+        ("cats, concat, c at", ()),
+        ("easynegative", ("EasyNegative",)),
+        ("EASYNEGATIVE and Cat", ("EasyNegative", "cat")),
+        ("cat, dog, cat", ("cat",)),
+        # The longest wins; behind it, the search goes on.
+        ("bad-hands-5", ("bad-hands-5",)),
+        ("bad-hands-6", ("bad-hands",)),
+        ("bad-hands-5 bad-hands", ("bad-hands-5", "bad-hands")),
+        ("bad hands", ()),
+        ("bad - hands", ("bad-hands",)),
+        ("Style  v2", ("style v2",)),
+        ("ng_deepnegative_v1", ("ng_deepnegative",)),
+        # In the midst of the prompt language.
+        ("((bad-hands-5:1.2), [cat])", ("bad-hands-5", "cat")),
+        ("[cat:EasyNegative:0.5]|<mark>", ("cat", "EasyNegative", "<mark>")),
+        (r"\(cat\)", ("cat",)),
+    ],
+)
+def test_names_are_found_where_their_words_follow_one_another(text: str, expected: tuple[str, ...]) -> None:
+    assert embeddings_in(text, KNOWN) == expected
+
+
+def test_of_names_that_differ_in_case_the_first_is_meant() -> None:
+    assert embeddings_in("cat", ["cat", "Cat"]) == ("Cat",)
+
+
+@given(SYNTAX, SYNTAX)
+def test_a_name_is_found_among_spaces_unless_it_has_no_words(name: str, text: str) -> None:
+    has_words = bool(name.replace("\\", "").strip()) and embeddings_in(name, [name]) == (name,)
+    assert not has_words or set(embeddings_in(f"{text} , {name} , {text}", [name])) == {name}
+
+
+@given(SYNTAX, st.sets(SYNTAX))
+def test_only_known_names_are_found(text: str, known: set[str]) -> None:
+    assert set(embeddings_in(text, known)) <= known
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_is_searched_in_less_than_a_second(name: str) -> None:
+    began = time.process_time()
+    embeddings_in(HOSTILE[name], [*KNOWN, HOSTILE[name], HOSTILE[name][:500]])
+    assert time.process_time() - began < 1

@@ -1,0 +1,80 @@
+"""Styles, and the files they come in."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.errors import InvalidRequest
+from farm.prompts.styles import Style, apply_styles, read_styles
+
+INK = Style("ink", "ink drawing", "colour")
+FRAMED = Style("framed", "a frame around {prompt}, gold", "")
+
+
+@pytest.mark.parametrize(
+    ("styles", "prompt", "negative"),
+    [
+        ([], "fox ", "blurry"),
+        ([INK], "fox, ink drawing", "blurry, colour"),
+        ([FRAMED], "a frame around fox , gold", "blurry"),
+        ([INK, FRAMED], "a frame around fox, ink drawing, gold", "blurry, colour"),
+        ([FRAMED, INK], "a frame around fox , gold, ink drawing", "blurry, colour"),
+        ([Style("twice", "{prompt} and {prompt}", "not {prompt}")], "fox  and fox ", "not blurry"),
+        ([Style("nothing", " ", "")], "fox ", "blurry"),
+    ],
+)
+def test_styles_are_put_around_a_prompt(styles: list[Style], prompt: str, negative: str) -> None:
+    assert apply_styles("fox ", "blurry", styles) == (prompt, negative)
+
+
+def test_an_empty_prompt_takes_the_text_of_a_style() -> None:
+    assert apply_styles("", "", [INK]) == ("ink drawing", "colour")
+
+
+def test_a_file_of_the_webui_is_read() -> None:
+    text = (
+        "\ufeffname,prompt,negative_prompt\r\n"
+        'ink,"ink drawing, {prompt}",colour\r\n'
+        "---- paint ----,,\r\n"
+        "# not this one,a,b\r\n"
+        "\r\n"
+        'oil, "oil,\npainting",\r\n'
+        "short,tall\r\n"
+    )
+    assert read_styles(text) == [
+        Style("ink", "ink drawing, {prompt}", "colour"),
+        Style("oil", "oil,\npainting", ""),
+        Style("short", "tall", ""),
+    ]
+
+
+def test_a_file_of_2022_is_read() -> None:
+    assert read_styles("name,text\nink,ink drawing\n") == [Style("ink", "ink drawing", "")]
+
+
+def test_of_two_styles_with_one_name_the_later_counts() -> None:
+    assert read_styles("name,prompt\nink,a\nink,b\n") == [Style("ink", "b", "")]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ("", "line 1", "the header of a styles file must have a column `name`"),
+        ("name,words\nink,a\n", "line 1", "the header of a styles file must have a column `prompt`"),
+        ('name,prompt\nink,"a\nb"\n,c\n', "line 4", "the style has no name"),
+        ("name,prompt\nink,a,b\n", "line 2", "has 3 cells, but the header has 2"),
+        ("name,prompt\nink," + "a" * 200_000, "line 2", "is not CSV: field larger than field limit (131072)"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_line(text: str, place: str, message: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        read_styles(text)
+    assert [(problem.field, problem.message) for problem in refusal.value.problems] == [(place, message)]
+
+
+@given(st.text(st.sampled_from('name,prompt\n\r"# {}')) | st.text())
+def test_any_file_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(InvalidRequest):
+        assert all(style.name for style in read_styles("name,prompt\n" + text))
