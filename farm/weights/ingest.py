@@ -1,0 +1,105 @@
+"""Takes weights in: a process with torch reads what was given and writes it in the one form that is kept."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from farm.errors import FarmError
+from farm.weights.header import BadWeights
+
+_BAD_WEIGHTS = 2
+
+
+class IngestFailed(FarmError):
+    """The process that takes weights in has died."""
+
+
+@dataclass(frozen=True)
+class IngestRequest:
+    """`kind` is checkpoint, vae, embedding or lora; `target` a folder that is not there yet.
+
+    `family` settles what the weights leave open. `tokenizer` and `clip_vocabulary` are folders with CLIP's
+    vocabulary, for single files; `vae` goes with a checkpoint that has none, or instead of its own.
+    """
+
+    kind: str
+    source: Path
+    target: Path
+    family: str | None = None
+    tokenizer: Path | None = None
+    clip_vocabulary: Path | None = None
+    vae: Path | None = None
+
+
+@dataclass(frozen=True)
+class IngestedFile:
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What lies in the target now. `sha256` is that of the source, as the WebUI computes it for a file.
+
+    `family` is None for a LoRA or an embedding that does not tell it, `prediction_type` for all but checkpoints.
+    """
+
+    kind: str
+    family: str | None
+    sha256: str
+    files: Mapping[str, IngestedFile]
+    prediction_type: str | None
+    warnings: tuple[str, ...]
+
+
+def ingest(request: IngestRequest, *, timeout_seconds: float | None = None) -> IngestReport:
+    """Take the weights in, whole or not at all. Raises BadWeights with what is wrong with them, or IngestFailed."""
+    with tempfile.TemporaryDirectory(prefix="farm-ingest-") as folder:
+        path = Path(folder) / "request.json"
+        path.write_text(json.dumps(asdict(request), default=str))
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "workers.ingest", str(path)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout_seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            remove_work_folders(request.target)
+            raise IngestFailed(f"{request.source} was not taken in within {timeout_seconds:.0f} s.") from error
+    return _read_answer(done, request)
+
+
+def _read_answer(done: subprocess.CompletedProcess[str], request: IngestRequest) -> IngestReport:
+    if done.returncode not in (0, _BAD_WEIGHTS) or not done.stdout.strip():
+        remove_work_folders(request.target)
+        last = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+        raise IngestFailed(f"{request.source} could not be taken in: {last}")
+    answer = json.loads(done.stdout)
+    if done.returncode == _BAD_WEIGHTS:
+        raise BadWeights(answer["error"])
+    return IngestReport(
+        kind=answer["kind"],
+        family=answer["family"],
+        sha256=answer["sha256"],
+        files={name: IngestedFile(**file) for name, file in answer["files"].items()},
+        prediction_type=answer["prediction_type"],
+        warnings=tuple(answer["warnings"]),
+    )
+
+
+def work_folders(target: Path) -> tuple[Path, Path]:
+    """Where the target comes to be, and where pickles are converted: beside it, so that a rename completes it."""
+    return target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.scratch")
+
+
+def remove_work_folders(target: Path) -> None:
+    for folder in work_folders(target):
+        shutil.rmtree(folder, ignore_errors=True)

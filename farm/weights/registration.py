@@ -1,0 +1,101 @@
+"""What is written into the database of weights that were taken in."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from farm import addons, catalog
+from farm.addons import StoredAddon
+from farm.catalog import StoredCheckpoint
+from farm.hub.fetch import Fetched
+from farm.models import Addon, Checkpoint
+from farm.presets import Preset
+from farm.store import Store
+from farm.weights.blobs import StoredFile, key_of, read_files
+from farm.weights.header import BadWeights
+from farm.weights.ingest import IngestReport
+from farm.weights.wishes import Kind, Wish
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A row to be, and the files that the store must have before."""
+
+    found: StoredCheckpoint | StoredAddon
+    files: Sequence[StoredFile]
+    note: str | None
+
+    def insert(self, session: Session, kind: Kind, name: str) -> bool:
+        """Insert the row; False where the same was there already. Raises Conflict."""
+        is_new = registered(session, kind, name) is None
+        if isinstance(self.found, StoredCheckpoint):
+            catalog.add(session, name, self.found, self.note)
+        else:
+            assert kind != "checkpoint", "an addon is no checkpoint"
+            addons.add(session, kind, name, self.found, self.note)
+        return is_new
+
+
+def registered(session: Session, kind: Kind, name: str) -> Checkpoint | Addon | None:
+    """What the name stands for now."""
+    if kind == "checkpoint":
+        return catalog.by_name(session).get(name)
+    return addons.by_name(session, kind).get(name)
+
+
+def is_whole(row: Checkpoint | Addon, store: Store) -> bool:
+    """Whether the store has all its files; a folder that has its own place has none there."""
+    hashes = [row.sha256] if isinstance(row, Addon) else [file.sha256 for file in read_files(row.files) or ()]
+    return bool(hashes) and all(store.exists(key_of(sha256)) for sha256 in hashes)
+
+
+def register_as(wish: Wish, fetched: Fetched, preset: Preset | None, report: IngestReport) -> Registration:
+    """The registration of what an ingest wrote. Raises BadWeights where nothing tells its family."""
+    files = [StoredFile(path, file.sha256, file.size) for path, file in report.files.items()]
+    note = wish.note or (preset.description if preset else None)
+    if wish.kind == "checkpoint":
+        return Registration(_checkpoint(wish, fetched, preset, report, files), files, note)
+    addon = _addon(fetched, preset, report, files)
+    return Registration(addon, [file for file in files if file.sha256 == addon.sha256], note)
+
+
+def _checkpoint(
+    wish: Wish, fetched: Fetched, preset: Preset | None, report: IngestReport, files: Sequence[StoredFile]
+) -> StoredCheckpoint:
+    """With another VAE it is not what its file is: then its hash is one over its own files."""
+    manifest = json.dumps(sorted((file.path, file.sha256) for file in files))
+    return StoredCheckpoint(
+        family=str(report.family),
+        sha256=hashlib.sha256(manifest.encode()).hexdigest() if wish.vae else report.sha256,
+        files=files,
+        origin=fetched.origin,
+        suggestions=_suggestions(fetched, preset),
+    )
+
+
+def _suggestions(fetched: Fetched, preset: Preset | None) -> dict[str, Any]:
+    words = _trigger_words(fetched, preset)
+    found: dict[str, Any] = {"trigger_words": list(words)} if words else {}
+    if preset:
+        found |= {name: value for name, value in asdict(preset.suggestions).items() if value is not None}
+        found["licence"] = asdict(preset.licence)
+    return found
+
+
+def _trigger_words(fetched: Fetched, preset: Preset | None) -> tuple[str, ...]:
+    return preset.trigger_words if preset else fetched.trigger_words
+
+
+def _addon(
+    fetched: Fetched, preset: Preset | None, report: IngestReport, files: Sequence[StoredFile]
+) -> StoredAddon:
+    """The one file of weights; the config that is written beside a VAE follows from its checkpoint."""
+    [file] = [file for file in files if file.path.endswith(".safetensors")]
+    family = report.family or fetched.family_hint
+    if family is None:
+        raise BadWeights(f"{fetched.path.name} does not tell which family it is made for: name it with --family.")
+    return StoredAddon(family, file.sha256, file.size, fetched.origin, _trigger_words(fetched, preset))

@@ -1,0 +1,73 @@
+"""What somebody asks to add: weights of a kind, from a source, under a name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from farm.addons import TITLES
+from farm.errors import Conflict, FieldProblem, InvalidRequest
+from farm.fields import Title
+from farm.hub.fetch import Fetched
+from farm.presets import PRESETS, Preset
+from farm.weights.header import BadWeights
+
+Kind = Literal["checkpoint", "vae", "embedding", "lora"]
+
+_NAME: TypeAdapter[str] = TypeAdapter(Title)
+_TITLES = {"checkpoint": "checkpoint", **TITLES}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to add. `source` is a preset's name or what `parse_source` reads; without a name it gets one.
+
+    `family` settles what the weights leave open; `tokenizer` is a folder with CLIP's vocabulary; `vae` is a
+    registered VAE or a file, for a checkpoint that has none or instead of its own; `half` asks a hub for
+    weights in half precision.
+    """
+
+    kind: Kind
+    source: str
+    name: str | None = None
+    family: str | None = None
+    tokenizer: Path | None = None
+    vae: str | None = None
+    half: bool = False
+    note: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What its kind is called."""
+        return _TITLES[self.kind]
+
+    def preset(self) -> Preset | None:
+        """The preset that the source names; a file of that name is written with its folder, as ./sd15."""
+        found = PRESETS.get(self.source)
+        if found is not None and found.kind != self.kind:
+            raise Conflict(f"The preset {found.name!r} is a {_TITLES[found.kind]}, not a {self.title}.")
+        return found
+
+    def check_name(self, name: str) -> str:
+        """The name, if it is fit for prompts, files and terminals. Raises InvalidRequest."""
+        try:
+            _NAME.validate_python(name)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise InvalidRequest([FieldProblem("name", message)]) from None
+        if self.kind != "checkpoint" and set(name) & set("<>:"):
+            message = "must not contain <, > or :, which mean something in prompts"
+            raise InvalidRequest([FieldProblem("name", message)])
+        return name
+
+    def check_hint(self, fetched: Fetched) -> None:
+        """Raise BadWeights where the hub's page says that this is something else."""
+        if fetched.kind_hint not in (None, self.kind):
+            raise BadWeights(f"Its hub calls it a {_TITLES[str(fetched.kind_hint)]}, not a {self.title}.")
+
+    def settled_family(self, fetched: Fetched, preset: Preset | None) -> str | None:
+        """The family to take where the file cannot tell: as asked, else as its page says."""
+        hint = preset.family if preset else fetched.family_hint
+        is_needed = self.kind == "vae" or (self.kind == "checkpoint" and hint == "sd2-v")
+        return self.family or (hint if is_needed else None)

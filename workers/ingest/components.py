@@ -1,0 +1,131 @@
+"""One component of a pipeline: what its class expects, what was found for it, and its folder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from farm.weights.header import BadWeights
+from workers.ingest.configs import Config
+from workers.ingest.naming import Place
+from workers.ingest.tensors import Part, Shelf, torch_dtype, write
+
+LIBRARIES: Mapping[str, tuple[str, str]] = {
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "vae": ("diffusers", "AutoencoderKL"),
+    "text_encoder": ("transformers", "CLIPTextModel"),
+    "text_encoder_2": ("transformers", "CLIPTextModelWithProjection"),
+}
+TITLES: Mapping[str, str] = {
+    "unet": "UNet",
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "text_encoder_2": "second text encoder",
+}
+_DEPTHS = ("num_hidden_layers", "layers_per_block", "transformer_layers_per_block")
+_MAX_DEPTH = 200
+_DIFFUSERS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
+_TRANSFORMERS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component ready to be written: `model` is its class without weights, `parts` are the weights."""
+
+    name: str
+    model: Any
+    parts: Mapping[str, Part]
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return torch_dtype(self.parts)
+
+
+def bare_model(component: str, config: Config | CLIPTextConfig) -> Any:
+    """The component's class without weights. Raises BadWeights for a config that its class refuses."""
+    _refuse_absurd_depth(component, config if isinstance(config, Mapping) else config.to_dict())
+    try:
+        with torch.device("meta"):
+            if component in _DIFFUSERS:
+                return _DIFFUSERS[component].from_config(config)
+            known = config if isinstance(config, CLIPTextConfig) else CLIPTextConfig(**config)
+            return _TRANSFORMERS[component](known)
+    except (ValueError, TypeError, KeyError, ZeroDivisionError, NotImplementedError, RuntimeError) as error:
+        raise BadWeights(f"The {TITLES[component]}'s architecture is not known here: {error}") from error
+
+
+def _refuse_absurd_depth(component: str, config: Mapping[str, Any]) -> None:
+    """A config may ask for layers without end, and whoever builds it would never come back."""
+    for key in _DEPTHS:
+        numbers = config.get(key) or 0
+        for number in numbers if isinstance(numbers, list | tuple) else [numbers]:
+            if not isinstance(number, int) or number > _MAX_DEPTH:
+                raise BadWeights(f"The {TITLES[component]}'s config asks for {key} = {numbers}.")
+
+
+def gather(
+    component: str, model: Any, places: Mapping[str, Place], shelf: Shelf, names: Mapping[str, str]
+) -> Component:
+    """Find a place's tensor for each that the model expects; `names` are the file's own by those of the places.
+
+    Raises BadWeights naming the first that is missing or has another shape.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    missing = sorted(places[name].key for name in expected if places[name].key not in names)
+    if missing:
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise BadWeights(f"The {TITLES[component]} is incomplete: {missing[0]} is missing{more}.")
+    parts = {name: _fit(shelf, names[places[name].key], places[name], shape) for name, shape in expected.items()}
+    return Component(component, model, parts)
+
+
+def _fit(shelf: Shelf, name: str, place: Place, expected: tuple[int, ...]) -> Part:
+    """The part of the shelf's tensor that the place means, in the shape that is expected."""
+    held = shelf.header.tensors[name].shape
+    shape = held
+    if place.third is not None and held and held[0] % 3 == 0:
+        shape = (held[0] // 3, *held[1:])
+    if place.is_transposed:
+        shape = held[::-1]
+    # Attention in the VAE was a convolution of one pixel once, and is a matrix today.
+    is_pixel = shape[: len(expected)] == expected and set(shape[len(expected) :]) == {1}
+    if shape != expected and not is_pixel:
+        raise BadWeights(f"The tensor {name} has the shape {list(held)}, which does not fit {list(expected)}.")
+    return Part(shelf.dtype(name), expected, lambda: _cut(shelf.take(name), place).reshape(expected))
+
+
+def _cut(tensor: torch.Tensor, place: Place) -> torch.Tensor:
+    if place.third is not None:
+        tensor = tensor.chunk(3)[place.third]
+    return tensor.T if place.is_transposed else tensor
+
+
+def write_component(component: Component, folder: Path) -> None:
+    """Write config and weights as save_pretrained does, the weights as they were: no type is changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if component.name in _DIFFUSERS:
+        component.model.save_config(folder)
+        write(folder / "diffusion_pytorch_model.safetensors", component.parts)
+        return
+    config = component.model.config
+    config.architectures = [LIBRARIES[component.name][1]]
+    config.dtype = component.torch_dtype
+    config.save_pretrained(folder)
+    write(folder / "model.safetensors", component.parts)
+
+
+def write_scheduler(config: Config, folder: Path) -> None:
+    """Write the config of a scheduler, with all that its class adds by default. Raises BadWeights."""
+    name = str(config.get("_class_name"))
+    known = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
+    if known is None:
+        raise BadWeights(f"The scheduler {name} is not known here.")
+    try:
+        known.from_config({key: value for key, value in config.items() if key[0] != "_"}).save_pretrained(folder)
+    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
+        raise BadWeights(f"The scheduler's config is not one of a {name}: {error}") from error
