@@ -1,0 +1,181 @@
+"""Pictures by address: the one place where the farm asks a server that a user named.
+
+Such a server may be anything that this machine reaches and the user does not. Hence https alone, a name
+that is resolved once and only to public addresses, a connection to that very address, no redirects, no proxy,
+and an end to the time and the bytes.
+"""
+
+import http.client
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from farm.errors import FieldProblem, InvalidRequest
+
+_LONGEST_URL = 4096
+_HEADERS = {
+    "Accept": "image/*",
+    "Accept-Encoding": "identity",
+    "User-Agent": "diffusion-farm",
+    "Connection": "close",
+}
+_PIECE = 2**16
+
+# IANA's registries of special-purpose addresses: of IPv4 what is not public, of IPv6 what is not in 2000::/3.
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(block)
+    for block in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+        *("192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16"),
+        *("192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+        # Teredo, ORCHID and the like, documentation, 6to4, AS112.
+        *("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"),
+    )
+)
+# The rest of IPv6 is not given out, or holds what is local, mapped from IPv4 or translated to it (NAT64).
+_GIVEN_OUT = ipaddress.ip_network("2000::/3")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def is_public(address: Address) -> bool:
+    """Whether anybody on the internet may be meant by an address."""
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GIVEN_OUT:
+        return False
+    return not any(address in block for block in _NOT_PUBLIC)
+
+
+def resolve(host: str, port: int) -> list[Address]:
+    """The addresses of a host. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [ipaddress.ip_address(str(entry[4][0])) for entry in found]
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """Fetches what is at most so large, in at most so many seconds from the connection's begin to the last byte."""
+
+    most_bytes: int
+    seconds: float = 20.0
+    resolve: Callable[[str, int], Sequence[Address]] = resolve
+    is_allowed: Callable[[Address], bool] = is_public
+    tls: Callable[[], ssl.SSLContext] = ssl.create_default_context
+
+    def fetch(self, url: str, *, field: str = "image") -> bytes:
+        """What the server has at this address. Raises InvalidRequest, which names the field."""
+        parts = _parse(url, field)
+        host, port = parts.hostname or "", parts.port or 443
+        addresses = self._addresses(host, port, field)
+        try:
+            with self._connected(host, port, addresses) as connection:
+                return self._read(connection, parts, field)
+        except (OSError, http.client.HTTPException, ValueError):
+            # What exactly went wrong there would tell of places that the user is not to see.
+            raise _refusal(
+                field, f"could not be fetched: {host} did not send it within {self.seconds:g} seconds"
+            ) from None
+
+    def _addresses(self, host: str, port: int, field: str) -> Sequence[Address]:
+        try:
+            addresses = self.resolve(host, port)
+        except (OSError, ValueError):
+            addresses = []
+        if not addresses:
+            raise _refusal(field, f"could not be fetched: there is no host {host}")
+        if not all(self.is_allowed(address) for address in addresses):
+            raise _refusal(field, f"is not fetched: {host} is not a public address; send the picture itself")
+        return addresses
+
+    @contextmanager
+    def _connected(
+        self, host: str, port: int, addresses: Sequence[Address]
+    ) -> Iterator[http.client.HTTPSConnection]:
+        """A connection to one of the addresses, under the host's name. It is cut when the time is over.
+
+        A timeout alone would begin anew with each byte that trickles in.
+        """
+        deadline = time.monotonic() + self.seconds
+        with _dial(addresses, port, deadline) as plain, plain.dup() as handle:
+            watchdog = threading.Timer(deadline - time.monotonic(), _cut, (handle,))
+            watchdog.daemon = True
+            watchdog.start()
+            try:
+                with self.tls().wrap_socket(plain, server_hostname=host) as secured:
+                    yield _speaking_https(secured, host, port)
+            finally:
+                watchdog.cancel()
+        # What is cut can look like the end of what was sent.
+        if time.monotonic() >= deadline:
+            raise TimeoutError
+
+    def _read(self, connection: http.client.HTTPSConnection, parts: SplitResult, field: str) -> bytes:
+        path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+        connection.request("GET", path, headers=_HEADERS)
+        with connection.getresponse() as response:
+            if response.status != http.client.OK:
+                hint = "; give the address that it leads to" if 300 <= response.status < 400 else ""
+                raise _refusal(field, f"could not be fetched: {parts.hostname} answered {response.status}{hint}")
+            return self._read_body(response, field)
+
+    def _read_body(self, response: http.client.HTTPResponse, field: str) -> bytes:
+        content = bytearray()
+        while piece := response.read(_PIECE):
+            content += piece
+            if len(content) > self.most_bytes:
+                raise _refusal(field, f"is larger than {self.most_bytes:,} bytes, the most that this farm takes")
+        if response.length:
+            raise http.client.IncompleteRead(bytes(content), response.length)
+        return bytes(content)
+
+
+def _dial(addresses: Sequence[Address], port: int, deadline: float) -> socket.socket:
+    """A connection to the first address that answers: one of them may be IPv6, which not every network has."""
+    for address in addresses[:-1]:
+        with suppress(OSError):
+            return _connect(address, port, deadline, share=2)
+    return _connect(addresses[-1], port, deadline, share=1)
+
+
+def _connect(address: Address, port: int, deadline: float, share: int) -> socket.socket:
+    seconds = (deadline - time.monotonic()) / share
+    if seconds <= 0:
+        raise TimeoutError
+    return socket.create_connection((str(address), port), timeout=seconds)
+
+
+def _speaking_https(secured: ssl.SSLSocket, host: str, port: int) -> http.client.HTTPSConnection:
+    connection = http.client.HTTPSConnection(host, port)
+    connection.sock = secured
+    # Left to itself it would connect anew, to wherever the name leads by then.
+    connection.auto_open = 0
+    return connection
+
+
+def _cut(handle: socket.socket) -> None:
+    """End whatever a thread waits for on this connection."""
+    with suppress(OSError):
+        handle.shutdown(socket.SHUT_RDWR)
+
+
+def _parse(url: str, field: str) -> SplitResult:
+    if len(url) > _LONGEST_URL or not re.fullmatch(r"[\x21-\x7e]+", url):
+        raise _refusal(field, f"must be an address of at most {_LONGEST_URL:,} characters of ASCII, without spaces")
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme == "https" and parts.hostname and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise _refusal(field, "must be an https:// address, without a user or password")
+    return parts
+
+
+def _refusal(field: str, message: str) -> InvalidRequest:
+    return InvalidRequest([FieldProblem(field, message)])

@@ -1,0 +1,100 @@
+"""/uploads: pictures and masks that jobs may name."""
+
+from typing import Literal
+
+from flask import Request, Response, request, url_for
+from pydantic import BaseModel, ConfigDict, Field
+from werkzeug.exceptions import UnsupportedMediaType
+
+from farm import uploads
+from farm.errors import FieldProblem, InvalidRequest
+from farm.fields import Digest
+from farm.reports import UploadReport
+from farm.uploads import Desk
+from web.api.blueprint import header, json_answer, make_blueprint, problem
+from web.api.schemas import Question
+from web.multipart import FORM_WITH_FILES, read_form
+from web.services import services
+
+api = make_blueprint("uploads", "Pictures and masks that jobs may name.")
+
+_FIELD = "file"
+_NAMELESS = "application/octet-stream"
+_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/avif", "image/gif", "image/bmp", _NAMELESS)
+
+# flask-openapi3 describes no bodies but JSON and its own forms.
+_FILE = {"type": "string", "format": "binary"}
+_FORM_SCHEMA = {"type": "object", "properties": {_FIELD: _FILE}, "required": [_FIELD]}
+_BODY = {
+    "description": "The file itself, under any media type `image/...`, or a form with the field `file`.",
+    "content": {**{kind: {"schema": _FILE} for kind in _MEDIA_TYPES}, FORM_WITH_FILES: {"schema": _FORM_SCHEMA}},
+    "required": True,
+}
+
+
+class UploadQuery(Question):
+    role: Literal["input", "mask"] = Field(
+        "input", description="A mask is kept in grey: its alpha where it has some, else its brightness."
+    )
+
+
+class UploadPath(BaseModel):
+    """Which upload."""
+
+    upload_id: Digest = Field(description="The sha256 of what is kept, as its answer told.")
+
+
+class KeptUpload(UploadReport):
+    """A picture as it is kept."""
+
+    # How flask-openapi3 is told of an answer's headers.
+    model_config = ConfigDict(
+        openapi_extra={"headers": {"Location": header("Where the upload is found.")}}  # type: ignore[typeddict-unknown-key]
+    )
+
+
+@api.post(
+    "/uploads",
+    summary="Send a picture or a mask",
+    responses={200: KeptUpload, 201: KeptUpload, 415: problem("The body is no file and no form with files.")},
+    openapi_extensions={"requestBody": _BODY},
+)
+def send(query: UploadQuery) -> Response:
+    """It is kept as a PNG without metadata, upright, in sRGB, under the sha256 of that: 201, or 200 where it was.
+
+    What no job needs is deleted after a day, unless the farm is set otherwise; sending it again is harmless.
+    """
+    kept = uploads.keep(_desk(), _sent(request), role=query.role, field=_FIELD)
+    headers = {"Location": url_for("uploads.show", upload_id=kept.report.id)}
+    return json_answer(KeptUpload(**kept.report.model_dump()), 201 if kept.is_new else 200, headers)
+
+
+@api.get(
+    "/uploads/<string:upload_id>",
+    summary="Look at an upload",
+    responses={200: UploadReport, 404: problem("There is no such upload, or not any more.")},
+)
+def show(path: UploadPath) -> Response:
+    """The link expires; ask again for a new one."""
+    desk = _desk()
+    with desk.database.begin() as session:
+        return json_answer(uploads.show(session, desk, path.upload_id))
+
+
+def _desk() -> Desk:
+    farm = services()
+    return Desk(farm.database, farm.store, farm.settings)
+
+
+def _sent(request: Request) -> bytes:
+    """The file that came, as the body or in a form."""
+    if request.mimetype == FORM_WITH_FILES:
+        _, files = read_form(request)
+        if _FIELD not in files:
+            raise InvalidRequest([FieldProblem(_FIELD, "is missing: send the picture in the form's field `file`")])
+        return files[_FIELD]
+    if request.mimetype in ("", _NAMELESS) or request.mimetype.startswith("image/"):
+        return request.get_data()
+    raise UnsupportedMediaType(
+        f"Send the file itself as image/png or the like, or {FORM_WITH_FILES} with the field `{_FIELD}`."
+    )

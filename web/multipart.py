@@ -1,0 +1,27 @@
+"""Forms that carry files: read by the addresses that take them, and by no others."""
+
+from collections.abc import Mapping
+from io import BytesIO
+
+from flask import Request
+from werkzeug.datastructures import MultiDict
+from werkzeug.formparser import FormDataParser
+
+from web.limits import MAX_FORM_FIELDS, MAX_JOB_BYTES
+
+FORM_WITH_FILES = "multipart/form-data"
+
+
+def read_form(request: Request) -> tuple[MultiDict[str, str], Mapping[str, bytes]]:
+    """The fields of a form, and the content of the files that were chosen; a plain form has none."""
+    if request.mimetype != FORM_WITH_FILES:
+        return request.form, {}
+    parser = FormDataParser(
+        stream_factory=lambda *_, **__: BytesIO(),
+        max_form_memory_size=MAX_JOB_BYTES,
+        max_form_parts=MAX_FORM_FIELDS,
+    )
+    body = request.get_data()
+    _, fields, files = parser.parse(BytesIO(body), FORM_WITH_FILES, len(body), request.mimetype_params)
+    # A field without a chosen file is sent as one without a name.
+    return fields, {name: file.read() for name, file in files.items() if file.filename}
