@@ -8,8 +8,10 @@ import torch
 
 from farm.dispatch import ClaimedCheckpoint
 from farm.specs import TextToImageSpec
+from workers.inputs import NoInputs
 from workers.modes.txt2img import render
 from workers.pipelines import Pipelines
+from workers.studio import Studio
 
 
 def main() -> None:
@@ -17,11 +19,12 @@ def main() -> None:
     folder, spec, images = sys.argv[1], TextToImageSpec.model_validate_json(sys.argv[2]), int(sys.argv[3])
     torch.backends.cudnn.benchmark = False
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    pipeline = Pipelines(device, "auto").load(ClaimedCheckpoint(0, "bare", "sd15", "", folder)).pipeline
-    render(pipeline, [spec], lambda _step, _steps: None)
+    resident = Pipelines(device, "auto").load(ClaimedCheckpoint(0, "bare", "sd15", "", folder))
+    studio = Studio(resident, NoInputs())
+    render(studio, [spec], lambda _step, _steps: None)
     started = time.perf_counter()
     for number in range(images):
-        render(pipeline, [spec.model_copy(update={"seed": spec.seed + number})], lambda _step, _steps: None)
+        render(studio, [spec.model_copy(update={"seed": spec.seed + number})], lambda _step, _steps: None)
     sys.stdout.write(json.dumps({"seconds": time.perf_counter() - started}) + "\n")
 
 

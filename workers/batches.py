@@ -1,9 +1,11 @@
 """Batch buckets: the fixed sizes that pipeline calls have, since the size of a batch enters its pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
 
 from farm.config import BATCH_SIZES
-from farm.specs import ImageSpec
+
+Item = TypeVar("Item")
 
 
 def bucket_of(images: int) -> int:
@@ -11,6 +13,14 @@ def bucket_of(images: int) -> int:
     return next(bucket for bucket in BATCH_SIZES if bucket >= images)
 
 
-def pad(specs: Sequence[ImageSpec]) -> list[ImageSpec]:
+def pad(specs: Sequence[Item]) -> list[Item]:
     """Fill the batch up to its bucket by repeating its last spec; what comes of the filling is dropped."""
     return [*specs, *[specs[-1]] * (bucket_of(len(specs)) - len(specs))]
+
+
+def alike(specs: Sequence[Item], shape_of: Callable[[Item], Hashable], most: int) -> list[list[int]]:
+    """The places of specs that can be rendered in one call: of one shape, and at most so many."""
+    places: dict[Hashable, list[int]] = {}
+    for place, spec in enumerate(specs):
+        places.setdefault(shape_of(spec), []).append(place)
+    return [group[start : start + most] for group in places.values() for start in range(0, len(group), most)]

@@ -21,7 +21,7 @@ from farm.endings import StoredObject
 from farm.errors import LeaseLost, StoreError
 from farm.infotext import infotext
 from farm.store import Store
-from workers.encode import encode_png, encode_thumbnail
+from workers.encode import encode, encode_thumbnail
 from workers.holdings import Holdings
 from workers.renderer import Picture
 from workers.spool import DamagedFile, Encoded, Finished, Spool
@@ -233,8 +233,8 @@ class Delivery:
 
 def _finish(rendered: Rendered) -> Finished:
     started = time.monotonic()
-    picture = rendered.picture
-    image = encode_png(picture.pixels, infotext(rendered.lease.spec, rendered.checkpoint.sha256))
+    picture, spec = rendered.picture, rendered.lease.spec
+    image = encode(picture.pixels, spec, infotext(spec, rendered.checkpoint.sha256))
     thumbnail = encode_thumbnail(picture.pixels)
     return Finished(
         lease=rendered.lease,

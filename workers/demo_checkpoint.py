@@ -1,7 +1,8 @@
 """A small Stable Diffusion with random weights, built from config in seconds: it makes noise, not pictures.
 
 It has every part of a real checkpoint and takes the same path through the farm, so that a farm can be
-tried where no weights can be downloaded. `python -m workers.demo_checkpoint FOLDER` writes one.
+tried where no weights can be downloaded. `python -m workers.demo_checkpoint FOLDER [SEED [SCALE]]` writes
+one; another seed gives other weights, and the UNet's width is multiplied by the scale.
 """
 
 import shutil
@@ -19,24 +20,24 @@ _TEXT_GAIN = 40
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
-def build(folder: Path) -> None:
+def build(folder: Path, seed: int = _SEED, scale: int = 1) -> None:
     """Write the checkpoint to a folder, whole or not at all; the same weights every time."""
     partial = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
-    make_pipeline().save_pretrained(partial, safe_serialization=True)
+    make_pipeline(seed, scale).save_pretrained(partial, safe_serialization=True)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
 
-def make_pipeline() -> StableDiffusionPipeline:
+def make_pipeline(seed: int = _SEED, scale: int = 1) -> StableDiffusionPipeline:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
+        torch.manual_seed(seed)
         tokenizer = make_tokenizer()
         return StableDiffusionPipeline(
             vae=_make_vae(),
             text_encoder=_make_text_encoder(tokenizer),
             tokenizer=tokenizer,
-            unet=_make_unet(),
+            unet=_make_unet(scale),
             scheduler=_make_scheduler(),
             safety_checker=None,
             feature_extractor=None,
@@ -68,13 +69,13 @@ def _make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
 
 
-def _make_unet() -> UNet2DConditionModel:
+def _make_unet(scale: int) -> UNet2DConditionModel:
     """Attention at a quarter of the latent's side alone: 512 px take under a second on a CPU."""
     unet = UNet2DConditionModel(
         sample_size=64,
         in_channels=4,
         out_channels=4,
-        block_out_channels=(32, 64, 96),
+        block_out_channels=(32 * scale, 64 * scale, 96 * scale),
         down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         layers_per_block=1,
@@ -113,4 +114,4 @@ def _make_scheduler() -> DDIMScheduler:
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]))
+    build(Path(sys.argv[1]), *map(int, sys.argv[2:4]))

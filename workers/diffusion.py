@@ -1,20 +1,25 @@
 """The renderer that runs diffusers pipelines on a CUDA device or the CPU."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import structlog
 import torch
 
 from farm.config import Settings
 from farm.dispatch import ClaimedCheckpoint
-from farm.errors import OutOfMemory
+from farm.errors import CannotRender, OutOfMemory, RenderError
 from farm.specs import ImageSpec
-from workers.batches import bucket_of, pad
-from workers.memory import Kind, Measures, MemoryLadder, applied, free_caches, is_out_of_memory
+from farm.store import open_store
+from workers.adapters import fitted
+from workers.batches import alike, bucket_of, pad
+from workers.inputs import Inputs, StoredInputs
+from workers.memory import Measures, MemoryLadder, applied, free_caches, is_out_of_memory, kind_of
 from workers.modes import RENDERS
 from workers.pipelines import Pipelines
 from workers.provenance import Machine
 from workers.renderer import OnStep, Picture
+from workers.studio import Studio, shared_steps
+from workers.weights_cache import open_weights
 
 log = structlog.get_logger(__name__)
 
@@ -24,18 +29,19 @@ def open_renderer(settings: Settings, label: str, device_name: str, threads: int
     device = "cpu" if label.startswith("cpu") else "cuda"
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
-    pipelines = Pipelines(device, settings.precision)
-    return DiffusionRenderer(
-        pipelines, Machine(device_name, pipelines.precision, threads if device == "cpu" else None)
-    )
+    store = open_store(settings)
+    pipelines = Pipelines(device, settings.precision, open_weights(settings, store))
+    machine = Machine(device_name, pipelines.precision, threads if device == "cpu" else None)
+    return DiffusionRenderer(pipelines, machine, StoredInputs(store))
 
 
 class DiffusionRenderer:
     """Renders batches in buckets. Where memory runs out it climbs the ladder of `workers.memory`."""
 
-    def __init__(self, pipelines: Pipelines, machine: Machine) -> None:
+    def __init__(self, pipelines: Pipelines, machine: Machine, inputs: Inputs) -> None:
         self._pipelines = pipelines
         self._machine = machine
+        self._inputs = inputs
         self._ladder = MemoryLadder()
 
     @property
@@ -52,7 +58,7 @@ class DiffusionRenderer:
     def render(
         self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep
     ) -> Sequence[Picture]:
-        kind: Kind = (checkpoint.sha256, specs[0].width, specs[0].height)
+        kind = kind_of(checkpoint.sha256, specs[0])
         offloaded = self._pipelines.load(checkpoint).is_offloaded
         measures = self._ladder.first(kind, bucket_of(len(specs)), is_offloaded=offloaded)
         while True:
@@ -69,7 +75,12 @@ class DiffusionRenderer:
     ) -> tuple[list[Picture] | None, str]:
         """The pictures; or None and what the allocator said, if memory did not suffice."""
         try:
-            return list(self._render(checkpoint, specs, on_step, measures)), ""
+            return self._render(checkpoint, specs, on_step, measures), ""
+        except CannotRender as error:
+            if len(specs) == 1:
+                raise
+            # One spec of several may be at fault, and the others are innocent: each is tried alone.
+            raise RenderError(f"One of {len(specs)} images rendered together failed. {error}") from error
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -77,23 +88,36 @@ class DiffusionRenderer:
 
     def _render(
         self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep, measures: Measures
-    ) -> Iterator[Picture]:
+    ) -> list[Picture]:
+        """Render in groups that go through the UNet together, each filled up to its own bucket."""
         resident = self._pipelines.load(checkpoint)
+        studio = Studio(resident, self._inputs)
         relief = measures.words(bucket_of(len(specs)))
-        with applied(measures, resident.pipeline, self._pipelines.device, was_offloaded=resident.is_offloaded):
-            for start in range(0, len(specs), measures.bucket):
-                part = specs[start : start + measures.bucket]
-                provenance = self._machine.provenance(checkpoint, bucket_of(len(part)), relief)
-                images = RENDERS[part[0].mode](resident.pipeline, pad(part), on_step)
-                yield from (Picture(pixels, provenance, relief) for pixels in images[: len(part)])
+        pictures: dict[int, Picture] = {}
+        with (
+            applied(measures, resident.pipeline, self._pipelines.device, was_offloaded=resident.is_offloaded),
+            fitted(resident, specs[0], resident.weights),
+        ):
+            groups = alike(specs, studio.text_shape, measures.bucket)
+            for number, places in enumerate(groups):
+                part = [specs[place] for place in places]
+                steps = shared_steps(on_step, number, len(groups))
+                images = RENDERS[part[0].mode](studio, pad(part), steps)
+                bucket = bucket_of(len(part))
+                for spec, place, pixels in zip(part, places, images, strict=False):
+                    provenance = self._machine.provenance(checkpoint, spec, bucket, relief)
+                    pictures[place] = Picture(pixels, provenance, relief)
+            resident.pipeline.maybe_free_model_hooks()
+        return [pictures[place] for place in range(len(specs))]
 
     def _harder(self, measures: Measures, spec: ImageSpec, reason: str) -> Measures:
         """The next rung. Raises OutOfMemory at the top, with what would be needed in the allocator's words."""
         harder = measures.harder(can_offload=self._pipelines.device == "cuda")
         if harder is None:
             done = measures.words(1)
+            _sha256, width, height = kind_of("", spec)
             raise OutOfMemory(
-                f"An image of {spec.width} x {spec.height} does not fit into the memory of {self.device_name}, "
+                f"An image of {width} x {height} does not fit into the memory of {self.device_name}, "
                 f"not even alone and with less at a time ({', '.join(done)}). {reason}",
                 done,
             )

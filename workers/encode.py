@@ -1,16 +1,56 @@
-"""From pixels to the bytes that are stored: the PNG with its parameters text, and a thumbnail."""
+"""From pixels to the bytes that are stored: the image with its parameters text, and a thumbnail."""
 
 import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import structlog
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from farm.infotext import as_exif, as_user_comment
+from farm.specs import ImageSpec
 from workers.spool import Encoded
+
+log = structlog.get_logger(__name__)
 
 THUMBNAIL_SIDE = 256
 # Level 1 takes a fifth of the time of Pillow's default for 7 % more bytes.
 _PNG_LEVEL = 1
+# A segment of a JPEG file holds no more.
+_LARGEST_JPEG_EXIF_BYTES = 65_533
+
+
+@dataclass(frozen=True)
+class _Format:
+    """A lossy format: Pillow's name for it, and how it is written unless the spec names a quality."""
+
+    name: str
+    suffix: str
+    quality: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def media_type(self) -> str:
+        return f"image/{self.name.lower()}"
+
+
+_LOSSY = {
+    "jpeg": _Format("JPEG", ".jpg", 90),
+    # The slower methods take three times as long for 6 % fewer bytes.
+    "webp": _Format("WEBP", ".webp", 90, {"method": 0}),
+    # Slower speeds take nine times as long for 2 % fewer bytes. One thread: the others are encoding, too.
+    "avif": _Format("AVIF", ".avif", 80, {"speed": 10, "max_threads": 1}),
+}
+
+
+def encode(pixels: np.ndarray, spec: ImageSpec, parameters: str) -> Encoded:
+    """The image of uint8 pixels (height, width, 3) in the spec's format, with the text where the WebUI has it."""
+    if spec.image_format == "png":
+        return encode_png(pixels, parameters)
+    return _encode_lossy(pixels, _LOSSY[spec.image_format], spec.quality, parameters)
 
 
 def encode_png(pixels: np.ndarray, parameters: str) -> Encoded:
@@ -20,6 +60,23 @@ def encode_png(pixels: np.ndarray, parameters: str) -> Encoded:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text, compress_level=_PNG_LEVEL)
     return Encoded(buffer.getvalue(), "image/png", ".png", pixels.shape[1], pixels.shape[0])
+
+
+def _encode_lossy(pixels: np.ndarray, kind: _Format, quality: int | None, parameters: str) -> Encoded:
+    buffer = io.BytesIO()
+    exif = _jpeg_exif(parameters) if kind.name == "JPEG" else as_exif(as_user_comment(parameters))
+    Image.fromarray(pixels).save(buffer, kind.name, quality=quality or kind.quality, exif=exif, **kind.options)
+    return Encoded(buffer.getvalue(), kind.media_type, kind.suffix, pixels.shape[1], pixels.shape[0])
+
+
+def _jpeg_exif(parameters: str) -> bytes:
+    """As far as there is room: else in bare UTF-8, which the WebUI reads too; else without the text."""
+    for comment in (as_user_comment(parameters), parameters.encode()):
+        exif = as_exif(comment)
+        if len(exif) <= _LARGEST_JPEG_EXIF_BYTES:
+            return exif
+    log.warning("A parameters text is too long for a JPEG file and left out.", characters=len(parameters))
+    return b""
 
 
 def encode_thumbnail(pixels: np.ndarray) -> Encoded:

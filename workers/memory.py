@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from farm.specs import ImageSpec, TextToImageSpec, UpscaleSpec
+
 _CPU_ALLOCATOR_WORDS = ("not enough memory", "can't allocate memory")
 
 
@@ -50,6 +52,16 @@ class Measures:
 
 Kind = tuple[str, int, int]
 """(checkpoint sha256, width, height): what decides how much memory an image takes."""
+
+
+def kind_of(checkpoint_sha256: str, spec: ImageSpec) -> Kind:
+    """The size is the largest that goes through UNet and VAE: a second pass's, or a tile's."""
+    size = spec.width, spec.height
+    if isinstance(spec, TextToImageSpec):
+        size = spec.output_size
+    elif isinstance(spec, UpscaleSpec):
+        size = min(spec.tile, spec.width), min(spec.tile, spec.height)
+    return checkpoint_sha256, *size
 
 
 class MemoryLadder:

@@ -1,20 +1,26 @@
 """The pipeline resident on this process's device."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import structlog
 import torch
 import transformers
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 
 from farm.dispatch import ClaimedCheckpoint
 from farm.errors import RenderError
+from farm.families import FAMILIES, Family
+from workers.bounded import Bounded
+from workers.loras import Loras
 from workers.memory import free_caches
+from workers.text.encoder import ChunkKey, Encoded
+from workers.weights import PlacedWeights, Weights
 
 log = structlog.get_logger(__name__)
 
@@ -23,36 +29,58 @@ _BROKEN_FILES = (OSError, ValueError, KeyError, TypeError, RuntimeError, Safeten
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
+_CLASSES: Mapping[str, Any] = {
+    "StableDiffusionPipeline": StableDiffusionPipeline,
+    "StableDiffusionXLPipeline": StableDiffusionXLPipeline,
+}
+# Parts that old folders name and nobody needs here.
+_UNUSED = {"feature_extractor": None, "image_encoder": None}
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "StableDiffusionPipeline": {**_UNUSED, "safety_checker": None, "requires_safety_checker": False},
+    "StableDiffusionXLPipeline": {**_UNUSED, "add_watermarker": False},
+}
 
-class MixedGuidancePipeline(StableDiffusionPipeline):
-    """A pipeline that takes one guidance scale per image, as a tensor of shape (batch, 1, 1, 1).
-
-    The stock class asks whether a single number is above 1. The caller sees to it that a batch is
-    guided or not as a whole: that is part of the batch key.
-    """
-
-    @property
-    def do_classifier_free_guidance(self) -> bool:
-        scale = self._guidance_scale
-        is_guided = bool((scale > 1).all()) if isinstance(scale, torch.Tensor) else scale > 1
-        return is_guided and self.unet.config.time_cond_proj_dim is None
+# A chunk of SDXL's text takes 0.6 MB in full precision; embeddings and VAEs at most 0.3 and 330 MB.
+_CHUNKS_KEPT = 256
+_EMBEDDINGS_KEPT = 64
+_VAES_KEPT = 2
 
 
 @dataclass(frozen=True)
 class Resident:
-    """A loaded checkpoint. One that is offloaded did not fit the device: only the part that computes is there."""
+    """A loaded checkpoint, and what was made for it: LoRAs, VAEs, embeddings and encoded texts go when it goes.
+
+    One that is offloaded did not fit the device: only the part that computes is there.
+    """
 
     checkpoint: ClaimedCheckpoint
+    family: Family
     pipeline: Any
     is_offloaded: bool
+    weights: Weights
+    loras: Loras
+    vaes: Bounded[str, Any] = field(default_factory=lambda: Bounded(_VAES_KEPT))
+    embeddings: Bounded[str, tuple[torch.Tensor, ...]] = field(default_factory=lambda: Bounded(_EMBEDDINGS_KEPT))
+    texts: Bounded[ChunkKey, Encoded] = field(default_factory=lambda: Bounded(_CHUNKS_KEPT))
+
+    @property
+    def tokenizers(self) -> list[Any]:
+        """One, or SDXL's two."""
+        return _present(self.pipeline, "tokenizer", "tokenizer_2")
+
+    @property
+    def text_encoders(self) -> list[Any]:
+        """One for each tokenizer."""
+        return _present(self.pipeline, "text_encoder", "text_encoder_2")
 
 
 class Pipelines:
     """Loads checkpoints onto the device, and keeps the last."""
 
-    def __init__(self, device: str, precision: str) -> None:
+    def __init__(self, device: str, precision: str, weights: Weights | None = None) -> None:
         self.device = device
         self.precision = resolve_precision(precision, device)
+        self.weights = weights or PlacedWeights()
         self.resident: Resident | None = None
         # A worker's output is a log: no progress bars in it.
         diffusers_logging.disable_progress_bar()
@@ -68,13 +96,15 @@ class Pipelines:
             return self.resident
         self._unload()
         started = time.monotonic()
-        pipeline = self._read(checkpoint)
-        self.resident = Resident(checkpoint, pipeline, is_offloaded=not self._place(pipeline))
+        family = _family_of(checkpoint)
+        pipeline = self._read(checkpoint, family)
+        is_offloaded = not self._place(pipeline)
+        self.resident = Resident(checkpoint, family, pipeline, is_offloaded, self.weights, Loras(pipeline))
         log.info(
             "Loaded a checkpoint.",
             checkpoint=checkpoint.name,
             seconds=round(time.monotonic() - started, 2),
-            is_offloaded=self.resident.is_offloaded,
+            is_offloaded=is_offloaded,
         )
         return self.resident
 
@@ -92,24 +122,31 @@ class Pipelines:
             pipeline.enable_model_cpu_offload(device=self.device)
         return fits
 
-    def _read(self, checkpoint: ClaimedCheckpoint) -> Any:
-        if not Path(checkpoint.location).is_dir():
-            raise RenderError(f"This worker does not find checkpoint {checkpoint.name!r} at its registered place.")
+    def _read(self, checkpoint: ClaimedCheckpoint, family: Family) -> Any:
+        folder = self.weights.folder_of(checkpoint)
         try:
-            pipeline = MixedGuidancePipeline.from_pretrained(
-                checkpoint.location,
-                dtype=_DTYPES[self.precision],
-                local_files_only=True,
-                safety_checker=None,
-                requires_safety_checker=False,
-            )
+            pipeline = self._read_folder(folder, family)
         except _BROKEN_FILES as error:
             raise RenderError(f"Checkpoint {checkpoint.name!r} does not load: {error}") from error
-        if len(pipeline.tokenizer) < pipeline.text_encoder.config.vocab_size:
-            # Of missing files transformers makes an empty tokenizer, without a word: no prompt would be heard.
-            raise RenderError(f"Checkpoint {checkpoint.name!r} does not load: its tokenizer has no vocabulary.")
+        _check(pipeline, checkpoint, family)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+    def _read_folder(self, folder: Path, family: Family) -> Any:
+        return _CLASSES[family.pipeline].from_pretrained(
+            folder,
+            dtype={"vae": self._vae_dtype(folder, family), "default": _DTYPES[self.precision]},
+            local_files_only=True,
+            **_OPTIONS[family.pipeline],
+        )
+
+    def _vae_dtype(self, folder: Path, family: Family) -> torch.dtype:
+        """SDXL's VAE overflows in half precision: it is read in full, unless its config says that it does not."""
+        dtype = _DTYPES[self.precision]
+        if not family.is_sdxl or dtype != torch.float16:
+            return dtype
+        config = AutoencoderKL.load_config(folder, subfolder="vae", local_files_only=True)
+        return torch.float32 if config.get("force_upcast", True) else dtype
 
     def _unload(self) -> None:
         """Drop the weights where they are: copying them back to the host takes longer than reading them again."""
@@ -122,3 +159,28 @@ def resolve_precision(wish: str, device: str) -> str:
     if wish != "auto":
         return wish
     return "fp16" if device == "cuda" else "fp32"
+
+
+def _family_of(checkpoint: ClaimedCheckpoint) -> Family:
+    if checkpoint.family not in FAMILIES:
+        raise RenderError(f"This worker knows no family {checkpoint.family!r}.")
+    return FAMILIES[checkpoint.family]
+
+
+def _check(pipeline: Any, checkpoint: ClaimedCheckpoint, family: Family) -> None:
+    """What diffusers loads without a word, and would fail or be deaf at the first call."""
+    tokenizers = _present(pipeline, "tokenizer", "tokenizer_2")
+    encoders = _present(pipeline, "text_encoder", "text_encoder_2")
+    if any(len(reads) < hears.config.vocab_size for reads, hears in zip(tokenizers, encoders, strict=True)):
+        # Of missing files transformers makes an empty tokenizer: no prompt would be heard.
+        raise RenderError(f"Checkpoint {checkpoint.name!r} does not load: its tokenizer has no vocabulary.")
+    channels = pipeline.unet.config.in_channels
+    if channels != family.unet_channels:
+        raise RenderError(
+            f"Checkpoint {checkpoint.name!r} does not load: its UNet takes {channels} channels, "
+            f"and the family {family.name} has {family.unet_channels}."
+        )
+
+
+def _present(pipeline: Any, *names: str) -> list[Any]:
+    return [part for part in (getattr(pipeline, name, None) for name in names) if part is not None]

@@ -1,13 +1,19 @@
-"""What is recorded with each image so that it can be made again: software, device, precision, bucket."""
+"""What is recorded with each image so that it can be made again: weights, software, device, precision, bucket."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from farm.dispatch import ClaimedCheckpoint
+from farm.specs import ImageSpec
 
-_PACKAGES = ("diffusion-farm", "torch", "diffusers", "transformers")
+# What reads weights, computes with them, or draws noise.
+_PACKAGES = (
+    *("diffusion-farm", "torch", "diffusers", "transformers", "safetensors"),
+    *("peft", "scipy", "torchsde", "numpy", "pillow"),
+)
 
 
 @dataclass(frozen=True)
@@ -19,12 +25,14 @@ class Machine:
     threads: int | None
 
     def provenance(
-        self, checkpoint: ClaimedCheckpoint, bucket: int, relief: tuple[str, ...] = ()
+        self, checkpoint: ClaimedCheckpoint, spec: ImageSpec, bucket: int, relief: tuple[str, ...] = ()
     ) -> dict[str, Any]:
         """The record of one image; `relief` is what was done for want of memory, since it may enter pixels."""
         return {
             "checkpoint": checkpoint.name,
             "checkpoint_sha256": checkpoint.sha256,
+            "family": checkpoint.family,
+            **dict(_addons(spec)),
             "device": self.device_name,
             "precision": self.precision,
             "bucket": bucket,
@@ -35,4 +43,23 @@ class Machine:
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        return {package: version(package) for package in _PACKAGES}
+        """Of all that are installed: what a render does not need may be missing."""
+        return dict(_versions())
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in _PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue
+
+
+def _addons(spec: ImageSpec) -> Iterator[tuple[str, Any]]:
+    """What was added to the checkpoint, by name and hash, and how much LoRAs counted; nothing where nothing was."""
+    if spec.vae:
+        yield "vae", spec.vae.model_dump()
+    if spec.loras:
+        yield "loras", [lora.model_dump(exclude_none=True) for lora in spec.loras]
+    if spec.embeddings:
+        yield "embeddings", [embedding.model_dump() for embedding in spec.embeddings]

@@ -183,7 +183,8 @@ class Runner:
 
         specs = [lease.spec for lease in batch.leases]
         self._rendering = batch.leases
-        with self._stalls.watching((batch.checkpoint.family, specs[0].width, specs[0].height)):
+        kind = (batch.checkpoint.family, *specs[0].output_size)
+        with self._stalls.watching(kind, fetched_bytes=batch.checkpoint.size_bytes):
             self._check_calls(batch.leases)
             self._renderer.load(batch.checkpoint)
             self._check_calls(batch.leases)

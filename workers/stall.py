@@ -11,6 +11,8 @@ Kind = tuple[str, int, int]
 _TIMES_SLOWEST = 10.0
 # Nothing is known yet, or weights are being read from a slow disk: more patience.
 _TIMES_AT_FIRST = 5.0
+# What a slow line brings in a second: weights may have to come from the store first.
+_FETCHED_BYTES_PER_SECOND = 4 * 2**20
 _LOOK_SECONDS = 0.5
 
 
@@ -18,7 +20,8 @@ class StallWatch:
     """Calls `on_stall` from a thread of its own when a render rests for longer than its kind ever did.
 
     The bound is `patience_seconds`, or ten times the slowest step seen of the same kind if that is more;
-    five times the patience while nothing is known of the kind, or before the first step.
+    five times the patience while nothing is known of the kind, or before the first step, which also waits
+    for weights that are fetched.
     """
 
     def __init__(self, patience_seconds: float, on_stall: Callable[[str], None]) -> None:
@@ -27,6 +30,7 @@ class StallWatch:
         self._slowest: dict[Kind, float] = {}
         self._kind: Kind | None = None
         self._steps = 0
+        self._fetch_seconds = 0.0
         self._since = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stall-watch", daemon=True)
@@ -39,8 +43,9 @@ class StallWatch:
         self._thread.join(2)
 
     @contextmanager
-    def watching(self, kind: Kind) -> Iterator[None]:
-        """Watch one render, from before its first step to its end."""
+    def watching(self, kind: Kind, *, fetched_bytes: int = 0) -> Iterator[None]:
+        """Watch one render, from before its first step to its end; so much may have to be fetched for it."""
+        self._fetch_seconds = fetched_bytes / _FETCHED_BYTES_PER_SECOND
         self._kind, self._steps, self._since = kind, 0, time.monotonic()
         try:
             yield
@@ -57,7 +62,9 @@ class StallWatch:
     def bound_seconds(self, kind: Kind, steps: int) -> float:
         """How long a render of a kind may rest after so many steps."""
         slowest = self._slowest.get(kind)
-        if steps == 0 or slowest is None:
+        if steps == 0:
+            return self._patience_seconds * _TIMES_AT_FIRST + self._fetch_seconds
+        if slowest is None:
             return self._patience_seconds * _TIMES_AT_FIRST
         return max(self._patience_seconds, _TIMES_SLOWEST * slowest)
 

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from farm import catalog
 from farm.dispatch import ClaimedCheckpoint
 from workers import demo_checkpoint
-from workers.pipelines import MixedGuidancePipeline, Pipelines
+from workers.pipelines import Pipelines
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,6 +43,5 @@ def pipelines(demo: ClaimedCheckpoint) -> Pipelines:
 
 
 @pytest.fixture
-def pipeline(pipelines: Pipelines, demo: ClaimedCheckpoint) -> MixedGuidancePipeline:
-    loaded: MixedGuidancePipeline = pipelines.load(demo).pipeline
-    return loaded
+def pipeline(pipelines: Pipelines, demo: ClaimedCheckpoint) -> Any:
+    return pipelines.load(demo).pipeline

@@ -9,14 +9,16 @@ import torch
 
 from farm.dispatch import ClaimedCheckpoint
 from farm.errors import OutOfMemory
-from farm.specs import ImageSpec
 from tests.factories import a_spec
+from tests.workers.studios import a_spec_of
 from workers.diffusion import DiffusionRenderer
-from workers.memory import Measures, MemoryLadder, is_out_of_memory
+from workers.inputs import NoInputs
+from workers.memory import Measures, MemoryLadder, is_out_of_memory, kind_of
 from workers.modes import RENDERS, txt2img
 from workers.pipelines import Pipelines
 from workers.provenance import Machine
 from workers.renderer import OnStep, Picture
+from workers.studio import Studio
 
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
 CUDA_WORDS = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB"
@@ -27,7 +29,7 @@ Render = Callable[..., Sequence[Picture]]
 @pytest.fixture
 def render(pipelines: Pipelines, demo: ClaimedCheckpoint) -> Render:
     """Render so many small images on one renderer, which remembers."""
-    renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1))
+    renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1), NoInputs())
 
     def render_images(count: int, **fields: Any) -> Sequence[Picture]:
         specs = [a_spec(**{**SMALL, "seed": seed, **fields}) for seed in range(count)]
@@ -41,11 +43,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     """The pipeline calls that are made: (bucket, whether the VAE is tiled)."""
     made: list[tuple[int, bool]] = []
 
-    def noting(pipeline: Any, specs: Sequence[ImageSpec], on_step: OnStep) -> np.ndarray:
-        made.append((len(specs), pipeline.vae.use_tiling))
-        return txt2img.render(pipeline, specs, on_step)
+    def noting(studio: Studio, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
+        made.append((len(specs), studio.pipeline.vae.use_tiling))
+        return txt2img.render(studio, specs, on_step)
 
-    monkeypatch.setitem(RENDERS, "txt2img", noting)  # type: ignore[arg-type]  # a literal table
+    monkeypatch.setitem(RENDERS, "txt2img", noting)
     return made
 
 
@@ -55,13 +57,14 @@ def fits(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[int, bool]]) -> Call
     plain = RENDERS["txt2img"]
 
     def allow(*, images: int, untiled: bool = True) -> None:
-        def render(pipeline: Any, specs: Sequence[ImageSpec], on_step: OnStep) -> np.ndarray:
-            if len(specs) > images or not (untiled or pipeline.vae.use_tiling):
-                calls.append((len(specs), pipeline.vae.use_tiling))
+        def render(studio: Studio, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
+            is_tiled = studio.pipeline.vae.use_tiling
+            if len(specs) > images or not (untiled or is_tiled):
+                calls.append((len(specs), is_tiled))
                 raise torch.OutOfMemoryError(CUDA_WORDS)
-            return plain(pipeline, specs, on_step)
+            return plain(studio, specs, on_step)
 
-        monkeypatch.setitem(RENDERS, "txt2img", render)  # type: ignore[arg-type]  # a literal table
+        monkeypatch.setitem(RENDERS, "txt2img", render)
 
     return allow
 
@@ -143,10 +146,10 @@ def test_a_later_job_is_rendered_as_if_nothing_had_happened(render: Render, fits
 
 
 def test_another_error_is_not_taken_for_want_of_memory(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> np.ndarray:
+    def broken(*_: Any) -> list[np.ndarray]:
         raise RuntimeError("the device broke")
 
-    monkeypatch.setitem(RENDERS, "txt2img", broken)  # type: ignore[arg-type]  # a literal table
+    monkeypatch.setitem(RENDERS, "txt2img", broken)
     with pytest.raises(RuntimeError, match="the device broke"):
         render(1)
 
@@ -175,3 +178,18 @@ def test_a_gpu_offloads_before_it_gives_up() -> None:
 
 def test_a_checkpoint_that_was_offloaded_to_be_loaded_begins_there() -> None:
     assert MemoryLadder().first(("sha", 64, 64), 4, is_offloaded=True) == Measures(4, is_offloaded=True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "fields", "size"),
+    [
+        ("txt2img", {"width": 72}, (72, 64)),
+        ("txt2img", {"hires": {"scale": 2}}, (128, 128)),
+        ("upscale", {"image": "0" * 64, "width": 512, "height": 64, "tile": 96, "overlap": 16}, (96, 64)),
+        ("outpaint", {"image": "0" * 64, "width": 512}, (512, 64)),
+    ],
+)
+def test_the_largest_size_that_goes_through_the_unet_is_remembered(
+    mode: str, fields: dict[str, Any], size: tuple[int, int]
+) -> None:
+    assert kind_of("sha", a_spec_of(mode, **fields)) == ("sha", *size)

@@ -1,14 +1,18 @@
 """Which checkpoint is resident, and what is said of one that does not load."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from farm.dispatch import ClaimedCheckpoint
 from farm.errors import RenderError
+from farm.families import FAMILIES
+from tests.checkpoints import small_checkpoint
 from workers.pipelines import Pipelines, resolve_precision
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -85,6 +89,38 @@ def test_after_a_failed_load_nothing_is_resident(demo: ClaimedCheckpoint, copy_o
     with pytest.raises(RenderError):
         pipelines.load(copy_of)
     assert pipelines.resident_id is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_loads_without_what_it_does_not_need(family: str, tmp_path: Path) -> None:
+    folder = small_checkpoint(family, tmp_path / family)
+    resident = Pipelines("cpu", "fp32").load(ClaimedCheckpoint(3, "small", family, "c" * 64, str(folder)))
+    unneeded = ("safety_checker", "feature_extractor", "image_encoder", "watermark")
+    assert resident.family.name == family
+    assert all(getattr(resident.pipeline, part, None) is None for part in unneeded)
+    assert len(resident.text_encoders) == len(resident.tokenizers) == (2 if resident.family.is_sdxl else 1)
+
+
+@pytest.mark.parametrize(
+    ("family", "force_upcast", "dtype"),
+    [("sdxl", True, torch.float32), ("sdxl", False, torch.float16), ("sd15", True, torch.float16)],
+)
+def test_a_vae_of_sdxl_that_overflows_in_half_precision_is_kept_in_full(
+    family: str, force_upcast: bool, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    folder = small_checkpoint(family, tmp_path / family)
+    config = folder / "vae" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "force_upcast": force_upcast}))
+    pipeline = Pipelines("cpu", "fp16").load(ClaimedCheckpoint(3, "small", family, "c" * 64, str(folder))).pipeline
+    assert (pipeline.vae.dtype, pipeline.unet.dtype) == (dtype, torch.float16)
+
+
+@pytest.mark.parametrize(("family", "message"), [("sd15-inpaint", "takes 4 channels"), ("sd9", "knows no family")])
+def test_a_checkpoint_under_a_wrong_family_is_a_failed_attempt(
+    demo: ClaimedCheckpoint, family: str, message: str
+) -> None:
+    with pytest.raises(RenderError, match=message):
+        Pipelines("cpu", "auto").load(replace(demo, family=family))
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ import torch
 from farm import catalog, intake, jobs
 from farm.config import Settings
 from farm.errors import CannotRender, RenderError
-from farm.specs import ImageSpec
 from farm.store import Store
 from tests.chaos.null_renderer import NullRenderer
 from tests.e2e.conftest import wait_until
 from tests.factories import Scene, a_request
 from workers.calls import Calls
 from workers.diffusion import DiffusionRenderer
+from workers.inputs import NoInputs
 from workers.modes import RENDERS, txt2img
 from workers.pipelines import Pipelines
 from workers.provenance import Machine
@@ -28,7 +28,7 @@ from workers.renderer import OnStep
 from workers.runner import Runner, SuspectDevice
 
 Submit = Callable[..., int]
-Render = Callable[[Any, Sequence[ImageSpec], OnStep], np.ndarray]
+Render = Callable[[Any, Sequence[Any], OnStep], list[np.ndarray]]
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def work(scene: Scene, pipelines: Pipelines, calls: Calls) -> Iterator[Callable[
     def start() -> threading.Thread:
         fast = {"poll_seconds": 0.1, "lease_seconds": 1.0}
         settings: Settings = scene.settings.model_copy(update=fast)
-        renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1))
+        renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1), NoInputs())
         runner = Runner(settings, calls, renderer, scene.worker())
         threads.append(threading.Thread(target=runner.run))
         threads[-1].start()
@@ -75,11 +75,11 @@ Work = Callable[[], threading.Thread]
 @pytest.fixture
 def render_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Render], None]:
     """Let txt2img be rendered in another way."""
-    return lambda render: monkeypatch.setitem(RENDERS, "txt2img", render)  # type: ignore[arg-type]
+    return lambda render: monkeypatch.setitem(RENDERS, "txt2img", render)
 
 
 def raising(error: Exception) -> Render:
-    def render(_pipeline: Any, _specs: Sequence[ImageSpec], _on_step: OnStep) -> np.ndarray:
+    def render(_studio: Any, _specs: Sequence[Any], _on_step: OnStep) -> list[np.ndarray]:
         raise error
 
     return render
@@ -124,7 +124,7 @@ def test_a_worker_says_which_checkpoint_is_resident(scene: Scene, submit: Submit
 def test_a_draining_worker_hands_back_what_it_renders(
     scene: Scene, submit: Submit, work: Work, calls: Calls, render_with: Callable[[Render], None]
 ) -> None:
-    def render_until_drained(_pipeline: Any, _specs: Sequence[ImageSpec], on_step: OnStep) -> np.ndarray:
+    def render_until_drained(_studio: Any, _specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
         calls.drain()
         on_step(1, 2)
         raise AssertionError("a step after the drain time must not return")
@@ -139,8 +139,8 @@ def test_a_draining_worker_hands_back_what_it_renders(
 def test_a_worker_that_drained_ends_with_its_images_delivered(
     scene: Scene, submit: Submit, work: Work, calls: Calls, render_with: Callable[[Render], None]
 ) -> None:
-    def render_last(pipeline: Any, specs: Sequence[ImageSpec], on_step: OnStep) -> np.ndarray:
-        images = txt2img.render(pipeline, specs, on_step)
+    def render_last(studio: Any, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
+        images = txt2img.render(studio, specs, on_step)
         calls.drain()
         return images
 
@@ -156,7 +156,7 @@ def test_a_cancelled_batch_stops_at_its_next_step(
     job_id = submit()
     stopped = threading.Event()
 
-    def render_for_ever(_pipeline: Any, _specs: Sequence[ImageSpec], on_step: OnStep) -> np.ndarray:
+    def render_for_ever(_studio: Any, _specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
         jobs.cancel(scene.database, job_id)
         try:
             for step in itertools.count(1):
@@ -232,7 +232,7 @@ def test_a_worker_whose_renders_keep_failing_ends_for_a_fresh_process(
     submit()
     submit()
     settings = scene.settings.model_copy(update={"poll_seconds": 0.1})
-    renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1))
+    renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1), NoInputs())
     runner = Runner(settings, calls, renderer, scene.worker())
     with pytest.raises(SuspectDevice):
         runner.run()

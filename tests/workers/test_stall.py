@@ -64,3 +64,10 @@ def test_what_is_new_or_loading_has_five_times_the_patience(watch: StallWatch) -
     learn(watch, 0.001)
     assert watch.bound_seconds(OTHER, steps=3) == pytest.approx(1)
     assert watch.bound_seconds(KIND, steps=0) == pytest.approx(1)
+
+
+def test_weights_that_are_fetched_first_take_their_time() -> None:
+    watch = StallWatch(0.2, lambda _error: None)
+    with watch.watching(KIND, fetched_bytes=40 * 2**20):
+        assert watch.bound_seconds(KIND, steps=0) == pytest.approx(11)
+        assert watch.bound_seconds(KIND, steps=1) == pytest.approx(1)

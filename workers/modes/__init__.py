@@ -5,13 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from farm.specs import ImageSpec
-from workers.modes import txt2img
+from workers.modes import img2img, inpaint, outpaint, txt2img, upscale
 from workers.renderer import OnStep
+from workers.studio import Studio
 
-Render = Callable[[Any, Sequence[ImageSpec], OnStep], np.ndarray]
-"""(pipeline, specs, on_step) to an array of uint8 of shape (images, height, width, 3)."""
+Render = Callable[[Studio, Sequence[Any], OnStep], list[np.ndarray]]
+"""(studio, specs of the mode that share a batch key and a text shape, on_step) to an image for each.
+
+Images are uint8 of shape (height, width, 3), in the size of their spec's `output_size`. `on_step` is
+called at least once; whatever it raises ends the call.
+"""
 
 RENDERS: Mapping[str, Render] = {
     "txt2img": txt2img.render,
+    "img2img": img2img.render,
+    "inpaint": inpaint.render,
+    "outpaint": outpaint.render,
+    "upscale": upscale.render,
 }

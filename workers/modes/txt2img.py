@@ -1,58 +1,55 @@
-"""Text to image."""
+"""Text to image, with a second pass over the enlarged picture where `hires` is set."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 
-from farm.specs import TextToImageSpec
-from workers.samplers import sampling
+from farm.specs import Hires, TextToImageSpec
+from workers.course import steps_to_run
+from workers.images import resized
+from workers.latents import Draws, Size, decode, encode, enlarge, pixels_of
+from workers.passes import Beginning, Pass, from_noise, from_picture
+from workers.renderer import OnStep
+from workers.studio import Studio, Tick, hires_steps, ticking
 
 
-def render(pipeline: Any, specs: Sequence[TextToImageSpec], on_step: Callable[[int, int], None]) -> np.ndarray:
-    """Render specs of one batch key in one call.
+def render(studio: Studio, specs: Sequence[TextToImageSpec], on_step: OnStep) -> list[np.ndarray]:
+    """Render specs of one batch key and text shape together.
 
-    1. A fresh scheduler; one CPU generator per image, so that noise depends on the seed alone.
-    2. The pipeline, with a guidance scale per image.
-    3. To 8 bits on the device: a quarter of the bytes to copy.
-
-    Returns uint8 of shape (images, height, width, 3). Whatever `on_step` raises ends the call.
+    1. From noise to latents.
+    2. With `hires`: enlarge them, or the picture they decode to, and denoise that again.
+    3. Decode.
     """
     first = specs[0]
-    with sampling(pipeline, first.sampler):
-        images = pipeline(
-            prompt=[spec.prompt for spec in specs],
-            negative_prompt=[spec.negative_prompt for spec in specs] if first.is_guided else None,
-            width=first.width,
-            height=first.height,
-            num_inference_steps=first.num_inference_steps,
-            guidance_scale=_guidance(specs, pipeline),
-            generator=[torch.Generator("cpu").manual_seed(spec.seed) for spec in specs],
-            callback_on_step_end=_step_callback(on_step, first.num_inference_steps),
-            callback_on_step_end_tensor_inputs=[],
-            output_type="pt",
-        ).images
-    return to_uint8(images)
+    tick = ticking(on_step, _steps_in_all(first))
+    size, seeds = (first.width, first.height), [spec.seed for spec in specs]
+    work = Pass(specs, studio.conditions(specs), size, first.num_inference_steps, Draws.of(seeds))
+    latents = from_noise(studio, work, tick)
+    if first.hires:
+        latents = _again(studio, specs, first.hires, latents, tick)
+    return decode(studio.pipeline, latents)
 
 
-def _guidance(specs: Sequence[TextToImageSpec], pipeline: Any) -> float | torch.Tensor:
-    """One number where all agree; else a tensor in the UNet's own dtype, lest it promote the latents."""
-    scales = [spec.guidance_scale for spec in specs]
-    if len(set(scales)) == 1:
-        return scales[0]
-    return torch.tensor(scales, dtype=pipeline.unet.dtype, device=pipeline.device).view(-1, 1, 1, 1)
+def _steps_in_all(spec: TextToImageSpec) -> int:
+    second = steps_to_run(hires_steps(spec), spec.hires.strength) if spec.hires else 0
+    return spec.num_inference_steps + second
 
 
-def _step_callback(on_step: Callable[[int, int], None], steps: int) -> Callable[..., dict[str, Any]]:
-    def after_step(_pipeline: Any, index: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
-        on_step(index + 1, steps)
-        return {}
+def _again(
+    studio: Studio, specs: Sequence[TextToImageSpec], hires: Hires, latents: torch.Tensor, tick: Tick
+) -> torch.Tensor:
+    first = specs[0]
+    draws = Draws.of([spec.seed for spec in specs], 1)
+    enlarged = _enlarged(studio, latents, first.output_size, hires.upscaler, draws)
+    work = Pass(specs, studio.hires_conditions(specs), first.output_size, hires_steps(first), draws)
+    return from_picture(studio, work, Beginning(enlarged, hires.strength), tick)
 
-    return after_step
 
-
-def to_uint8(images: torch.Tensor) -> np.ndarray:
-    """From a float tensor (images, 3, height, width) in 0..1 to uint8 of shape (images, height, width, 3)."""
-    scaled = (images.float() * 255).round().clamp(0, 255).to(torch.uint8)
-    return scaled.permute(0, 2, 3, 1).cpu().numpy()
+def _enlarged(studio: Studio, latents: torch.Tensor, size: Size, upscaler: str, draws: Draws) -> torch.Tensor:
+    if upscaler != "Lanczos":
+        return enlarge(latents, size, upscaler)
+    pictures = [Image.fromarray(pixels) for pixels in decode(studio.pipeline, latents)]
+    larger = [resized(picture, size, "crop") for picture in pictures]
+    return encode(studio.pipeline, pixels_of(larger), draws.generators)

@@ -1,0 +1,62 @@
+"""What a spec adds to a checkpoint, fitted to the loaded pipeline for a while: LoRAs and another VAE."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from farm.errors import CannotRender, RenderError
+from farm.specs import AddonRef, ImageSpec
+from workers.pipelines import Resident
+from workers.weights import Weights
+
+# torch lists every tensor that is missing.
+_REASON_LENGTH = 200
+
+
+@contextmanager
+def fitted(resident: Resident, spec: ImageSpec, weights: Weights) -> Iterator[None]:
+    """Fit the spec's LoRAs and VAE; after it the pipeline renders bit for bit as before, whatever was raised.
+
+    Raises CannotRender for what does not fit the checkpoint, RenderError for what is not found here.
+    """
+    with _swapped_vae(resident, spec.vae, weights), resident.loras.worn(spec.loras, weights):
+        yield
+
+
+@contextmanager
+def _swapped_vae(resident: Resident, ref: AddonRef | None, weights: Weights) -> Iterator[None]:
+    if ref is None:
+        yield
+        return
+    pipeline, own = resident.pipeline, resident.pipeline.vae
+    pipeline.vae = resident.vaes.take(ref.sha256, lambda: _read_vae(resident, ref, weights))
+    try:
+        yield
+    finally:
+        pipeline.vae = own
+
+
+def _read_vae(resident: Resident, ref: AddonRef, weights: Weights) -> Any:
+    """A VAE of the checkpoint's own architecture, scaling and precision, with the file's weights."""
+    own = resident.pipeline.vae
+    path = weights.file_of(ref.sha256)
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RenderError(f"VAE {ref.name!r} does not load: {error}") from error
+    with torch.device("meta"):
+        vae = AutoencoderKL.from_config(own.config)
+    device = resident.pipeline._execution_device
+    try:
+        vae.load_state_dict({key: tensor.to(device, own.dtype) for key, tensor in tensors.items()}, assign=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()[:_REASON_LENGTH]
+        raise CannotRender(
+            f"VAE {ref.name!r} does not fit checkpoint {resident.checkpoint.name!r}: {reason}"
+        ) from error
+    return vae.eval().requires_grad_(False)

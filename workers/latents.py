@@ -1,0 +1,112 @@
+"""Latents: drawn from seeds, encoded from pictures, enlarged, decoded to pixels."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+CHANNELS = 4
+SIDE = 8
+"""The pixels to a latent's side, in every family."""
+
+Size = tuple[int, int]
+"""(width, height)"""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Where one pass of a batch gets its random numbers: a CPU generator for each image, seeded by it alone.
+
+    The order decides pixels: 1. what encoding the picture draws; 2. what a mode primes with; 3. the
+    noise to begin with; 4. what encoding the masked picture draws, for a UNet that takes one; 5. what
+    the sampler adds, step by step. `seeds` are for samplers that make their noise themselves.
+    """
+
+    seeds: tuple[int, ...]
+    generators: list[torch.Generator]
+
+    @classmethod
+    def of(cls, seeds: Sequence[int], number: int = 0) -> "Draws":
+        """The draws of the pass or tile with this number, counted from 0."""
+        own = tuple(derived_seed(seed, number) for seed in seeds)
+        return cls(own, [torch.Generator("cpu").manual_seed(seed) for seed in own])
+
+    def noise(self, size: Size, pipeline: Any) -> torch.Tensor:
+        """Standard noise of shape (images, 4, height / 8, width / 8), drawn on the CPU."""
+        shape = (1, CHANNELS, size[1] // SIDE, size[0] // SIDE)
+        drawn = [torch.randn(shape, generator=own, dtype=pipeline.unet.dtype) for own in self.generators]
+        return torch.cat(drawn).to(pipeline._execution_device)
+
+
+def derived_seed(seed: int, number: int) -> int:
+    """The seed of an image's further passes and tiles; that of the first is the image's own."""
+    if number == 0:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4])
+
+
+def pixels_of(pictures: Sequence[Image.Image]) -> torch.Tensor:
+    """Pictures of one size as a tensor (images, 3, height, width) from -1 to 1."""
+    arrays = np.stack([np.asarray(picture.convert("RGB"), dtype=np.float32) / 255 for picture in pictures])
+    return torch.from_numpy(arrays).permute(0, 3, 1, 2) * 2 - 1
+
+
+def mask_of(masks: Sequence[Image.Image]) -> torch.Tensor:
+    """Masks of one size as a tensor (images, 1, height, width): 1 where they are at least half white, else 0."""
+    return torch.from_numpy(np.stack([np.asarray(mask) >= 128 for mask in masks])).float()[:, None]
+
+
+def shrunk(mask: torch.Tensor, pipeline: Any) -> torch.Tensor:
+    """A mask at the latents' size: a latent is painted anew where any of its 8 x 8 pixels is."""
+    pooled = functional.max_pool2d(mask, SIDE)
+    return pooled.to(device=pipeline._execution_device, dtype=pipeline.unet.dtype)
+
+
+@torch.no_grad()
+def encode(pipeline: Any, pixels: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:
+    """Latents of what `pixels_of` makes: a sample of what the VAE holds likely, as in diffusers."""
+    vae = pipeline.vae
+    pixels = pixels.to(device=pipeline._execution_device, dtype=vae.dtype)
+    samples = [
+        vae.encode(pixels[place : place + 1]).latent_dist.sample(own) for place, own in enumerate(generators)
+    ]
+    latents: torch.Tensor = vae.config.scaling_factor * torch.cat(samples).to(pipeline.unet.dtype)
+    return latents
+
+
+@torch.no_grad()
+def decode(pipeline: Any, latents: torch.Tensor) -> list[np.ndarray]:
+    """A picture for each, uint8 of shape (height, width, 3). Rounded on the device: fewer bytes to copy."""
+    vae = pipeline.vae
+    scaled = latents.to(vae.dtype) / vae.config.scaling_factor
+    images = vae.decode(scaled, return_dict=False)[0]
+    shades = (images * 0.5 + 0.5).clamp(0, 1).float() * 255
+    return list(shades.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+
+
+def is_sdxl(pipeline: Any) -> bool:
+    """Whether the UNet is told sizes and a pooled text: only SDXL's is."""
+    return bool(pipeline.unet.config.addition_embed_type == "text_time")
+
+
+_ENLARGEMENTS: Mapping[str, Mapping[str, Any]] = {
+    "Latent": {"mode": "bilinear", "antialias": False},
+    "Latent (antialiased)": {"mode": "bilinear", "antialias": True},
+    "Latent (bicubic)": {"mode": "bicubic", "antialias": False},
+    "Latent (nearest)": {"mode": "nearest-exact"},
+}
+
+
+def enlarge(latents: torch.Tensor, size: Size, how: str = "Latent") -> torch.Tensor:
+    """Latents that cover so many pixels, in the ratio they had, with what juts out cut off on both sides."""
+    high, wide = size[1] // SIDE, size[0] // SIDE
+    ratio = max(high / latents.shape[2], wide / latents.shape[3])
+    covering = max(high, round(latents.shape[2] * ratio)), max(wide, round(latents.shape[3] * ratio))
+    enlarged = functional.interpolate(latents, covering, **_ENLARGEMENTS[how])
+    top, left = (covering[0] - high) // 2, (covering[1] - wide) // 2
+    return enlarged[:, :, top : top + high, left : left + wide]
