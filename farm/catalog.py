@@ -1,19 +1,25 @@
 """The registered checkpoints."""
 
-import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, null, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, FarmError, NotFound
+from farm.families import FAMILIES
 from farm.models import Checkpoint
+from farm.weights.blobs import StoredFile, as_column
+from farm.weights.hashing import hash_folder
 
-_FAMILY_BY_CLASS = {"StableDiffusionPipeline": "sd15"}
-_WEIGHTS = (".safetensors", ".bin", ".json", ".txt", ".model")
+IN_STORE = "store:weights"
+"""The location of a checkpoint whose files lie in the store."""
+
+_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 class BadCheckpoint(FarmError):
@@ -28,48 +34,109 @@ class CheckpointFolder:
     family: str
     sha256: str
 
+    def columns(self) -> dict[str, Any]:
+        return {"family": self.family, "sha256": self.sha256, "location": str(self.path), "files": null()}
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """A checkpoint whose files lie in the store.
+
+    `sha256` is that of what it was made of, `origin` where that came from; `suggestions` are the settings
+    that suit it.
+    """
+
+    family: str
+    sha256: str
+    files: Sequence[StoredFile]
+    origin: str | None = None
+    suggestions: Mapping[str, Any] | None = None
+
+    def columns(self) -> dict[str, Any]:
+        return {
+            "family": self.family,
+            "sha256": self.sha256,
+            "location": IN_STORE,
+            "files": as_column(self.files),
+            "origin": self.origin,
+            "suggestions": dict(self.suggestions) if self.suggestions else null(),
+        }
+
 
 def inspect_folder(path: Path) -> CheckpointFolder:
     """Look into a diffusers checkpoint folder. Raises BadCheckpoint with what is missing."""
-    index = path / "model_index.json"
-    try:
-        named = str(json.loads(index.read_text())["_class_name"])
-    except (FileNotFoundError, NotADirectoryError):
-        raise BadCheckpoint(f"{path} has no model_index.json; is it a diffusers checkpoint folder?") from None
-    except (ValueError, KeyError, TypeError):
-        raise BadCheckpoint(f"{index} is not a diffusers index.") from None
-    if named not in _FAMILY_BY_CLASS:
-        raise BadCheckpoint(f"{path} holds a {named}; known are {', '.join(_FAMILY_BY_CLASS)}.")
-    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+    index = _read(path / "model_index.json")
+    if index is None:
+        raise BadCheckpoint(f"{path} has no model_index.json; is it a diffusers checkpoint folder?")
+    known = {family.pipeline for family in FAMILIES.values()}
+    named = index.get("_class_name")
+    if not isinstance(named, str):
+        raise BadCheckpoint(f"{path / 'model_index.json'} is not a diffusers index.")
+    if named not in known:
+        raise BadCheckpoint(f"{path} holds a {named}; known are {', '.join(sorted(known))}.")
+    for part in _PARTS:
         if not (path / part).is_dir():
             raise BadCheckpoint(f"{path} has no folder {part!r}.")
-    return CheckpointFolder(path.resolve(), _FAMILY_BY_CLASS[named], _hash_folder(path))
+    return CheckpointFolder(path.resolve(), _family(path, named), hash_folder(path))
 
 
-def _hash_folder(path: Path) -> str:
-    """The sha256 over the relative names and hashes of all files that diffusers reads."""
-    whole = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.suffix in _WEIGHTS and p.is_file()):
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        whole.update(f"{file.relative_to(path).as_posix()}\0{digest}\n".encode())
-    return whole.hexdigest()
+def _family(path: Path, pipeline: str) -> str:
+    """By the UNet's inputs, by the linear projections that came with SD2, and by what the scheduler says."""
+    unet = _read(path / "unet" / "config.json") or {}
+    scheduler = _read(path / "scheduler" / "scheduler_config.json") or {}
+    channels = unet.get("in_channels", 4)
+    base = "sd2" if unet.get("use_linear_projection") else "sd15"
+    for family in FAMILIES.values():
+        is_alike = (family.pipeline, family.unet_channels) == (pipeline, channels)
+        is_velocity = family.prediction_type == scheduler.get("prediction_type", "epsilon") or family.base != "sd2"
+        if is_alike and is_velocity and (family.is_sdxl or family.base == base):
+            return family.name
+    raise BadCheckpoint(f"{path} has a UNet that takes {channels} channels; 4 and 9 are rendered here.")
 
 
-def add(session: Session, name: str, folder: CheckpointFolder, note: str | None = None) -> Checkpoint:
+def _read(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None where there is no such file, empty where it holds something else."""
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def add(
+    session: Session, name: str, found: CheckpointFolder | StoredCheckpoint, note: str | None = None
+) -> Checkpoint:
     """Register a checkpoint. Adding the same one again is harmless; another under its name is refused."""
-    session.execute(
-        upsert(Checkpoint)
-        .values(name=name, family=folder.family, sha256=folder.sha256, location=str(folder.path), note=note)
-        .on_conflict_do_nothing()
-    )
+    columns = found.columns()
+    session.execute(upsert(Checkpoint).values(name=name, note=note, **columns).on_conflict_do_nothing())
     checkpoint = get(session, name)
-    if checkpoint.sha256 != folder.sha256:
-        raise Conflict(
-            f"A different checkpoint is registered as {name!r}. Remove it first, or choose another name."
-        )
-    checkpoint.location = str(folder.path)
+    check_same(checkpoint, found.sha256, found.family)
+    _check_no_twin(session, checkpoint)
+    session.execute(update(Checkpoint).where(Checkpoint.id == checkpoint.id).values(columns))
     return checkpoint
+
+
+def check_same(checkpoint: Checkpoint, sha256: str, family: str | None = None) -> None:
+    """Raise Conflict unless the name stands for these very weights."""
+    if checkpoint.sha256 != sha256 or family not in (None, checkpoint.family):
+        raise Conflict(
+            f"A different checkpoint is registered as {checkpoint.name!r}. Remove it first, or choose another name."
+        )
+
+
+def _check_no_twin(session: Session, checkpoint: Checkpoint) -> None:
+    """A loaded checkpoint is known by its hash: one hash cannot stand for two families."""
+    twin = session.scalars(
+        select(Checkpoint).where(
+            Checkpoint.removed_at.is_(None),
+            Checkpoint.sha256 == checkpoint.sha256,
+            Checkpoint.family != checkpoint.family,
+        )
+    ).first()
+    if twin is not None:
+        raise Conflict(f"These weights are registered as {twin.name!r} of family {twin.family}. Remove that first.")
 
 
 def get(session: Session, name: str) -> Checkpoint:

@@ -4,15 +4,14 @@ It runs beside the keeper's rounds, not in them: no slow store may hold up the l
 """
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import structlog
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from farm import orphans, retention
+from farm import orphans, retention, uploads
 from farm.config import Settings
 from farm.database import Database
 from farm.errors import StoreError
@@ -47,11 +46,18 @@ class Cleaner:
 
     def make_round(self) -> None:
         """One round. A step that fails keeps no other from being made."""
-        for step in (self._prune_events, self._prune_attempts, self._delete_jobs, self._discard, self._sweep):
+        for step in self._steps():
             try:
                 step()
             except (SQLAlchemyError, StoreError) as error:
                 log.warning("A step of the cleaning failed; the next round tries again.", error=str(error.args[0]))
+
+    def _steps(self) -> Sequence[Callable[[], None]]:
+        """In this order: what a job needed may be deleted once the job is."""
+        return (
+            *(self._prune_events, self._prune_attempts, self._delete_jobs, self._prune_uploads),
+            *(self._discard, self._discard_uploads, self._sweep),
+        )
 
     def _prune_events(self) -> None:
         if days := self._settings.keep_events_days:
@@ -84,6 +90,10 @@ class Cleaner:
             if is_deleted:
                 log.info("A job was deleted: it ended long ago.", job_id=job_id)
 
+    def _prune_uploads(self) -> None:
+        if hours := self._settings.keep_uploads_hours:
+            self._log_deleted("uploads", self._in_batches(lambda session: retention.prune_uploads(session, hours)))
+
     def _discard(self) -> None:
         """Delete objects whose rows are gone: from the store first, so that a crash between is made good."""
         deleted = 0
@@ -99,8 +109,11 @@ class Cleaner:
             deleted += len(keys)
         self._log_deleted("objects", deleted)
 
+    def _discard_uploads(self) -> None:
+        self._log_deleted("objects of uploads", uploads.discard(self._database, self._store))
+
     def _sweep(self) -> None:
-        with _alone(self._database) as is_alone:
+        with self._database.alone(_SWEEP_LOCK) as is_alone:
             if not (is_alone and self._is_sweep_due()):
                 return
             swept = orphans.sweep(self._database, self._store)
@@ -119,18 +132,3 @@ class Cleaner:
     def _log_deleted(self, what: str, count: int) -> None:
         if count:
             log.info(f"Deleted {what} past their time.", count=count)
-
-
-@contextmanager
-def _alone(database: Database) -> Iterator[bool]:
-    """Whether no other process holds this lock; ours holds it meanwhile, outside any transaction.
-
-    A sweep may take long, and a transaction held open would keep Postgres from tidying up.
-    """
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        is_alone = connection.execute(select(func.pg_try_advisory_lock(_SWEEP_LOCK))).scalar_one()
-        try:
-            yield is_alone
-        finally:
-            if is_alone:
-                connection.execute(select(func.pg_advisory_unlock(_SWEEP_LOCK)))

@@ -4,14 +4,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urljoin
 
 import httpx
 
 from farm.errors import Conflict, FarmError, FieldProblem, InvalidRequest, NotFound
-from farm.reports import CheckpointReport, ExclusionReport, ImageReport, JobReport, TaskReport, WorkerReport
-from farm.specs import JobRequest
+from farm.reports import (
+    CheckpointReport,
+    ExclusionReport,
+    GridReport,
+    ImageReport,
+    JobReport,
+    PreviewReport,
+    TaskReport,
+    UploadReport,
+    WorkerReport,
+)
+from farm.requests import JobRequest
 
 _NEVER_ASKED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
@@ -69,6 +79,17 @@ class Client:
         answer = self._call("POST", "/jobs", json=body, headers=headers)
         return JobReport.model_validate(answer), answer["warnings"]
 
+    def upload(self, path: Path, role: Literal["input", "mask"] = "input") -> UploadReport:
+        """Send a picture or a mask, which jobs may then name by its `id`. Raises OSError if it cannot be read."""
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = self._call("POST", "/uploads", params={"role": role}, content=path.read_bytes(), headers=headers)
+        return UploadReport.model_validate(answer)
+
+    def preview(self, request: JobRequest) -> PreviewReport:
+        """What a request would become; nothing is stored but the pictures that it brings."""
+        body = request.model_dump(mode="json", exclude_defaults=True)
+        return PreviewReport.model_validate(self._call("POST", "/jobs", json=body, params={"dry_run": "true"}))
+
     def jobs(self, *, status: str | None = None, limit: int = 50) -> list[JobReport]:
         query = {"limit": limit, **({"status": status} if status else {})}
         return [JobReport.model_validate(job) for job in self._call("GET", "/jobs", params=query)["jobs"]]
@@ -96,6 +117,10 @@ class Client:
             ImageReport.model_validate, self._pages(f"/jobs/{job_id}/images", "images", {"after": after})
         )
 
+    def grids(self, job_id: int) -> list[GridReport]:
+        """The labelled pictures of a sweep that has ended."""
+        return [GridReport.model_validate(grid) for grid in self._call("GET", f"/jobs/{job_id}/grids")["grids"]]
+
     def workers(self) -> list[WorkerReport]:
         return [WorkerReport.model_validate(worker) for worker in self._call("GET", "/workers")["workers"]]
 
@@ -115,8 +140,8 @@ class Client:
         found = self._call("GET", "/checkpoints")["checkpoints"]
         return [CheckpointReport.model_validate(checkpoint) for checkpoint in found]
 
-    def download(self, image: ImageReport, folder: Path) -> Path:
-        """Save an image in a folder under its own name; one that is there already is left alone."""
+    def download(self, image: ImageReport | GridReport, folder: Path) -> Path:
+        """Save an image or a grid in a folder under its own name; one that is there already is left alone."""
         path = folder / _plain_name(image.filename)
         if path.exists() and path.stat().st_size == image.size_bytes:
             return path

@@ -8,11 +8,12 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from farm.errors import ConfigError
@@ -49,6 +50,39 @@ def _url_of(*schemes: str) -> AfterValidator:
 DatabaseUrl = Annotated[str, _url_of("postgresql", "postgres")]
 RedisUrl = Annotated[str, _url_of("redis", "rediss", "unix")]
 StoreUrl = Annotated[str, _url_of("s3", "file")]
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether nobody between here and there can read or change what it brings: https, or http on this machine."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS)
+    except ValueError:
+        return False
+
+
+def _hub_address(url: str) -> str:
+    if not is_safe_url(url) or "@" in url or not urlsplit(url).hostname:
+        raise ValueError("must be an https:// address (http:// only on this machine), without a password")
+    return url.rstrip("/")
+
+
+HubUrl = Annotated[str, AfterValidator(_hub_address)]
+
+
+def _token_of(*names: str) -> Any:
+    """A token, under the farm's own name or the usual one; a header can hold no more than printable ASCII."""
+    field: Any = Field(None, validation_alias=AliasChoices(*names))
+    return field
+
+
+def _printable(token: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\x21-\x7e]+", token.get_secret_value()):
+        raise ValueError("must be printable ASCII without spaces")
+    return token
+
+
+Token = Annotated[SecretStr, AfterValidator(_printable)]
 
 
 BATCH_SIZES = (1, 2, 4, 8, 16)
@@ -97,6 +131,7 @@ class Settings(BaseSettings):
     keep_events_days: Days = 30
     keep_attempts_days: Days = 30
     keep_jobs_days: Days = 0
+    keep_uploads_hours: int = Field(24, ge=0, le=36500 * 24)
     sweep_seconds: float = Field(3600.0, ge=1, le=7 * 86400)
     grace_seconds: float = Field(10.0, ge=0, le=3600)
     max_attempts: int = Field(3, ge=1, le=20)
@@ -104,11 +139,24 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     spool_dir: Path | None = None
     spool_bytes: int = Field(2 * 2**30, ge=2**20)
+    cache_dir: Path | None = None
+    cache_bytes: int = Field(50 * 2**30, ge=2**20)
     stall_seconds: float = Field(120.0, ge=1, le=86400)
     crash_point: str | None = None
 
+    hf_endpoint: HubUrl = "https://huggingface.co"
+    hf_token: Token | None = _token_of("FARM_HF_TOKEN", "HF_TOKEN", "hf_token")
+    civitai_endpoint: HubUrl = "https://civitai.com"
+    civitai_token: Token | None = _token_of("FARM_CIVITAI_TOKEN", "CIVITAI_TOKEN", "civitai_token")
+    clip_repo: str = Field("openai/clip-vit-large-patch14", pattern=r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
+    download_dir: Path | None = None
+
     max_images_per_job: int = Field(100_000, ge=1, le=1_000_000)
     max_side: int = Field(2048, ge=64, le=8192)
+    max_upload_bytes: int = Field(32 * 2**20, ge=2**10, le=2**30)
+    # Pillow takes nothing larger.
+    max_upload_pixels: int = Field(64 * 10**6, ge=64 * 64, le=178_000_000)
+    fetch_urls: bool = False
     log_format: Literal["console", "json"] = "console"
 
     @property
@@ -121,6 +169,16 @@ class Settings(BaseSettings):
         """Where workers keep rendered images; each farm has a part of its own, by its database."""
         farm = hashlib.sha256(self.required_database_url.encode()).hexdigest()[:12]
         return (self.spool_dir or self.data_dir / "spool") / farm
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where the workers of this machine keep weights that came from the store."""
+        return self.cache_dir or self.data_dir / "cache"
+
+    @property
+    def download_folder(self) -> Path:
+        """Where weights are kept while they come from a hub, so that a broken download can go on."""
+        return self.download_dir or self.data_dir / "downloads"
 
     @property
     def required_database_url(self) -> str:
@@ -192,9 +250,9 @@ def _is_locked(path: Path) -> bool:
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        name = "FARM_" + "_".join(str(part) for part in problem["loc"][:1]).upper()
+        name = "FARM_" + "_".join(str(part) for part in problem["loc"][:1]).upper().removeprefix("FARM_")
         message = problem["msg"].removeprefix("Value error, ")
-        # A URL or key may hold a password: name it, never print it.
-        shown = "" if name.endswith(("_URL", "_KEY")) else f"={problem['input']!r}"
+        # These may hold a password: name it, never print it.
+        shown = "" if name.endswith(("_URL", "_KEY", "_TOKEN", "_ENDPOINT")) else f"={problem['input']!r}"
         lines.append(f"{name}{shown}: {message}")
     return "\n".join(lines)

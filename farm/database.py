@@ -8,7 +8,7 @@ from functools import cached_property, partial
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from farm.config import Settings
@@ -83,6 +83,20 @@ class Database:
     def begin(self) -> Iterator[Session]:
         with self._sessions.begin() as session:
             yield session
+
+    @contextmanager
+    def alone(self, lock: int) -> Iterator[bool]:
+        """Whether no other process holds this lock; ours holds it meanwhile, outside any transaction.
+
+        What is done alone may take long, and a transaction held open would keep Postgres from tidying up.
+        """
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            is_alone = connection.execute(select(func.pg_try_advisory_lock(lock))).scalar_one()
+            try:
+                yield is_alone
+            finally:
+                if is_alone:
+                    connection.execute(select(func.pg_advisory_unlock(lock)))
 
     @cached_property
     def _sessions(self) -> sessionmaker[Session]:

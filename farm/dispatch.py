@@ -5,7 +5,7 @@ uploaded inside one. How an attempt ends is told in `farm.endings`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, any_, func, literal, select, text, tuple_, update
@@ -15,7 +15,8 @@ from farm import lifecycle
 from farm.attempts import open_attempts
 from farm.exclusions import AVOIDED_SECONDS
 from farm.models import Checkpoint, Counters, Task
-from farm.specs import ImageSpec
+from farm.specs import ImageSpec, read_spec
+from farm.weights.blobs import StoredFile, read_files
 
 # Who is next?
 #   barred what this worker is kept from; from a checkpoint only while another worker can render it. NULL
@@ -92,13 +93,19 @@ _SHARE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class ClaimedCheckpoint:
-    """Which weights a claimed batch needs and where they lie."""
+    """Which weights a claimed batch needs and where they lie: `files` in the store, else a folder at `location`."""
 
     id: int
     name: str
     family: str
     sha256: str
     location: str
+    files: tuple[StoredFile, ...] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """How much of it may have to be fetched."""
+        return sum(file.size for file in self.files or ())
 
 
 @dataclass(frozen=True)
@@ -168,6 +175,7 @@ def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
             select(
                 *(Task.id, Task.job_id, Task.attempt, Task.spec),
                 *(Checkpoint.id, Checkpoint.name, Checkpoint.family, Checkpoint.sha256, Checkpoint.location),
+                Checkpoint.files,
             )
             .join(Counters, (Counters.job_id == Task.job_id) & (Counters.batch_key == Task.batch_key))
             .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
@@ -176,8 +184,10 @@ def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
         )
         .all()
     )
-    leases = tuple(Lease(row[0], row[1], row[2], ImageSpec.model_validate(row[3])) for row in rows)
-    return Batch(ClaimedCheckpoint(*rows[0][4:]), leases)
+    leases = tuple(Lease(row[0], row[1], row[2], read_spec(row[3])) for row in rows)
+    *named, files = rows[0][4:]
+    checkpoint = ClaimedCheckpoint(*named)
+    return Batch(replace(checkpoint, files=read_files(files)), leases)
 
 
 def renew(session: Session, worker_id: int, leases: Sequence[Lease], lease_seconds: float) -> set[Lease]:

@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from sqlalchemy import BigInteger, Integer, column, select, true, values
 from sqlalchemy.orm import Session
 
-from farm.models import Artifact, Result, Task
-from farm.reports import ImageReport, JobReport
+from farm.models import Artifact, Grid, Result, Task
+from farm.reports import GridReport, ImageReport, JobReport
 from farm.store import Store
 
 
@@ -31,6 +31,20 @@ def image_report(result: Result, store: Store, link_seconds: int) -> ImageReport
         spec=task.spec,
         provenance=result.provenance,
         created_at=result.created_at,
+    )
+
+
+def grid_report(grid: Grid, store: Store, link_seconds: int) -> GridReport:
+    """The grid with a link that holds for so long."""
+    image = grid.artifact
+    return GridReport(
+        number=grid.number,
+        title=grid.title,
+        filename=f"{grid.job_id}-grid-{grid.number}.png",
+        url=store.link(image.key, seconds=link_seconds),
+        width=image.width,
+        height=image.height,
+        size_bytes=image.size_bytes,
     )
 
 

@@ -1,7 +1,7 @@
 """The intake: a checked request becomes a job with all its tasks, in one transaction."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,19 +9,20 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from farm import catalog, fleet
+from farm import estimates, fleet, uploads
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database
 from farm.errors import FieldProblem, IdempotencyConflict, InvalidRequest
 from farm.events import record
-from farm.expand import Unfolded, count_images, expand
+from farm.expand import Limits, Unfolded, Unfolding, count_images, expand
+from farm.library import pictures_of, read_library
 from farm.lifecycle import JobStatus, TaskStatus
-from farm.models import Checkpoint, Counters, Job, Project, Task, User
+from farm.models import Counters, Job, Project, Task, User
 from farm.queue import Doorbell
-from farm.specs import JobRequest, is_past
+from farm.requests import JobRequest, is_past
 
-COPY_TASKS = "COPY tasks (job_id, seq, status, batch_key, spec, attempt_limit) FROM STDIN"
+COPY_TASKS = "COPY tasks (job_id, seq, status, batch_key, spec, cell, attempt_limit) FROM STDIN"
 LOCAL_USER = "local"
 
 
@@ -35,6 +36,30 @@ class Submitted:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Preview:
+    """What a request would become. `seconds` is None where nothing like it was rendered of late."""
+
+    images: int
+    batches: int
+    seconds: float | None
+    warnings: tuple[str, ...]
+
+
+def preview(database: Database, settings: Settings, request: JobRequest) -> Preview:
+    """Check and unfold a request, and store nothing. Raises InvalidRequest with every problem."""
+    with database.begin() as session:
+        unfolding = _unfold(session, request, settings)
+        serving = fleet.workers_in_service(session, request.pool)
+        seconds = estimates.seconds(session, unfolding.groups, max(1, serving))
+    return Preview(
+        images=unfolding.images,
+        batches=len({group.batch_key for group in unfolding.groups}),
+        seconds=seconds,
+        warnings=_warnings(request, serving, unfolding),
+    )
+
+
 def submit(
     database: Database,
     settings: Settings,
@@ -43,53 +68,56 @@ def submit(
     *,
     owner: str = LOCAL_USER,
     idempotency_key: str | None = None,
+    fingerprint: str | None = None,
 ) -> Submitted:
     """Accept a job: store it with all its tasks in one transaction, then ring.
 
-    1. Check what only the farm can know: checkpoints, limits, times.
+    Its pictures are uploads already; `fingerprint` is that of the request as it was before they were.
+
+    1. Check what only the farm can know: checkpoints, addons, pictures, limits, times.
     2. Unfold the prompts into tasks, drawing open seeds.
     3. Insert job, counters and tasks; COMMIT. From here on the job cannot be lost.
     4. Ring, best effort: the keeper rings again if this is lost.
 
     Raises InvalidRequest with every problem, IdempotencyConflict when the key belongs to another request.
     """
+    fingerprint = fingerprint or request.fingerprint
     with database.begin() as session:
-        if earlier := _earlier(session, request, owner, idempotency_key):
+        if earlier := _earlier(session, fingerprint, owner, idempotency_key):
             return earlier
-        checkpoints = catalog.by_name(session)
-        resolved = _resolve(request, checkpoints, settings)
-        unfolded = expand(resolved, {name: c.sha256 for name, c in checkpoints.items()})
-        job_id = _insert_job(session, resolved, request.fingerprint, owner, idempotency_key)
+        unfolding = _unfold(session, request, settings)
+        serving = fleet.workers_in_service(session, request.pool)
+        warnings = _warnings(request, serving, unfolding)
+        job_id = _insert_job(session, request, fingerprint, owner, idempotency_key, unfolding.warnings)
         if job_id is None:
             # A rival with the same key committed since we looked.
-            replay = _earlier(session, request, owner, idempotency_key)
+            replay = _earlier(session, fingerprint, owner, idempotency_key)
             assert replay is not None, "the rival's row made this insert do nothing"
             return replay
-        _insert_counters(session, job_id, owner, resolved, unfolded, checkpoints)
-        copy_tasks(session, task_rows(job_id, unfolded, settings.max_attempts))
+        uploads.need(session, job_id, pictures_of(request))
+        _insert_counters(session, job_id, owner, request, unfolding.groups)
+        copy_tasks(session, task_rows(job_id, unfolding.groups, settings.max_attempts))
         record(session, "job.submitted", job_id=job_id)
-        serving = fleet.workers_in_service(session, resolved.pool)
         reach("portal.accepting")
     reach("portal.accepted")
-    images = count_images(resolved)
-    doorbell.ring(resolved.pool, times=min(images, serving, 16))
+    doorbell.ring(request.pool, times=min(unfolding.images, serving, 16))
     reach("portal.rung")
-    return Submitted(job_id, images, is_replay=False, warnings=_warnings(resolved, serving))
+    return Submitted(job_id, unfolding.images, is_replay=False, warnings=warnings)
 
 
-def _resolve(request: JobRequest, checkpoints: dict[str, Checkpoint], settings: Settings) -> JobRequest:
-    """Fill in the checkpoint where only one is meant; raise InvalidRequest for what the farm cannot do."""
-    problems = [
-        *_count_problems(request, settings),
-        *_time_problems(request),
-        *_size_problems(request, settings),
-    ]
-    if request.checkpoint is None and len(checkpoints) == 1:
-        request = request.model_copy(update={"checkpoint": next(iter(checkpoints))})
-    problems += _checkpoint_problems(request, checkpoints)
+def _unfold(session: Session, request: JobRequest, settings: Settings) -> Unfolding:
+    """Unfold what the farm can do; raise InvalidRequest for what it cannot."""
+    problems = [*_count_problems(request, settings), *_time_problems(request)]
+    limits = Limits(images=settings.max_images_per_job, side=settings.max_side)
+    try:
+        # What is counted as too many is not unfolded.
+        if not any(problem.field == "prompts" for problem in problems):
+            unfolding = expand(request, read_library(session, request), limits)
+    except InvalidRequest as error:
+        problems += error.problems
     if problems:
         raise InvalidRequest(problems)
-    return request
+    return unfolding
 
 
 def _count_problems(request: JobRequest, settings: Settings) -> Iterator[FieldProblem]:
@@ -108,28 +136,13 @@ def _time_problems(request: JobRequest) -> Iterator[FieldProblem]:
         yield FieldProblem("deadline", "must be later than not_before")
 
 
-def _size_problems(request: JobRequest, settings: Settings) -> Iterator[FieldProblem]:
-    sides = {"width": request.width, "height": request.height}
-    for index, row in enumerate(request.prompts):
-        sides |= {f"prompts[{index}].width": row.width or 0, f"prompts[{index}].height": row.height or 0}
-    for field, side in sides.items():
-        if side > settings.max_side:
-            yield FieldProblem(field, f"must be at most {settings.max_side} on this farm")
-
-
-def _checkpoint_problems(request: JobRequest, checkpoints: dict[str, Checkpoint]) -> Iterator[FieldProblem]:
-    known = ", ".join(sorted(checkpoints)) or "none yet; add one with `farm checkpoints add`"
-    named = {"checkpoint": request.checkpoint}
-    named |= {f"prompts[{i}].checkpoint": row.checkpoint for i, row in enumerate(request.prompts) if row.checkpoint}
-    if request.checkpoint is None and any(row.checkpoint is None for row in request.prompts):
-        yield FieldProblem("checkpoint", f"must be named. Known: {known}")
-    for field, name in named.items():
-        if name is not None and name not in checkpoints:
-            yield FieldProblem(field, f"unknown checkpoint {name!r}. Known: {known}")
-
-
 def _insert_job(
-    session: Session, request: JobRequest, fingerprint: str, owner: str, idempotency_key: str | None
+    session: Session,
+    request: JobRequest,
+    fingerprint: str,
+    owner: str,
+    idempotency_key: str | None,
+    warnings: Sequence[str],
 ) -> int | None:
     """Insert the job row and return its id; None where the owner used this key before.
 
@@ -151,6 +164,8 @@ def _insert_job(
             deadline=request.deadline,
             idempotency_key=idempotency_key,
             request_sha256=fingerprint,
+            warnings=list(warnings),
+            awaits_grid=bool(request.axes),
         )
         .on_conflict_do_nothing()
         .returning(Job.id)
@@ -165,7 +180,7 @@ def _project_id(session: Session, name: str | None) -> int | None:
     return session.scalars(select(Project.id).where(Project.name == name)).one()
 
 
-def _earlier(session: Session, request: JobRequest, owner: str, idempotency_key: str | None) -> Submitted | None:
+def _earlier(session: Session, fingerprint: str, owner: str, idempotency_key: str | None) -> Submitted | None:
     """The job this owner submitted under this key before; None if there is none, or no key."""
     if idempotency_key is None:
         return None
@@ -174,22 +189,17 @@ def _earlier(session: Session, request: JobRequest, owner: str, idempotency_key:
     ).one_or_none()
     if job is None:
         return None
-    if job.request_sha256 != request.fingerprint:
+    if job.request_sha256 != fingerprint:
         raise IdempotencyConflict
     images = session.execute(select(func.count()).where(Task.job_id == job.id)).scalar_one()
-    return Submitted(job.id, images, is_replay=True, warnings=())
+    return Submitted(job.id, images, is_replay=True, warnings=tuple(job.warnings))
 
 
 def _insert_counters(
-    session: Session,
-    job_id: int,
-    owner: str,
-    request: JobRequest,
-    unfolded: list[Unfolded],
-    checkpoints: dict[str, Checkpoint],
+    session: Session, job_id: int, owner: str, request: JobRequest, groups: Sequence[Unfolded]
 ) -> None:
     images: Counter[str] = Counter()
-    for group in unfolded:
+    for group in groups:
         images[group.batch_key] += len(group.seeds)
     owner_id = session.scalars(select(User.id).where(User.name == owner)).one()
     session.execute(
@@ -199,7 +209,7 @@ def _insert_counters(
                 "job_id": job_id,
                 "batch_key": key,
                 "owner_id": owner_id,
-                "checkpoint_id": checkpoints[group.template.checkpoint].id,
+                "checkpoint_id": group.checkpoint.id,
                 "pool": request.pool,
                 "priority": request.priority,
                 "not_before": request.not_before,
@@ -211,20 +221,21 @@ def _insert_counters(
                 "failed": 0,
                 "cancelled": 0,
             }
-            for key, group in {group.batch_key: group for group in unfolded}.items()
+            for key, group in {group.batch_key: group for group in groups}.items()
         ],
     )
 
 
-TaskRow = tuple[int, int, str, str, str, int]
+TaskRow = tuple[int, int, str, str, str, list[int] | None, int]
 
 
-def task_rows(job_id: int, unfolded: list[Unfolded], attempt_limit: int) -> Iterator[TaskRow]:
-    """The rows of COPY_TASKS, in the order of the prompts and their seeds."""
+def task_rows(job_id: int, groups: Iterable[Unfolded], attempt_limit: int) -> Iterator[TaskRow]:
+    """The rows of COPY_TASKS, in the order of the groups and their seeds."""
     seq = 0
-    for group in unfolded:
-        for spec in group.specs():
-            yield job_id, seq, TaskStatus.QUEUED, group.batch_key, spec.model_dump_json(), attempt_limit
+    for group in groups:
+        for repeat, spec in enumerate(group.specs()):
+            cell = group.cell.repeated(repeat) if group.cell else None
+            yield job_id, seq, TaskStatus.QUEUED, group.batch_key, spec.model_dump_json(), cell, attempt_limit
             seq += 1
 
 
@@ -237,7 +248,7 @@ def copy_tasks(session: Session, rows: Iterable[TaskRow]) -> None:
             copy.write_row(row)
 
 
-def _warnings(request: JobRequest, serving: int) -> tuple[str, ...]:
+def _warnings(request: JobRequest, serving: int, unfolding: Unfolding) -> tuple[str, ...]:
     if serving:
-        return ()
-    return (f"No worker serves the pool {request.pool!r} now; the job waits until one does.",)
+        return unfolding.warnings
+    return (f"No worker serves the pool {request.pool!r} now; the job waits until one does.", *unfolding.warnings)

@@ -84,9 +84,49 @@ class Checkpoint(Base):
     family: Mapped[str]
     sha256: Mapped[str]
     location: Mapped[str]
+    files: Mapped[dict[str, Any] | None]
+    origin: Mapped[str | None]
+    suggestions: Mapped[dict[str, Any] | None]
     note: Mapped[str | None]
     created_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]
+
+
+class Addon(Base):
+    """A VAE, an embedding or a LoRA: one safetensors file, kept in the store under its hash."""
+
+    __tablename__ = "addons"
+
+    id: Mapped[int] = big_id()
+    kind: Mapped[str]
+    name: Mapped[str]
+    family: Mapped[str]
+    sha256: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    origin: Mapped[str | None]
+    note: Mapped[str | None]
+    trigger_words: Mapped[list[str]] = mapped_column(server_default="{}")
+    created_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]
+
+
+class Style(Base):
+    """A named piece of prompt, as in the WebUI's styles.csv."""
+
+    __tablename__ = "styles"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    prompt: Mapped[str]
+    negative_prompt: Mapped[str]
+
+
+class Wildcard(Base):
+    """A named list that `__name__` in a prompt draws from."""
+
+    __tablename__ = "wildcards"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    lines: Mapped[list[str]]
 
 
 class Job(Base):
@@ -108,6 +148,8 @@ class Job(Base):
     deadline: Mapped[datetime | None]
     idempotency_key: Mapped[str | None]
     request_sha256: Mapped[str]
+    warnings: Mapped[list[str]] = mapped_column(server_default="{}")
+    awaits_grid: Mapped[bool] = mapped_column(server_default="false")
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
@@ -144,6 +186,8 @@ class Counters(Base):
 class Task(Base):
     """One image to render. `attempt` counts claims and is the fencing token.
 
+    `cell` says where in a sweep it stands: prompt, x, y, z and repeat, from 0.
+
     `runs_alone` is set once an attempt failed or lost its worker, lest the next one harm its batch mates.
     """
 
@@ -156,6 +200,7 @@ class Task(Base):
     reason: Mapped[str | None]
     batch_key: Mapped[str]
     spec: Mapped[dict[str, Any]]
+    cell: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))
     attempt: Mapped[int] = mapped_column(server_default="0")
     attempt_limit: Mapped[int]
     runs_alone: Mapped[bool] = mapped_column(server_default="false")
@@ -201,6 +246,40 @@ class Artifact(Base):
     width: Mapped[int]
     height: Mapped[int]
     created_at: Mapped[datetime]
+
+
+class Upload(Base):
+    """A picture that a user sent, by the sha256 of what is kept of it."""
+
+    __tablename__ = "uploads"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    artifact_id: Mapped[int] = mapped_column(ForeignKey("artifacts.id"))
+    used_at: Mapped[datetime]
+
+    artifact: Mapped[Artifact] = relationship(lazy="joined")
+
+
+class JobInput(Base):
+    """That a job needs an upload."""
+
+    __tablename__ = "job_inputs"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("uploads.sha256"), primary_key=True)
+
+
+class Grid(Base):
+    """A labelled picture of a sweep; a job has one for each prompt and each value of its third axis."""
+
+    __tablename__ = "grids"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    title: Mapped[str]
+    artifact_id: Mapped[int] = mapped_column(ForeignKey("artifacts.id"))
+
+    artifact: Mapped[Artifact] = relationship(lazy="joined")
 
 
 class Result(Base):

@@ -5,6 +5,8 @@ The rule needs no clock. Keys are listed first and judged second, each page by o
 - An object that an artifact names belongs to it.
 - The key of a rendered object names job, task and attempt. Attempts only grow: what the task has gone
   beyond, or is not running any more, can never be published. That is an orphan.
+- The key of an upload's object stands in `discards` from before the object is put until its artifact names it:
+  what was put in vain is deleted from there (see `farm.uploads`), and is no orphan here.
 - What names no task of this farm, or an attempt that has not been, is a stranger: somebody else's, or from
   after the backup that this database was restored from. It is counted and left alone.
 """
@@ -19,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from farm.database import Database
 from farm.store import Store
+from farm.weights.blobs import PREFIX, tidy
 
 _KEY = re.compile(r"(?:results|thumbnails)/(\d{1,18})/(\d{1,18})-(\d{1,9})\.\w+", re.ASCII)
 _PAGE = 1000
@@ -51,13 +54,16 @@ class Swept:
 def sweep(database: Database, store: Store) -> Swept:
     """Delete every orphan, page by page. Raises StoreError; nothing is lost by sweeping again."""
     orphans = strangers = 0
-    for page in _pages(store.keys()):
+    others = (key for key in store.keys("") if not key.startswith(PREFIX))
+    for page in _pages(others):
         with database.begin() as session:
             verdict = judge(session, page)
         for key in verdict.orphans:
             store.delete(key)
         orphans += len(verdict.orphans)
         strangers += verdict.strangers
+    # Weights have a rule of their own: nothing tells when one of them was put.
+    orphans += tidy(database, store)
     return Swept(orphans, store.clear_leftovers(_LEFTOVER_SECONDS), strangers)
 
 

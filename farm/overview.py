@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from farm import exclusions
 from farm.errors import NotFound
 from farm.fleet import is_in_service
-from farm.models import Attempt, Checkpoint, Counters, Job, Result, Task, User, Worker
+from farm.models import Addon, Attempt, Checkpoint, Counters, Job, Result, Task, User, Worker
 from farm.reports import (
+    AddonReport,
     AttemptReport,
     CheckpointReport,
     ExclusionReport,
@@ -21,6 +22,7 @@ from farm.reports import (
     TaskReport,
     WorkerReport,
 )
+from farm.weights.blobs import read_files
 
 _MOST_WORKERS = 2_000
 
@@ -52,6 +54,8 @@ def _job_report(row: Row[Any]) -> JobReport:
         deadline=job.deadline,
         created_at=job.created_at,
         finished_at=job.finished_at,
+        warnings=job.warnings,
+        awaits_grid=job.awaits_grid,
         images=ImageCounts.model_validate(row),
     )
 
@@ -182,7 +186,24 @@ def exclusion_reports(session: Session) -> Mapping[str, list[ExclusionReport]]:
 
 
 def checkpoint_reports(checkpoints: Iterable[Checkpoint]) -> list[CheckpointReport]:
-    return [CheckpointReport.model_validate(checkpoint) for checkpoint in checkpoints]
+    return [_checkpoint_report(checkpoint) for checkpoint in checkpoints]
+
+
+def _checkpoint_report(checkpoint: Checkpoint) -> CheckpointReport:
+    files = read_files(checkpoint.files)
+    # Files that are alike lie in the store once.
+    sizes = {file.sha256: file.size for file in files} if files is not None else None
+    names = CheckpointReport.model_fields.keys() - {"size_bytes"}
+    return CheckpointReport.model_validate(
+        {
+            **{name: getattr(checkpoint, name) for name in names},
+            "size_bytes": sum(sizes.values()) if sizes is not None else None,
+        }
+    )
+
+
+def addon_reports(addons: Iterable[Addon]) -> list[AddonReport]:
+    return [AddonReport.model_validate(addon) for addon in addons]
 
 
 def farm(session: Session) -> FarmReport:

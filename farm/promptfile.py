@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from farm.errors import FieldProblem, InvalidRequest
-from farm.specs import PromptRow, problems_of
+from farm.requests import PromptRow, problems_of
 
 # What other programs call these fields.
 _ALIASES: Mapping[str, str] = {

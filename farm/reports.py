@@ -43,11 +43,49 @@ class JobReport(Report):
     deadline: datetime | None
     created_at: datetime
     finished_at: datetime | None
+    warnings: list[str] = []
+    awaits_grid: bool = False
     images: ImageCounts
 
     @property
     def is_final(self) -> bool:
         return self.finished_at is not None
+
+
+class PreviewReport(Report):
+    """What a request would become. `seconds` is null where nothing like it was rendered of late."""
+
+    images: int
+    batches: int
+    seconds: float | None
+    warnings: list[str]
+
+
+class StyleReport(Report):
+    """A named piece of prompt."""
+
+    name: str
+    prompt: str
+    negative_prompt: str
+
+
+class WildcardReport(Report):
+    """A named list of choices."""
+
+    name: str
+    lines: list[str]
+
+
+class GridReport(Report):
+    """The labelled picture of a sweep, with a link to it."""
+
+    number: int
+    title: str
+    filename: str
+    url: str
+    width: int
+    height: int
+    size_bytes: int
 
 
 class TaskReport(Report):
@@ -82,6 +120,18 @@ class ImageReport(Report):
     spec: dict[str, Any]
     provenance: dict[str, Any]
     created_at: datetime
+
+
+class UploadReport(Report):
+    """A picture that was sent, as it is kept: `id` is the sha256 of the PNG at `url`, a link that expires."""
+
+    id: str
+    role: str
+    width: int
+    height: int
+    media_type: str
+    size_bytes: int
+    url: str
 
 
 class AttemptReport(Report):
@@ -140,12 +190,33 @@ class WorkerReport(Report):
 
 
 class CheckpointReport(Report):
-    """One registered checkpoint."""
+    """One registered checkpoint.
+
+    `size_bytes` is null for a folder that lies at a place of its own. `suggestions` may hold sampler,
+    schedule_type, num_inference_steps, guidance_scale, clip_skip, vae, width, height, trigger_words and licence.
+    """
 
     name: str
     family: str
     sha256: str
+    size_bytes: int | None = None
+    origin: str | None = None
+    suggestions: dict[str, Any] | None = None
     note: str | None
+    created_at: datetime
+
+
+class AddonReport(Report):
+    """One registered VAE, embedding or LoRA; `family` is what it is made for, `sha256` that of its file."""
+
+    kind: str
+    name: str
+    family: str
+    sha256: str
+    size_bytes: int
+    origin: str | None
+    note: str | None
+    trigger_words: list[str]
     created_at: datetime
 
 

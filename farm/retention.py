@@ -1,4 +1,4 @@
-"""What is kept for how long: old events, unsuccessful attempts and finished jobs are deleted, a little at a time.
+"""What is kept for how long: old events, attempts, jobs and uploads are deleted, a little at a time.
 
 Each function is one short transaction's work. Several keepers may do it at once: what another one has
 in hand is passed over.
@@ -13,7 +13,9 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from farm import lifecycle
 from farm.events import record
-from farm.models import Attempt, Discard, Event, Job, Task
+from farm.models import Attempt, Discard, Event, Job, JobInput, Task, Upload
+from farm.uploads import INPUTS
+from farm.weights.blobs import PREFIX as WEIGHTS
 
 _BATCH = 1000
 
@@ -80,8 +82,14 @@ _DISCARD_OBJECTS = text(
     WITH gone AS (
         DELETE FROM results USING tasks WHERE tasks.id = results.task_id AND tasks.job_id = :job_id
         RETURNING image_id, thumbnail_id
+    ), undrawn AS (
+        DELETE FROM grids WHERE job_id = :job_id RETURNING artifact_id
     ), freed AS (
-        DELETE FROM artifacts USING (SELECT image_id AS id FROM gone UNION ALL SELECT thumbnail_id FROM gone) g
+        DELETE FROM artifacts USING (
+            SELECT image_id AS id FROM gone
+            UNION ALL SELECT thumbnail_id FROM gone
+            UNION ALL SELECT artifact_id FROM undrawn
+        ) g
         WHERE artifacts.id = g.id RETURNING key
     )
     INSERT INTO discards (key) SELECT key FROM freed
@@ -89,9 +97,43 @@ _DISCARD_OBJECTS = text(
 )
 
 
+def prune_uploads(session: Session, hours: int, limit: int = _BATCH) -> int:
+    """Delete uploads that no job needs and nobody sent for so many hours; return how many.
+
+    Their objects are left to `discards`. Two statements: once the rows are locked no job can come to need
+    one, and the second sees every job that did before.
+    """
+    is_needed = select(JobInput).where(JobInput.sha256 == Upload.sha256).exists()
+    unused = (
+        select(Upload.sha256)
+        .where(Upload.used_at < func.now() - func.make_interval(0, 0, 0, 0, hours), ~is_needed)
+        .order_by(Upload.used_at)
+        .limit(limit)
+        .with_for_update(of=Upload, skip_locked=True)
+    )
+    digests = session.scalars(unused).all()
+    return session.connection().execute(_DISCARD_UPLOADS, {"digests": list(digests)}).rowcount
+
+
+_DISCARD_UPLOADS = text(
+    """
+    WITH gone AS (
+        DELETE FROM uploads u WHERE u.sha256 = ANY(:digests)
+        AND NOT EXISTS (SELECT FROM job_inputs i WHERE i.sha256 = u.sha256)
+        RETURNING u.artifact_id
+    ), freed AS (
+        DELETE FROM artifacts USING gone WHERE artifacts.id = gone.artifact_id RETURNING key
+    )
+    INSERT INTO discards (key) SELECT key FROM freed
+    """
+)
+
+
 def discarded_keys(session: Session, limit: int = 100) -> Sequence[str]:
-    """Objects that are to be deleted from the store."""
-    return session.scalars(select(Discard.key).order_by(Discard.key).limit(limit)).all()
+    """Objects that are to be deleted from the store. Those of uploads and weights have rules of their own."""
+    is_others = Discard.key.startswith(INPUTS) | Discard.key.startswith(WEIGHTS)
+    keys = select(Discard.key).where(~is_others).order_by(Discard.key)
+    return session.scalars(keys.limit(limit)).all()
 
 
 def forget_discarded(session: Session, keys: Sequence[str]) -> None:

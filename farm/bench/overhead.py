@@ -17,7 +17,8 @@ from farm.database import Database, Role
 from farm.embedded.machine import LocalFarm, environment
 from farm.models import Attempt, Task
 from farm.reports import JobReport
-from farm.specs import TextToImageSpec, parse_request
+from farm.requests import parse_request
+from farm.specs import TextToImageSpec
 
 # The figures come from the database: how often the bench asks is not part of them, but costs the portal.
 _POLL_SECONDS = 2.0

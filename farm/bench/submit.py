@@ -13,10 +13,12 @@ from farm.bench.scratch import scratch_database
 from farm.config import Settings
 from farm.database import Database
 from farm.expand import expand
+from farm.families import FAMILIES
 from farm.intake import TaskRow
+from farm.library import KnownCheckpoint, Library
 from farm.models import Job
 from farm.queue import Doorbell
-from farm.specs import JobRequest, parse_request
+from farm.requests import JobRequest, parse_request
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ def measure(images: int, rounds: int) -> SubmitFigures:
     with scratch_database() as (settings, database):
         doorbell = Doorbell(settings.required_redis_url)
         request = parse_request(body)
-        rows = list(intake.task_rows(0, expand(request, {"bench": "0" * 64}), settings.max_attempts))
+        library = Library({"bench": KnownCheckpoint(0, "bench", FAMILIES["sd15"], "0" * 64)})
+        rows = list(intake.task_rows(0, expand(request, library).groups, settings.max_attempts))
         submits, copies = [], []
         for _ in range(rounds):
             submits.append(_time_submit(database, settings, doorbell, body))

@@ -3,6 +3,7 @@
 import click
 
 from farm.bench import claim as claim_bench
+from farm.bench import memory as memory_bench
 from farm.bench import overhead as overhead_bench
 from farm.bench import submit as submit_bench
 from farm.bench.scratch import machine
@@ -60,3 +61,20 @@ def overhead(images: int, side: int, rounds: int, starts: int) -> None:
     click.echo(
         f"submit to first step on an idle worker: p50 {figures.first_step_seconds * 1000:.0f} ms of {starts}"
     )
+
+
+@bench.command()
+@click.option("--jobs", default=50, show_default=True, type=click.IntRange(20, 10_000))
+@click.option("--checkpoints", default=5, show_default=True, type=click.IntRange(2, 50))
+def memory(jobs: int, checkpoints: int) -> None:
+    """Whether a worker's resident memory stays flat while checkpoints alternate."""
+    require_worker_packages()
+    figures = memory_bench.measure(jobs, checkpoints)
+    click.echo(machine())
+    click.echo(
+        f"{jobs} jobs that alternate {checkpoints} checkpoints of {figures.checkpoint_bytes / 2**20:.0f} MiB each; "
+        "resident memory of the worker, medians:"
+    )
+    for name, value in zip(("first", "second", "last"), figures.thirds, strict=True):
+        click.echo(f"  {name} third: {value / 2**20:.0f} MiB")
+    click.echo(f"growth: {100 * (figures.growth - 1):+.1f} %")

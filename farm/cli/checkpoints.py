@@ -4,8 +4,17 @@ from pathlib import Path
 
 import click
 
-from farm import catalog, overview
-from farm.cli.console import ago, json_option, open_database, print_json, print_table
+from farm import catalog, config, overview
+from farm.cli import adding
+from farm.cli.console import ago, json_option, one_line, open_database, print_json, print_table
+from farm.families import FAMILIES
+from farm.presets import PRESETS
+from farm.reports import Report
+from farm.store import open_store
+from farm.weights import blobs
+from farm.weights.wishes import Wish
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -14,15 +23,45 @@ def checkpoints() -> None:
 
 
 @checkpoints.command()
-@click.argument("name")
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("source")
+@click.option("--name", help="What jobs call it. Left out: the preset's name, or one made of the source's.")
+@click.option("--family", type=click.Choice(list(FAMILIES)), help="Where the weights leave it open: sd2 or sd2-v.")
+@click.option("--tokenizer", metavar="DIR", type=_FOLDER, help="A folder with CLIP's vocabulary.")
+@click.option("--vae", metavar="NAME|FILE", help="The VAE to go with it: a registered one, or a file.")
+@click.option("--half", is_flag=True, help="From a hub: half precision, where it is offered.")
 @click.option("--note", help="A word on what it is.")
-def add(name: str, folder: Path, note: str | None) -> None:
-    """Register a diffusers checkpoint folder; every worker must find it at the same path."""
+@click.option(
+    "--in-place", is_flag=True, help="Leave a diffusers folder where it is; every worker must find it there."
+)
+def add(
+    source: str,
+    name: str | None,
+    family: str | None,
+    tokenizer: Path | None,
+    vae: str | None,
+    half: bool,
+    note: str | None,
+    in_place: bool,
+) -> None:
+    """Add a checkpoint to the store, from where every worker gets it.
+
+    SOURCE is the name of a preset (see `farm checkpoints presets`), a file or diffusers folder, an https://
+    address, hf:owner/repo[@revision][:file], or civitai:ID[@version]. With a VAE of yours a checkpoint is
+    another one, and has another hash.
+    """
+    if in_place:
+        if family or tokenizer or vae or half:
+            raise click.UsageError("--in-place takes no option but --name and --note.")
+        return _add_in_place(Path(source), name, note)
+    return adding.add(Wish("checkpoint", source, name, family, tokenizer, vae, half, note))
+
+
+def _add_in_place(folder: Path, name: str | None, note: str | None) -> None:
     found = catalog.inspect_folder(folder)
+    name = Wish("checkpoint", str(folder)).check_name(name or found.path.name)
     with open_database().begin() as session:
         catalog.add(session, name, found, note)
-    click.echo(f"Added {name}: {found.family}, sha256 {found.sha256[:10]}…")
+    click.echo(f"Added checkpoint {one_line(name)}: {found.family}, hash {found.sha256[:10]}")
 
 
 @checkpoints.command("list")
@@ -39,8 +78,48 @@ def list_checkpoints(as_json: bool) -> None:
             "NAME": lambda checkpoint: checkpoint.name,
             "FAMILY": lambda checkpoint: checkpoint.family,
             "HASH": lambda checkpoint: checkpoint.sha256[:10],
+            "SIZE": lambda checkpoint: adding.size(checkpoint.size_bytes),
+            "ORIGIN": lambda checkpoint: checkpoint.origin or "",
             "ADDED": lambda checkpoint: ago(checkpoint.created_at),
             "NOTE": lambda checkpoint: checkpoint.note or "",
+        },
+    )
+
+
+class PresetReport(Report):
+    """One preset, as it is listed."""
+
+    name: str
+    kind: str
+    family: str
+    title: str
+    source: str
+    licence: str
+    restrictions: str
+    description: str
+    homepage: str
+
+
+@checkpoints.command()
+@json_option
+def presets(as_json: bool) -> None:
+    """List the presets: checkpoints and VAEs whose names are enough to add them."""
+    found = [
+        PresetReport.model_validate(
+            {**vars(preset), "licence": preset.licence.name, "restrictions": preset.licence.note}
+        )
+        for preset in PRESETS.values()
+    ]
+    if as_json:
+        return print_json(found)
+    return print_table(
+        found,
+        {
+            "NAME": lambda preset: preset.name,
+            "KIND": lambda preset: preset.kind,
+            "FAMILY": lambda preset: preset.family,
+            "LICENCE": lambda preset: preset.licence,
+            "SOURCE": lambda preset: preset.source,
         },
     )
 
@@ -52,3 +131,13 @@ def remove(name: str) -> None:
     with open_database().begin() as session:
         catalog.remove(session, name)
     click.echo(f"Removed {name}.")
+
+
+@checkpoints.command()
+def prune() -> None:
+    """Delete from the store what belongs to removed checkpoints, VAEs, embeddings and LoRAs.
+
+    What queued or running images need is kept. Failed images that need the rest cannot be tried again.
+    """
+    deleted = blobs.prune(open_database(), open_store(config.load()))
+    click.echo(f"Deleted {deleted} files." if deleted != 1 else "Deleted 1 file.")

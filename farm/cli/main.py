@@ -11,7 +11,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from farm import __version__
-from farm.cli import accounts, bench, checkpoints, control, listings, serve, service, submit, up
+from farm.cli import accounts, addons, bench, checkpoints, control, listings, phrases, serve, service, submit, up
 from farm.errors import ConfigError, FarmError, InvalidRequest
 
 
@@ -64,6 +64,9 @@ for command in (
     service.drain,
     service.restore,
     checkpoints.checkpoints,
+    *addons.GROUPS,
+    phrases.styles,
+    phrases.wildcards,
     accounts.users,
     bench.bench,
 ):

@@ -14,6 +14,7 @@ from farm.cleaner import Cleaner
 from farm.cli.parts import require_worker_packages
 from farm.config import Settings
 from farm.database import Database, Role
+from farm.grids import GridMaker
 from farm.keeper import Keeper
 from farm.queue import Doorbell
 from farm.store import open_store
@@ -58,13 +59,16 @@ def run_keeper(settings: Settings) -> None:
     database = Database.of(settings, Role.KEEPER)
     doorbell = Doorbell(settings.required_redis_url)
     housekeeping = Keeper(settings, database, doorbell)
-    cleaner = Cleaner(settings, database, open_store(settings))
-    # A daemon: a sweep of a large store is not waited for, it is repeated.
+    store = open_store(settings)
+    cleaner, grid_maker = Cleaner(settings, database, store), GridMaker(settings, database, store)
+    # Daemons: what takes long there is not waited for, it is repeated.
     threading.Thread(target=cleaner.run, name="cleaner", daemon=True).start()
+    threading.Thread(target=grid_maker.run, name="grids", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: housekeeping.stop())
     housekeeping.run()
     cleaner.stop()
+    grid_maker.stop()
     doorbell.close()
     database.close()
 

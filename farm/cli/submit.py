@@ -2,78 +2,58 @@
 
 import sys
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from farm import infotext
 from farm.cli.console import count_images, json_option, open_client, print_json
+from farm.cli.requesting import build_request
+from farm.cli.submit_options import request_options
 from farm.cli.watching import download_images, exit_code, watch_job
 from farm.client import AnswerLost, Client, insist
-from farm.promptfile import read_prompts
-from farm.reports import JobReport
-from farm.samplers import SAMPLERS
-from farm.specs import JobRequest, parse_request
+from farm.reports import JobReport, PreviewReport
+from farm.requests import JobRequest
 
 _PATIENCE_SECONDS = 30.0
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
 @click.argument("prompts", nargs=-1)
-@click.option(
-    "--file",
-    "-f",
-    "file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Prompts from a file: .json, .jsonl, .csv, or one per line.",
-)
-@click.option("--negative", "negative_prompt", help="What the images must not show.")
-@click.option("--checkpoint", "-c", help="Needed where more than one is registered.")
-@click.option("--sampler", help=f"One of: {', '.join(SAMPLERS)}.")
-@click.option("--steps", "num_inference_steps", type=int)
-@click.option("--guidance", "guidance_scale", type=float, help="CFG scale.")
-@click.option("--width", "-W", type=int)
-@click.option("--height", "-H", type=int)
-@click.option("--seed", type=int, help="Seed of each prompt's first image; drawn if left out.")
-@click.option("--count", "-n", "images_per_prompt", type=int, help="Images per prompt, with consecutive seeds.")
-@click.option("--deterministic", is_flag=True, default=None, help="Render each image alone.")
-@click.option("--name")
-@click.option("--project")
-@click.option("--pool")
-@click.option("--priority", type=int, help="0 to 100, higher goes first.")
-@click.option("--not-before", help="Start no image before this time (ISO 8601 with zone).")
-@click.option("--deadline", help="Cancel what has not started by this time (ISO 8601 with zone).")
+@click.option("--file", "-f", "file", type=_FILE, help="Prompts from a file: .json, .jsonl, .csv, or one per line.")
+@click.option("--from-image", "image_file", type=_FILE, help="Render an image again, by what stands in its file.")
+@request_options
 @click.option("--idempotency-key", help="A repeat with the same key makes no second job.")
+@click.option("--dry-run", is_flag=True, help="Only check, count and estimate.")
 @click.option("--wait", is_flag=True, help="Wait for the end, with a progress bar.")
 @click.option("--download", "folder", type=_FOLDER, help="Wait, and save the images in this folder.")
 @json_option
 def submit(
     prompts: tuple[str, ...],
     file: Path | None,
+    image_file: Path | None,
     idempotency_key: str | None,
+    dry_run: bool,
     wait: bool,
     folder: Path | None,
     as_json: bool,
-    **fields: Any,
+    **options: Any,
 ) -> None:
     """Submit a job.
 
-    Each PROMPT, and each row of the file, is rendered --count times.
+    Each PROMPT, and each row of the file, is rendered --count times, at every point of the axes.
     """
-    rows: list[Any] = [
-        *prompts,
-        *(row.model_dump(exclude_none=True) for row in (read_prompts(file) if file else [])),
-    ]
-    if not rows:
-        raise click.UsageError("Give a prompt, or a file of prompts with --file.")
-    request = parse_request(
-        {"prompts": rows, **{name: value for name, value in fields.items() if value is not None}}
-    )
     client = open_client()
+    before = _described(client, image_file) if image_file else {}
+    request = build_request(client, prompts, file, options, before)
+    if dry_run:
+        return _tell_preview(client.preview(request), as_json=as_json)
     job, warnings = _submit(client, request, idempotency_key or uuid.uuid4().hex)
-    for warning in warnings:
-        click.echo(f"Warning: {warning}", err=True)
+    _warn(warnings)
     if as_json and not (wait or folder):
         return print_json(job)
     if not as_json:
@@ -84,6 +64,43 @@ def submit(
             print_json(job)
         sys.exit(exit_code(job))
     return None
+
+
+def _described(client: Client, path: Path) -> dict[str, Any]:
+    """What an image's own text asks for; what could not be understood of it is said.
+
+    A checkpoint that goes by another name here is known by its hash.
+    """
+    read = infotext.read_file(path)
+    _warn(read.warnings)
+    fields = dict(read.fields)
+    registered = {checkpoint.name: checkpoint.sha256 for checkpoint in client.checkpoints()}
+    if fields.get("checkpoint") not in registered and read.model_hash:
+        alike = [name for name, sha256 in registered.items() if sha256.startswith(read.model_hash)]
+        fields.update({"checkpoint": alike[0]} if alike else {})
+    return fields
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
+
+
+def _tell_preview(preview: PreviewReport, *, as_json: bool) -> None:
+    if as_json:
+        return print_json(preview)
+    _warn(preview.warnings)
+    seconds = preview.seconds
+    time = "nothing like it was rendered of late" if seconds is None else f"about {_duration(seconds)}"
+    kinds = f"{preview.batches} kind{'' if preview.batches == 1 else 's'} of batch"
+    click.echo(f"{count_images(preview.images)} in {kinds}; {time}. Nothing was submitted.")
+    return None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _submit(client: Client, request: JobRequest, key: str) -> tuple[JobReport, list[str]]:

@@ -13,7 +13,7 @@ from farm.cli.parts import require_worker_packages
 from farm.cli.watching import download_images, exit_code, watch_job
 from farm.client import Client
 from farm.embedded.machine import LocalFarm
-from farm.specs import parse_request
+from farm.requests import parse_request
 
 _DEMO = {
     "name": "demo",

@@ -24,6 +24,7 @@ from farm.reports import JobReport
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 120.0
+_GRID_SECONDS = 60.0
 
 _EXIT_CODES = {"succeeded": 0, "failed": 3, "cancelled": 4}
 
@@ -61,7 +62,7 @@ def watch_job(
             job = _poll(client, job_id)
         bar.update(line, total=job.images.total, completed=job.images.finished, description=_describe(job))
     if folder:
-        download_images(client, job_id, folder)
+        download_images(client, _with_grids(client, job).id, folder)
     counts = job.images
     click.echo(f"Job {job_id} {job.status}: {counts.succeeded} of {count_images(counts.total)}.", err=True)
     return job
@@ -84,13 +85,24 @@ def _poll(client: Client, job_id: int) -> JobReport:
     return insist(lambda: client.job(job_id), _PATIENCE_SECONDS)
 
 
+def _with_grids(client: Client, job: JobReport) -> JobReport:
+    """The job once its grids are drawn: they follow its end within seconds, as soon as a keeper runs."""
+    deadline = time.monotonic() + _GRID_SECONDS
+    while job.awaits_grid and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+        job = _poll(client, job.id)
+    return job
+
+
 def download_images(client: Client, job_id: int, folder: Path, *, with_sheet: bool = False) -> int:
-    """Save all images of a job, with a contact sheet if wished; return how many there are."""
+    """Save all images of a job and its grids, with a contact sheet if wished; return how many images there are."""
     tiles = []
     try:
         for image in client.images(job_id):
             path = client.download(image, folder)
             tiles.append(Tile(path, image.spec["prompt"], f"seed {image.spec['seed']}"))
+        for grid in client.grids(job_id):
+            client.download(grid, folder)
         if with_sheet and tiles:
             make_contact_sheet(tiles, folder / "contact-sheet.png")
     except OSError as error:

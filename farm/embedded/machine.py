@@ -202,7 +202,9 @@ def _undisturbed() -> Iterator[None]:
 
 def environment(settings: Settings) -> dict[str, str]:
     """The settings as environment variables, for the processes of this farm."""
-    values = settings.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+    # The hubs' tokens are for who adds weights: no part of the farm needs them, and a dump would mask them.
+    tokens = {"hf_token", "civitai_token"}
+    values = settings.model_dump(mode="json", exclude_none=True, exclude_unset=True, exclude=tokens)
     return {
         **{f"FARM_{name.upper()}": str(value) for name, value in values.items()},
         "TRANSFORMERS_VERBOSITY": "error",

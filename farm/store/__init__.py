@@ -1,6 +1,7 @@
 """Where artifacts are kept: one protocol, a folder or an S3-compatible bucket behind it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +17,18 @@ class Store(Protocol):
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes. Raises ObjectMissing."""
+
+    def put_file(self, key: str, path: Path, media_type: str) -> None:
+        """Keep a file as an object; whole or not at all. It may become the object: never change it afterwards."""
+
+    def fetch_file(self, key: str, path: Path) -> None:
+        """Write an object to a file, whole or not at all, and never change that. Raises ObjectMissing.
+
+        Neither this nor `put_file` holds more than a few pieces in memory: an object may have gigabytes.
+        """
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
 
     def delete(self, key: str) -> None:
         """Forget an object; a missing one is no error."""

@@ -1,6 +1,7 @@
 """The artifact store in a local folder."""
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ class DiskStore:
     def put(self, key: str, content: bytes, media_type: str) -> None:
         """Write beside, sync, rename: a reader or a crash sees the whole object or none."""
         path = self._path(key)
-        try:
+        with _translated(f"Could not write {key}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_PARTIAL, delete=False) as partial:
                 try:
@@ -35,8 +36,22 @@ class DiskStore:
                 except BaseException:
                     Path(partial.name).unlink(missing_ok=True)
                     raise
-        except OSError as error:
-            raise StoreError(f"Could not write {key}: {error.strerror}") from error
+
+    def put_file(self, key: str, path: Path, media_type: str) -> None:
+        target = self._path(key)
+        with _translated(f"Could not write {key}"):
+            _link_or_copy(path, target)
+
+    def fetch_file(self, key: str, path: Path) -> None:
+        source = self._path(key)
+        if not self.exists(key):
+            raise ObjectMissing(f"There is no object {key}.")
+        with _translated(f"Could not read {key}"):
+            _link_or_copy(source, path)
+
+    def exists(self, key: str) -> bool:
+        with _translated(f"Could not look for {key}"):
+            return self._path(key).is_file()
 
     def get(self, key: str) -> bytes:
         try:
@@ -92,6 +107,22 @@ class DiskStore:
             if path.is_relative_to(self._folder.resolve()):
                 return path
         raise ObjectMissing(f"There is no object {key!r}.")
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Give a file's content another name: within one file system without a copy. The target is replaced whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=_PARTIAL) as folder:
+        partial = Path(folder, _PARTIAL)
+        try:
+            os.link(source, partial)
+        except OSError:
+            # Another file system, or one that knows no hard links.
+            shutil.copyfile(source, partial)
+        with partial.open("rb") as content:
+            os.fsync(content.fileno())
+        os.replace(partial, target)
+    _sync_folder(target.parent)
 
 
 @contextmanager

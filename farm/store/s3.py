@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlsplit
 
 import boto3
+from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -13,8 +16,13 @@ from farm.errors import ConfigError, ObjectMissing, StoreError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import MultipartUploadTypeDef
 
 _OPTIONS = ("endpoint", "public_endpoint", "region", "path_style")
+
+
+class NotOffered(StoreError):
+    """This server offers less than S3 does."""
 
 
 class S3Store:
@@ -72,6 +80,27 @@ class S3Store:
             content: bytes = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)["Body"].read()
             return content
 
+    def put_file(self, key: str, path: Path, media_type: str) -> None:
+        """In parts where it is large; the object appears with the last one."""
+        with _translated(f"Could not write {key}"):
+            self._client.upload_file(
+                str(path), self._bucket, self._prefix + key, ExtraArgs={"ContentType": media_type}
+            )
+
+    def fetch_file(self, key: str, path: Path) -> None:
+        """boto3 writes beside and renames."""
+        with _translated(f"Could not read {key}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._client.download_file(self._bucket, self._prefix + key, str(path))
+
+    def exists(self, key: str) -> bool:
+        try:
+            with _translated(f"Could not look for {key}"):
+                self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        except ObjectMissing:
+            return False
+        return True
+
     def delete(self, key: str) -> None:
         with _translated(f"Could not delete {key}"):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
@@ -86,8 +115,25 @@ class S3Store:
                     yield entry["Key"].removeprefix(self._prefix)
 
     def clear_leftovers(self, older_than_seconds: float) -> int:
-        """None: an object is put with one request, whole or not at all."""
-        return 0
+        """Large objects that were begun and never finished: their parts are kept and paid for, and not listed."""
+        latest = datetime.now(UTC) - timedelta(seconds=older_than_seconds)
+        begun = [upload for upload in self._begun_uploads() if upload["Initiated"] < latest]
+        with _translated("Could not clear leftovers"):
+            for upload in begun:
+                self._client.abort_multipart_upload(
+                    Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+        return len(begun)
+
+    def _begun_uploads(self) -> list["MultipartUploadTypeDef"]:
+        try:
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._prefix
+            )
+            with _translated("Could not list begun uploads"):
+                return [upload for page in pages for upload in page.get("Uploads", [])]
+        except NotOffered:
+            return []
 
     def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
         parameters = {"Bucket": self._bucket, "Key": self._prefix + key}
@@ -124,9 +170,23 @@ def _translated(doing: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "unknown")
-        if code == "NoSuchKey":
-            raise ObjectMissing(f"{doing}: there is no such object.") from None
-        raise StoreError(f"{doing}: {code}") from error
+        raise _translate(doing, error) from error
+    except Boto3Error as error:
+        # Of an upload in parts: what went wrong is inside.
+        if isinstance(error.__context__, ClientError):
+            raise _translate(doing, error.__context__) from error
+        raise StoreError(f"{doing}: {error}") from error
     except BotoCoreError as error:
         raise StoreError(f"{doing}: {error}") from error
+    except OSError as error:
+        raise StoreError(f"{doing}: {error.strerror or error}") from error
+
+
+def _translate(doing: str, error: ClientError) -> StoreError:
+    code = error.response.get("Error", {}).get("Code", "unknown")
+    # The answer to HEAD has no body that could say more than 404; of a bucket it means that the bucket is missing.
+    if code == "NoSuchKey" or (code == "404" and error.operation_name == "HeadObject"):
+        return ObjectMissing(f"{doing}: there is no such object.")
+    if code == "NotImplemented":
+        return NotOffered(f"{doing}: the server does not offer this.")
+    return StoreError(f"{doing}: {code}")

@@ -1,0 +1,88 @@
+"""Whether a worker's memory stays flat while checkpoints come and go."""
+
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+
+from farm import catalog, config
+from farm.bench.scratch import scratch_folder
+from farm.client import Client
+from farm.database import Database, Role
+from farm.embedded.machine import LocalFarm
+from farm.errors import FarmError
+from farm.models import Worker
+from farm.requests import parse_request
+
+_SCALE = 4
+
+
+@dataclass(frozen=True)
+class MemoryFigures:
+    """The worker's resident bytes after each job, and how large one checkpoint is on disk."""
+
+    resident_bytes: list[int]
+    checkpoints: int
+    checkpoint_bytes: int
+
+    @property
+    def thirds(self) -> tuple[float, float, float]:
+        """The median of each third of the jobs, once every checkpoint was loaded once."""
+        settled = self.resident_bytes[self.checkpoints :]
+        size = max(1, len(settled) // 3)
+        first, last = settled[:size], settled[-size:]
+        return statistics.median(first), statistics.median(settled[size:-size] or settled), statistics.median(last)
+
+    @property
+    def growth(self) -> float:
+        """The last third against the first."""
+        return self.thirds[2] / self.thirds[0]
+
+
+def measure(jobs: int, checkpoints: int) -> MemoryFigures:
+    """Render so many jobs of one image on one CPU worker, each with another checkpoint than the one before."""
+    with scratch_folder() as folder:
+        names = [f"bench-{number}" for number in range(checkpoints)]
+        sizes = [_build(folder / name, seed) for seed, name in enumerate(names)]
+        with LocalFarm(config.load_given(data_dir=folder / "data", port=0), "cpu") as farm:
+            client = Client(farm.url)
+            farm.wait_until_ready(client.is_ready)
+            database = Database.of(farm.settings, Role.TOOL)
+            with database.begin() as session:
+                for name in names:
+                    catalog.add(session, name, catalog.inspect_folder(folder / name))
+            found = [_render(farm, client, database, names[number % checkpoints]) for number in range(jobs)]
+            database.close()
+    return MemoryFigures(found, checkpoints, max(sizes))
+
+
+def _build(folder: Path, seed: int) -> int:
+    command = [sys.executable, "-m", "workers.demo_checkpoint", str(folder), str(seed), str(_SCALE)]
+    subprocess.run(command, check=True)
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _render(farm: LocalFarm, client: Client, database: Database, checkpoint: str) -> int:
+    """Render one image; return the bytes that the worker has resident afterwards."""
+    fields = {"prompts": ["a lighthouse"], "width": 128, "height": 128, "num_inference_steps": 2}
+    job, _ = client.submit(parse_request({**fields, "checkpoint": checkpoint}))
+    while not (job := client.job(job.id)).is_final:
+        farm.tend()
+    if job.status != "succeeded":
+        raise FarmError(f"A job of the bench is {job.status}: {next(client.tasks(job.id)).reason}")
+    with database.begin() as session:
+        parent = session.scalars(select(Worker.pid).where(Worker.status != "offline")).one()
+    return sum(_resident_bytes(pid) for pid in _children(parent))
+
+
+def _children(parent: int) -> list[int]:
+    """The processes whose parent this is, as Linux tells."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def _resident_bytes(pid: int) -> int:
+    line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,74 @@
+"""The commands for what is added to checkpoints: `farm vaes`, `farm embeddings` and `farm loras`."""
+
+import click
+
+from farm import addons, overview
+from farm.addons import TITLES
+from farm.cli import adding
+from farm.cli.console import ago, json_option, open_database, print_json, print_table
+from farm.families import FAMILIES
+from farm.weights.wishes import Wish
+
+_HELP = {
+    "vae": "Add, list and remove VAEs, which take the place of a checkpoint's own.",
+    "embedding": "Add, list and remove textual-inversion embeddings, which are words of a prompt.",
+    "lora": "Add, list and remove LoRAs, which a prompt names as <lora:NAME:WEIGHT>.",
+}
+
+
+def _group(kind: addons.Kind) -> click.Group:
+    group = click.Group(f"{kind}s", help=_HELP[kind])
+    for make in (_add, _list, _remove):
+        group.add_command(make(kind))
+    return group
+
+
+def _add(kind: addons.Kind) -> click.Command:
+    @click.command("add", help=f"Add a {TITLES[kind]} to the store. SOURCE is as in `farm checkpoints add`.")
+    @click.argument("source")
+    @click.option("--name", help="What prompts and jobs call it. Left out: one made of the source's.")
+    @click.option("--family", type=click.Choice(list(FAMILIES)), help="What it is made for, if it does not tell.")
+    @click.option("--note", help="A word on what it is.")
+    def add(source: str, name: str | None, family: str | None, note: str | None) -> None:
+        adding.add(Wish(kind, source, name=name, family=family, note=note))
+
+    return add
+
+
+def _list(kind: addons.Kind) -> click.Command:
+    @click.command("list", help=f"List the registered {TITLES[kind]}s.")
+    @json_option
+    def list_addons(as_json: bool) -> None:
+        with open_database().begin() as session:
+            found = overview.addon_reports(addons.by_name(session, kind).values())
+        if as_json:
+            return print_json(found)
+        return print_table(
+            found,
+            {
+                "NAME": lambda addon: addon.name,
+                "FAMILY": lambda addon: addon.family,
+                "HASH": lambda addon: addon.sha256[:10],
+                "SIZE": lambda addon: adding.size(addon.size_bytes),
+                "ORIGIN": lambda addon: addon.origin or "",
+                "ADDED": lambda addon: ago(addon.created_at),
+                "WORDS": lambda addon: ", ".join(addon.trigger_words),
+                "NOTE": lambda addon: addon.note or "",
+            },
+        )
+
+    return list_addons
+
+
+def _remove(kind: addons.Kind) -> click.Command:
+    @click.command("remove", help=f"Take a {TITLES[kind]} out of use; accepted jobs keep rendering with it.")
+    @click.argument("name")
+    def remove(name: str) -> None:
+        with open_database().begin() as session:
+            addons.remove(session, kind, name)
+        click.echo(f"Removed {name}.")
+
+    return remove
+
+
+GROUPS: tuple[click.Group, ...] = tuple(_group(kind) for kind in addons.KINDS)

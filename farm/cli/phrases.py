@@ -1,0 +1,96 @@
+"""The commands for styles and wildcards."""
+
+from pathlib import Path
+
+import click
+
+from farm import phrases
+from farm.cli.console import json_option, open_database, print_json, print_table
+from farm.reports import StyleReport, WildcardReport
+
+_FILE = click.Path(exists=True, path_type=Path)
+
+
+@click.group()
+def styles() -> None:
+    """Named pieces of prompt, as in the WebUI's styles.csv."""
+
+
+@styles.command("add")
+@click.argument("file", type=_FILE)
+def add_styles(file: Path) -> None:
+    """Keep the styles of a styles.csv; those of the same name are replaced."""
+    found = phrases.read_styles_file(file)
+    with open_database().begin() as session:
+        count = phrases.put_styles(session, found)
+    click.echo(f"Added {count} style{'' if count == 1 else 's'}.")
+
+
+@styles.command("list")
+@json_option
+def list_styles(as_json: bool) -> None:
+    """List the styles."""
+    with open_database().begin() as session:
+        found = [StyleReport.model_validate(style) for style in phrases.all_styles(session)]
+    if as_json:
+        return print_json(found)
+    return print_table(
+        found,
+        {
+            "NAME": lambda style: style.name,
+            "PROMPT": lambda style: style.prompt[:60],
+            "NEGATIVE": lambda style: style.negative_prompt[:40],
+        },
+    )
+
+
+@styles.command("remove")
+@click.argument("name")
+def remove_style(name: str) -> None:
+    """Forget a style."""
+    with open_database().begin() as session:
+        phrases.remove_style(session, name)
+    click.echo(f"Removed {name}.")
+
+
+@click.group()
+def wildcards() -> None:
+    """Named lists that `__name__` in a prompt draws from."""
+
+
+@wildcards.command("add")
+@click.argument("path", metavar="FILE|DIR", type=_FILE)
+def add_wildcards(path: Path) -> None:
+    """Keep a text file as a wildcard, a choice a line; of a folder all files, named by their path."""
+    found = phrases.read_wildcards(path)
+    with open_database().begin() as session:
+        for name, lines in found.items():
+            phrases.put_wildcard(session, name, lines)
+    click.echo(f"Added {', '.join(f'__{name}__' for name in found)}.")
+
+
+@wildcards.command("list")
+@json_option
+def list_wildcards(as_json: bool) -> None:
+    """List the wildcards."""
+    with open_database().begin() as session:
+        found = [WildcardReport.model_validate(wildcard) for wildcard in phrases.all_wildcards(session)]
+    if as_json:
+        return print_json(found)
+    return print_table(
+        found,
+        {
+            "NAME": lambda wildcard: wildcard.name,
+            "CHOICES": lambda wildcard: str(len(wildcard.lines)),
+            "FIRST": lambda wildcard: wildcard.lines[0][:60],
+        },
+    )
+
+
+@wildcards.command("remove")
+@click.argument("name")
+def remove_wildcard(name: str) -> None:
+    """Forget a wildcard."""
+    with open_database().begin() as session:
+        phrases.remove_wildcard(session, name)
+    click.echo(f"Removed {name}.")

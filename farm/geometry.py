@@ -1,0 +1,90 @@
+"""Sizes: an image's width and height where a request leaves them to its input, its checkpoint, or a ratio."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from farm.library import Size
+
+_LEAST_SIDE = 64
+
+Settings = Mapping[str, Any]
+
+
+class Misfit(Exception):
+    """A setting that does not fit the others: which one, and why."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+def sized(mode: str, settings: Settings, side: int, picture: Size | None) -> dict[str, Any]:
+    """The settings with width and height, and what else follows from sizes, settled.
+
+    `side` is the checkpoint's own, `picture` the input's size. Raises Misfit.
+    """
+    if mode == "outpaint":
+        assert picture is not None
+        return _outpainted(settings, picture)
+    if mode == "upscale":
+        assert picture is not None
+        return _upscaled(settings, picture)
+    if picture is not None and settings.get("area") != "masked":
+        return {**settings, **_like(settings, picture)}
+    return {"width": side, "height": side, **settings}
+
+
+def _like(settings: Settings, picture: Size) -> dict[str, int]:
+    """The input's size; of one side alone the other follows in proportion."""
+    width, height = settings.get("width"), settings.get("height")
+    if width is not None:
+        return {"width": width, "height": height or _nearest(width * picture[1] / picture[0])}
+    if height is not None:
+        return {"width": _nearest(height * picture[0] / picture[1]), "height": height}
+    return {"width": _floor(picture[0]), "height": _floor(picture[1])}
+
+
+def _outpainted(settings: Settings, picture: Size) -> dict[str, Any]:
+    """The output holds the picture and what is added; a side that is no multiple of 8 grows a little more."""
+    sides = {name: settings.get(name, 0) for name in ("left", "right", "top", "bottom")}
+    aspect = settings.get("aspect")
+    if aspect is not None and any(sides.values()):
+        raise Misfit("aspect", "give an aspect or pixels for the sides, not both")
+    if aspect is not None:
+        sides = _sides_for(aspect, picture)
+    if not any(sides.values()):
+        raise Misfit("aspect" if aspect else "left", "nothing is added: give pixels for a side, or another aspect")
+    width, height = picture[0] + sides["left"] + sides["right"], picture[1] + sides["top"] + sides["bottom"]
+    sides["right" if sides["right"] or not sides["left"] else "left"] += -width % 8
+    sides["bottom" if sides["bottom"] or not sides["top"] else "top"] += -height % 8
+    rest = {name: value for name, value in settings.items() if name != "aspect"}
+    return {**rest, **sides, "width": width + -width % 8, "height": height + -height % 8}
+
+
+def _sides_for(aspect: str, picture: Size) -> dict[str, int]:
+    """What to add, equally on both sides, so that the picture gets this ratio; nothing is cut off."""
+    across, down = map(int, aspect.split(":"))
+    ratio, (width, height) = Fraction(across, down), picture
+    wider, higher = max(0, round(height * ratio) - width), max(0, round(width / ratio) - height)
+    return {"left": wider // 2, "right": wider - wider // 2, "top": higher // 2, "bottom": higher - higher // 2}
+
+
+def _upscaled(settings: Settings, picture: Size) -> dict[str, Any]:
+    """By the scale, or else to the size; of one side alone the other follows in proportion."""
+    if "scale" in settings and settings.keys() & {"width", "height"}:
+        raise Misfit("scale", "give a scale, or a width and height, not both")
+    if settings.keys() & {"width", "height"}:
+        return {**settings, **_like(settings, picture)}
+    scale = settings.get("scale", 2)
+    rest = {name: value for name, value in settings.items() if name != "scale"}
+    return {**rest, "width": _nearest(picture[0] * scale), "height": _nearest(picture[1] * scale)}
+
+
+def _floor(side: float) -> int:
+    return max(_LEAST_SIDE, int(side) // 8 * 8)
+
+
+def _nearest(side: float) -> int:
+    return max(_LEAST_SIDE, round(side / 8) * 8)

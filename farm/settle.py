@@ -1,0 +1,191 @@
+"""From the settings of one image, as a request has them, to its spec: names looked up, sizes settled."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from farm.errors import FieldProblem
+from farm.geometry import Misfit, Settings, sized
+from farm.library import KnownAddon, KnownCheckpoint, Library, Size, unknown
+from farm.prompts.compose import compose
+from farm.prompts.embeddings import embeddings_in
+from farm.prompts.networks import NetworkTag, extract_networks
+from farm.prompts.styles import apply_styles
+from farm.requests import problems_of
+from farm.specs import SPECS, AddonRef, ImageSpec, LoraRef
+
+_MOST_PARTS = 16
+
+_EVERY_MODE = frozenset(
+    {
+        *("prompt", "negative_prompt", "styles", "checkpoint", "vae", "clip_skip", "seed", "deterministic"),
+        *("num_inference_steps", "guidance_scale", "sampler", "schedule_type", "image_format", "quality"),
+    }
+)
+_SIZED = _EVERY_MODE | {"width", "height"}
+_DRAWN_OVER = _SIZED | {"image", "strength", "resize_mode"}
+
+TAKEN: Mapping[str, frozenset[str]] = {
+    "txt2img": _SIZED | {"hires"},
+    "img2img": _DRAWN_OVER,
+    "inpaint": _DRAWN_OVER | {"mask", "masked_content", "area", "padding", "mask_blur", "invert_mask"},
+    "outpaint": _EVERY_MODE | {"image", "left", "right", "top", "bottom", "aspect", "strength", "mask_blur"},
+    "upscale": _SIZED | {"image", "scale", "upscaler", "strength", "tile", "overlap"},
+}
+"""The settings that each mode takes."""
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "img2img": ("image",),
+    "inpaint": ("image", "mask"),
+    "outpaint": ("image",),
+    "upscale": ("image",),
+}
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A spec, or what is wrong: fields as the request names them.
+
+    `is_combination` says that each setting is right by itself, and together they are not.
+    """
+
+    spec: ImageSpec | None
+    problems: tuple[FieldProblem, ...] = ()
+    is_combination: bool = False
+
+
+def styled(settings: Settings, library: Library) -> dict[str, Any]:
+    """The settings with the styles in the prompts; a name that means nothing stays, for `settle` to refuse."""
+    names = settings.get("styles", ())
+    known = [library.styles[name] for name in names if name in library.styles]
+    prompt, negative = apply_styles(settings["prompt"], settings.get("negative_prompt", ""), known)
+    rest = {name: value for name, value in settings.items() if name != "styles"}
+    unknown_names = [name for name in names if name not in library.styles]
+    return {
+        **rest,
+        "prompt": prompt,
+        "negative_prompt": negative,
+        **({"styles": unknown_names} if unknown_names else {}),
+    }
+
+
+def settle(mode: str, settings: Settings, library: Library) -> Settled:
+    """The spec of one image. Every problem is found that can be found without having put the others right."""
+    problems = [
+        *_not_taken(mode, settings),
+        *_lacking(mode, settings),
+        *_unknown_names(settings, library),
+        *_too_many_parts(settings),
+    ]
+    if problems:
+        return Settled(None, tuple(problems))
+    try:
+        return Settled(_spec(mode, settings, library))
+    except Misfit as misfit:
+        return Settled(None, (FieldProblem(misfit.field, misfit.message),), is_combination=True)
+    except ValidationError as error:
+        return Settled(None, tuple(problems_of(error)), is_combination=True)
+
+
+def _not_taken(mode: str, settings: Settings) -> Iterator[FieldProblem]:
+    for name in settings.keys() - TAKEN[mode]:
+        modes = [other for other, taken in TAKEN.items() if name in taken]
+        yield FieldProblem(name, f"is for {' and '.join(modes)}, not for {mode}")
+
+
+def _lacking(mode: str, settings: Settings) -> Iterator[FieldProblem]:
+    for name in _NEEDED.get(mode, ()):
+        if name not in settings:
+            yield FieldProblem(name, f"{mode} needs one")
+
+
+def _unknown_names(settings: Settings, library: Library) -> Iterator[FieldProblem]:
+    checkpoint = settings.get("checkpoint")
+    if checkpoint is None:
+        known = ", ".join(sorted(library.checkpoints)) or "none yet; add one with `farm checkpoints add`"
+        yield FieldProblem("checkpoint", f"must be named. Known: {known}")
+    elif checkpoint not in library.checkpoints:
+        hint = "" if library.checkpoints else "; add one with `farm checkpoints add`"
+        yield FieldProblem("checkpoint", unknown("checkpoint", checkpoint, library.checkpoints) + hint)
+    if (vae := settings.get("vae")) is not None and vae not in library.vaes:
+        yield FieldProblem("vae", unknown("VAE", vae, library.vaes))
+    for name in settings.get("styles", ()):
+        if name not in library.styles:
+            yield FieldProblem("styles", unknown("style", name, library.styles))
+    for name in ("image", "mask"):
+        if (digest := settings.get(name)) is not None and digest not in library.pictures:
+            yield FieldProblem(name, f"there is no upload {digest[:80]}")
+
+
+def _too_many_parts(settings: Settings) -> Iterator[FieldProblem]:
+    """Every part costs a pass of the UNet in each step."""
+    count = len(compose(settings["prompt"]))
+    if count > _MOST_PARTS:
+        yield FieldProblem("prompt", f"joins {count} prompts by AND; at most {_MOST_PARTS}")
+
+
+def _spec(mode: str, settings: Settings, library: Library) -> ImageSpec:
+    checkpoint = library.checkpoints[settings["checkpoint"]]
+    prompt, negative = settings["prompt"], settings.get("negative_prompt", "")
+    picture = library.pictures[settings["image"]] if "image" in settings else None
+    fields = {
+        **sized(mode, settings, checkpoint.family.side, picture),
+        **_addons(settings, prompt, negative, checkpoint, library),
+        **_input_size(mode, picture),
+    }
+    return SPECS[mode].model_validate(fields)
+
+
+def _input_size(mode: str, picture: Size | None) -> dict[str, Any]:
+    return {"input_size": picture} if mode == "inpaint" else {}
+
+
+def _addons(
+    settings: Settings, prompt: str, negative: str, checkpoint: KnownCheckpoint, library: Library
+) -> dict[str, Any]:
+    """The VAE, the LoRAs of the prompt's tags, and the embeddings that occur in it, as they are registered now."""
+    base = checkpoint.family.base
+    fitting = {name for name, known in library.embeddings.items() if _base(known) == base}
+    found: dict[str, Any] = {
+        "loras": _loras(prompt, checkpoint, library),
+        "embeddings": _embeddings(f"{prompt}\n{negative}", fitting, library),
+    }
+    if (name := settings.get("vae")) is not None:
+        vae = library.vaes[name]
+        _check_base("vae", "VAE", vae, checkpoint)
+        found["vae"] = AddonRef(name=name, sha256=vae.sha256)
+    return found
+
+
+def _loras(prompt: str, checkpoint: KnownCheckpoint, library: Library) -> tuple[LoraRef, ...]:
+    return tuple(_lora(tag, checkpoint, library) for tag in extract_networks(prompt)[1])
+
+
+def _lora(tag: NetworkTag, checkpoint: KnownCheckpoint, library: Library) -> LoraRef:
+    known = library.loras.get(tag.name)
+    if known is None:
+        raise Misfit("prompt", unknown("LoRA", tag.name, library.loras))
+    _check_base("prompt", "LoRA", known, checkpoint)
+    return LoraRef(name=tag.name, sha256=known.sha256, weight=tag.weight, text_weight=tag.text_weight)
+
+
+def _embeddings(text: str, names: Collection[str], library: Library) -> tuple[AddonRef, ...]:
+    found = embeddings_in(text, names)
+    return tuple(AddonRef(name=name, sha256=library.embeddings[name].sha256) for name in sorted(found))
+
+
+def _check_base(field: str, what: str, addon: KnownAddon, checkpoint: KnownCheckpoint) -> None:
+    """SD1 and SD2 share their VAE; everything else is made for one base."""
+    fits = {_base(addon)} | ({"sd15", "sd2"} if what == "VAE" and _base(addon) in ("sd15", "sd2") else set())
+    if checkpoint.family.base not in fits:
+        raise Misfit(
+            field,
+            f"{what} {addon.name!r} is made for {_base(addon)}, checkpoint {checkpoint.name!r} is "
+            f"{checkpoint.family.name}",
+        )
+
+
+def _base(addon: KnownAddon) -> str:
+    return addon.family.split("-")[0]

@@ -1,0 +1,159 @@
+"""Sweeps: the points that a job's axes span, what each changes, and what it is called on the grid."""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from farm.fields import SEEDS
+from farm.geometry import Misfit, Settings
+from farm.requests import Axis, JobRequest
+
+Value = str | int | float
+
+Point = tuple[int, ...]
+"""The index of the value that each axis has, in the order of the axes."""
+
+_TITLES: Mapping[str, str] = {
+    "prompt": "Prompt",
+    "prompt_replace": "Prompt",
+    "negative_prompt": "Negative prompt",
+    "checkpoint": "Checkpoint",
+    "vae": "VAE",
+    "sampler": "Sampler",
+    "schedule_type": "Schedule type",
+    "num_inference_steps": "Steps",
+    "guidance_scale": "CFG scale",
+    "clip_skip": "Clip skip",
+    "seed": "Seed",
+    "strength": "Denoising strength",
+    "size": "Size",
+    "hires.strength": "Hires denoising strength",
+}
+
+# What a worker has to load: whoever changes it least often renders soonest.
+_COSTLY = ("checkpoint", "vae")
+
+_SIZE = re.compile(r"\s*(\d{1,5})\s*[xX\u00d7]\s*(\d{1,5})\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where an image stands in a sweep: its prompt, its place on each axis, and which repeat it is; all from 0."""
+
+    prompt: int
+    x: int
+    y: int
+    z: int
+    repeat: int
+
+    def repeated(self, times: int) -> list[int]:
+        """As the database keeps it: so many repeats after this one."""
+        return [self.prompt, self.x, self.y, self.z, self.repeat + times]
+
+
+def count_points(request: JobRequest) -> int:
+    sizes = [len(axis.values) for axis in request.axes]
+    if request.combine == "zip":
+        return sizes[0] if sizes else 1
+    total = 1
+    for size in sizes:
+        total *= size
+    return total
+
+
+def points(request: JobRequest) -> Iterator[Point]:
+    """The points of a request's axes, what is costly to change changing slowest; one empty point without axes."""
+    if request.combine == "zip" and request.axes:
+        yield from ((index,) * len(request.axes) for index in range(len(request.axes[0].values)))
+        return
+    order = sorted(range(len(request.axes)), key=lambda n: _cost(request.axes[n]), reverse=True)
+    for chosen in itertools.product(*(range(len(request.axes[n].values)) for n in order)):
+        by_axis = dict(zip(order, chosen, strict=True))
+        yield tuple(by_axis[n] for n in range(len(request.axes)))
+
+
+def _cost(axis: Axis) -> int:
+    if axis.field.startswith("lora:"):
+        return 1
+    return 1 + len(_COSTLY) - _COSTLY.index(axis.field) if axis.field in _COSTLY else 0
+
+
+def cell_of(request: JobRequest, prompt: int, point: Point, repeat: int) -> Cell:
+    """Zipped axes lie in one row; others are x, y and z."""
+    if request.combine == "zip":
+        return Cell(prompt, point[0], 0, 0, repeat)
+    x, y, z = (*point, 0, 0, 0)[:3]
+    return Cell(prompt, x, y, z, repeat)
+
+
+def placed(settings: Settings, axes: Sequence[Axis], point: Point) -> dict[str, Any]:
+    """The settings at a point of the sweep. Raises Misfit."""
+    changed = dict(settings)
+    for axis, index in zip(axes, point, strict=True):
+        changed.update(_change(changed, axis, axis.values[index]))
+    return changed
+
+
+def _change(settings: Settings, axis: Axis, value: Value) -> dict[str, Any]:
+    if axis.field == "size":
+        return _sized(value)
+    if axis.field == "prompt_replace":
+        return _replaced(settings, str(axis.values[0]), str(value))
+    if axis.field.startswith("lora:"):
+        return {"prompt": _with_lora(settings["prompt"], axis.field.removeprefix("lora:"), value)}
+    if axis.field == "seed":
+        return {"seed": _seed(value)}
+    if axis.field == "hires.strength":
+        if "hires" not in settings:
+            raise Misfit("hires", "must be set for its strength to be swept")
+        return {"hires": {**settings["hires"], "strength": value}}
+    # A number may stand for a text, as for a prompt like `7`.
+    is_text = axis.field in ("prompt", "negative_prompt", "checkpoint", "vae", "sampler", "schedule_type")
+    changes: dict[str, Any] = {axis.field: str(value) if is_text else value}
+    return changes
+
+
+def _sized(value: Value) -> dict[str, Any]:
+    match = _SIZE.fullmatch(str(value))
+    if match is None:
+        raise Misfit("size", f"{value!r} is not a size such as 512x768")
+    return {"width": int(match[1]), "height": int(match[2])}
+
+
+def _replaced(settings: Settings, wanted: str, value: str) -> dict[str, Any]:
+    texts = {name: settings[name] for name in ("prompt", "negative_prompt") if name in settings}
+    if not any(wanted in text for text in texts.values()):
+        raise Misfit("prompt_replace", f"{wanted!r} is in no prompt")
+    return {name: text.replace(wanted, value) for name, text in texts.items()}
+
+
+def _with_lora(prompt: str, name: str, value: Value) -> str:
+    """The prompt with this weight in the LoRA's tag; one that has no such tag gets one."""
+    tag = f"<lora:{name}:{_number(value):g}>"
+    changed, count = re.subn(rf"<(?:lora|lyco):{re.escape(name)}(?::[^<>]*)?>", lambda _: tag, prompt)
+    return changed if count else f"{prompt} {tag}"
+
+
+def _number(value: Value) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise Misfit("lora", f"{value!r} is not a weight") from None
+
+
+def _seed(value: Value) -> int:
+    if not str(value).isdecimal() or int(value) >= SEEDS:
+        raise Misfit("seed", f"{value!r} is not a seed: a whole number below {SEEDS}")
+    return int(value)
+
+
+def label(axis: Axis, index: int) -> str:
+    """What the grid calls a value of an axis."""
+    value = axis.values[index]
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    if axis.field in ("prompt", "prompt_replace"):
+        return shown
+    title = _TITLES.get(axis.field) or f"LoRA {axis.field.removeprefix('lora:')}"
+    return f"{title}: {shown}"
