@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from farm.errors import Conflict, IdempotencyConflict, InvalidRequest, NotFound, ObjectMissing, StoreError
-from farm.specs import problems_of
+from farm.requests import problems_of
 from farm.store.links import BadLink
 
 log = structlog.get_logger(__name__)

@@ -11,12 +11,17 @@ from flask import Flask, request
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.formparser import FormDataParser
 
+from web.services import services
+
 MAX_BODY_BYTES = 16 * 2**10
 MAX_JOB_BYTES = 32 * 2**20
 MAX_FORM_FIELDS = 100
+MAX_FORM_TEXT_BYTES = 2**20
 
-# By endpoint; every other takes MAX_BODY_BYTES.
-_LARGER: Mapping[str | None, int] = {"jobs.submit": MAX_JOB_BYTES, "submit.submit": MAX_JOB_BYTES}
+# By endpoint; every other takes MAX_BODY_BYTES, but for those that take pictures: their size is a setting.
+_LARGER: Mapping[str | None, int] = {"jobs.submit": MAX_JOB_BYTES}
+_UPLOADS = "uploads.send"
+_FORM = "submit.submit"
 
 
 def register(app: Flask) -> None:
@@ -24,11 +29,20 @@ def register(app: Flask) -> None:
 
 
 def _limit_body() -> None:
-    limit = _LARGER.get(request.endpoint, MAX_BODY_BYTES)
+    limit = _limit_of(request.endpoint)
     declared = request.content_length
     length = _read_undeclared(limit) if declared is None else declared
     if length > limit:
         raise RequestEntityTooLarge(f"The body is larger than {limit:,} bytes, the most that this address takes.")
+
+
+def _limit_of(endpoint: str | None) -> int:
+    if endpoint == _UPLOADS:
+        return services().settings.max_upload_bytes
+    if endpoint == _FORM:
+        # A picture and its mask, with what stands in the other fields.
+        return max(MAX_JOB_BYTES, 2 * services().settings.max_upload_bytes + MAX_FORM_TEXT_BYTES)
+    return _LARGER.get(endpoint, MAX_BODY_BYTES)
 
 
 def _read_undeclared(limit: int) -> int:
@@ -44,7 +58,10 @@ class FormParser(FormDataParser):
     def parse(
         self, stream: Any, mimetype: str, content_length: int | None, options: dict[str, str] | None = None
     ) -> Any:
-        """Parse a url-encoded form of at most MAX_FORM_FIELDS fields; other bodies are left alone."""
+        """Parse a url-encoded form of at most MAX_FORM_FIELDS fields; other bodies are left alone.
+
+        Forms with files are read by `web.multipart`, where files are taken.
+        """
         if mimetype == "multipart/form-data":
             raise UnsupportedMediaType("Send the form as application/x-www-form-urlencoded.")
         if mimetype == "application/x-www-form-urlencoded":

@@ -9,6 +9,7 @@ from farm.database import Database, Role
 from farm.progress import ProgressBoard
 from farm.queue import Doorbell
 from farm.store import Store, open_store
+from farm.uploads import Desk
 
 _NAME = "farm"
 
@@ -32,6 +33,11 @@ class Services:
             store=open_store(settings),
             progress=ProgressBoard(settings.required_redis_url),
         )
+
+    @property
+    def desk(self) -> Desk:
+        """Where pictures are handed in."""
+        return Desk(self.database, self.store, self.settings)
 
     def install(self, app: Flask) -> None:
         """Let `services()` find these in every request of the app."""

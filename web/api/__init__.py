@@ -2,9 +2,9 @@
 
 from flask_openapi3.openapi import OpenAPI
 
-from web.api import checkpoints, images, jobs, samplers, tasks, workers
+from web.api import checkpoints, images, jobs, samplers, tasks, uploads, workers
 
-_NOUNS = (jobs, tasks, images, checkpoints, samplers, workers)
+_NOUNS = (jobs, tasks, images, checkpoints, samplers, workers, uploads)
 
 
 def register(app: OpenAPI) -> None:

@@ -1,10 +1,10 @@
-"""/checkpoints: the weights a job may name."""
+"""/checkpoints and /addons: the weights a job may name."""
 
 from flask import Response
 
-from farm import catalog, overview
+from farm import addons, catalog, overview
 from web.api.blueprint import json_answer, make_blueprint
-from web.api.schemas import Checkpoints
+from web.api.schemas import Addons, AddonsQuery, Checkpoints
 from web.services import services
 
 api = make_blueprint("checkpoints", "Named weights.")
@@ -15,3 +15,11 @@ def index() -> Response:
     with services().database.begin() as session:
         found = catalog.by_name(session)
     return json_answer(Checkpoints(checkpoints=overview.checkpoint_reports(found.values())))
+
+
+@api.get("/addons", summary="List the registered VAEs, embeddings and LoRAs", responses={200: Addons})
+def list_addons(query: AddonsQuery) -> Response:
+    kinds = (query.kind,) if query.kind else addons.KINDS
+    with services().database.begin() as session:
+        found = [addon for kind in kinds for addon in addons.by_name(session, kind).values()]
+    return json_answer(Addons(addons=overview.addon_reports(found)))

@@ -2,10 +2,10 @@
 
 from flask import Response
 
-from farm import overview
-from farm.gallery import image_report
+from farm import grids, overview
+from farm.gallery import grid_report, image_report
 from web.api.blueprint import json_answer, make_blueprint, problem
-from web.api.schemas import ImagePage, ImagesQuery, JobPath
+from web.api.schemas import Grids, ImagePage, ImagesQuery, JobPath
 from web.paths import JOB_PATH
 from web.services import services
 
@@ -25,3 +25,19 @@ def index(path: JobPath, query: ImagesQuery) -> Response:
         found = overview.results(session, path.job_id, after=query.after, limit=query.limit + 1)
     images = [image_report(result, farm.store, farm.settings.link_seconds) for result in found[: query.limit]]
     return json_answer(ImagePage(images=images, next=images[-1].seq if len(found) > len(images) else None))
+
+
+@api.get(
+    f"{JOB_PATH}/grids",
+    summary="List the labelled pictures of a sweep",
+    responses={200: Grids, 404: problem("There is no such job.")},
+)
+def list_grids(path: JobPath) -> Response:
+    """Drawn within seconds of the job's end; while `awaits_grid` of the job is true they are still to come."""
+    farm = services()
+    with farm.database.begin() as session:
+        overview.job(session, path.job_id)
+        found = [
+            grid_report(grid, farm.store, farm.settings.link_seconds) for grid in grids.grids(session, path.job_id)
+        ]
+    return json_answer(Grids(grids=found))

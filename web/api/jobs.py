@@ -5,8 +5,9 @@ from flask_openapi3.types import ResponseDict
 
 from farm import intake, jobs, overview
 from farm.explain import explain
-from farm.reports import JobReport
-from farm.specs import JobRequest
+from farm.inputs import take_in
+from farm.reports import JobReport, PreviewReport
+from farm.requests import JobRequest
 from web.actions import ACTIONS
 from web.api.blueprint import json_answer, make_blueprint, problem
 from web.api.schemas import (
@@ -16,6 +17,7 @@ from web.api.schemas import (
     JobsQuery,
     Reasons,
     SubmitHeader,
+    SubmitQuery,
     SubmittedJob,
 )
 from web.auth import current_user
@@ -33,23 +35,32 @@ _ACTED: ResponseDict = {200: JobReport, **_NOT_NOW}
 @api.post(
     "/jobs",
     summary="Submit a job",
-    responses={201: SubmittedJob, 409: problem("The Idempotency-Key was used for another request.")},
+    responses={
+        200: PreviewReport,
+        201: SubmittedJob,
+        409: problem("The Idempotency-Key was used for another request."),
+    },
 )
-def submit(header: SubmitHeader, body: JobRequest) -> Response:
+def submit(header: SubmitHeader, query: SubmitQuery, body: JobRequest) -> Response:
     """Accept a job. What is answered 201 is stored; a repeat with the same Idempotency-Key is harmless."""
     farm = services()
+    taken = take_in(farm.desk, body)
+    if query.dry_run:
+        preview = intake.preview(farm.database, farm.settings, taken)
+        return json_answer(PreviewReport.model_validate(preview))
     submitted = intake.submit(
         farm.database,
         farm.settings,
         farm.doorbell,
-        body,
+        taken,
         owner=current_user(),
         idempotency_key=header.idempotency_key,
+        fingerprint=body.fingerprint,
     )
     headers = {"Location": url_for("jobs.show", job_id=submitted.job_id)}
     if submitted.is_replay:
         headers["Idempotent-Replayed"] = "true"
-    report = SubmittedJob(**_report(submitted.job_id).model_dump(), warnings=list(submitted.warnings))
+    report = SubmittedJob(**{**_report(submitted.job_id).model_dump(), "warnings": list(submitted.warnings)})
     return json_answer(report, 201, headers)
 
 

@@ -12,7 +12,13 @@ api = make_blueprint("samplers", "Samplers, by their WebUI names.")
 @api.get("/samplers", summary="List the samplers", responses={200: Samplers})
 def index() -> Response:
     samplers = [
-        SamplerReport(name=s.name, max_steps=s.max_steps, is_default=s.name == DEFAULT_SAMPLER)
+        SamplerReport(
+            name=s.name,
+            schedule_types=list(s.schedules),
+            default_schedule_type=s.default_schedule,
+            max_steps=s.max_steps,
+            is_default=s.name == DEFAULT_SAMPLER,
+        )
         for s in SAMPLERS.values()
     ]
     return json_answer(Samplers(samplers=samplers))

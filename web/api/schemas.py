@@ -4,17 +4,20 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from farm.addons import Kind as AddonKind
+from farm.fields import Name, Priority
 from farm.lifecycle import JobStatus, TaskStatus
 from farm.reports import (
+    AddonReport,
     AttemptReport,
     CheckpointReport,
     ExclusionReport,
+    GridReport,
     ImageReport,
     JobReport,
     TaskReport,
     WorkerReport,
 )
-from farm.specs import Name, Priority
 from web.api.blueprint import header
 from web.paths import MAX_ID, MAX_SEQ
 
@@ -45,6 +48,12 @@ class SubmitHeader(BaseModel):
     idempotency_key: str | None = Field(
         None, alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$"
     )
+
+
+class SubmitQuery(Question):
+    """Whether to submit at all."""
+
+    dry_run: bool = Field(False, description="Only check, count and estimate: answer 200, and store nothing.")
 
 
 class JobsQuery(Question):
@@ -89,8 +98,6 @@ class SubmittedJob(JobReport):
     # How flask-openapi3 is told of an answer's headers.
     model_config = ConfigDict(openapi_extra={"headers": _SUBMITTED})  # type: ignore[typeddict-unknown-key]
 
-    warnings: list[str]
-
 
 class JobPage(BaseModel):
     jobs: list[JobReport]
@@ -107,6 +114,10 @@ class ImagePage(BaseModel):
     next: int | None = Field(description="Ask for `after` this; null on the last page so far.")
 
 
+class Grids(BaseModel):
+    grids: list[GridReport]
+
+
 class Attempts(BaseModel):
     attempts: list[AttemptReport]
 
@@ -119,8 +130,20 @@ class Checkpoints(BaseModel):
     checkpoints: list[CheckpointReport]
 
 
+class AddonsQuery(Question):
+    kind: AddonKind | None = Field(None, description="Only these.")
+
+
+class Addons(BaseModel):
+    addons: list[AddonReport]
+
+
 class SamplerReport(BaseModel):
+    """A sampler; `schedule_types` are those it takes, beside Automatic, which means the default."""
+
     name: str
+    schedule_types: list[str]
+    default_schedule_type: str
     max_steps: int
     is_default: bool
 

@@ -2,9 +2,9 @@
 
 from flask import Flask
 
-from web.portal import filters, jobs, submit, workers
+from web.portal import checkpoints, filters, jobs, submit, workers
 
-_PARTS = (jobs, submit, workers)
+_PARTS = (jobs, submit, workers, checkpoints)
 
 
 def register(app: Flask) -> None:

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from flask import Flask
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+_SIZES = (("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
 
 
 def register(app: Flask) -> None:
-    app.jinja_env.filters.update(ago=ago, duration=duration, moment=moment, count=count)
+    app.jinja_env.filters.update(ago=ago, duration=duration, moment=moment, count=count, size=size)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
 
@@ -33,3 +34,11 @@ def moment(then: datetime) -> str:
 def count(number: int, noun: str) -> str:
     """A number with its noun: `1 image`, `2,000 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def size(number: int) -> str:
+    """A number of bytes in its largest unit: `4.3 GB`."""
+    for unit, scale in _SIZES:
+        if number >= scale:
+            return f"{number / scale:.1f} {unit}"
+    return f"{number} B"

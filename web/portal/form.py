@@ -1,76 +1,138 @@
-"""The submit form: from what was typed to a request, and from what is wrong with it back to the fields."""
+"""The submit form: its fields with their usual values, and the request that they make."""
 
-import re
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
+
+from werkzeug.datastructures import MultiDict
 
 from farm.errors import FieldProblem
-from farm.samplers import DEFAULT_SAMPLER
+from farm.fields import Mode
+from farm.settle import TAKEN
+from farm.specs import SPECS, Hires
+from web.portal import axes
+from web.portal.problems import by_field
 
-_FIELDS = {
+MODES: tuple[str, ...] = get_args(Mode)
+
+_JOB = {
     "prompts": "",
-    "negative_prompt": "",
-    "checkpoint": "",
-    "sampler": DEFAULT_SAMPLER,
-    "num_inference_steps": "20",
-    "guidance_scale": "7",
-    "width": "512",
-    "height": "512",
-    "seed": "",
     "images_per_prompt": "1",
+    "dynamic_prompts": "random",
+    "combine": "product",
     "name": "",
+    "project": "",
     "priority": "50",
+    "pool": "default",
+    "not_before": "",
+    "deadline": "",
 }
-_MAY_BE_EMPTY = ("checkpoint", "seed", "name")
-_PROMPT_PATH = re.compile(r"prompts\[(\d+)\](?:\.(\w+))?$")
+# What is left open here is the input's, or the checkpoint's own.
+_OPEN = {"width": "", "height": "", "aspect": "", "scale": ""}
+_SHAPED = frozenset({"prompt", "styles", "hires"})
+_SWITCHES = frozenset({"deterministic", "invert_mask"})
+_MOMENTS = frozenset({"not_before", "deadline"})
+_HIRES = {f"hires.{name}": "" for name in ("scale", "width", "height", "num_inference_steps")} | {
+    "hires.strength": str(Hires.model_fields["strength"].default),
+    "hires.upscaler": Hires.model_fields["upscaler"].default,
+}
+
+
+def usual_values(mode: str) -> dict[str, str]:
+    """The fields of a mode's form and what stands in them at first; an empty one has its usual value."""
+    fields = SPECS[mode].model_fields
+    taken = TAKEN[mode] - _SHAPED
+    settings = {name: as_text(fields[name].default) for name in taken if name in fields and name not in _OPEN}
+    opened = {name: text for name, text in _OPEN.items() if name in taken}
+    hires = _HIRES if "hires" in TAKEN[mode] else {}
+    return {**settings, **opened, **hires, **axes.EMPTY, **_JOB}
+
+
+def as_text(value: object) -> str:
+    """A value as it stands in a field; what is no text, number or truth stands in none."""
+    if isinstance(value, bool):
+        return "on" if value else ""
+    if isinstance(value, str | int | float):
+        return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    return ""
 
 
 @dataclass(frozen=True)
 class SubmitForm:
-    """The form as it is shown: its values, and what is wrong, by field; the rest under the empty name."""
+    """The form as it is shown: its values, and what is wrong, by field; the rest under the empty name.
 
-    values: Mapping[str, str]
+    `image` and `mask` are ids of uploads. `is_fresh` says that nobody has filled anything in; `notes`
+    tell what the form could not take over from another job.
+    """
+
+    mode: str
     key: str
+    values: Mapping[str, str]
+    styles: tuple[str, ...] = ()
     problems: Mapping[str, list[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    is_fresh: bool = False
 
     @property
-    def request(self) -> dict[str, Any]:
-        """What to submit: each line a prompt, and nothing for what was left empty."""
-        request: dict[str, Any] = {
-            name: text for name, text in self.values.items() if text or name not in _MAY_BE_EMPTY
+    def usual(self) -> Mapping[str, str]:
+        return usual_values(self.mode)
+
+    def is_used(self, *prefixes: str) -> bool:
+        """Whether any field of these names holds something unusual, or something wrong."""
+        unusual = {name for name, usual in self.usual.items() if self.values[name] != usual}
+        return any(name.startswith(prefixes) for name in unusual | self.problems.keys())
+
+    def with_problems(self, problems: list[FieldProblem]) -> "SubmitForm":
+        return replace(self, problems=by_field(problems, self.values))
+
+    def read(self) -> tuple[dict[str, Any], list[FieldProblem]]:
+        """What to submit, and what is wrong with the axes: each line a prompt, nothing for what was left empty."""
+        slots = axes.read(self.values)
+        request = {
+            "mode": self.mode,
+            "prompts": self._prompts(),
+            "styles": list(self.styles) or None,
+            "hires": self._hires(),
+            "axes": [slot.axis for slot in slots if slot.axis],
+            **{name: _as_sent(name, text) for name, text in self._plain() if text},
         }
-        request["prompts"] = [line.strip() for line in self.values["prompts"].splitlines() if line.strip()]
-        return request
+        return request, [problem for slot in slots for problem in slot.problems]
+
+    def _plain(self) -> list[tuple[str, str]]:
+        return [item for item in self.values.items() if item[0] != "prompts" and "." not in item[0]]
+
+    def _prompts(self) -> list[str]:
+        """Only a picture can do without words."""
+        lines = [line.strip() for line in self.values["prompts"].splitlines() if line.strip()]
+        return lines or ([""] if "image" in self.values else [])
+
+    def _hires(self) -> dict[str, str] | None:
+        """Scale, size or steps turn it on; the other fields are filled in beforehand."""
+        given = {name: self.values.get(name, "") for name in _HIRES}
+        if not any(given[name] for name, usual in _HIRES.items() if not usual):
+            return None
+        return {name.removeprefix("hires."): text for name, text in given.items() if text}
 
 
-def empty_form(key: str) -> SubmitForm:
-    return SubmitForm(dict(_FIELDS), key)
+def _as_sent(name: str, text: str) -> str | bool:
+    """Switches are true; moments are UTC, which a browser's field for them does not say."""
+    if name in _SWITCHES:
+        return True
+    return f"{text}Z" if name in _MOMENTS else text
 
 
-def sent_form(sent: Mapping[str, str], key: str) -> SubmitForm:
+def empty_form(mode: str, key: str) -> SubmitForm:
+    return SubmitForm(mode, key, usual_values(mode), is_fresh=True)
+
+
+def sent_form(mode: str, key: str, sent: MultiDict[str, str]) -> SubmitForm:
     """The form as a browser sent it; a prompt keeps its inner spaces, everything else is trimmed."""
-    return SubmitForm({name: sent.get(name, initial).strip() for name, initial in _FIELDS.items()}, key)
+    values = {name: sent.get(name, usual).strip() for name, usual in usual_values(mode).items()}
+    return SubmitForm(mode, key, values, tuple(sent.getlist("styles")))
 
 
-def by_field(problems: list[FieldProblem]) -> Mapping[str, list[str]]:
-    """The messages by form field, each once."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for problem in problems:
-        name, message = _place(problem)
-        if message not in found[name]:
-            found[name].append(message)
-    return found
-
-
-def _place(problem: FieldProblem) -> tuple[str, str]:
-    """Which form field a problem belongs to. A setting checked with each prompt has but one field here."""
-    path = _PROMPT_PATH.match(problem.field)
-    if path and path[2] in _FIELDS:
-        return path[2], problem.message
-    if path:
-        return "prompts", f"prompt {int(path[1]) + 1}: {problem.message}"
-    if problem.field in _FIELDS:
-        return problem.field, problem.message
-    return "", f"{problem.field}: {problem.message}"
+def switched(form: SubmitForm, mode: str) -> SubmitForm:
+    """The form of another mode with what was filled in before; usual values become those of the other mode."""
+    filled = {name: text for name, text in form.values.items() if text != form.usual[name]}
+    usual = usual_values(mode)
+    return replace(form, mode=mode, values={name: filled.get(name, text) for name, text in usual.items()})

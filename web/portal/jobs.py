@@ -4,17 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from farm import jobs, overview
 from farm.explain import explain
-from farm.gallery import first_results, image_report
-from farm.models import Result
-from farm.reports import AttemptReport, FarmReport, ImageReport, JobReport, TaskReport
-from farm.specs import ImageSpec
+from farm.gallery import first_results, grid_report, image_report
+from farm.grids import grids
+from farm.models import Job, Result
+from farm.reports import AttemptReport, FarmReport, GridReport, ImageReport, JobReport, TaskReport, UploadReport
+from farm.requests import Axis
+from farm.specs import ImageSpec, read_spec
 from web.actions import ACTIONS
 from web.evidence import clean, shown
 from web.paths import JOB_PATH, MAX_ID, MAX_SEQ
+from web.portal.pictures import show_all
+from web.portal.settings_list import Row, axis_rows, rows_of
 from web.progress import with_progress
 from web.services import services
 
@@ -47,13 +52,27 @@ class JobView:
     """What a job's page shows."""
 
     job: JobReport
-    spec: ImageSpec
     running: list[TaskReport]
     images: list[ImageReport]
+    grids: list[GridReport]
     next: int | None
     attempts: list[AttemptReport]
     reasons: list[str]
     after: int
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the page may still change: the grids of a sweep come after its last image."""
+        return not self.job.is_final or self.job.awaits_grid
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What a job was asked for, as its first image has it: that stays as it is."""
+
+    spec: ImageSpec
+    rows: list[Row]
+    inputs: Mapping[str, UploadReport]
 
 
 @pages.get("/")
@@ -68,7 +87,9 @@ def live_index() -> str:
 
 @pages.get(JOB_PATH)
 def show(job_id: int) -> str:
-    return render_template("job.html", view=_view(job_id))
+    view = _view(job_id)
+    with services().database.begin() as session:
+        return render_template("job.html", view=view, settings=_settings(session, job_id))
 
 
 @pages.get(f"{JOB_PATH}/live")
@@ -122,9 +143,9 @@ def _view(job_id: int) -> JobView:
         images = _images(results[:_IMAGES_SHOWN])
         return JobView(
             job=shown(job),
-            spec=_first_spec(session, job_id),
             running=_running(session, job),
             images=images,
+            grids=_grids(session, job_id),
             next=images[-1].seq if len(results) > len(images) else None,
             attempts=[shown(attempt) for attempt in overview.attempts(session, job_id, limit=_ATTEMPTS_SHOWN)],
             reasons=[clean(reason) for reason in explain(session, job_id)],
@@ -132,8 +153,20 @@ def _view(job_id: int) -> JobView:
         )
 
 
-def _first_spec(session: Session, job_id: int) -> ImageSpec:
-    return ImageSpec.model_validate(overview.tasks(session, job_id, limit=1)[0].spec)
+def _settings(session: Session, job_id: int) -> JobSettings:
+    spec = read_spec(overview.tasks(session, job_id, limit=1)[0].spec)
+    # Not the whole request: it may hold a hundred thousand prompts.
+    axes, styles = session.execute(select(Job.request["axes"], Job.request["styles"]).where(Job.id == job_id)).one()
+    rows = rows_of(spec) + axis_rows([Axis.model_validate(axis) for axis in axes or ()])
+    if styles:
+        rows.append(("Styles", ", ".join(styles)))
+    pictures = {name: getattr(spec, name) for name in ("image", "mask") if hasattr(spec, name)}
+    return JobSettings(spec, rows, show_all(session, services().desk, pictures))
+
+
+def _grids(session: Session, job_id: int) -> list[GridReport]:
+    farm = services()
+    return [grid_report(grid, farm.store, farm.settings.link_seconds) for grid in grids(session, job_id)]
 
 
 def _running(session: Session, job: JobReport) -> list[TaskReport]:

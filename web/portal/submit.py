@@ -7,59 +7,133 @@ from dataclasses import replace
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from farm import catalog, intake
-from farm.errors import IdempotencyConflict, InvalidRequest
-from farm.intake import Submitted
-from farm.samplers import SAMPLERS
-from farm.specs import parse_request
+from farm import intake
+from farm.errors import FieldProblem, IdempotencyConflict, InvalidRequest, NotFound
+from farm.inputs import take_in
+from farm.intake import Preview
+from farm.requests import JobRequest, parse_request
 from web.auth import current_user
-from web.portal.form import SubmitForm, by_field, empty_form, sent_form
+from web.multipart import read_form
+from web.paths import MAX_ID
+from web.portal.choices import WORDS, read_choices
+from web.portal.filling import form_of_image, form_of_job
+from web.portal.form import MODES, SubmitForm, empty_form, sent_form, switched
+from web.portal.pictures import pictures_of, show_all, take_files
 from web.services import services
 
 pages = Blueprint("submit", __name__)
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
+_IMAGE_TO_READ = "read_file"
 _SENT_BEFORE = "This form was sent before, with other values. Submit again to make a second job of it."
 
 
 @pages.get("/submit")
 def show() -> str:
-    return _page(empty_form(_new_key()))
+    """An empty form, or one filled with what the job `from` asked for."""
+    job_id = request.args.get("from", type=int)
+    if job_id is None:
+        return _page(empty_form(_mode_of(request.args), _new_key()))
+    if not 0 <= job_id <= MAX_ID:
+        raise NotFound(f"There is no job {job_id}.")
+    with services().database.begin() as session:
+        form = form_of_job(session, job_id, _new_key())
+    return _page(form)
 
 
 @pages.post("/submit")
 def submit() -> Response:
     """Make the job and show it, or show the form again with what is wrong beside each field.
 
+    1. Keep the pictures, so that whatever is wrong they need not be sent again.
+    2. Asked for another mode, or to read what an image says of itself, show that form.
+    3. Asked to check, say what the job would be; else submit.
+
     The form carries an idempotency key: sent twice, by a double click say, it makes one job.
     """
-    form = sent_form(request.form, _key_of(request.form))
+    sent, files = read_form(request)
+    form = sent_form(_mode_of(sent), _key_of(sent), sent)
+    form, problems = take_files(services().desk, form, files)
+    if sent.get("switch") in MODES:
+        return make_response(_page(switched(form, sent["switch"]).with_problems(problems)))
     try:
-        submitted = _submit(form)
+        if sent.get("action") == "read":
+            return make_response(_page(_form_of_image(files, form.key)))
+        wanted = _read(form, problems)
+        if sent.get("action") == "check":
+            return make_response(_page(form, _preview(wanted)))
+        job_id = _submit(wanted, form.key)
     except InvalidRequest as error:
-        return make_response(_page(replace(form, problems=by_field(error.problems))), 422)
+        return make_response(_page(form.with_problems(error.problems)), 422)
     except IdempotencyConflict:
         again = replace(form, key=_new_key(), problems={"": [_SENT_BEFORE]})
         return make_response(_page(again), 409)
-    return make_response(redirect(url_for("portal.show", job_id=submitted.job_id), 303))
+    return make_response(redirect(url_for("portal.show", job_id=job_id), 303))
 
 
-def _submit(form: SubmitForm) -> Submitted:
+def _form_of_image(files: Mapping[str, bytes], key: str) -> SubmitForm:
+    """Raises InvalidRequest where no image came that says what made it."""
+    if _IMAGE_TO_READ not in files:
+        raise InvalidRequest([FieldProblem(_IMAGE_TO_READ, "choose an image first")])
+    with services().database.begin() as session:
+        try:
+            return form_of_image(session, files[_IMAGE_TO_READ], key)
+        except InvalidRequest as error:
+            said = [FieldProblem(_IMAGE_TO_READ, f"it {problem.message}") for problem in error.problems]
+            raise InvalidRequest(said) from None
+
+
+def _read(form: SubmitForm, problems: list[FieldProblem]) -> JobRequest:
+    """The request of a form. Raises InvalidRequest with all that is wrong, these problems among it."""
+    data, misread = form.read()
+    try:
+        wanted = parse_request(data)
+    except InvalidRequest as error:
+        raise InvalidRequest([*problems, *misread, *error.problems]) from None
+    if problems or misread:
+        raise InvalidRequest([*problems, *misread])
+    return wanted
+
+
+def _preview(wanted: JobRequest) -> Preview:
     farm = services()
-    return intake.submit(
+    return intake.preview(farm.database, farm.settings, take_in(farm.desk, wanted))
+
+
+def _submit(wanted: JobRequest, key: str) -> int:
+    farm = services()
+    submitted = intake.submit(
         farm.database,
         farm.settings,
         farm.doorbell,
-        parse_request(form.request),
+        take_in(farm.desk, wanted),
         owner=current_user(),
-        idempotency_key=form.key,
+        idempotency_key=key,
+        fingerprint=wanted.fingerprint,
+    )
+    return submitted.job_id
+
+
+def _page(form: SubmitForm, preview: Preview | None = None) -> str:
+    farm = services()
+    with farm.database.begin() as session:
+        choices = read_choices(session, form.mode)
+        pictures = show_all(session, farm.desk, pictures_of(form))
+    return render_template(
+        "submit.html",
+        form=form,
+        modes=MODES,
+        choices=choices,
+        words=WORDS,
+        pictures=pictures,
+        preview=preview,
+        max_upload_bytes=farm.settings.max_upload_bytes,
     )
 
 
-def _page(form: SubmitForm) -> str:
-    with services().database.begin() as session:
-        checkpoints = list(catalog.by_name(session))
-    return render_template("submit.html", form=form, checkpoints=checkpoints, samplers=list(SAMPLERS))
+def _mode_of(sent: Mapping[str, str]) -> str:
+    mode = sent.get("mode", "")
+    return mode if mode in MODES else MODES[0]
 
 
 def _key_of(sent: Mapping[str, str]) -> str:

@@ -1,0 +1,23 @@
+"""The page of the weights that jobs may name."""
+
+from flask import Blueprint, render_template
+
+from farm import addons, catalog, overview
+from web.portal.suggestions import told
+from web.services import services
+
+pages = Blueprint("checkpoints_page", __name__)
+
+
+@pages.get("/checkpoints")
+def index() -> str:
+    with services().database.begin() as session:
+        checkpoints = overview.checkpoint_reports(catalog.by_name(session).values())
+        added = [addon for kind in addons.KINDS for addon in addons.by_name(session, kind).values()]
+        reports = overview.addon_reports(added)
+    return render_template(
+        "checkpoints.html",
+        checkpoints=[(report, told(report.suggestions or {})) for report in checkpoints],
+        addons=reports,
+        titles=addons.TITLES,
+    )

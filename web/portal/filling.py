@@ -1,0 +1,87 @@
+"""The submit form filled with what a job asked for, or what made an image, to be submitted again."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from farm import catalog
+from farm.errors import InvalidRequest, NotFound
+from farm.infotext import Infotext, read_file
+from farm.models import Job
+from farm.requests import JobRequest, parse_request
+from web.portal import axes
+from web.portal.form import SubmitForm, as_text, usual_values
+
+_OWN_SETTINGS = "Some prompts of that job had settings of their own; here are those of the job alone."
+_SEVERAL_LINES = "Line breaks inside a prompt became spaces: each line is a prompt here."
+
+# They belong to the job that had them.
+_PAST = frozenset({"not_before", "deadline"})
+
+
+def form_of_job(session: Session, job_id: int, key: str) -> SubmitForm:
+    """The form for what a job asked for. Raises NotFound."""
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return _filled(parse_request(job.request), key)
+
+
+def form_of_image(session: Session, content: bytes, key: str) -> SubmitForm:
+    """The form for what an image file says of itself. Raises InvalidRequest where it says nothing.
+
+    A checkpoint that goes by another name here is known by its hash.
+    """
+    read = _read(content)
+    fields = dict(read.fields)
+    registered = {name: checkpoint.sha256 for name, checkpoint in catalog.by_name(session).items()}
+    if fields.get("checkpoint") not in registered and read.model_hash:
+        alike = [name for name, sha256 in registered.items() if sha256.startswith(read.model_hash)]
+        fields |= {"checkpoint": alike[0]} if alike else {}
+    request, left_out = _as_far_as_it_goes(fields)
+    return _filled(request, key, [*read.warnings, *left_out])
+
+
+def _read(content: bytes) -> Infotext:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "image"
+        file.write_bytes(content)
+        return read_file(file)
+
+
+def _as_far_as_it_goes(fields: Mapping[str, Any]) -> tuple[JobRequest, list[str]]:
+    """The request of these fields without those that cannot be, and what was left out."""
+    try:
+        return parse_request(fields), []
+    except InvalidRequest as error:
+        wrong = {problem.field.partition(".")[0].partition("[")[0] for problem in error.problems}
+        kept = {name: value for name, value in fields.items() if name not in wrong or name == "prompts"}
+        return parse_request(kept), [f"left out: {problem.field} {problem.message}" for problem in error.problems]
+
+
+def _filled(request: JobRequest, key: str, notes: Sequence[str] = ()) -> SubmitForm:
+    return SubmitForm(
+        request.mode,
+        key,
+        _values(request),
+        tuple(request.styles or ()),
+        notes=(*notes, *_losses(request)),
+    )
+
+
+def _values(request: JobRequest) -> dict[str, str]:
+    said = request.model_dump(mode="json", exclude_none=True)
+    said |= {f"hires.{name}": value for name, value in said.pop("hires", {}).items()}
+    values = usual_values(request.mode)
+    filled = {name: as_text(said[name]) for name in values if name in said and name not in _PAST}
+    prompts = "\n".join(" ".join(row.prompt.splitlines()) for row in request.prompts)
+    return {**values, **filled, **axes.fill(request.axes), "prompts": prompts}
+
+
+def _losses(request: JobRequest) -> list[str]:
+    has_own = any(len(row.model_dump(exclude_none=True)) > 1 for row in request.prompts)
+    is_broken = any(len(row.prompt.splitlines()) > 1 for row in request.prompts)
+    return [note for note, is_so in ((_OWN_SETTINGS, has_own), (_SEVERAL_LINES, is_broken)) if is_so]

@@ -1,0 +1,49 @@
+"""The pictures of the submit form: kept as uploads once they are sent, so that they outlive a mistake elsewhere."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sqlalchemy.orm import Session
+
+from farm import uploads
+from farm.errors import FieldProblem, InvalidRequest, NotFound
+from farm.pictures import Role
+from farm.reports import UploadReport
+from farm.uploads import Desk
+from web.portal.form import SubmitForm
+
+_ROLES: Mapping[str, Role] = {"image": "input", "mask": "mask"}
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def take_files(desk: Desk, form: SubmitForm, files: Mapping[str, bytes]) -> tuple[SubmitForm, list[FieldProblem]]:
+    """The form with the ids of the files that came, and what is wrong with the others. Raises StoreError."""
+    values = {name: text for name, text in form.values.items() if name not in _ROLES}
+    problems: list[FieldProblem] = []
+    for name in _ROLES.keys() & form.values.keys():
+        before = form.values[name]
+        values[name] = before if _DIGEST.fullmatch(before) else ""
+        if f"{name}_file" in files:
+            try:
+                values[name] = uploads.keep(desk, files[f"{name}_file"], role=_ROLES[name], field=name).report.id
+            except InvalidRequest as error:
+                problems += error.problems
+    return replace(form, values=values), problems
+
+
+def show_all(session: Session, desk: Desk, digests: Mapping[str, str]) -> dict[str, UploadReport]:
+    """The uploads of these ids, by the same names; without those that are not there."""
+    found = {}
+    for name, digest in digests.items():
+        if _DIGEST.fullmatch(digest):
+            try:
+                found[name] = uploads.show(session, desk, digest)
+            except NotFound:
+                continue
+    return found
+
+
+def pictures_of(form: SubmitForm) -> dict[str, str]:
+    """The ids of the form's uploads, by field."""
+    return {name: form.values[name] for name in _ROLES if form.values.get(name)}
