@@ -1,26 +1,37 @@
 """Ready-made jobs, workers and objects for tests; each takes only what a test wants to differ."""
 
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert, select, text, update
 
-from farm import catalog, dispatch, endings, exclusions, fleet, intake
-from farm.catalog import CheckpointFolder
+from farm import addons, catalog, dispatch, endings, exclusions, fleet, intake
+from farm.addons import StoredAddon
+from farm.catalog import CheckpointFolder, StoredCheckpoint
 from farm.config import Settings
 from farm.database import Database
-from farm.dispatch import Batch, Lease
+from farm.dispatch import Batch, ClaimedCheckpoint, Lease
 from farm.endings import StoredObject
+from farm.families import FAMILIES
 from farm.fleet import WorkerIdentity
 from farm.intake import Submitted
+from farm.library import KnownCheckpoint, Library
 from farm.models import Base, Counters, Job, Task, User
 from farm.queue import Doorbell
-from farm.specs import JobRequest, TextToImageSpec, parse_request
+from farm.requests import JobRequest, parse_request
+from farm.specs import TextToImageSpec
+from farm.store import Store
+from farm.weights.blobs import StoredFile
 
 LEASE_SECONDS = 30.0
+
+
+LIBRARY = Library({"demo": KnownCheckpoint(1, "demo", FAMILIES["sd15"], "a" * 64)})
+"""A library that knows the checkpoint `demo` and nothing else."""
 
 
 def a_request(**fields: Any) -> JobRequest:
@@ -37,6 +48,36 @@ def a_checkpoint(database: Database, name: str = "demo", sha256: str = "a" * 64)
         return catalog.add(
             session, name, CheckpointFolder(path=Path(f"/nowhere/{name}"), family="sd15", sha256=sha256)
         ).id
+
+
+def a_stored_checkpoint(
+    database: Database, store: Store, contents: Mapping[str, bytes], name: str = "demo"
+) -> ClaimedCheckpoint:
+    """Register a checkpoint whose files lie in the store; return it as a claim names it."""
+    files = stored_files(store, contents)
+    sha256 = hashlib.sha256(repr(files).encode()).hexdigest()
+    with database.begin() as session:
+        row = catalog.add(session, name, StoredCheckpoint("sd15", sha256, files))
+    return ClaimedCheckpoint(row.id, name, "sd15", sha256, row.location, files)
+
+
+def stored_files(store: Store, contents: Mapping[str, bytes]) -> tuple[StoredFile, ...]:
+    """Put files of weights into a store, by their paths."""
+    files = tuple(
+        StoredFile(path, hashlib.sha256(content).hexdigest(), len(content))
+        for path, content in sorted(contents.items())
+    )
+    for file in files:
+        store.put(file.key, contents[file.path], "application/octet-stream")
+    return files
+
+
+def an_addon(database: Database, store: Store, kind: addons.Kind, name: str, content: bytes) -> str:
+    """Register an addon whose file lies in the store; return its sha256."""
+    [file] = stored_files(store, {name: content})
+    with database.begin() as session:
+        addons.add(session, kind, name, StoredAddon("sd15", file.sha256, file.size))
+    return file.sha256
 
 
 def a_job(
@@ -219,6 +260,10 @@ class Scene:
     def scalar(self, sql: str, **parameters: Any) -> Any:
         with self.database.begin() as session:
             return session.execute(text(sql), parameters).scalar()
+
+    def column(self, sql: str, **parameters: Any) -> list[Any]:
+        with self.database.begin() as session:
+            return list(session.execute(text(sql), parameters).scalars())
 
     def counters(self) -> dict[tuple[int, str], tuple[int, ...]]:
         """How many tasks stand at each status, by job and batch key, as the counters say."""

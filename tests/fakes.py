@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from farm.errors import ObjectMissing, StoreError
 
@@ -22,11 +23,29 @@ class MemoryStore:
             raise ObjectMissing(f"There is no object {key}.")
         return self.objects[key]
 
+    def put_file(self, key: str, path: Path, media_type: str) -> None:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"Could not write {key}: {error.strerror}") from error
+        self.put(key, content, media_type)
+
+    def fetch_file(self, key: str, path: Path) -> None:
+        content = self.get(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        except OSError as error:
+            raise StoreError(f"Could not read {key}: {error.strerror}") from error
+
+    def exists(self, key: str) -> bool:
+        return key in self.objects
+
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        return iter([key for key in self.objects if key.startswith(prefix)])
+        yield from [key for key in self.objects if key.startswith(prefix)]
 
     def clear_leftovers(self, older_than_seconds: float) -> int:
         return 0

@@ -24,7 +24,7 @@ HOMES = {
     "celery": ("farm/queue.py", "workers/"),
     "kombu": ("farm/queue.py", "workers/"),
     "alembic": ("farm/migrate.py", "migrations/"),
-    "httpx": ("farm/client.py", "farm/cli/"),
+    "httpx": ("farm/client.py", "farm/cli/", "farm/hub/"),
     "click": ("farm/cli/",),
     "rich": ("farm/cli/",),
 }

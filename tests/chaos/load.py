@@ -11,7 +11,7 @@ from typing import Any
 
 from farm.client import Client
 from farm.errors import Conflict, FarmError, InvalidRequest, NotFound
-from farm.specs import JobRequest, parse_request
+from farm.requests import JobRequest, parse_request
 from tests.chaos.stage import CHECKPOINTS, Stage
 
 _ACTIONS = ("cancel", "pause", "resume", "retry", "priority")

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from farm.database import Database
 from farm.errors import ObjectMissing
-from farm.specs import ImageSpec
+from farm.specs import read_spec
 from farm.store import Store
 from tests.chaos.null_renderer import noise
 from tests.factories import STATUSES
@@ -79,7 +79,7 @@ def wrong_images(session: Session, store: Store) -> Iterator[str]:
             yield f"task {row.id}: the stored image is not the one that was published"
         if sha256(thumbnail) != row.thumbnail_sha256:
             yield f"task {row.id}: the stored thumbnail is not the one that was published"
-        if not np.array_equal(np.asarray(Image.open(io.BytesIO(image))), noise(ImageSpec.model_validate(row.spec))):
+        if not np.array_equal(np.asarray(Image.open(io.BytesIO(image))), noise(read_spec(row.spec))):
             yield f"task {row.id}: the image is another task's"
 
 

@@ -41,7 +41,7 @@ def failed(farm: Farm, running: RunningFarm, tmp_path_factory: pytest.TempPathFa
     broken = tmp_path_factory.mktemp("checkpoints") / "broken"
     shutil.copytree(running.farm.settings.data_dir / "checkpoints" / "demo", broken)
     (broken / "note.txt").write_text("Not the checkpoint it was copied from.")
-    assert farm("checkpoints", "add", "broken", broken).exit_code == 0
+    assert farm("checkpoints", "add", broken, "--in-place").exit_code == 0
     shutil.rmtree(broken)
     said = farm("submit", "a fox", *SMALL, "-c", "broken", "--wait", "--json")
     assert farm("checkpoints", "remove", "broken").exit_code == 0
@@ -115,7 +115,7 @@ class TestSubmit:
         ("flags", "message"),
         [
             ("-c nope", "checkpoint: unknown checkpoint 'nope'. Known: demo"),
-            ("-c demo -W 4096", "width: must be at most 2048 on this farm"),
+            ("-c demo -W 4096", "width: must be at most 2048 on this farm, not 4096"),
             ("-c demo --deadline 2020-01-01T00:00:00Z", "deadline: has passed already"),
         ],
     )
@@ -325,7 +325,7 @@ class TestDownload:
 
 class TestCheckpoints:
     def test_what_is_no_checkpoint_is_refused(self, farm: Farm, tmp_path: Path) -> None:
-        said = farm("checkpoints", "add", "mine", tmp_path)
+        said = farm("checkpoints", "add", tmp_path, "--in-place")
         assert (said.exit_code, said.stdout) == (1, "")
         assert "has no model_index.json" in said.stderr
 

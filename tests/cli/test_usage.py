@@ -76,12 +76,12 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         ("jobs --status lost", "'lost' is not one of 'active', 'paused'"),
         ("jobs --limit 0", "0 is not in the range 1<=x<=200"),
         ("priority 1 101", "101 is not in the range 0<=x<=100"),
-        ("submit", "Give a prompt, or a file of prompts with --file."),
+        ("submit", "prompts: give a prompt, or a file of prompts with --file"),
         ("submit a --steps many", "'many' is not a valid integer"),
         ("submit a --file .", "is a directory"),
         ("up --port 70000", "70000 is not in the range"),
         ("up --download folder", "--download and --stop-when-done go with --demo."),
-        ("checkpoints add demo nowhere", "'nowhere' does not exist"),
+        ("checkpoints add demo nowhere", "unexpected extra argument (nowhere)"),
     ],
 )
 def test_wrong_usage_is_said_with_exit_code_2(tmp_path: Path, line: str, message: str) -> None:

@@ -21,7 +21,7 @@ from farm.config import LOCK_FILE
 from farm.database import Database, Role
 from farm.embedded.machine import LocalFarm, environment
 from farm.reports import JobReport, TaskReport
-from farm.specs import parse_request
+from farm.requests import parse_request
 
 PATIENCE_SECONDS = 300.0
 

@@ -51,7 +51,8 @@ def test_an_image_carries_the_parameters_text(running: RunningFarm) -> None:
     running.finish(job_id)
     (image,) = running.client.images(job_id)
     text = Image.open(io.BytesIO(fetch(running, image))).info["parameters"]
-    assert text.startswith("a red fox\nNegative prompt: blurry\nSteps: 4, Sampler: Euler a, CFG scale: 7, Seed: 5")
+    assert text.startswith("a red fox\nNegative prompt: blurry\nSteps: 4, Sampler: Euler a, Schedule type: ")
+    assert "CFG scale: 7, Seed: 5, Size: 64x64, Model hash: " in text
 
 
 def test_an_image_records_what_made_it(running: RunningFarm) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from farm import catalog
-from farm.catalog import BadCheckpoint, CheckpointFolder
+from farm import catalog, overview
+from farm.catalog import BadCheckpoint, CheckpointFolder, StoredCheckpoint
 from farm.errors import Conflict, NotFound
+from farm.weights.blobs import StoredFile
 from tests.factories import Scene, a_checkpoint
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -50,13 +51,45 @@ class TestInspectFolder:
 
     def test_a_pipeline_that_the_farm_cannot_render_is_named(self, folder: Path) -> None:
         (folder / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-        with pytest.raises(BadCheckpoint, match="holds a FluxPipeline; known are StableDiffusionPipeline"):
+        with pytest.raises(BadCheckpoint, match="holds a FluxPipeline; known are StableDiffusionPipeline, Stable"):
             catalog.inspect_folder(folder)
 
     @pytest.mark.parametrize("part", PARTS)
     def test_a_missing_part_is_named(self, folder: Path, part: str) -> None:
         (folder / part).rename(folder / "gone")
         with pytest.raises(BadCheckpoint, match=f"has no folder '{part}'"):
+            catalog.inspect_folder(folder)
+
+
+class TestFamily:
+    @pytest.mark.parametrize(
+        ("pipeline", "unet", "prediction", "family"),
+        [
+            ("StableDiffusionPipeline", {}, "epsilon", "sd15"),
+            ("StableDiffusionPipeline", {"in_channels": 9}, "epsilon", "sd15-inpaint"),
+            ("StableDiffusionPipeline", {"use_linear_projection": True}, "epsilon", "sd2"),
+            ("StableDiffusionPipeline", {"use_linear_projection": True}, "v_prediction", "sd2-v"),
+            (
+                "StableDiffusionPipeline",
+                {"use_linear_projection": True, "in_channels": 9},
+                "epsilon",
+                "sd2-inpaint",
+            ),
+            ("StableDiffusionXLPipeline", {"use_linear_projection": True}, "epsilon", "sdxl"),
+            ("StableDiffusionXLPipeline", {"in_channels": 9}, "epsilon", "sdxl-inpaint"),
+        ],
+    )
+    def test_a_folder_tells_its_family(
+        self, folder: Path, pipeline: str, unet: dict[str, object], prediction: str, family: str
+    ) -> None:
+        (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
+        (folder / "unet" / "config.json").write_text(json.dumps(unet))
+        (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps({"prediction_type": prediction}))
+        assert catalog.inspect_folder(folder).family == family
+
+    def test_a_unet_with_other_inputs_is_refused(self, folder: Path) -> None:
+        (folder / "unet" / "config.json").write_text('{"in_channels": 5}')
+        with pytest.raises(BadCheckpoint, match="takes 5 channels"):
             catalog.inspect_folder(folder)
 
 
@@ -106,6 +139,30 @@ class TestCatalog:
         with pytest.raises(Conflict, match="A different checkpoint is registered as 'demo'"):
             a_checkpoint(scene.database, "demo", sha256="b" * 64)
         assert scene.scalar("SELECT sha256 FROM checkpoints") == "a" * 64
+
+    def test_the_same_weights_are_not_of_two_families(self, scene: Scene) -> None:
+        a_checkpoint(scene.database, "noise", sha256="a" * 64)
+        velocity = StoredCheckpoint("sd2-v", "a" * 64, ())
+        with (
+            pytest.raises(Conflict, match="registered as 'noise' of family sd15"),
+            scene.database.begin() as session,
+        ):
+            catalog.add(session, "velocity", velocity)
+        assert scene.scalar("SELECT count(*) FROM checkpoints") == 1
+
+    def test_a_report_tells_where_it_is_from_and_what_suits_it(self, scene: Scene) -> None:
+        files = [StoredFile("a", "a" * 64, 10), StoredFile("b", "b" * 64, 20), StoredFile("b2", "b" * 64, 20)]
+        found = StoredCheckpoint("sd15", "c" * 64, files, "hf:ana/small@1", {"num_inference_steps": 25})
+        with scene.database.begin() as session:
+            [report] = overview.checkpoint_reports([catalog.add(session, "demo", found)])
+        assert (report.size_bytes, report.origin) == (30, "hf:ana/small@1")
+        assert report.suggestions == {"num_inference_steps": 25}
+
+    def test_a_folder_with_a_place_of_its_own_has_no_size(self, scene: Scene) -> None:
+        a_checkpoint(scene.database)
+        with scene.database.begin() as session:
+            [report] = overview.checkpoint_reports(catalog.by_name(session).values())
+        assert (report.size_bytes, report.suggestions) == (None, None)
 
     def test_a_removed_name_is_free_for_another(self, scene: Scene) -> None:
         first = a_checkpoint(scene.database, "demo", sha256="a" * 64)

@@ -140,7 +140,9 @@ class TestRedis:
 
     def test_a_server_that_does_not_start_shows_the_end_of_its_log(self, folder: Path) -> None:
         (folder / "redis").mkdir()
+        # Where Redis 7 keeps its log, and where those before do.
         (folder / "redis" / "appendonlydir").write_text("in the way")
+        (folder / "redis" / "appendonly.aof").mkdir()
         with pytest.raises(ConfigError, match="Redis did not start:\n"):
             Redis(folder / "redis", folder / "run").start()
 

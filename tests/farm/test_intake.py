@@ -8,9 +8,10 @@ from sqlalchemy import event
 
 from farm import intake
 from farm.errors import IdempotencyConflict, InvalidRequest
+from farm.fields import SEEDS
 from farm.intake import Submitted
 from farm.queue import Doorbell
-from farm.specs import SEEDS, TextToImageSpec
+from farm.specs import TextToImageSpec
 from tests.factories import Scene, a_checkpoint, a_request, a_spec, a_user
 
 

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from farm.errors import InvalidRequest
 from farm.expand import count_images, expand
+from farm.fields import SEEDS
+from farm.requests import parse_request
 from farm.samplers import SAMPLERS
-from farm.specs import SEEDS, TextToImageSpec, batch_key, parse_request
-from tests.factories import a_request, a_spec
+from farm.specs import TextToImageSpec, batch_key
+from tests.factories import LIBRARY, a_request, a_spec
 
 SHA256 = "a" * 64
 
@@ -54,7 +56,7 @@ class TestRequest:
             ({"priority": 101}, "priority", "input should be less than or equal to 100"),
             ({"pool": "Large Pool"}, "pool", "string should match pattern '^[a-z0-9][a-z0-9-]{0,39}$'"),
             ({"not_before": "2999-01-01T00:00:00"}, "not_before", "input should have timezone info"),
-            ({"mode": "img2img"}, "mode", "input should be 'txt2img'"),
+            ({"mode": "video"}, "mode", "input should be 'txt2img', 'img2img', 'inpaint', 'outpaint' or 'upscale'"),
         ],
     )
     def test_a_bad_field_is_named_with_what_is_wrong(self, fields: dict[str, Any], path: str, message: str) -> None:
@@ -70,7 +72,7 @@ class TestRequest:
     def test_an_unknown_sampler_is_answered_with_the_nearest(self) -> None:
         [(path, message)] = problems(sampler="Euler A")
         assert path == "sampler"
-        assert message.startswith("unknown sampler 'Euler A'; did you mean 'Euler a'? Known: Euler,")
+        assert message.startswith("unknown sampler 'Euler A'; did you mean 'Euler a'? Known: DPM++ 2M,")
 
     def test_a_sampler_like_no_other_is_answered_with_all(self) -> None:
         [(_, message)] = problems(sampler="zzz")
@@ -107,23 +109,23 @@ class TestRequest:
 class TestExpand:
     def test_lcm_refuses_more_steps_than_it_was_distilled_for(self) -> None:
         with pytest.raises(InvalidRequest) as refusal:
-            expand(a_request(sampler="LCM", num_inference_steps=51), {"demo": SHA256})
+            expand(a_request(sampler="LCM", num_inference_steps=51), LIBRARY)
         [problem] = refusal.value.problems
-        assert problem.field == "prompts[0].num_inference_steps"
+        assert problem.field == "num_inference_steps"
         assert problem.message == "LCM takes at most 50 steps"
 
     def test_lcm_accepts_all_the_steps_it_has(self) -> None:
-        assert len(expand(a_request(sampler="LCM", num_inference_steps=50), {"demo": SHA256})) == 1
+        assert expand(a_request(sampler="LCM", num_inference_steps=50), LIBRARY).images == 1
 
     @given(counts=st.lists(st.integers(1, 50), min_size=1, max_size=8))
     def test_the_images_are_as_many_as_were_counted(self, counts: list[int]) -> None:
         request = a_request(prompts=[{"prompt": "a", "images_per_prompt": count} for count in counts])
-        unfolded = expand(request, {"demo": SHA256})
-        assert sum(len(list(group.specs())) for group in unfolded) == count_images(request) == sum(counts)
+        groups = expand(request, LIBRARY).groups
+        assert sum(len(list(group.specs())) for group in groups) == count_images(request) == sum(counts)
 
     @given(seed=st.integers(0, SEEDS - 1), count=st.integers(1, 100))
     def test_every_seed_is_one_that_a_spec_may_have(self, seed: int, count: int) -> None:
-        [group] = expand(a_request(seed=seed, images_per_prompt=count), {"demo": SHA256})
+        [group] = expand(a_request(seed=seed, images_per_prompt=count), LIBRARY).groups
         seeds = [TextToImageSpec.model_validate(spec.model_dump()).seed for spec in group.specs()]
         assert seeds == [(seed + n) % SEEDS for n in range(count)]
 

@@ -20,6 +20,7 @@ from farm.store import Store, open_store
 from farm.store.disk import DiskStore
 from farm.store.links import BadLink, LinkSigner
 from farm.store.s3 import S3Store
+from tests.fakes import MemoryStore
 
 IMAGE = b"\x89PNG not really \x00\xff"
 NOWHERE = "http://127.0.0.1:1"
@@ -57,7 +58,12 @@ def s3_store(bucket: str) -> S3Store:
     return S3Store.of_url(bucket)
 
 
-@pytest.fixture(params=["disk_store", "s3_store"])
+@pytest.fixture
+def memory_store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture(params=["disk_store", "s3_store", "memory_store"])
 def any_store(request: pytest.FixtureRequest) -> Store:
     store: Store = request.getfixturevalue(request.param)
     store.check()
@@ -118,8 +124,64 @@ class TestEveryStore:
         any_store.put("empty", b"", "text/plain")
         assert any_store.get("empty") == b""
 
+    def test_a_file_that_was_put_is_fetched(self, any_store: Store, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(IMAGE)
+        any_store.put_file("weights/1", tmp_path / "a", "application/octet-stream")
+        any_store.fetch_file("weights/1", tmp_path / "new" / "b")
+        assert (tmp_path / "new" / "b").read_bytes() == any_store.get("weights/1") == IMAGE
+
+    def test_a_file_of_many_pieces_is_whole(self, any_store: Store, tmp_path: Path) -> None:
+        content = os.urandom(20 * 2**20)
+        (tmp_path / "a").write_bytes(content)
+        any_store.put_file("weights/1", tmp_path / "a", "application/octet-stream")
+        any_store.fetch_file("weights/1", tmp_path / "b")
+        assert (tmp_path / "b").read_bytes() == content
+
+    def test_a_fetched_file_replaces_what_was_there(self, any_store: Store, tmp_path: Path) -> None:
+        any_store.put("a", IMAGE, "image/png")
+        (tmp_path / "a").write_bytes(b"old and longer than the new one")
+        any_store.fetch_file("a", tmp_path / "a")
+        assert (tmp_path / "a").read_bytes() == IMAGE
+
+    def test_what_is_not_there_is_not_fetched(self, any_store: Store, tmp_path: Path) -> None:
+        with pytest.raises(ObjectMissing):
+            any_store.fetch_file("a", tmp_path / "a")
+        assert list(tmp_path.glob("a*")) == []
+
+    def test_a_file_that_is_not_there_is_not_put(self, any_store: Store, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match="Could not write a: No such file"):
+            any_store.put_file("a", tmp_path / "a", "image/png")
+        assert not any_store.exists("a")
+
+    def test_fetching_to_where_no_file_can_be_is_a_store_error(self, any_store: Store, tmp_path: Path) -> None:
+        any_store.put("a", IMAGE, "image/png")
+        (tmp_path / "file").touch()
+        with pytest.raises(StoreError, match="Could not read a: "):
+            any_store.fetch_file("a", tmp_path / "file" / "a")
+
+    def test_only_what_was_put_exists(self, any_store: Store) -> None:
+        any_store.put("a/1.png", IMAGE, "image/png")
+        assert any_store.exists("a/1.png")
+        assert not any_store.exists("a/2.png")
+        assert not any_store.exists("a")
+
 
 class TestDisk:
+    def test_a_file_on_the_same_disk_is_not_copied(self, disk_store: DiskStore, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(IMAGE)
+        disk_store.put_file("weights/1", tmp_path / "a", "application/octet-stream")
+        disk_store.fetch_file("weights/1", tmp_path / "b")
+        assert (tmp_path / "a").samefile(tmp_path / "b")
+
+    def test_a_file_on_another_disk_is_copied(
+        self, disk_store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "link", refuse_to_link)
+        (tmp_path / "a").write_bytes(IMAGE)
+        disk_store.put_file("weights/1", tmp_path / "a", "application/octet-stream")
+        assert disk_store.get("weights/1") == IMAGE
+        assert list((tmp_path / "store").rglob(".part-*")) == []
+
     def test_a_put_leaves_one_file_and_nothing_else(self, disk_store: DiskStore, tmp_path: Path) -> None:
         disk_store.put("a/1.png", IMAGE, "image/png")
         assert [path.name for path in (tmp_path / "store").rglob("*") if path.is_file()] == ["1.png"]
@@ -216,6 +278,10 @@ def refuse(path: str) -> None:
     raise PermissionError(errno.EACCES, "Permission denied", path)
 
 
+def refuse_to_link(source: Path, target: Path) -> None:
+    raise OSError(errno.EXDEV, "Invalid cross-device link", str(source))
+
+
 class TestSignedLinks:
     signer = LinkSigner("a secret key for tests only")
 
@@ -306,12 +372,26 @@ class TestS3:
             s3_store.put(key, IMAGE, "image/png")
         assert sorted(s3_store.keys()) == list("abcde")
 
-    def test_a_bucket_that_is_not_there_is_a_store_error(self, bucket: str) -> None:
+    def test_the_parts_of_an_upload_that_was_cut_off_are_cleared_once_they_are_old(
+        self, s3_store: S3Store, s3_endpoint: str
+    ) -> None:
+        client = boto3.client("s3", endpoint_url=s3_endpoint)
+        begun = client.create_multipart_upload(Bucket="farm", Key="images/weights/1")["UploadId"]
+        client.upload_part(Bucket="farm", Key="images/weights/1", UploadId=begun, PartNumber=1, Body=IMAGE)
+        # To this server every upload began in 2010.
+        assert s3_store.clear_leftovers(older_than_seconds=100 * 365 * 86400) == 0
+        assert s3_store.clear_leftovers(older_than_seconds=60) == 1
+        assert client.list_multipart_uploads(Bucket="farm").get("Uploads", []) == []
+
+    def test_a_bucket_that_is_not_there_is_a_store_error(self, bucket: str, tmp_path: Path) -> None:
         store = S3Store.of_url(bucket.replace("//farm", "//nowhere"))
         with pytest.raises(StoreError, match="Cannot reach the bucket nowhere: 404"):
             store.check()
         with pytest.raises(StoreError, match="Could not write a: NoSuchBucket"):
             store.put("a", IMAGE, "image/png")
+        (tmp_path / "a").touch()
+        with pytest.raises(StoreError, match="Could not write a: NoSuchBucket"):
+            store.put_file("a", tmp_path / "a", "image/png")
 
     @pytest.mark.usefixtures("bucket")
     def test_a_server_that_is_down_is_a_store_error(self, monkeypatch: pytest.MonkeyPatch) -> None:

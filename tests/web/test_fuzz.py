@@ -23,6 +23,7 @@ from schemathesis.engine.recorder import ScenarioRecorder
 from farm import accounts, jobs
 from farm.database import Database
 from tests.factories import Scene
+from tests.pictures import a_picture, encoded
 from tests.web.conftest import OpenPortal
 
 EXAMPLES = int(os.environ.get("FARM_FUZZ_EXAMPLES", "10"))
@@ -33,26 +34,44 @@ CONFIG: Mapping[str, Any] = {
     "continue-on-failure": True,
     "suppress-health-check": ["all"],
     "generation": {"max-examples": EXAMPLES, "database": "none", "no-shrink": True},
-    # A name that nobody would guess.
-    "dictionaries": {"workers": {"values": ["host/cpu"]}},
-    "parameters": {"body.worker": {"dictionary": "workers", "probability": 0.5}},
+    # A name that nobody would guess, and numbers that are seldom hit on.
+    "dictionaries": {"workers": {"values": ["host/cpu"]}, "jobs": {"values": list(range(1, 23))}},
+    "parameters": {
+        "body.worker": {"dictionary": "workers", "probability": 0.5},
+        "path.job_id": {"dictionary": "jobs", "probability": 0.5},
+    },
     "checks": {
         # DELETE cancels a job, and the job stays to be looked at.
         "use_after_free": {"enabled": False},
         # Its probes do not reach a WSGI application (schemathesis 4.32); a test below asks without a key instead.
         "ignored_auth": {"enabled": False},
     },
-    # No description can tell what only the farm knows: its checkpoints, its limits, and the time.
+    # No description can tell what a picture is, or what only the farm knows: its checkpoints, its limits, the time.
     "operations": [
+        {
+            "include-name": "POST /api/v1/uploads",
+            "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "422"]}},
+        },
         {
             "include-name": "POST /api/v1/jobs",
             "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "409", "422"]}},
-        }
+        },
     ],
 }
 
 PAGES = (
-    *("/", "/live", "/submit", "/workers", "/workers/live", "/docs", "/openapi.json", "/healthz", "/readyz"),
+    *(
+        "/",
+        "/live",
+        "/submit",
+        "/workers",
+        "/workers/live",
+        "/checkpoints",
+        "/docs",
+        "/openapi.json",
+        "/healthz",
+        "/readyz",
+    ),
     *("/jobs/{id}", "/jobs/{id}/live", "/jobs/{id}/priority"),
     *("/jobs/{id}/cancel", "/jobs/{id}/pause", "/jobs/{id}/resume", "/jobs/{id}/retry"),
     *("/files/{text}", "/static/{text}", "/docs/swagger/{text}", "/api/v1/{text}", "/{text}"),
@@ -60,8 +79,13 @@ PAGES = (
 FIELDS = (
     *("prompts", "negative_prompt", "checkpoint", "sampler", "num_inference_steps", "guidance_scale"),
     *("width", "height", "seed", "images_per_prompt", "name", "priority", "idempotency_key"),
+    *("mode", "switch", "action", "image", "mask", "styles", "hires.scale", "x.field", "x.values", "from"),
     *("before", "after", "expires", "signature", "filename"),
 )
+
+
+# What the description calls a file is now and then a picture.
+schemathesis.openapi.format("binary", st.sampled_from([encoded(a_picture()), b"no picture"]) | st.binary())
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from web.limits import MAX_BODY_BYTES, MAX_FORM_FIELDS, MAX_JOB_BYTES
+from tests.web.conftest import OpenPortal
+from web.limits import MAX_BODY_BYTES, MAX_FORM_FIELDS, MAX_FORM_TEXT_BYTES, MAX_JOB_BYTES
 
 JOB = b'{"prompts": ["x"]}'
 
@@ -41,18 +42,24 @@ def test_a_body_that_is_too_large_is_refused_unread_and_the_limit_is_named(clien
     assert "16,384 bytes" in answer.json["detail"]
 
 
-@pytest.mark.parametrize("path", ["/api/v1/jobs", "/submit"])
-def test_jobs_may_be_large_but_not_without_limit(client: FlaskClient, path: str) -> None:
-    answer = declare(client, path, MAX_JOB_BYTES + 1)
+def test_jobs_may_be_large_but_not_without_limit(client: FlaskClient) -> None:
+    answer = declare(client, "/api/v1/jobs", MAX_JOB_BYTES + 1)
     assert answer.status_code == 413
     assert "33,554,432 bytes" in answer.text
 
 
-def test_only_submitting_takes_large_bodies(client: FlaskClient) -> None:
+def test_a_form_has_room_for_two_pictures(open_portal: OpenPortal) -> None:
+    portal = open_portal(max_upload_bytes=2**26)
+    answer = declare(portal, "/submit", 2**27 + MAX_FORM_TEXT_BYTES + 1)
+    assert answer.status_code == 413
+    assert "135,266,304 bytes" in answer.text
+
+
+def test_only_submitting_and_uploading_take_large_bodies(client: FlaskClient) -> None:
     rules = [rule.rule for rule in client.application.url_map.iter_rules() if "POST" in (rule.methods or ())]
     paths = {rule.replace("<int:job_id>", "1").split("<")[0] for rule in rules}
     larger = {path for path in paths if client.post(path, data=b" " * (MAX_BODY_BYTES + 1)).status_code != 413}
-    assert larger == {"/api/v1/jobs", "/submit"}
+    assert larger == {"/api/v1/jobs", "/api/v1/uploads", "/submit"}
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE", "PUT", "OPTIONS"])
@@ -89,7 +96,7 @@ def test_a_form_may_not_have_countless_fields(client: FlaskClient) -> None:
     assert f"{MAX_FORM_FIELDS} fields" in answer.text
 
 
-def test_a_form_in_parts_is_refused(client: FlaskClient) -> None:
-    answer = client.post("/submit", data={"prompts": (BytesIO(b"x"), "../../prompts.txt")})
+def test_a_form_in_parts_is_refused_where_no_file_is_taken(client: FlaskClient) -> None:
+    answer = client.post("/jobs/1/priority", data={"priority": (BytesIO(b"x"), "../../prompts.txt")})
     assert answer.status_code == 415
     assert "application/x-www-form-urlencoded" in answer.text

@@ -28,7 +28,7 @@ def test_problems_are_described_as_problems(client: FlaskClient) -> None:
 
 def test_the_header_that_makes_repeats_harmless_is_described(client: FlaskClient) -> None:
     parameters = client.get("/openapi.json").json["paths"]["/api/v1/jobs"]["post"]["parameters"]
-    assert [(p["name"], p["in"], p["required"]) for p in parameters] == [("Idempotency-Key", "header", False)]
+    assert ("Idempotency-Key", "header", False) in [(p["name"], p["in"], p["required"]) for p in parameters]
 
 
 def test_the_page_that_shows_it_has_all_its_scripts_here(client: FlaskClient) -> None:

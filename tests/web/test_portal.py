@@ -1,107 +1,29 @@
 """The pages."""
 
 import html
-import re
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import update
 
-from farm import endings
+from farm import addons, endings, uploads
+from farm.addons import StoredAddon
 from farm.config import Settings
 from farm.database import Database
+from farm.grids import draw_job
+from farm.models import Checkpoint
+from farm.pictures import Role
 from farm.queue import Doorbell
-from tests.factories import a_job, a_worker, claim, publish
-
-FORM = {
-    "prompts": "a lighthouse\n\n  a harbour  \n",
-    "checkpoint": "demo",
-    "sampler": "Euler a",
-    "num_inference_steps": "12",
-    "guidance_scale": "6.5",
-    "width": "512",
-    "height": "512",
-    "seed": "5",
-    "images_per_prompt": "2",
-    "priority": "60",
-    "idempotency_key": "0123456789abcdef",
-}
-
-
-def key_of(page: str) -> str:
-    found = re.search(r'name="idempotency_key" value="([^"]+)"', page)
-    assert found is not None
-    return found[1]
+from farm.store import Store
+from farm.uploads import Desk
+from tests.factories import Scene, a_job, a_worker, claim, publish
+from tests.pictures import a_picture, encoded
 
 
 def test_an_empty_farm_invites_to_submit(client: FlaskClient) -> None:
     page = client.get("/").text
     assert "Submit the first" in page
     assert "data-live" not in page
-
-
-def test_a_form_becomes_a_job_and_leads_to_its_page(client: FlaskClient) -> None:
-    answer = client.post("/submit", data=FORM)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/jobs/1")
-    tasks = client.get("/api/v1/jobs/1/tasks").json["tasks"]
-    assert [(task["spec"]["prompt"], task["spec"]["seed"]) for task in tasks] == [
-        ("a lighthouse", 5),
-        ("a lighthouse", 6),
-        ("a harbour", 5),
-        ("a harbour", 6),
-    ]
-
-
-def test_a_form_with_its_options_left_empty_is_fine(client: FlaskClient) -> None:
-    answer = client.post("/submit", data={"prompts": "x", "seed": "", "name": "", "checkpoint": ""})
-    assert answer.status_code == 303
-
-
-def test_a_form_sent_twice_makes_one_job(client: FlaskClient) -> None:
-    first, second = (client.post("/submit", data=FORM) for _ in range(2))
-    assert first.headers["Location"] == second.headers["Location"]
-    assert len(client.get("/api/v1/jobs").json["jobs"]) == 1
-
-
-def test_a_form_changed_after_it_was_sent_is_asked_about_and_then_makes_a_second_job(client: FlaskClient) -> None:
-    client.post("/submit", data=FORM)
-    answer = client.post("/submit", data={**FORM, "seed": "6"})
-    assert answer.status_code == 409
-    again = client.post("/submit", data={**FORM, "seed": "6", "idempotency_key": key_of(answer.text)})
-    assert again.headers["Location"] == "/jobs/2"
-
-
-def test_each_form_has_its_own_key(client: FlaskClient) -> None:
-    assert key_of(client.get("/submit").text) != key_of(client.get("/submit").text)
-
-
-def test_a_bad_form_is_shown_again_with_what_was_entered_and_what_is_wrong(client: FlaskClient) -> None:
-    answer = client.post("/submit", data={**FORM, "width": "513", "num_inference_steps": "many"})
-    assert answer.status_code == 422
-    assert 'value="513"' in answer.text
-    assert 'id="width-problem-1">must be a multiple of 8' in answer.text
-    assert 'id="num_inference_steps-problem-1">' in answer.text
-    assert client.get("/api/v1/jobs").json["jobs"] == []
-
-
-@pytest.mark.parametrize(
-    ("change", "mark"),
-    [
-        ({"prompts": " \n "}, "prompts-problem-1"),
-        ({"prompts": "fine\n" + "x" * 10_001}, 'prompts-problem-1">prompt 2: '),
-        ({"sampler": "LCM", "num_inference_steps": "60"}, "num_inference_steps-problem-1"),
-        ({"checkpoint": "nowhere"}, "checkpoint-problem-1"),
-        ({"seed": "-1"}, "seed-problem-1"),
-        ({"guidance_scale": "nan"}, "guidance_scale-problem-1"),
-        ({"priority": ""}, "priority-problem-1"),
-        ({"name": "x" * 201}, "name-problem-1"),
-        ({"images_per_prompt": "10001"}, "images_per_prompt-problem-1"),
-    ],
-)
-def test_each_mistake_is_marked_at_its_field(client: FlaskClient, change: dict[str, str], mark: str) -> None:
-    answer = client.post("/submit", data={**FORM, **change})
-    assert answer.status_code == 422
-    assert mark in answer.text
-    assert client.get("/api/v1/jobs").json["jobs"] == []
 
 
 def test_what_users_type_is_escaped(
@@ -217,3 +139,71 @@ def test_a_job_that_is_not_there_has_no_page(client: FlaskClient, path: str) -> 
 @pytest.mark.parametrize("query", ["before=x", "before=-5", f"before={10**30}"])
 def test_a_strange_page_number_does_no_harm(client: FlaskClient, query: str) -> None:
     assert client.get(f"/?{query}").status_code == 200
+
+
+def an_upload(scene: Scene, store: Store, role: Role) -> str:
+    """Keep a picture; return its id."""
+    desk = Desk(scene.database, store, scene.settings)
+    return uploads.keep(desk, encoded(a_picture(96, 64)), role=role).report.id
+
+
+def test_a_job_shows_the_pictures_that_it_was_given(client: FlaskClient, scene: Scene, store: Store) -> None:
+    image, mask = an_upload(scene, store, "input"), an_upload(scene, store, "mask")
+    page = client.get(f"/jobs/{scene.submit(mode='inpaint', image=image, mask=mask)}").text
+    assert f"/files/inputs/{image}.png" in page
+    assert f"/files/inputs/{mask}.png" in page
+    assert "96 \u00d7 64" in page
+
+
+def test_a_job_shows_the_settings_of_its_mode(client: FlaskClient, scene: Scene) -> None:
+    job_id = scene.submit(hires={"scale": 2, "upscaler": "Lanczos"}, clip_skip=2, schedule_type="Karras")
+    page = client.get(f"/jobs/{job_id}").text
+    for title, text in (
+        ("Schedule type", "Karras"),
+        ("Clip skip", "2"),
+        ("Hires fix", "by 2 with Lanczos, strength 0.7"),
+        ("Size of the file", "1024 \u00d7 1024"),
+    ):
+        assert f"<dt>{title}</dt><dd>{text}</dd>" in page
+
+
+def test_a_job_shows_its_warnings(client: FlaskClient, scene: Scene) -> None:
+    assert "1 bracket is never closed" in client.get(f"/jobs/{scene.submit(prompts=['a (fox'])}").text
+
+
+def test_a_job_can_be_submitted_again(client: FlaskClient, scene: Scene) -> None:
+    job_id = scene.submit()
+    assert f'href="/submit?from={job_id}"' in client.get(f"/jobs/{job_id}").text
+
+
+def test_a_sweep_is_asked_for_until_its_grid_is_drawn(client: FlaskClient, scene: Scene, store: Store) -> None:
+    job_id = scene.submit(axes=[{"field": "num_inference_steps", "values": [10, 20]}])
+    assert "Steps: 10, 20" in client.get(f"/jobs/{job_id}").text
+    render(scene, store)
+    waiting = client.get(f"/jobs/{job_id}/live").text
+    assert "The grid is being drawn" in waiting
+    assert "data-live" in waiting
+    draw_job(scene.database, store, job_id)
+    drawn = client.get(f"/jobs/{job_id}/live").text
+    assert f"/files/grids/{job_id}/0-" in drawn
+    assert "data-live" not in drawn
+
+
+def render(scene: Scene, store: Store) -> None:
+    """Render everything that waits."""
+    worker_id = scene.worker()
+    while leases := scene.claim(worker_id):
+        for lease in leases:
+            scene.publish(lease)
+            store.put(f"result/{lease.task_id}-{lease.attempt}.png", encoded(a_picture()), "image/png")
+
+
+def test_checkpoints_are_shown_with_what_suits_them(client: FlaskClient, database: Database) -> None:
+    suggestions = {"sampler": "Euler a", "guidance_scale": 7.0, "licence": {"name": "MIT", "note": "Free."}}
+    with database.begin() as session:
+        session.execute(update(Checkpoint).values(suggestions=suggestions, note="a <b>note</b>"))
+        addons.add(session, "lora", "my-lora", StoredAddon("sd15", "c" * 64, 2_500_000, trigger_words=("glow",)))
+    page = client.get("/checkpoints").text
+    assert "a &lt;b&gt;note&lt;/b&gt;" in page
+    for text in ("demo", "a" * 10, "Euler a", "<dd>7</dd>", "Licence: MIT", "my-lora", "2.5 MB", "glow"):
+        assert text in page

@@ -81,7 +81,7 @@ def test_a_key_that_cannot_be_kept_is_refused(client: FlaskClient, database: Dat
         ({"width": 10**30}, "width"),
         ({"height": 4096}, "height"),
         ({"num_inference_steps": 0}, "num_inference_steps"),
-        ({"sampler": "LCM", "num_inference_steps": 60}, "prompts[0].num_inference_steps"),
+        ({"sampler": "LCM", "num_inference_steps": 60}, "num_inference_steps"),
         ({"guidance_scale": float("nan")}, "guidance_scale"),
         ({"sampler": "Euler b"}, "sampler"),
         ({"checkpoint": "nowhere"}, "checkpoint"),

@@ -1,0 +1,58 @@
+"""What a request would become, without becoming it."""
+
+import pytest
+
+from farm import intake
+from farm.errors import InvalidRequest
+from tests.factories import Scene, a_checkpoint, a_request
+
+
+def preview(scene: Scene, **fields: object) -> intake.Preview:
+    a_checkpoint(scene.database)
+    return intake.preview(scene.database, scene.settings, a_request(**fields))
+
+
+def test_images_and_kinds_of_batch_are_counted_and_nothing_is_stored(scene: Scene) -> None:
+    a_checkpoint(scene.database)
+    before = scene.contents()
+    axes = [{"field": "num_inference_steps", "values": [4, 5]}, {"field": "guidance_scale", "values": [3, 5, 7]}]
+    found = preview(scene, axes=axes, images_per_prompt=2)
+    assert (found.images, found.batches) == (12, 2)
+    assert scene.contents() == before
+
+
+def test_where_nothing_was_rendered_no_time_is_told(scene: Scene) -> None:
+    assert preview(scene).seconds is None
+
+
+def test_the_time_follows_from_what_like_images_took(scene: Scene) -> None:
+    scene.submit(width=64, height=64, num_inference_steps=10)
+    worker_id = scene.worker()
+    for lease in scene.claim(worker_id):
+        scene.publish(lease)
+    alike = preview(scene, width=64, height=64, num_inference_steps=10, images_per_prompt=6).seconds
+    larger = preview(scene, width=128, height=128, num_inference_steps=20, images_per_prompt=6).seconds
+    assert alike == pytest.approx(6 * 0.5)
+    assert larger == pytest.approx(6 * 0.5 * 8)
+
+
+def test_the_work_is_shared_by_the_workers(scene: Scene) -> None:
+    scene.submit()
+    scene.publish(scene.claim(scene.worker())[0])
+    alone = preview(scene).seconds
+    scene.worker(device="cuda:1")
+    together = preview(scene).seconds
+    assert alone is not None
+    assert together == pytest.approx(alone / 2)
+
+
+def test_what_would_be_refused_is_refused(scene: Scene) -> None:
+    with pytest.raises(InvalidRequest):
+        preview(scene, checkpoint="nobody")
+
+
+def test_warnings_are_told_and_kept_with_the_job(scene: Scene) -> None:
+    prompt = "a | b"
+    [_, warning] = preview(scene, prompts=[prompt]).warnings
+    job_id = scene.submit(prompts=[prompt])
+    assert scene.job(job_id).warnings == [warning]
