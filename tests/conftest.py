@@ -27,7 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Files whose tests take long by themselves: begun last, one of them would be waited for.
-_LONGEST = ("e2e/test_modes", "e2e/test_up", "chaos/", "e2e/", "farm/test_hygiene", "cli/", "model/", "web/test_fuzz")
+_LONGEST = ("e2e/test_modes", "e2e/test_up", "chaos/", "e2e/", "farm/test_hygiene", "cli/", "model/", "test_fuzz")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
