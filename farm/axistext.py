@@ -1,10 +1,11 @@
 """Axes as people write them: `steps=10,20,30`, `seed=1-4`, `guidance=3-9 (+1.5)`, `sampler=Euler, Heun`.
 
-The ranges are those of the WebUI's X/Y/Z plot: `A-B`, `A-B (+STEP)`, and `A-B [COUNT]` for so many values
-spread evenly.
+The ranges are those of the WebUI's X/Y/Z plot: `A-B`, `A-B (+STEP)`, `A-B (-STEP)`, and `A-B [COUNT]` for so
+many values spread evenly, whole ones without their fractions. Both ends belong to a range, and `9-7` goes down.
 """
 
 import csv
+import math
 import re
 from collections.abc import Iterator, Mapping
 
@@ -29,8 +30,11 @@ ALIASES: Mapping[str, str] = {
 
 _WHOLE = frozenset({"num_inference_steps", "clip_skip", "seed"})
 _DECIMAL = frozenset({"guidance_scale", "strength", "hires.strength"})
-_NUMBER = r"(-?\d+(?:\.\d+)?)"
-_RANGE = re.compile(rf"{_NUMBER}\s*-\s*{_NUMBER}(?:\s*\(\s*\+?{_NUMBER}\s*\)|\s*\[\s*(\d+)\s*\])?")
+_DIGITS = r"\d{1,15}(?:\.\d{1,15})?"
+_RANGE = re.compile(
+    rf"(-?{_DIGITS})\s*-\s*(-?{_DIGITS})(?:\s*\(\s*([+-]?{_DIGITS})\s*\)|\s*\[\s*(\d{{1,4}})\s*\])?"
+)
+_WHOLE_NUMBER = re.compile(r"[+-]?\d{1,15}")
 
 
 def read_axis(text: str) -> dict[str, object]:
@@ -65,8 +69,10 @@ def _values(field: str, part: str) -> Iterator[Value]:
     if not (is_whole or is_decimal):
         yield part
     elif match := _RANGE.fullmatch(part):
-        numbers = _spread(*match.groups())
-        yield from (round(number) if is_whole else round(number, 6) for number in numbers)
+        numbers = [round(number, 6) for number in _spread(*match.groups())]
+        if not numbers:
+            raise InvalidRequest([FieldProblem("axes", f"{field}: the range {part!r} holds no value")])
+        yield from map(int, numbers) if is_whole else numbers
     else:
         yield _number(field, part, is_whole=is_whole)
 
@@ -77,18 +83,21 @@ def _spread(first: str, last: str, step: str | None, count: str | None) -> Itera
         steps = max(1, int(count) - 1)
         yield from (low + (high - low) * n / steps for n in range(min(int(count), MOST_VALUES + 1)))
         return
-    stride = abs(float(step)) if step and float(step) else 1.0
-    n = 0
-    while low + n * stride <= high + 1e-9 and n <= MOST_VALUES:
-        yield low + n * stride
-        n += 1
+    stride = float(step) if step else math.copysign(1, high - low)
+    # Without a sign it goes where the range does.
+    if step and step[0] not in "+-":
+        stride = math.copysign(stride, high - low)
+    room = (high - low) / stride if stride else -1
+    yield from (low + n * stride for n in range(min(math.floor(room + 1e-9), MOST_VALUES) + 1))
 
 
 def _number(field: str, part: str, *, is_whole: bool) -> Value:
     try:
-        return int(part) if is_whole else float(part)
+        if is_whole and _WHOLE_NUMBER.fullmatch(part):
+            return int(part)
+        if not is_whole and math.isfinite(number := float(part)):
+            return number
     except ValueError:
-        kind = "a whole number" if is_whole else "a number"
-        raise InvalidRequest(
-            [FieldProblem("axes", f"{field}: {part!r} is not {kind} or a range like 1-4")]
-        ) from None
+        pass
+    kind = "a whole number" if is_whole else "a number"
+    raise InvalidRequest([FieldProblem("axes", f"{field}: {part[:80]!r} is not {kind} or a range like 1-4")])

@@ -11,6 +11,7 @@ import httpx
 
 from farm.errors import Conflict, FarmError, FieldProblem, InvalidRequest, NotFound
 from farm.reports import (
+    AddonReport,
     CheckpointReport,
     ExclusionReport,
     GridReport,
@@ -139,6 +140,10 @@ class Client:
     def checkpoints(self) -> list[CheckpointReport]:
         found = self._call("GET", "/checkpoints")["checkpoints"]
         return [CheckpointReport.model_validate(checkpoint) for checkpoint in found]
+
+    def addons(self) -> list[AddonReport]:
+        """The registered VAEs, embeddings and LoRAs."""
+        return [AddonReport.model_validate(addon) for addon in self._call("GET", "/addons")["addons"]]
 
     def download(self, image: ImageReport | GridReport, folder: Path) -> Path:
         """Save an image or a grid in a folder under its own name; one that is there already is left alone."""

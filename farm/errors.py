@@ -43,6 +43,10 @@ class IdempotencyConflict(Conflict):
     """This Idempotency-Key was used before with a different request."""
 
 
+class Busy(FarmError):
+    """Many pictures are being read at this moment; try again shortly."""
+
+
 class StoreError(FarmError):
     """The artifact store refused or failed."""
 

@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
@@ -60,7 +61,7 @@ def resolve(host: str, port: int) -> list[Address]:
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Fetches what is at most so large, in at most so many seconds from the connection's begin to the last byte."""
+    """Fetches what is at most so large, in at most so many seconds from the name's look-up to the last byte."""
 
     most_bytes: int
     seconds: float = 20.0
@@ -72,9 +73,10 @@ class Fetcher:
         """What the server has at this address. Raises InvalidRequest, which names the field."""
         parts = _parse(url, field)
         host, port = parts.hostname or "", parts.port or 443
-        addresses = self._addresses(host, port, field)
+        deadline = time.monotonic() + self.seconds
         try:
-            with self._connected(host, port, addresses) as connection:
+            addresses = self._addresses(host, port, field, deadline)
+            with self._connected(host, port, addresses, deadline) as connection:
                 return self._read(connection, parts, field)
         except (OSError, http.client.HTTPException, ValueError):
             # What exactly went wrong there would tell of places that the user is not to see.
@@ -82,9 +84,11 @@ class Fetcher:
                 field, f"could not be fetched: {host} did not send it within {self.seconds:g} seconds"
             ) from None
 
-    def _addresses(self, host: str, port: int, field: str) -> Sequence[Address]:
+    def _addresses(self, host: str, port: int, field: str, deadline: float) -> Sequence[Address]:
         try:
-            addresses = self.resolve(host, port)
+            addresses = _in_time(lambda: self.resolve(host, port), deadline)
+        except TimeoutError:
+            raise
         except (OSError, ValueError):
             addresses = []
         if not addresses:
@@ -95,13 +99,12 @@ class Fetcher:
 
     @contextmanager
     def _connected(
-        self, host: str, port: int, addresses: Sequence[Address]
+        self, host: str, port: int, addresses: Sequence[Address], deadline: float
     ) -> Iterator[http.client.HTTPSConnection]:
         """A connection to one of the addresses, under the host's name. It is cut when the time is over.
 
         A timeout alone would begin anew with each byte that trickles in.
         """
-        deadline = time.monotonic() + self.seconds
         with _dial(addresses, port, deadline) as plain, plain.dup() as handle:
             watchdog = threading.Timer(deadline - time.monotonic(), _cut, (handle,))
             watchdog.daemon = True
@@ -133,6 +136,23 @@ class Fetcher:
         if response.length:
             raise http.client.IncompleteRead(bytes(content), response.length)
         return bytes(content)
+
+
+def _in_time(find: Callable[[], Sequence[Address]], deadline: float) -> Sequence[Address]:
+    """What is found before the deadline. Raises TimeoutError; the search is left to end by itself.
+
+    The system's look-up of names takes no timeout, and can only be waited for in a thread of its own.
+    """
+    found: Future[Sequence[Address]] = Future()
+
+    def search() -> None:
+        try:
+            found.set_result(find())
+        except Exception as error:
+            found.set_exception(error)
+
+    threading.Thread(target=search, daemon=True).start()
+    return found.result(timeout=max(0.0, deadline - time.monotonic()))
 
 
 def _dial(addresses: Sequence[Address], port: int, deadline: float) -> socket.socket:

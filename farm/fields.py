@@ -11,6 +11,10 @@ from farm.samplers import SAMPLERS, SCHEDULE_TYPES, known_sampler, known_schedul
 SEEDS = 2**32
 """Seeds run from 0 to SEEDS - 1, as in the WebUI."""
 
+LONGEST_SIDE = 8192
+MOST_PIXELS = 4096
+"""How far a picture may be continued on one side, in pixels."""
+
 # C0, DEL, C1, and the line breaks that only Unicode knows.
 CONTROLS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
 CONTROL = re.compile(f"[{CONTROLS}]")
@@ -63,7 +67,10 @@ Text = Annotated[
 ]
 Prompt = Annotated[Text, Field(description="What the image shows.")]
 Side = Annotated[
-    int, Field(ge=64, le=8192, json_schema_extra={"multipleOf": 8}), AfterValidator(_multiple_of_8), NUMBER
+    int,
+    Field(ge=64, le=LONGEST_SIDE, json_schema_extra={"multipleOf": 8}),
+    AfterValidator(_multiple_of_8),
+    NUMBER,
 ]
 Steps = Annotated[int, Field(ge=1, le=150), NUMBER]
 Guidance = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False), NUMBER]
@@ -79,9 +86,10 @@ Strength = Annotated[
     NUMBER,
 ]
 Scale = Annotated[float, Field(gt=1, le=8, allow_inf_nan=False), NUMBER]
-Pixels = Annotated[int, Field(ge=0, le=4096), NUMBER]
+Pixels = Annotated[int, Field(ge=0, le=MOST_PIXELS), NUMBER]
 Blur = Annotated[int, Field(ge=0, le=64, description="In pixels."), NUMBER]
-Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False), NUMBER]
+LARGEST_LORA_WEIGHT = 10
+Weight = Annotated[float, Field(ge=-LARGEST_LORA_WEIGHT, le=LARGEST_LORA_WEIGHT, allow_inf_nan=False), NUMBER]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 SamplerName = Annotated[
     str,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from farm.fields import LONGEST_SIDE, MOST_PIXELS
 from farm.library import Size
 
 _LEAST_SIDE = 64
@@ -56,11 +57,20 @@ def _outpainted(settings: Settings, picture: Size) -> dict[str, Any]:
         sides = _sides_for(aspect, picture)
     if not any(sides.values()):
         raise Misfit("aspect" if aspect else "left", "nothing is added: give pixels for a side, or another aspect")
+    field, most = _largest(aspect, sides)
+    if most > MOST_PIXELS:
+        raise Misfit(field, f"would add {most} px on one side; at most {MOST_PIXELS}")
     width, height = picture[0] + sides["left"] + sides["right"], picture[1] + sides["top"] + sides["bottom"]
     sides["right" if sides["right"] or not sides["left"] else "left"] += -width % 8
     sides["bottom" if sides["bottom"] or not sides["top"] else "top"] += -height % 8
     rest = {name: value for name, value in settings.items() if name != "aspect"}
     return {**rest, **sides, "width": width + -width % 8, "height": height + -height % 8}
+
+
+def _largest(aspect: str | None, sides: Mapping[str, int]) -> tuple[str, int]:
+    """What adds most, as the request names it, and how much."""
+    name = max(sides, key=lambda side: sides[side])
+    return ("aspect" if aspect else name), sides[name]
 
 
 def _sides_for(aspect: str, picture: Size) -> dict[str, int]:
@@ -78,6 +88,8 @@ def _upscaled(settings: Settings, picture: Size) -> dict[str, Any]:
     if settings.keys() & {"width", "height"}:
         return {**settings, **_like(settings, picture)}
     scale = settings.get("scale", 2)
+    if max(picture) * scale > LONGEST_SIDE:
+        raise Misfit("scale", f"{scale:g} makes {max(picture)} px larger than {LONGEST_SIDE}")
     rest = {name: value for name, value in settings.items() if name != "scale"}
     return {**rest, "width": _nearest(picture[0] * scale), "height": _nearest(picture[1] * scale)}
 

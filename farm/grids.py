@@ -1,16 +1,22 @@
-"""The grids of finished sweeps: drawn beside the keeper, once every image of the job is final."""
+"""The grids of finished sweeps: drawn beside the keeper, once every image of the job is final.
+
+One GridMaker at a time works in a farm, and nobody else touches their objects. Each drawing has keys of its
+own, committed to `discards` before the objects are put, and taken out of there by the transaction that
+publishes them: what a crash leaves behind is deleted in the next round.
+"""
 
 import hashlib
 import io
+import secrets
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 from PIL import Image
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -18,13 +24,15 @@ from farm.config import Settings
 from farm.database import Database
 from farm.errors import ObjectMissing, StoreError
 from farm.events import record
-from farm.gridsheet import Place, Sheet, draw_sheet, join_sheets
+from farm.gridsheet import Figure, Place, Sheet, Size, TooLarge
 from farm.models import Artifact, Discard, Grid, Job, Result, Task
 from farm.requests import Axis, JobRequest
 from farm.store import Store
 from farm.sweeps import label
 
 log = structlog.get_logger(__name__)
+
+PREFIX = "grids/"
 
 _LOCK = 7217
 _MOST_GRIDS = 100
@@ -41,6 +49,15 @@ class Frame:
 
 Planes = Mapping[int, Mapping[Place, str]]
 """The keys of images by their place, for each value of the third axis."""
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A finished picture of a grid."""
+
+    title: str
+    content: bytes
+    size: Size
 
 
 class GridMaker:
@@ -61,65 +78,96 @@ class GridMaker:
         self._stopped.set()
 
     def make_round(self) -> None:
-        """Draw the grids of every sweep that has ended. What fails is tried again in the next round."""
+        """Delete what was drawn in vain, then draw the grids of every sweep that has ended.
+
+        What fails is tried again in the next round, and keeps no other from being drawn.
+        """
         try:
             with self._database.alone(_LOCK) as is_alone:
-                for job_id in self._due() if is_alone else ():
-                    draw_job(self._database, self._store, job_id)
+                if is_alone:
+                    delete_discarded(self._database, self._store)
+                    for job_id in self._due():
+                        self._draw(job_id)
         except (SQLAlchemyError, StoreError) as error:
-            log.warning("Could not draw a grid yet.", error=str(error.args[0]))
+            log.warning("Could not look after the grids.", error=str(error.args[0]))
 
     def _due(self) -> Sequence[int]:
         with self._database.begin() as session:
             query = select(Job.id).where(Job.awaits_grid, Job.finished_at.is_not(None)).order_by(Job.id).limit(20)
             return session.scalars(query).all()
 
+    def _draw(self, job_id: int) -> None:
+        try:
+            count = draw_job(self._database, self._store, job_id)
+            log.info("Drew the grids of a sweep.", job_id=job_id, grids=count)
+        except (SQLAlchemyError, StoreError) as error:
+            log.warning("Could not draw a grid yet.", job_id=job_id, error=str(error.args[0]))
+
+
+def delete_discarded(database: Database, store: Store) -> None:
+    """Delete the objects of grids that nothing names any more. Only while nobody draws."""
+    is_ours = Discard.key.startswith(PREFIX)
+    with database.begin() as session:
+        keys = session.scalars(select(Discard.key).where(is_ours)).all()
+    for key in keys:
+        store.delete(key)
+    with database.begin() as session:
+        session.execute(delete(Discard).where(Discard.key.in_(keys)))
+
 
 def draw_job(database: Database, store: Store, job_id: int) -> int:
-    """Draw and publish all grids of a job in the place of those it had; return how many. Raises StoreError.
-
-    The keys name the attempts that the job took in all: after a crash the same objects are put again, and
-    after a retry none of them.
-    """
+    """Draw and publish all grids of a job in the place of those it had; return how many. Raises StoreError."""
     with database.begin() as session:
         request = JobRequest.model_validate(session.get_one(Job, job_id).request)
-        frames = _frames(session, job_id)
-        attempts = session.scalar(select(func.sum(Task.attempt)).where(Task.job_id == job_id))
-    drawn = []
-    for number, frame in enumerate(sorted(frames, key=lambda frame: (frame.prompt, frame.repeat))[:_MOST_GRIDS]):
-        content = _png(_draw(request, frame, frames[frame], store))
-        key = f"grids/{job_id}/{number}-{attempts}.png"
-        store.put(key, content[0], "image/png")
-        drawn.append((_title(request, frame), _artifact(key, *content)))
+        largest, frames = _frames(session, job_id)
+    token = secrets.token_hex(8)
+    artifacts = []
+    for number, drawn in enumerate(_drawings(request, frames, largest, store)):
+        artifact = _artifact(f"{PREFIX}{job_id}/{number}-{token}.png", drawn)
+        with database.begin() as session:
+            session.execute(insert(Discard).values(key=artifact["key"]))
+        store.put(str(artifact["key"]), drawn.content, "image/png")
+        artifacts.append((drawn.title, artifact))
     with database.begin() as session:
-        _publish(session, job_id, drawn)
-    log.info("Drew the grids of a sweep.", job_id=job_id, grids=len(drawn))
-    return len(drawn)
+        _publish(session, job_id, artifacts, left_out=len(frames) - len(artifacts))
+    return len(artifacts)
 
 
-def _frames(session: Session, job_id: int) -> Mapping[Frame, Planes]:
-    """The keys of the job's images, by grid, plane and place."""
+def _drawings(request: JobRequest, frames: Mapping[Frame, Planes], largest: Size, store: Store) -> Iterator[_Drawn]:
+    """One after the other: each may be large."""
+    for frame in sorted(frames, key=lambda frame: (frame.prompt, frame.repeat))[:_MOST_GRIDS]:
+        with suppress(TooLarge):
+            figure = _figure(request, frame, sorted(frames[frame]), largest)
+            for number, (_, keys) in enumerate(sorted(frames[frame].items())):
+                for place, key in keys.items():
+                    # What is missing or damaged leaves a gap.
+                    with suppress(ObjectMissing, OSError), Image.open(io.BytesIO(store.get(key))) as image:
+                        figure.paste(number, place, image)
+            yield _Drawn(_title(request, frame), figure.png(), figure.size)
+
+
+def _frames(session: Session, job_id: int) -> tuple[Size, Mapping[Frame, Planes]]:
+    """The keys of the job's images, by grid, plane and place; and the size of the largest."""
     query = (
-        select(Task.cell, Artifact.key)
+        select(Task.cell, Artifact.key, Artifact.width, Artifact.height)
         .join(Result, Result.task_id == Task.id)
         .join(Artifact, Artifact.id == Result.image_id)
         .where(Task.job_id == job_id, Task.cell.is_not(None))
     )
     found: dict[Frame, dict[int, dict[Place, str]]] = defaultdict(lambda: defaultdict(dict))
-    for cell, key in session.execute(query):
+    largest = (1, 1)
+    for cell, key, width, height in session.execute(query):
         assert cell is not None, "the query asks for those in a sweep"
         prompt, x, y, z, repeat = cell
         found[Frame(prompt, repeat)][z][x, y] = key
-    return found
+        largest = max(largest[0], width), max(largest[1], height)
+    return largest, found
 
 
-def _draw(request: JobRequest, frame: Frame, planes: Planes, store: Store) -> Image.Image:
+def _figure(request: JobRequest, frame: Frame, planes: Sequence[int], largest: Size) -> Figure:
     columns, rows = _columns_and_rows(request)
-    sheets = [
-        draw_sheet(Sheet(_plane_title(request, z), columns, rows), _pictures(store, keys))
-        for z, keys in sorted(planes.items())
-    ]
-    return join_sheets(_title(request, frame), sheets)
+    sheets = [Sheet(_plane_title(request, z), columns, rows) for z in planes]
+    return Figure(_title(request, frame), sheets, largest)
 
 
 def _columns_and_rows(request: JobRequest) -> tuple[list[str], list[str]]:
@@ -149,55 +197,38 @@ def _labels(axis: Axis | None) -> list[str]:
     return [label(axis, index) for index in range(len(axis.values))] if axis else [""]
 
 
-def _pictures(store: Store, keys: Mapping[Place, str]) -> dict[Place, Image.Image]:
-    """The images, no larger than a tile: many large ones would not fit into memory. What is missing is left out."""
-    found = {}
-    for place, key in keys.items():
-        with suppress(ObjectMissing), Image.open(io.BytesIO(store.get(key))) as image:
-            picture = image.convert("RGB")
-            picture.thumbnail((512, 512))
-            found[place] = picture
-    return found
-
-
-def _png(grid: Image.Image) -> tuple[bytes, int, int]:
-    buffer = io.BytesIO()
-    grid.save(buffer, "PNG", compress_level=6)
-    return buffer.getvalue(), grid.width, grid.height
-
-
-def _artifact(key: str, content: bytes, width: int, height: int) -> dict[str, object]:
+def _artifact(key: str, drawn: _Drawn) -> dict[str, object]:
     return {
         "role": "grid",
         "key": key,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "size_bytes": len(content),
+        "sha256": hashlib.sha256(drawn.content).hexdigest(),
+        "size_bytes": len(drawn.content),
         "media_type": "image/png",
-        "width": width,
-        "height": height,
+        "width": drawn.size[0],
+        "height": drawn.size[1],
     }
 
 
-def _publish(session: Session, job_id: int, artifacts: Sequence[tuple[str, dict[str, object]]]) -> None:
+def _publish(
+    session: Session, job_id: int, artifacts: Sequence[tuple[str, dict[str, object]]], left_out: int
+) -> None:
     """Put new grids in the place of the old, unless the job is gone, or was retried and is drawn again later."""
     job = session.execute(select(Job).where(Job.id == job_id).with_for_update(of=Job)).scalar_one_or_none()
     if job is None or job.finished_at is None:
-        _discard(session, [str(values["key"]) for _, values in artifacts])
         return
     _take_away(session, job_id)
     for number, (title, values) in enumerate(artifacts):
         artifact_id = session.scalars(insert(Artifact).values(values).returning(Artifact.id)).one()
         session.execute(insert(Grid).values(job_id=job_id, number=number, title=title, artifact_id=artifact_id))
+    session.execute(delete(Discard).where(Discard.key.in_([str(values["key"]) for _, values in artifacts])))
     session.execute(update(Job).where(Job.id == job_id).values(awaits_grid=False))
-    record(session, "job.grids", job_id=job_id, reason=f"{len(artifacts)} drawn")
+    said = f"{len(artifacts)} drawn" + (f", {left_out} left out: too many, or too large" if left_out else "")
+    record(session, "job.grids", job_id=job_id, reason=said)
 
 
 def _take_away(session: Session, job_id: int) -> None:
     gone = session.scalars(delete(Grid).where(Grid.job_id == job_id).returning(Grid.artifact_id)).all()
-    _discard(session, session.scalars(delete(Artifact).where(Artifact.id.in_(gone)).returning(Artifact.key)).all())
-
-
-def _discard(session: Session, keys: Sequence[str]) -> None:
+    keys = session.scalars(delete(Artifact).where(Artifact.id.in_(gone)).returning(Artifact.key)).all()
     if keys:
         session.execute(insert(Discard), [{"key": key} for key in keys])
 

@@ -1,84 +1,149 @@
 """The labelled picture of a sweep: one axis across, one down, as the WebUI's X/Y/Z plot lays it out."""
 
+import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-_GAP, _LINE, _MARGIN = 8, 22, 16
+_GAP, _LINE, _MARGIN, _ROW_LABELS = 8, 22, 16, 190
 _FONT_SIZE, _TITLE_SIZE = 17, 20
-_LARGEST_TILE, _MOST_PIXELS = 512, 80_000_000
+_LARGEST_TILE, _SMALLEST_TILE = 512, 24
+_MOST_PIXELS = 40_000_000
 _PAPER, _INK, _FAINT, _EMPTY = "#14161a", "#f2f2ef", "#9aa0a8", "#23262c"
 
 Place = tuple[int, int]
 """Column and row, from 0."""
 
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+class TooLarge(Exception):
+    """There are so many images that none could be seen."""
+
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a sheet shows: its title, and what its columns and rows are called; empty where there is no axis."""
+    """A table of images: its title, and what its columns and rows are called; empty where there is no axis."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[str]
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where things lie, in pixels."""
+class Figure:
+    """The picture of a sweep: a sheet for each value of the third axis, side by side, or below each other if wide.
 
-    tile: tuple[int, int]
-    left: int
-    top: int
-    size: tuple[int, int]
-
-    def corner(self, place: Place) -> tuple[int, int]:
-        column, row = place
-        return self.left + column * (self.tile[0] + _GAP), self.top + row * (self.tile[1] + _GAP)
-
-
-def draw_sheet(sheet: Sheet, pictures: Mapping[Place, Image.Image]) -> Image.Image:
-    """The sheet as an RGB picture. Pictures may differ in size: each is fitted into an equal tile.
-
-    Tiles are at most 512 px, and smaller where the whole would exceed 80 million pixels. A place without
-    a picture stays empty.
+    `largest` is the size of the largest image. Tiles have its proportions, at most 512 px, and less where
+    the whole would exceed 40 million pixels. Images are pasted one by one, so that no more than one is
+    in memory beside the figure. Raises TooLarge where a tile would be a speck.
     """
-    layout = _lay_out(sheet, list(pictures.values()))
-    canvas = Image.new("RGB", layout.size, _PAPER)
-    draw = ImageDraw.Draw(canvas)
-    _draw_texts(draw, sheet, layout)
-    for column in range(len(sheet.columns)):
-        for row in range(len(sheet.rows)):
-            corner = layout.corner((column, row))
-            picture = pictures.get((column, row))
-            if picture is None:
-                draw.rectangle((*corner, corner[0] + layout.tile[0] - 1, corner[1] + layout.tile[1] - 1), _EMPTY)
-            else:
-                _paste(canvas, picture, corner, layout.tile)
-    return canvas
+
+    def __init__(self, title: str, sheets: Sequence[Sheet], largest: Size) -> None:
+        self._sheets = sheets
+        self._tile = _fitting_tile(sheets, largest)
+        self._sheet_size = _sheet_size(sheets[0], self._tile)
+        self._head = _MARGIN + _LINE + 6
+        width, height = _whole(self._sheet_size, len(sheets))
+        self._canvas = Image.new("RGB", (width, height + self._head), _PAPER)
+        self._draw = ImageDraw.Draw(self._canvas)
+        self._write(title)
+
+    @property
+    def size(self) -> Size:
+        return self._canvas.size
+
+    def paste(self, sheet: int, place: Place, image: Image.Image) -> None:
+        """Put an image into its tile, centred, in its own proportions. Raises OSError for a damaged one."""
+        fitted = image.convert("RGB")
+        scale = min(self._tile[0] / fitted.width, self._tile[1] / fitted.height)
+        if scale != 1:
+            fitted = fitted.resize((max(1, round(fitted.width * scale)), max(1, round(fitted.height * scale))))
+        left, top = self._corner(sheet, place)
+        across, down = (self._tile[0] - fitted.width) // 2, (self._tile[1] - fitted.height) // 2
+        self._canvas.paste(fitted, (left + across, top + down))
+
+    def png(self) -> bytes:
+        buffer = io.BytesIO()
+        self._canvas.save(buffer, "PNG", compress_level=6)
+        return buffer.getvalue()
+
+    def _corner(self, sheet: int, place: Place) -> Place:
+        left, top = self._origin(sheet)
+        inner = _inner(self._sheets[sheet], self._tile)
+        column, row = place
+        return (
+            left + inner[0] + column * (self._tile[0] + _GAP),
+            top + inner[1] + row * (self._tile[1] + _GAP),
+        )
+
+    def _origin(self, sheet: int) -> Place:
+        width, height = self._sheet_size
+        if _is_row(self._sheet_size, len(self._sheets)):
+            return sheet * width, self._head
+        return 0, self._head + sheet * height
+
+    def _write(self, title: str) -> None:
+        head = _cut(title, self._canvas.width, _TITLE_SIZE)
+        self._draw.text((_MARGIN, _MARGIN), head, _INK, ImageFont.load_default(_TITLE_SIZE))
+        for number, sheet in enumerate(self._sheets):
+            self._write_labels(number, sheet)
+            for column in range(len(sheet.columns)):
+                for row in range(len(sheet.rows)):
+                    left, top = self._corner(number, (column, row))
+                    box = (left, top, left + self._tile[0] - 1, top + self._tile[1] - 1)
+                    self._draw.rectangle(box, _EMPTY)
+
+    def _write_labels(self, number: int, sheet: Sheet) -> None:
+        font = ImageFont.load_default(_FONT_SIZE)
+        left, top = self._origin(number)
+        title = _cut(sheet.title, self._sheet_size[0], _FONT_SIZE)
+        self._draw.text((left + _MARGIN, top + _MARGIN), title, _FAINT, font)
+        for column, label in enumerate(_wrapped(sheet.columns, _letters(self._tile[0]))):
+            x, y = self._corner(number, (column, 0))
+            middle = x + self._tile[0] // 2, y - _GAP
+            self._draw.multiline_text(middle, label, _INK, font, anchor="md", align="center")
+        for row, label in enumerate(_wrapped(sheet.rows, 18)):
+            x, y = self._corner(number, (0, row))
+            middle = x - 12, y + self._tile[1] // 2
+            self._draw.multiline_text(middle, label, _INK, font, anchor="rm", align="right")
 
 
-def _lay_out(sheet: Sheet, pictures: Sequence[Image.Image]) -> _Layout:
-    width, height = (max((p.size[side] for p in pictures), default=_LARGEST_TILE) for side in (0, 1))
+def _fitting_tile(sheets: Sequence[Sheet], largest: Size) -> Size:
+    """The largest tile with which the whole is not too large."""
+    scale = min(1.0, _LARGEST_TILE / max(largest))
+    while True:
+        tile = max(1, round(largest[0] * scale)), max(1, round(largest[1] * scale))
+        width, height = _whole(_sheet_size(sheets[0], tile), len(sheets))
+        if width * height <= _MOST_PIXELS:
+            return tile
+        scale *= 0.9
+        if max(largest) * scale < _SMALLEST_TILE:
+            raise TooLarge
+
+
+def _inner(sheet: Sheet, tile: Size) -> Place:
+    """Where the first tile of a sheet lies."""
+    heads = max((label.count("\n") + 1 for label in _wrapped(sheet.columns, _letters(tile[0])) if label), default=0)
+    title = _LINE + 6 if sheet.title else 0
+    return _MARGIN + (_ROW_LABELS if any(sheet.rows) else 0), _MARGIN + title + heads * _LINE + _GAP
+
+
+def _sheet_size(sheet: Sheet, tile: Size) -> Size:
+    left, top = _inner(sheet, tile)
     across, down = len(sheet.columns), len(sheet.rows)
-    share = (_MOST_PIXELS / (across * down * width * height)) ** 0.5
-    scale = min(1.0, _LARGEST_TILE / max(width, height), share)
-    tile = max(1, round(width * scale)), max(1, round(height * scale))
-    left = _MARGIN + (max(map(len, _wrapped(sheet.rows, 18))) and 190)
-    lines = max((len(label.split("\n")) for label in _wrapped(sheet.columns, _letters(tile[0]))), default=0)
-    heads = lines * _LINE if any(sheet.columns) else 0
-    top = _MARGIN + _title_height(sheet) + heads + _GAP
-    return _Layout(
-        tile,
-        left,
-        top,
-        (left + across * (tile[0] + _GAP) - _GAP + _MARGIN, top + down * (tile[1] + _GAP) - _GAP + _MARGIN),
-    )
+    return left + across * (tile[0] + _GAP) - _GAP + _MARGIN, top + down * (tile[1] + _GAP) - _GAP + _MARGIN
 
 
-def _title_height(sheet: Sheet) -> int:
-    return _LINE + 6 if sheet.title else 0
+def _is_row(sheet: Size, count: int) -> bool:
+    return count * sheet[0] <= 2 * sheet[1]
+
+
+def _whole(sheet: Size, count: int) -> Size:
+    width, height = sheet
+    return (count * width, height) if _is_row(sheet, count) else (width, count * height)
 
 
 def _letters(pixels: int) -> int:
@@ -93,41 +158,6 @@ def _wrapped(labels: Sequence[str], letters: int) -> list[str]:
     ]
 
 
-def _draw_texts(draw: ImageDraw.ImageDraw, sheet: Sheet, layout: _Layout) -> None:
-    font = ImageFont.load_default(_FONT_SIZE)
-    if sheet.title:
-        draw.text((_MARGIN, _MARGIN), _cut(sheet.title, layout.size[0], _FONT_SIZE), _FAINT, font)
-    for column, label in enumerate(_wrapped(sheet.columns, _letters(layout.tile[0]))):
-        x = layout.corner((column, 0))[0] + layout.tile[0] // 2
-        draw.multiline_text((x, layout.top - _GAP), label, _INK, font, anchor="md", align="center")
-    for row, label in enumerate(_wrapped(sheet.rows, 18)):
-        y = layout.corner((0, row))[1] + layout.tile[1] // 2
-        draw.multiline_text((layout.left - 12, y), label, _INK, font, anchor="rm", align="right")
-
-
 def _cut(text: str, width: int, size: int) -> str:
     """As much of a text, in this size, as fits on one line of so many pixels."""
     return textwrap.shorten(text, max(10, (width - 2 * _MARGIN) * 2 // size), placeholder="…")
-
-
-def _paste(canvas: Image.Image, picture: Image.Image, corner: Place, tile: tuple[int, int]) -> None:
-    """Centred in its tile, in its own proportions."""
-    fitted = picture.convert("RGB")
-    scale = min(tile[0] / fitted.width, tile[1] / fitted.height)
-    if scale != 1:
-        fitted = fitted.resize((max(1, round(fitted.width * scale)), max(1, round(fitted.height * scale))))
-    canvas.paste(fitted, (corner[0] + (tile[0] - fitted.width) // 2, corner[1] + (tile[1] - fitted.height) // 2))
-
-
-def join_sheets(title: str, sheets: Sequence[Image.Image]) -> Image.Image:
-    """The sheets of a third axis in one picture under a title: side by side, or below each other where wide."""
-    width, height = max(sheet.width for sheet in sheets), max(sheet.height for sheet in sheets)
-    is_row = len(sheets) * width <= 2 * height
-    size = (len(sheets) * width, height) if is_row else (width, len(sheets) * height)
-    head = _MARGIN + _LINE + 6
-    joined = Image.new("RGB", (size[0], size[1] + head), _PAPER)
-    font = ImageFont.load_default(_TITLE_SIZE)
-    ImageDraw.Draw(joined).text((_MARGIN, _MARGIN), _cut(title, size[0], _TITLE_SIZE), _INK, font)
-    for number, sheet in enumerate(sheets):
-        joined.paste(sheet, (number * width, head) if is_row else (0, head + number * height))
-    return joined

@@ -1,7 +1,8 @@
 """The pictures that a request brings along, turned into uploads before the request is accepted."""
 
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
 
 from farm import uploads
 from farm.errors import FieldProblem, InvalidRequest
@@ -9,43 +10,86 @@ from farm.pictures import Role
 from farm.requests import ImageSettings, JobRequest
 from farm.uploads import Desk
 
+# Each is read or fetched while the request waits.
+_MOST_BROUGHT = 64
 _MOST_ADDRESSES = 8
 
-_ROLES: dict[str, Role] = {"image": "input", "mask": "mask"}
+_ROLES: Mapping[str, Role] = {"image": "input", "mask": "mask"}
 
 _Settings = TypeVar("_Settings", bound=ImageSettings)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What a field means: the same picture is kept differently as a mask."""
+
+    source: str
+    role: Role
 
 
 def take_in(desk: Desk, request: JobRequest) -> JobRequest:
     """The request with the ids of uploads in the place of what it brought or where it pointed.
 
-    Raises InvalidRequest naming every picture that cannot be taken; StoreError.
+    A picture that several rows show is taken in once. Raises InvalidRequest naming every picture that cannot be
+    taken; Busy; StoreError.
     """
-    problems = list(_too_many_addresses(request))
-    if problems:
+    places = dict(_places(request))
+    pictures = dict.fromkeys(places.values())
+    if problems := list(_too_many(pictures)):
         raise InvalidRequest(problems)
-    taken = _taken(desk, request, "", problems)
-    rows = [_taken(desk, row, f"prompts[{number}].", problems) for number, row in enumerate(request.prompts)]
-    if problems:
-        raise InvalidRequest(problems)
-    return taken.model_copy(update={"prompts": rows})
+    ids, refused = _take_each(desk, pictures)
+    if refused:
+        raise InvalidRequest(
+            [FieldProblem(place, text) for place, picture in places.items() for text in refused.get(picture, ())]
+        )
+    rows = [_with_ids(row, ids) for row in request.prompts]
+    return _with_ids(request, ids).model_copy(update={"prompts": rows})
 
 
-def _too_many_addresses(request: JobRequest) -> Iterator[FieldProblem]:
-    """Each is fetched while the request waits, and may take its time."""
-    sources = [source for settings in (request, *request.prompts) for source in (settings.image, settings.mask)]
-    if sum(source is not None and source.lower().startswith("http") for source in sources) > _MOST_ADDRESSES:
-        yield FieldProblem("image", f"at most {_MOST_ADDRESSES} addresses in one request; send the pictures ahead")
+def _places(request: JobRequest) -> Iterator[tuple[str, _Picture]]:
+    """The fields that hold a picture, and which."""
+    for name, picture in _pictures(request):
+        yield name, picture
+    for number, row in enumerate(request.prompts):
+        for name, picture in _pictures(row):
+            yield f"prompts[{number}].{name}", picture
 
 
-def _taken(desk: Desk, settings: _Settings, path: str, problems: list[FieldProblem]) -> _Settings:
-    changes: dict[str, Any] = {}
+def _pictures(settings: ImageSettings) -> Iterator[tuple[str, _Picture]]:
     for name, role in _ROLES.items():
         source = getattr(settings, name)
-        if source is None:
-            continue
+        if source is not None:
+            yield name, _Picture(source, role)
+
+
+def _too_many(pictures: Collection[_Picture]) -> Iterator[FieldProblem]:
+    """Uploads that are named cost nothing here, and may be any number."""
+    addresses = sum(uploads.is_address(picture.source) for picture in pictures)
+    named = sum(uploads.is_id(picture.source) for picture in pictures)
+    if addresses > _MOST_ADDRESSES:
+        yield FieldProblem("image", f"at most {_MOST_ADDRESSES} addresses in one request; send the pictures ahead")
+    if len(pictures) - addresses - named > _MOST_BROUGHT:
+        yield FieldProblem(
+            "image",
+            f"at most {_MOST_BROUGHT} pictures in one request; send them ahead through POST /api/v1/uploads and "
+            "name them by their id",
+        )
+
+
+def _take_each(
+    desk: Desk, pictures: Collection[_Picture]
+) -> tuple[Mapping[_Picture, str], Mapping[_Picture, list[str]]]:
+    """The id of each picture that was taken, and what is wrong with each other one."""
+    ids: dict[_Picture, str] = {}
+    refused: dict[_Picture, list[str]] = {}
+    for picture in pictures:
         try:
-            changes[name] = uploads.resolve(desk, source, role=role, field=f"{path}{name}")
+            ids[picture] = uploads.resolve(desk, picture.source, role=picture.role, field="image")
         except InvalidRequest as error:
-            problems.extend(error.problems)
+            refused[picture] = [problem.message for problem in error.problems]
+    return ids, refused
+
+
+def _with_ids(settings: _Settings, ids: Mapping[_Picture, str]) -> _Settings:
+    changes = {name: ids[picture] for name, picture in _pictures(settings)}
     return settings.model_copy(update=changes) if changes else settings

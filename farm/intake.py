@@ -16,7 +16,7 @@ from farm.database import Database
 from farm.errors import FieldProblem, IdempotencyConflict, InvalidRequest
 from farm.events import record
 from farm.expand import Limits, Unfolded, Unfolding, count_images, expand
-from farm.library import pictures_of, read_library
+from farm.library import Library, confirm, pictures_of, read_library
 from farm.lifecycle import JobStatus, TaskStatus
 from farm.models import Counters, Job, Project, Task, User
 from farm.queue import Doorbell
@@ -47,9 +47,14 @@ class Preview:
 
 
 def preview(database: Database, settings: Settings, request: JobRequest) -> Preview:
-    """Check and unfold a request, and store nothing. Raises InvalidRequest with every problem."""
+    """Check and unfold a request, and store nothing more than its pictures, which are uploads already.
+
+    Raises InvalidRequest with every problem.
+    """
     with database.begin() as session:
-        unfolding = _unfold(session, request, settings)
+        library = read_library(session, request)
+    unfolding = _unfold(library, request, settings)
+    with database.begin() as session:
         serving = fleet.workers_in_service(session, request.pool)
         seconds = estimates.seconds(session, unfolding.groups, max(1, serving))
     return Preview(
@@ -74,8 +79,8 @@ def submit(
 
     Its pictures are uploads already; `fingerprint` is that of the request as it was before they were.
 
-    1. Check what only the farm can know: checkpoints, addons, pictures, limits, times.
-    2. Unfold the prompts into tasks, drawing open seeds.
+    1. Read what it may name: checkpoints, addons, pictures, styles, wildcards.
+    2. Unfold the prompts into tasks, drawing open seeds; what the farm cannot do is refused.
     3. Insert job, counters and tasks; COMMIT. From here on the job cannot be lost.
     4. Ring, best effort: the keeper rings again if this is lost.
 
@@ -83,9 +88,13 @@ def submit(
     """
     fingerprint = fingerprint or request.fingerprint
     with database.begin() as session:
-        if earlier := _earlier(session, fingerprint, owner, idempotency_key):
-            return earlier
-        unfolding = _unfold(session, request, settings)
+        if before := _earlier(session, fingerprint, owner, idempotency_key):
+            return before
+        library = read_library(session, request)
+    # Outside any transaction: this may take seconds, and Postgres ends who holds one open.
+    unfolding = _unfold(library, request, settings)
+    with database.begin() as session:
+        confirm(session, library, (group.template for group in unfolding.groups))
         serving = fleet.workers_in_service(session, request.pool)
         warnings = _warnings(request, serving, unfolding)
         job_id = _insert_job(session, request, fingerprint, owner, idempotency_key, unfolding.warnings)
@@ -105,14 +114,24 @@ def submit(
     return Submitted(job_id, unfolding.images, is_replay=False, warnings=warnings)
 
 
-def _unfold(session: Session, request: JobRequest, settings: Settings) -> Unfolding:
+def earlier(database: Database, owner: str, idempotency_key: str | None, fingerprint: str) -> Submitted | None:
+    """The job this owner submitted under this key before; None if there is none, or no key.
+
+    Who asks before taking in a request's pictures takes in none twice. Raises IdempotencyConflict when the key
+    belongs to another request.
+    """
+    with database.begin() as session:
+        return _earlier(session, fingerprint, owner, idempotency_key)
+
+
+def _unfold(library: Library, request: JobRequest, settings: Settings) -> Unfolding:
     """Unfold what the farm can do; raise InvalidRequest for what it cannot."""
     problems = [*_count_problems(request, settings), *_time_problems(request)]
     limits = Limits(images=settings.max_images_per_job, side=settings.max_side)
     try:
         # What is counted as too many is not unfolded.
         if not any(problem.field == "prompts" for problem in problems):
-            unfolding = expand(request, read_library(session, request), limits)
+            unfolding = expand(request, library, limits)
     except InvalidRequest as error:
         problems += error.problems
     if problems:

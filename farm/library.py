@@ -1,18 +1,27 @@
 """What a request may name: checkpoints, addons, styles, wildcards, and the pictures that it brings."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
+from typing import TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from farm import catalog, models, uploads
+from farm.errors import FieldProblem, InvalidRequest
 from farm.families import FAMILIES, Family
+from farm.prompts.embeddings import Names
 from farm.prompts.styles import Style
-from farm.requests import JobRequest
+from farm.prompts.wildcards import Lookup
+from farm.requests import ImageSettings, JobRequest
+from farm.specs import ImageSpec
 
 _MOST_NAMED = 20
+
+_Row = TypeVar("_Row", int, str)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,10 @@ class KnownAddon:
     family: str
     sha256: str
 
+    @property
+    def base(self) -> str:
+        return FAMILIES[self.family].base
+
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -50,12 +63,32 @@ class Library:
     wildcards: Mapping[str, Sequence[str]] = field(default_factory=dict)
     pictures: Mapping[str, Size] = field(default_factory=dict)
 
+    @cached_property
+    def lookup(self) -> Lookup:
+        """The wildcards, each read once."""
+        return Lookup(self.wildcards)
+
+    def embeddings_in(self, text: str, base: str) -> tuple[str, ...]:
+        """The embeddings made for a base that occur in a text."""
+        return self._names[base].in_text(text) if base in self._names else ()
+
+    @cached_property
+    def _names(self) -> Mapping[str, Names]:
+        by_base: dict[str, list[str]] = defaultdict(list)
+        for name, known in self.embeddings.items():
+            by_base[known.base].append(name)
+        return {base: Names(names) for base, names in by_base.items()}
+
 
 def read_library(session: Session, request: JobRequest) -> Library:
     """Read what the request may name; its pictures are digests by now."""
     addons: dict[str, dict[str, KnownAddon]] = {"vae": {}, "lora": {}, "embedding": {}}
     for addon in session.scalars(select(models.Addon).where(models.Addon.removed_at.is_(None))):
         addons[addon.kind][addon.name] = KnownAddon(addon.name, addon.family, addon.sha256)
+    styles = {
+        found.name: Style(found.name, found.prompt, found.negative_prompt)
+        for found in session.scalars(select(models.Style))
+    }
     return Library(
         checkpoints={
             name: KnownCheckpoint(found.id, name, FAMILIES[found.family], found.sha256)
@@ -64,13 +97,47 @@ def read_library(session: Session, request: JobRequest) -> Library:
         vaes=addons["vae"],
         loras=addons["lora"],
         embeddings=addons["embedding"],
-        styles={
-            found.name: Style(found.name, found.prompt, found.negative_prompt)
-            for found in session.scalars(select(models.Style))
-        },
-        wildcards={found.name: found.lines for found in session.scalars(select(models.Wildcard))},
+        styles=styles,
+        wildcards=_wildcards(session, request, styles.values()),
         pictures=uploads.sizes(session, pictures_of(request)),
     )
+
+
+def _wildcards(session: Session, request: JobRequest, styles: Iterable[Style]) -> dict[str, Sequence[str]]:
+    """Their lines may be many: they are read only where something may name them."""
+    texts = [text for row in (request, *request.prompts) for text in _texts(row)]
+    texts += [text for style in styles for text in (style.prompt, style.negative_prompt)]
+    texts += [str(value) for axis in request.axes for value in axis.values]
+    if not any("__" in text for text in texts):
+        return {}
+    return {found.name: found.lines for found in session.scalars(select(models.Wildcard))}
+
+
+def _texts(settings: ImageSettings) -> Iterator[str]:
+    yield getattr(settings, "prompt", "")
+    yield settings.negative_prompt or ""
+
+
+def confirm(session: Session, library: Library, specs: Iterable[ImageSpec]) -> None:
+    """Hold what specs name until this transaction ends: weights that are in use are not pruned.
+
+    Raises InvalidRequest where something was removed since the library was read.
+    """
+    checkpoints: set[int] = set()
+    hashes: set[str] = set()
+    for spec in specs:
+        checkpoints.add(library.checkpoints[spec.checkpoint].id)
+        hashes.update(ref.sha256 for ref in (*spec.loras, *spec.embeddings, *([spec.vae] if spec.vae else [])))
+    checkpoint, addon = models.Checkpoint, models.Addon
+    rows = select(checkpoint.id).where(checkpoint.id.in_(checkpoints), checkpoint.removed_at.is_(None))
+    added = select(addon.sha256).where(addon.sha256.in_(hashes), addon.removed_at.is_(None))
+    held = {*session.scalars(_held(rows)), *session.scalars(_held(added))}
+    if not (checkpoints | hashes) <= held:
+        raise InvalidRequest([FieldProblem("checkpoint", "was removed this moment, or an addon was. Try again")])
+
+
+def _held(query: Select[_Row]) -> Select[_Row]:
+    return query.with_for_update(read=True, key_share=True)
 
 
 def pictures_of(request: JobRequest) -> set[str]:

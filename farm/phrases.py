@@ -1,5 +1,6 @@
 """Styles and wildcards: pieces of prompts that are kept under a name and put in at submit."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 from farm.errors import FieldProblem, InvalidRequest, NotFound
 from farm.models import Style, Wildcard
 from farm.prompts import styles
+from farm.prompts.template import can_be_called
 
 _MOST_BYTES = 8 * 2**20
 
@@ -42,7 +44,8 @@ def remove_style(session: Session, name: str) -> None:
 def read_wildcards(path: Path) -> dict[str, list[str]]:
     """The wildcards of a text file, or of all below a folder: named by their path without `.txt`.
 
-    Empty lines and those that begin with # are left out. Raises InvalidRequest.
+    Empty lines and those that begin with # are left out. Raises InvalidRequest, also for a name that no prompt
+    can call.
     """
     files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
     root = path if path.is_dir() else path.parent
@@ -51,7 +54,15 @@ def read_wildcards(path: Path) -> dict[str, list[str]]:
         raise InvalidRequest([FieldProblem(name, "holds no line") for name in empty])
     if not found:
         raise InvalidRequest([FieldProblem(str(path), "holds no .txt file")])
+    if uncallable := [name for name in found if not can_be_called(name)]:
+        raise InvalidRequest([FieldProblem(name, _how_to_name(name)) for name in uncallable])
     return found
+
+
+def _how_to_name(name: str) -> str:
+    plain = re.sub(r"[^\w./-]+|_{2,}", "-", name).strip("-_")
+    hint = f"; `{plain}` could" if can_be_called(plain) else ""
+    return f"no prompt can call a wildcard of this name: letters, digits and - _ . / only{hint}"
 
 
 def _entries(text: str) -> Iterator[str]:
@@ -80,8 +91,12 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise InvalidRequest([FieldProblem(str(path), f"is larger than {_MOST_BYTES // 2**20} MiB")])
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InvalidRequest([FieldProblem(str(path), error.strerror or "cannot be read")]) from None
     except UnicodeDecodeError:
         raise InvalidRequest([FieldProblem(str(path), "is not UTF-8 text")]) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InvalidRequest([FieldProblem(f"{path}, line {line}", "must not contain a NUL character")])
+    return text

@@ -1,11 +1,10 @@
 """Pictures from outside: read with suspicion, and written anew with nothing in them but pixels.
 
 What is kept of a picture is a PNG of our own making, named by its sha256. Whatever else a file carried
-(metadata, a second file glued to it, an exploit for somebody's decoder) is gone with the file.
+(metadata, a second picture behind it, an exploit for somebody's decoder) is gone with the file.
 """
 
 import hashlib
-import re
 import struct
 import threading
 import warnings
@@ -18,7 +17,8 @@ from typing import Literal
 
 from PIL import Image, ImageCms, ImageFile
 
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import Busy, FieldProblem, InvalidRequest
+from farm.picturefiles import glued, walk_jpeg
 
 MEDIA_TYPE = "image/png"
 
@@ -58,6 +58,8 @@ _PROFILED = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 # One at a time: 64 Mpx take 8 s and half a gigabyte, and `catch_warnings` is not for two threads at once.
 _AT_WORK = threading.Lock()
+# Whoever sent a picture has not gone away by then, and is better told to come back than left to wait.
+_MOST_WAITING_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Cleaned:
 def clean_picture(content: bytes, *, limits: Limits, field: str = "image") -> Cleaned:
     """The picture in RGB: upright, in sRGB, transparency over white, of an animation the first frame.
 
-    White is what the WebUI puts under transparency. Raises InvalidRequest, which names the field.
+    White is what the WebUI puts under transparency. Raises InvalidRequest, which names the field; Busy.
     """
     return _clean(content, limits, field, _picture)
 
@@ -89,13 +91,13 @@ def clean_picture(content: bytes, *, limits: Limits, field: str = "image") -> Cl
 def clean_mask(content: bytes, *, limits: Limits, field: str = "mask") -> Cleaned:
     """The mask in grey: its alpha where it has some transparency, else its brightness, as the WebUI reads masks.
 
-    Raises InvalidRequest, which names the field.
+    Raises InvalidRequest, which names the field; Busy.
     """
     return _clean(content, limits, field, _mask)
 
 
 def clean(content: bytes, *, role: Role, limits: Limits, field: str) -> Cleaned:
-    """Clean what was sent as a picture or as a mask. Raises InvalidRequest, which names the field."""
+    """Clean what was sent as a picture or as a mask. Raises InvalidRequest, which names the field; Busy."""
     return {"input": clean_picture, "mask": clean_mask}[role](content, limits=limits, field=field)
 
 
@@ -106,13 +108,24 @@ def _clean(
         raise _refusal(field, "is empty")
     if len(content) > limits.most_bytes:
         raise _refusal(field, f"is larger than {limits.most_bytes:,} bytes, the most that this farm takes")
-    with _AT_WORK, _undisturbed():
+    with _in_turn(), _undisturbed():
         with _opened(content, limits, field) as image:
             try:
                 cleaned = _upright(convert(image), image)
             except _BROKEN:
                 raise _refusal(field, "is damaged or cut off; save it again, as a PNG say") from None
         return _encode(cleaned)
+
+
+@contextmanager
+def _in_turn() -> Iterator[None]:
+    """Alone at work. Raises Busy where others are for too long."""
+    if not _AT_WORK.acquire(timeout=_MOST_WAITING_SECONDS):
+        raise Busy
+    try:
+        yield
+    finally:
+        _AT_WORK.release()
 
 
 @contextmanager
@@ -139,8 +152,10 @@ def _opened(content: bytes, limits: Limits, field: str) -> ImageFile.ImageFile:
         raise _refusal(
             field, f"is {width} x {height} pixels: no side may be more than {_MOST_OBLONG} times the other; crop it"
         )
-    if content.startswith(b"\xff\xd8") and _scans(content) > _MOST_SCANS:
+    if content.startswith(b"\xff\xd8") and walk_jpeg(content)[0] > _MOST_SCANS:
         raise _refusal(field, f"has more than {_MOST_SCANS} scans; save it again, as a PNG say")
+    if foreign := glued(content, image.format or ""):
+        raise _refusal(field, f"has {foreign} glued to its end; save it again, as a PNG say")
     return image
 
 
@@ -153,23 +168,6 @@ def _too_many_pixels(limits: Limits, field: str, size: str = "") -> InvalidReque
 
 def _refusal(field: str, message: str) -> InvalidRequest:
     return InvalidRequest([FieldProblem(field, message)])
-
-
-# After FF comes a marker, unless it is stuffing (00), fill (FF) or a restart, which belong to the scan.
-_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
-
-
-def _scans(jpeg: bytes) -> int:
-    """How many scans a JPEG has (ITU T.81, B.1), up to its end marker: what is glued to it is not read."""
-    scans, position = 0, 2
-    while found := _MARKER.search(jpeg, position):
-        marker, position = found[1], found.end()
-        if marker == b"\xd9":
-            break
-        scans += marker == b"\xda"
-        if marker not in b"\x01\xd8":
-            position += int.from_bytes(jpeg[position : position + 2])
-    return scans
 
 
 def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:

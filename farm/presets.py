@@ -4,7 +4,7 @@ Data only, as the model pages and common use have it. What nobody says is None, 
 itself, on the homepage, is what counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal
@@ -223,6 +223,13 @@ def preset(name: str) -> Preset:
     """The preset of this name. Raises NoSuchPreset with the nearest one, and all there are."""
     if name in PRESETS:
         return PRESETS[name]
-    near = get_close_matches(name.lower(), PRESETS, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise NoSuchPreset(f"There is no preset {name!r}.{hint} Presets: {', '.join(PRESETS)}.")
+    near = nearest(name, PRESETS)
+    hint = f" Did you mean {near!r}?" if near else ""
+    raise NoSuchPreset(
+        f"There is no preset {name!r}, and no file or folder here.{hint} Presets: {', '.join(PRESETS)}."
+    )
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that was most likely meant; None where none is near."""
+    return next(iter(get_close_matches(name.lower(), list(names), n=1, cutoff=0.7)), None)

@@ -18,12 +18,18 @@ from farm.requests import PromptRow, problems_of
 _ALIASES: Mapping[str, str] = {
     "steps": "num_inference_steps",
     "guidance": "guidance_scale",
+    "cfg": "guidance_scale",
     "cfg_scale": "guidance_scale",
+    "denoising": "strength",
+    "schedule": "schedule_type",
+    "format": "image_format",
     "negative": "negative_prompt",
     "sampler_name": "sampler",
     "model": "checkpoint",
     "count": "images_per_prompt",
 }
+
+_HIRES = "hires."
 
 
 @dataclass(frozen=True)
@@ -130,10 +136,20 @@ def _csv_rows(text: str) -> Iterator[Entry]:
             if any(cells):
                 columns = zip_longest(header, cells, fillvalue="")
                 fields = {name or "(a cell without a heading)": cell for name, cell in columns if cell}
-                yield Entry(f"line {began}", fields)
+                yield Entry(f"line {began}", _unfolded(fields))
             began = reader.line_num + 1
     except csv.Error as error:
         raise InvalidRequest([FieldProblem(f"line {reader.line_num}", f"is not CSV: {error}")]) from None
+
+
+def _unfolded(cells: Mapping[str, str]) -> Mapping[str, Any]:
+    """The cells of a row as its fields: styles stand between bars, a second pass has a column for each setting."""
+    hires = {name.removeprefix(_HIRES): cell for name, cell in cells.items() if name.startswith(_HIRES)}
+    fields: dict[str, Any] = {name: cell for name, cell in cells.items() if not name.startswith(_HIRES)}
+    if "styles" in fields:
+        fields["styles"] = [style.strip() for style in fields["styles"].split("|") if style.strip()]
+    # A cell below `hires` itself is for the row's own check to refuse.
+    return {"hires": hires, **fields} if hires else fields
 
 
 _FORMATS: Mapping[str, Callable[[str], Iterable[Entry | Unreadable]]] = {

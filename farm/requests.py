@@ -135,7 +135,10 @@ AxisField = Annotated[
 ]
 
 
-AxisValue = Annotated[str | int | float, NUMBER]
+# Larger whole numbers are none that JSON programs agree on.
+_Whole = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
+_Decimal = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+AxisValue = Annotated[Text | _Whole | _Decimal, NUMBER]
 
 
 class Axis(BaseModel):

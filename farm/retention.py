@@ -7,12 +7,13 @@ in hand is passed over.
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Delete, delete, func, select, text, tuple_
+from sqlalchemy import Delete, delete, func, or_, select, text, tuple_
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from farm import lifecycle
 from farm.events import record
+from farm.grids import PREFIX as GRIDS
 from farm.models import Attempt, Discard, Event, Job, JobInput, Task, Upload
 from farm.uploads import INPUTS
 from farm.weights.blobs import PREFIX as WEIGHTS
@@ -130,8 +131,8 @@ _DISCARD_UPLOADS = text(
 
 
 def discarded_keys(session: Session, limit: int = 100) -> Sequence[str]:
-    """Objects that are to be deleted from the store. Those of uploads and weights have rules of their own."""
-    is_others = Discard.key.startswith(INPUTS) | Discard.key.startswith(WEIGHTS)
+    """Objects that are to be deleted from the store. Uploads, weights and grids have rules of their own."""
+    is_others = or_(*(Discard.key.startswith(prefix) for prefix in (INPUTS, WEIGHTS, GRIDS)))
     keys = select(Discard.key).where(~is_others).order_by(Discard.key)
     return session.scalars(keys.limit(limit)).all()
 

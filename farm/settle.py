@@ -1,16 +1,16 @@
 """From the settings of one image, as a request has them, to its spec: names looked up, sizes settled."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from farm.errors import FieldProblem
+from farm.fields import LARGEST_LORA_WEIGHT
 from farm.geometry import Misfit, Settings, sized
 from farm.library import KnownAddon, KnownCheckpoint, Library, Size, unknown
 from farm.prompts.compose import compose
-from farm.prompts.embeddings import embeddings_in
 from farm.prompts.networks import NetworkTag, extract_networks
 from farm.prompts.styles import apply_styles
 from farm.requests import problems_of
@@ -146,11 +146,10 @@ def _addons(
     settings: Settings, prompt: str, negative: str, checkpoint: KnownCheckpoint, library: Library
 ) -> dict[str, Any]:
     """The VAE, the LoRAs of the prompt's tags, and the embeddings that occur in it, as they are registered now."""
-    base = checkpoint.family.base
-    fitting = {name for name, known in library.embeddings.items() if _base(known) == base}
+    names = library.embeddings_in(f"{prompt}\n{negative}", checkpoint.family.base)
     found: dict[str, Any] = {
         "loras": _loras(prompt, checkpoint, library),
-        "embeddings": _embeddings(f"{prompt}\n{negative}", fitting, library),
+        "embeddings": tuple(AddonRef(name=name, sha256=library.embeddings[name].sha256) for name in sorted(names)),
     }
     if (name := settings.get("vae")) is not None:
         vae = library.vaes[name]
@@ -164,28 +163,21 @@ def _loras(prompt: str, checkpoint: KnownCheckpoint, library: Library) -> tuple[
 
 
 def _lora(tag: NetworkTag, checkpoint: KnownCheckpoint, library: Library) -> LoraRef:
-    known = library.loras.get(tag.name)
+    known, field = library.loras.get(tag.name), f"lora:{tag.name}"
     if known is None:
-        raise Misfit("prompt", unknown("LoRA", tag.name, library.loras))
-    _check_base("prompt", "LoRA", known, checkpoint)
+        raise Misfit(field, unknown("LoRA", tag.name, library.loras))
+    if max(abs(tag.weight), abs(tag.text_weight or 0)) > LARGEST_LORA_WEIGHT:
+        raise Misfit(field, f"LoRA {tag.name!r}: a weight is from -{LARGEST_LORA_WEIGHT} to {LARGEST_LORA_WEIGHT}")
+    _check_base(field, "LoRA", known, checkpoint)
     return LoraRef(name=tag.name, sha256=known.sha256, weight=tag.weight, text_weight=tag.text_weight)
-
-
-def _embeddings(text: str, names: Collection[str], library: Library) -> tuple[AddonRef, ...]:
-    found = embeddings_in(text, names)
-    return tuple(AddonRef(name=name, sha256=library.embeddings[name].sha256) for name in sorted(found))
 
 
 def _check_base(field: str, what: str, addon: KnownAddon, checkpoint: KnownCheckpoint) -> None:
     """SD1 and SD2 share their VAE; everything else is made for one base."""
-    fits = {_base(addon)} | ({"sd15", "sd2"} if what == "VAE" and _base(addon) in ("sd15", "sd2") else set())
-    if checkpoint.family.base not in fits:
+    alike = {"sd15", "sd2"} if what == "VAE" and addon.base in ("sd15", "sd2") else {addon.base}
+    if checkpoint.family.base not in alike:
         raise Misfit(
             field,
-            f"{what} {addon.name!r} is made for {_base(addon)}, checkpoint {checkpoint.name!r} is "
+            f"{what} {addon.name!r} is made for {addon.base}, checkpoint {checkpoint.name!r} is "
             f"{checkpoint.family.name}",
         )
-
-
-def _base(addon: KnownAddon) -> str:
-    return addon.family.split("-")[0]

@@ -129,6 +129,11 @@ class _Drawn(BaseModel):
         return self.width, self.height
 
     @property
+    def rendered_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of what is rendered, pass by pass: what is only pasted back does not count."""
+        return ((self.width, self.height),)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The sha256 of each uploaded picture that it needs."""
         return ()
@@ -143,6 +148,11 @@ class TextToImageSpec(_Drawn):
     @property
     def output_size(self) -> tuple[int, int]:
         return self.hires.size(self.width, self.height) if self.hires else (self.width, self.height)
+
+    @property
+    def rendered_sizes(self) -> tuple[tuple[int, int], ...]:
+        first = self.width, self.height
+        return (first, self.output_size) if self.hires else (first,)
 
 
 class ImageToImageSpec(_Drawn):

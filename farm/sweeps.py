@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from farm.fields import SEEDS
+from farm.fields import LARGEST_LORA_WEIGHT, SEEDS
 from farm.geometry import Misfit, Settings
 from farm.requests import Axis, JobRequest
 
@@ -31,6 +31,8 @@ _TITLES: Mapping[str, str] = {
     "size": "Size",
     "hires.strength": "Hires denoising strength",
 }
+
+_LORA = "lora:"
 
 # What a worker has to load: whoever changes it least often renders soonest.
 _COSTLY = ("checkpoint", "vae")
@@ -75,7 +77,7 @@ def points(request: JobRequest) -> Iterator[Point]:
 
 
 def _cost(axis: Axis) -> int:
-    if axis.field.startswith("lora:"):
+    if axis.field.startswith(_LORA):
         return 1
     return 1 + len(_COSTLY) - _COSTLY.index(axis.field) if axis.field in _COSTLY else 0
 
@@ -88,12 +90,27 @@ def cell_of(request: JobRequest, prompt: int, point: Point, repeat: int) -> Cell
     return Cell(prompt, x, y, z, repeat)
 
 
+# What is applied first: a prompt is there before anything is replaced in it.
+_FIRST = ("prompt", "negative_prompt", "prompt_replace")
+
+
 def placed(settings: Settings, axes: Sequence[Axis], point: Point) -> dict[str, Any]:
-    """The settings at a point of the sweep. Raises Misfit."""
+    """The settings at a point of the sweep, but for the weights of LoRAs. Raises Misfit."""
     changed = dict(settings)
-    for axis, index in zip(axes, point, strict=True):
-        changed.update(_change(changed, axis, axis.values[index]))
+    order = {name: number for number, name in enumerate(_FIRST)}
+    for axis, index in sorted(zip(axes, point, strict=True), key=lambda pair: order.get(pair[0].field, len(order))):
+        if not axis.field.startswith(_LORA):
+            changed.update(_change(changed, axis, axis.values[index]))
     return changed
+
+
+def weighted(settings: Settings, axes: Sequence[Axis], point: Point) -> dict[str, Any]:
+    """The settings with the weights of LoRAs at a point of the sweep, once the prompt has its styles."""
+    prompt = settings["prompt"]
+    for axis, index in zip(axes, point, strict=True):
+        if axis.field.startswith(_LORA):
+            prompt = _with_lora(prompt, axis.field, axis.values[index])
+    return {**settings, "prompt": prompt}
 
 
 def _change(settings: Settings, axis: Axis, value: Value) -> dict[str, Any]:
@@ -101,13 +118,11 @@ def _change(settings: Settings, axis: Axis, value: Value) -> dict[str, Any]:
         return _sized(value)
     if axis.field == "prompt_replace":
         return _replaced(settings, str(axis.values[0]), str(value))
-    if axis.field.startswith("lora:"):
-        return {"prompt": _with_lora(settings["prompt"], axis.field.removeprefix("lora:"), value)}
     if axis.field == "seed":
         return {"seed": _seed(value)}
     if axis.field == "hires.strength":
         if "hires" not in settings:
-            raise Misfit("hires", "must be set for its strength to be swept")
+            raise Misfit("hires.strength", "hires must be set for its strength to be swept")
         return {"hires": {**settings["hires"], "strength": value}}
     # A number may stand for a text, as for a prompt like `7`.
     is_text = axis.field in ("prompt", "negative_prompt", "checkpoint", "vae", "sampler", "schedule_type")
@@ -118,35 +133,44 @@ def _change(settings: Settings, axis: Axis, value: Value) -> dict[str, Any]:
 def _sized(value: Value) -> dict[str, Any]:
     match = _SIZE.fullmatch(str(value))
     if match is None:
-        raise Misfit("size", f"{value!r} is not a size such as 512x768")
+        raise Misfit("size", f"{str(value)[:40]!r} is not a size such as 512x768")
     return {"width": int(match[1]), "height": int(match[2])}
 
 
 def _replaced(settings: Settings, wanted: str, value: str) -> dict[str, Any]:
     texts = {name: settings[name] for name in ("prompt", "negative_prompt") if name in settings}
     if not any(wanted in text for text in texts.values()):
-        raise Misfit("prompt_replace", f"{wanted!r} is in no prompt")
+        raise Misfit("prompt_replace", f"{wanted[:80]!r} is in no prompt")
     return {name: text.replace(wanted, value) for name, text in texts.items()}
 
 
-def _with_lora(prompt: str, name: str, value: Value) -> str:
-    """The prompt with this weight in the LoRA's tag; one that has no such tag gets one."""
-    tag = f"<lora:{name}:{_number(value):g}>"
-    changed, count = re.subn(rf"<(?:lora|lyco):{re.escape(name)}(?::[^<>]*)?>", lambda _: tag, prompt)
-    return changed if count else f"{prompt} {tag}"
+def _with_lora(prompt: str, field: str, value: Value) -> str:
+    """The prompt with this weight in the LoRA's tags; one that has no such tag gets one.
+
+    Of several tags the first has the weight, and the others none: they would add up.
+    """
+    name, weight = field.removeprefix(_LORA), _lora_weight(field, value)
+    tags = re.compile(rf"<(?:lora|lyco):{re.escape(name)}(?::[^<>]*)?>")
+    head, *rest = tags.split(prompt)
+    return f"{head or ''}<lora:{name}:{weight}>{''.join(rest)}" if rest else f"{prompt} <lora:{name}:{weight}>"
 
 
-def _number(value: Value) -> float:
+def _lora_weight(field: str, value: Value) -> str:
+    """As a tag may have it: never like 1e-05."""
     try:
-        return float(value)
-    except ValueError:
-        raise Misfit("lora", f"{value!r} is not a weight") from None
+        weight = float(value)
+    except (ValueError, OverflowError):
+        raise Misfit(field, f"{str(value)[:40]!r} is not a weight") from None
+    if not abs(weight) <= LARGEST_LORA_WEIGHT:
+        raise Misfit(field, f"a weight is from -{LARGEST_LORA_WEIGHT} to {LARGEST_LORA_WEIGHT}")
+    return f"{weight:.6f}".rstrip("0").rstrip(".")
 
 
 def _seed(value: Value) -> int:
-    if not str(value).isdecimal() or int(value) >= SEEDS:
-        raise Misfit("seed", f"{value!r} is not a seed: a whole number below {SEEDS}")
-    return int(value)
+    text = str(value)
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < SEEDS):
+        raise Misfit("seed", f"{text[:40]!r} is not a seed: a whole number below {SEEDS}")
+    return int(text)
 
 
 def label(axis: Axis, index: int) -> str:
@@ -155,5 +179,5 @@ def label(axis: Axis, index: int) -> str:
     shown = f"{value:g}" if isinstance(value, float) else str(value)
     if axis.field in ("prompt", "prompt_replace"):
         return shown
-    title = _TITLES.get(axis.field) or f"LoRA {axis.field.removeprefix('lora:')}"
+    title = _TITLES.get(axis.field) or f"LoRA {axis.field.removeprefix(_LORA)}"
     return f"{title}: {shown}"

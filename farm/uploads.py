@@ -16,7 +16,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ARRAY, Connection, Text, any_, delete, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -34,6 +34,7 @@ INPUTS = "inputs/"
 """What the keys of uploads begin with."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:image/[\w.+-]+(;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
 _WHITESPACE = str.maketrans("", "", " \t\r\n")
 
@@ -68,7 +69,7 @@ def keep(desk: Desk, content: bytes, *, role: Role, field: str = "image") -> Kep
     """Clean a picture and keep it for `keep_uploads_hours`, or longer where a job needs it.
 
     Sending the same picture again is harmless: it counts as used now, and its object is put anew, should
-    the store have lost it. Raises InvalidRequest, naming the field; StoreError.
+    the store have lost it. Raises InvalidRequest, naming the field; Busy; StoreError.
     """
     cleaned = clean(content, role=role, limits=desk.limits, field=field)
     key = key_of(cleaned.sha256)
@@ -125,16 +126,25 @@ def show(session: Session, desk: Desk, sha256: str) -> UploadReport:
     return _report(upload.artifact.role, upload.artifact, upload.artifact.size_bytes, desk)
 
 
+def is_id(source: str) -> bool:
+    """Whether a request means an upload that it names."""
+    return _DIGEST.fullmatch(source) is not None
+
+
+def is_address(source: str) -> bool:
+    """Whether a request means a picture that is to be fetched."""
+    return _ADDRESS.match(source) is not None
+
+
 def resolve(desk: Desk, source: str, *, role: Role, field: str) -> str:
     """The id of the upload that a request means: named, brought along in base64, or to be fetched.
 
     What is brought or fetched is kept as by `keep`; whether a named one is there is not asked here.
-    Raises InvalidRequest, which names the field and never repeats what it held; StoreError.
+    Raises InvalidRequest, which names the field and never repeats what it held; Busy; StoreError.
     """
-    if _DIGEST.fullmatch(source):
+    if is_id(source):
         return source
-    is_address = re.match(r"https?://", source, re.IGNORECASE)
-    content = _fetch(desk, source, field) if is_address else _decode(source, desk.limits, field)
+    content = _fetch(desk, source, field) if is_address(source) else _decode(source, desk.limits, field)
     return keep(desk, content, role=role, field=field).report.id
 
 
@@ -166,6 +176,7 @@ def _decode(source: str, limits: Limits, field: str) -> bytes:
 def sizes(session: Session, digests: Collection[str]) -> Mapping[str, tuple[int, int]]:
     """Width and height in pixels of each upload that is there; none of them goes away before the commit.
 
+    They go as one array: a statement has room for 65,535 parameters, and a job may name more uploads.
     The lock is what a deletion waits for, and nobody else: any number of jobs may take it at once.
     """
     if not digests:
@@ -173,7 +184,7 @@ def sizes(session: Session, digests: Collection[str]) -> Mapping[str, tuple[int,
     query = (
         select(Upload.sha256, Artifact.width, Artifact.height)
         .join(Artifact, Artifact.id == Upload.artifact_id)
-        .where(Upload.sha256.in_(list(digests)))
+        .where(Upload.sha256 == any_(literal(list(digests), ARRAY(Text))))
         .with_for_update(of=Upload, key_share=True, read=True)
     )
     return {sha256: (width, height) for sha256, width, height in session.execute(query)}

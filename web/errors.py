@@ -11,7 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from farm.errors import Conflict, IdempotencyConflict, InvalidRequest, NotFound, ObjectMissing, StoreError
+from farm.errors import Busy, Conflict, IdempotencyConflict, InvalidRequest, NotFound, ObjectMissing, StoreError
 from farm.requests import problems_of
 from farm.store.links import BadLink
 
@@ -65,6 +65,7 @@ _ANSWERS: Mapping[type[Exception], _Answer] = {
     Conflict: _Answer(HTTPStatus.CONFLICT, "conflict"),
     IdempotencyConflict: _Answer(HTTPStatus.CONFLICT, "idempotency-conflict"),
     BadLink: _Answer(HTTPStatus.FORBIDDEN, "bad-link"),
+    Busy: _Answer(HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
     ObjectMissing: _MISSING,
     StoreError: _STORE_AWAY,
     OperationalError: _DATABASE_AWAY,

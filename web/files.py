@@ -11,7 +11,13 @@ from web.services import services
 
 files = Blueprint("files", __name__)
 
-_MEDIA_TYPES = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+_MEDIA_TYPES = {
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".avif": "image/avif",
+}
 _YEAR_SECONDS = 365 * 86400
 
 

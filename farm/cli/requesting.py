@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.axistext import read_axis
+from farm.cli.overruling import left_of, merged_hires, mode_for
 from farm.client import Client
 from farm.errors import FieldProblem, InvalidRequest
 from farm.promptfile import read_prompts
@@ -14,12 +15,11 @@ from farm.requests import JobRequest, parse_request
 
 _SIZE = re.compile(r"(\d+)\s*[xX\u00d7]\s*(\d+)")
 
-_CALLS_FOR: Sequence[tuple[frozenset[str], str]] = (
-    (frozenset({"mask", "masked_content", "area", "padding", "invert_mask"}), "inpaint"),
-    (frozenset({"left", "right", "top", "bottom", "aspect"}), "outpaint"),
-    (frozenset({"scale", "upscaler", "tile", "overlap"}), "upscale"),
-    (frozenset({"image", "strength", "resize_mode"}), "img2img"),
-)
+_UPLOAD = re.compile(r"[0-9a-f]{64}")
+_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+_PICTURES = ("image", "mask")
+
+Send = Callable[[Path, str], str]
 
 
 def build_request(
@@ -29,14 +29,16 @@ def build_request(
 
     Raises InvalidRequest.
     """
-    given = {name: value for name, value in options.items() if value not in (None, (), [])}
-    fields = {**before, **_renamed(given)}
-    fields["prompts"] = _rows(client, prompts, file) or fields.get("prompts") or _no_prompt(fields)
-    fields.setdefault("mode", _mode_for({*fields, *(name for row in fields["prompts"] for name in _names(row))}))
+    given = _renamed({name: value for name, value in options.items() if value not in (None, (), [])})
     send = sender(client)
-    fields.update(
-        {name: send(fields[name], name) for name in ("image", "mask") if isinstance(fields.get(name), Path)}
-    )
+    rows = _rows(send, prompts, file)
+    names = {*given, *(name for row in rows for name in row)}
+    mode = given.get("mode") or mode_for(names, before.get("mode"))
+    fields = {**left_of(before, names, mode), **given, "mode": mode}
+    if "hires" in given:
+        fields["hires"] = merged_hires(before.get("hires"), given["hires"])
+    fields["prompts"] = rows or before.get("prompts") or _no_prompt(mode)
+    fields.update({name: _picture(send, given[name], name) for name in _PICTURES if name in given})
     return parse_request(fields)
 
 
@@ -62,41 +64,55 @@ def _hires(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "scale": target}
 
 
-def _names(row: Any) -> list[str]:
-    return list(row) if isinstance(row, dict) else []
-
-
-def _mode_for(names: set[str]) -> str:
-    """The mode that what is given calls for: a mask is for inpainting, whatever else is there."""
-    return next((mode for tells, mode in _CALLS_FOR if names & tells), "txt2img")
-
-
-def _no_prompt(fields: Mapping[str, Any]) -> list[str]:
+def _no_prompt(mode: str) -> list[str]:
     """To enlarge a picture takes no words."""
-    if fields.get("mode") == "upscale" or (_mode_for(set(fields)) == "upscale" and "mode" not in fields):
+    if mode == "upscale":
         return [""]
     raise InvalidRequest([FieldProblem("prompts", "give a prompt, or a file of prompts with --file")])
 
 
-def _rows(client: Client, prompts: Sequence[str], file: Path | None) -> list[Any]:
-    rows: list[Any] = list(prompts)
+def _rows(send: Send, prompts: Sequence[str], file: Path | None) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [{"prompt": prompt} for prompt in prompts]
     if file is None:
         return rows
-    send = sender(client)
     for row in read_prompts(file):
         fields = row.model_dump(mode="json", exclude_none=True)
-        for name in ("image", "mask"):
-            if name in fields and (path := file.parent / fields[name]).is_file():
+        for name in _PICTURES:
+            if name in fields and _is_file(path := file.parent / fields[name]):
                 fields[name] = send(path, name)
         rows.append(fields)
     return rows
 
 
-def sender(client: Client) -> Callable[[Path, str], str]:
-    """Sends a picture to the farm and says what it is called there; each file once."""
+def _picture(send: Send, text: str, field: str) -> str:
+    """What an option names: a file is sent ahead, an upload and an address are left to the portal."""
+    if _is_file(Path(text)):
+        return send(Path(text), field)
+    if _UPLOAD.fullmatch(text) or _ADDRESS.match(text):
+        return text
+    message = f"{text[:200]!r} is no file here, nor the id of an upload, nor an https:// address"
+    raise InvalidRequest([FieldProblem(field, message)])
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file: a picture in base64 is no name that any disk could have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def sender(client: Client) -> Send:
+    """Sends a picture to the farm and says what it is called there; each file once.
+
+    Raises InvalidRequest for one that cannot be read.
+    """
 
     @cache
     def send(path: Path, field: str) -> str:
-        return client.upload(path, "mask" if field == "mask" else "input").id
+        try:
+            return client.upload(path, "mask" if field == "mask" else "input").id
+        except OSError as error:
+            raise InvalidRequest([FieldProblem(field, f"{path}: {error.strerror or error}")]) from None
 
     return send

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from farm import infotext
+from farm.again import Registered, recognised
 from farm.cli.console import count_images, json_option, open_client, print_json
 from farm.cli.requesting import build_request
 from farm.cli.submit_options import request_options
@@ -67,18 +68,14 @@ def submit(
 
 
 def _described(client: Client, path: Path) -> dict[str, Any]:
-    """What an image's own text asks for; what could not be understood of it is said.
-
-    A checkpoint that goes by another name here is known by its hash.
-    """
-    read = infotext.read_file(path)
+    """What an image's own text asks for; what of it could not be understood, or is another here, is said."""
+    here = Registered(
+        {checkpoint.name: checkpoint.sha256 for checkpoint in client.checkpoints()},
+        {(addon.kind, addon.name): addon.sha256 for addon in client.addons()},
+    )
+    read = recognised(infotext.read_file(path), here)
     _warn(read.warnings)
-    fields = dict(read.fields)
-    registered = {checkpoint.name: checkpoint.sha256 for checkpoint in client.checkpoints()}
-    if fields.get("checkpoint") not in registered and read.model_hash:
-        alike = [name for name, sha256 in registered.items() if sha256.startswith(read.model_hash)]
-        fields.update({"checkpoint": alike[0]} if alike else {})
-    return fields
+    return dict(read.fields)
 
 
 def _warn(warnings: Iterable[str]) -> None:

@@ -1,7 +1,6 @@
 """The options of `farm submit`, in groups, each with the field of a request that it sets."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -26,7 +25,8 @@ def _choice(annotated: Any) -> click.Choice[str]:
     return click.Choice(list(get_args(literal)))
 
 
-_PICTURE = click.Path(dir_okay=False, path_type=Path)
+# A file here, the id of an upload, or an https:// address.
+_PICTURE = "FILE|ID|URL"
 
 _OPTIONS = (
     click.option("--mode", type=_choice(Mode), help="Left out: what the pictures given call for."),
@@ -43,8 +43,8 @@ _OPTIONS = (
     click.option("--height", "-H", type=int),
     click.option("--seed", type=int, help="Seed of each prompt's first image; drawn if left out."),
     click.option("--count", "-n", "images_per_prompt", type=int, help="Images per prompt, with consecutive seeds."),
-    click.option("--image", type=_PICTURE, help="The picture to start from."),
-    click.option("--mask", type=_PICTURE, help="inpaint: white is painted."),
+    click.option("--image", metavar=_PICTURE, help="The picture to start from."),
+    click.option("--mask", metavar=_PICTURE, help="inpaint: white is painted."),
     click.option("--strength", type=float, help="Denoising strength."),
     click.option("--resize", "resize_mode", type=_choice(ResizeMode), help="Where the picture has another size."),
     click.option("--masked-content", type=_choice(MaskedContent), help="inpaint: what lies under it at first."),

@@ -33,11 +33,6 @@ class Downloaded:
     sha256: str
     size: int
 
-    @property
-    def short_hash(self) -> str:
-        """The ten digits by which the WebUI calls the file."""
-        return self.sha256[:10]
-
 
 def ignore_progress(_done: int, _total: int | None) -> None:
     """For downloads that nobody watches."""
@@ -45,13 +40,17 @@ def ignore_progress(_done: int, _total: int | None) -> None:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """One file to bring: `sha256` and `size` in bytes are None where they are not known beforehand."""
+    """One file to bring: `sha256`, or how it begins, and `size` in bytes are None where they are not known."""
 
     url: str
     folder: Path
     access: Access
     sha256: str | None
     size: int | None
+
+    def is_promised(self, sha256: str) -> bool:
+        """Whether this is the hash of the file, as far as that was said."""
+        return self.sha256 is not None and sha256.startswith(self.sha256)
 
 
 def download(
@@ -67,6 +66,8 @@ def download(
 ) -> Downloaded:
     """Bring a file here, and check that it has the sha256 and the size in bytes, where they are known.
 
+    Of the sha256 the first digits are enough.
+
     1. A target that has the right hash already is left alone.
     2. Bytes go to `<target>.part`; what a broken download left there is hashed and gone on from.
     3. A cut connection or a busy hub is asked again, `attempts` times in a row without a byte gained.
@@ -75,7 +76,7 @@ def download(
     Raises DownloadError with what to do; WrongHash after deleting what came.
     """
     wanted = _Wanted(url, target.parent, access, sha256.lower() if sha256 else None, size)
-    if wanted.sha256 and target.is_file() and (here := _hash(target)).sha256 == wanted.sha256:
+    if wanted.sha256 and target.is_file() and wanted.is_promised((here := _hash(target)).sha256):
         on_progress(here.size, here.size)
         return here
     with open_part(target, url) as part, connected() as client:
@@ -201,7 +202,7 @@ def _etag(response: httpx.Response) -> str | None:
 
 def _finish(part: Part, target: Path, wanted: _Wanted) -> Downloaded:
     actual = part.digest.hexdigest()
-    if wanted.sha256 and actual != wanted.sha256:
+    if wanted.sha256 and not wanted.is_promised(actual):
         part.discard()
         raise WrongHash(wanted.url, wanted.sha256, actual)
     part.publish()

@@ -10,7 +10,7 @@ from farm.errors import FarmError
 from farm.hub.transport import shown
 
 FORMS = """a file or folder on disk
-  https://host/file.safetensors
+  https://host/file.safetensors[#sha256=HASH]     the hash, or its first 10 digits as in the WebUI
   hf:owner/repo[@revision]            a diffusers folder, or the one file of a repository
   hf:owner/repo[@revision]:file       one file of several
   civitai:ID[@version]                the number of a model, and of one of its versions
@@ -22,7 +22,7 @@ _NOT_OWNERS = frozenset({"api", "collections", "datasets", "docs", "papers", "sp
 _NAME = r"[A-Za-z0-9][\w.-]*"
 _HUGGING_FACE = re.compile(rf"hf:({_NAME}/{_NAME})(?:@([^:@]+))?(?::(.+))?")
 _CIVITAI = re.compile(r"civitai:(\d{1,18})?(?:@(\d{1,18}))?")
-_SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64})")
+_SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64}|[0-9a-fA-F]{10})")
 
 
 class BadSource(FarmError):
@@ -42,7 +42,7 @@ class LocalSource:
 
 @dataclass(frozen=True)
 class WebSource:
-    """One file at an https address; `sha256` is what it must have, None where that was not said."""
+    """One file at an https address; `sha256` is what it must have or begin with, None where that was not said."""
 
     url: str
     sha256: str | None = None
@@ -124,11 +124,15 @@ def _address(text: str) -> Source:
         raise BadSource("an address with a name or password in it", "would be kept as it is")
     if not host or not is_safe_url(text):
         raise BadSource(shown(text), "is not an https:// address (http:// only on this machine)")
+    if host in _HUGGING_FACE_HOSTS | _CIVITAI_HOSTS and parts.fragment.startswith("sha256="):
+        raise BadSource(shown(text), "is a page of a hub, which says the hash itself: leave #sha256= out")
     if host in _HUGGING_FACE_HOSTS:
         return _hugging_face_page(text, parts)
     if host in _CIVITAI_HOSTS:
         return _civitai_page(text, parts)
     digest = _SHA256.fullmatch(parts.fragment)
+    if parts.fragment and digest is None:
+        raise BadSource(shown(text), "has something else behind its # than sha256= and 64 or 10 hex digits")
     return WebSource(parts._replace(fragment="").geturl(), digest[1].lower() if digest else None)
 
 

@@ -31,13 +31,14 @@ class Infotext:
 
     `fields` are those of a job request, its one prompt in `prompts`. Names stand as the text has them:
     what is registered here under them, if anything, shows when the job is submitted. `model_hash` is the
-    first digits of the checkpoint's sha256, None where the text has none. `warnings` say what of the text
-    is left out.
+    first digits of the checkpoint's sha256, None where the text has none. `addons` are the VAE, the LoRAs and
+    the embeddings that the farm itself rendered with. `warnings` say what of the text is left out.
     """
 
     fields: Mapping[str, Any]
     warnings: tuple[str, ...]
     model_hash: str | None
+    addons: Addons
 
 
 def read_infotext(text: str) -> Infotext:
@@ -48,7 +49,8 @@ def read_infotext(text: str) -> Infotext:
     if not _is_ours(parsed):
         warnings += _doubts(values, fields)
         fields = _without_files(fields)
-    return Infotext(_request(fields), tuple(warnings), values.get("model_hash"))
+    addons = values.get("addons", Addons())
+    return Infotext(_request(fields), tuple(warnings), values.get("model_hash"), addons)
 
 
 def spec_of(text: str) -> ImageSpec:

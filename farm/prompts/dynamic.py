@@ -27,21 +27,27 @@ def is_dynamic(text: str) -> bool:
     return template.is_dynamic(text)
 
 
-def unfold_random(text: str, wildcards: Wildcards, seed: int) -> str:
+def unfold_random(text: str, wildcards: Wildcards | Lookup, seed: int) -> str:
     """One prompt, decided by the seed alone: the same on every machine and in every version of Python.
+
+    Whoever unfolds many prompts shares a Lookup among them: large wildcards are read once.
 
     Raises InvalidRequest for an unknown wildcard, one that leads back to itself, and a prompt that gets
     too long.
     """
-    return _Draw(wildcards, seed).text(parse(text), Place())
+    return _Draw(_lookup(wildcards), seed).text(parse(text), Place())
 
 
-def unfold_all(text: str, wildcards: Wildcards, limit: int) -> list[str]:
+def unfold_all(text: str, wildcards: Wildcards | Lookup, limit: int) -> list[str]:
     """Every prompt that can be drawn, each once; what stands last changes fastest.
 
     Raises InvalidRequest as `unfold_random` does, and where there are more than `limit`.
     """
-    return list(dict.fromkeys(_Every(wildcards, limit).texts(parse(text), Place())))
+    return list(dict.fromkeys(_Every(_lookup(wildcards), limit).texts(parse(text), Place())))
+
+
+def _lookup(wildcards: Wildcards | Lookup) -> Lookup:
+    return wildcards if isinstance(wildcards, Lookup) else Lookup(wildcards)
 
 
 def _entered(node: Choice | WildcardName, lookup: Lookup, place: Place) -> tuple[Choice, Place]:
@@ -56,8 +62,8 @@ def _entered(node: Choice | WildcardName, lookup: Lookup, place: Place) -> tuple
 class _Draw:
     """One drawing of one prompt. Only `Random.random` is used, which Python promises never to change."""
 
-    def __init__(self, wildcards: Wildcards, seed: int) -> None:
-        self._lookup = Lookup(wildcards)
+    def __init__(self, lookup: Lookup, seed: int) -> None:
+        self._lookup = lookup
         self._random = Random(seed).random
         self._left = LONGEST_PROMPT
 
@@ -103,8 +109,8 @@ class _Draw:
 class _Every:
     """All prompts of a template. Whatever would make more than the limit is refused before it is made."""
 
-    def __init__(self, wildcards: Wildcards, limit: int) -> None:
-        self._lookup = Lookup(wildcards)
+    def __init__(self, lookup: Lookup, limit: int) -> None:
+        self._lookup = lookup
         self._limit = limit
         self._from_wildcards: dict[Node, list[str]] = {}
 

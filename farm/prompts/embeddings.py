@@ -14,23 +14,33 @@ _WORD = re.compile(r"[^\W\d_]+|\d|[()\[\]{}|:<>,]|(?:[^\w\s()\[\]{}|:<>,\\]|_)+"
 _Words = tuple[str, ...]
 
 
-def embeddings_in(text: str, known: Collection[str]) -> tuple[str, ...]:
-    """The names that occur in the text, in the order of their first occurrence; the longest wins where two begin.
+class Names:
+    """Names to be looked for in many texts."""
 
-    Of names that differ only in case the first in alphabetical order is meant.
-    """
-    names = _by_first_word(known)
-    words = _words(text)
-    found: dict[str, None] = {}
-    position = 0
-    while position < len(words):
-        for spelling, name in names.get(words[position], ()):
-            if words[position : position + len(spelling)] == spelling:
-                found[name] = None
-                position += len(spelling) - 1
-                break
-        position += 1
-    return tuple(found)
+    def __init__(self, known: Collection[str]) -> None:
+        self._names = _by_first_word(known)
+
+    def in_text(self, text: str) -> tuple[str, ...]:
+        """The names that occur, in the order of their first occurrence; the longest wins where two begin.
+
+        Of names that differ only in case the first in alphabetical order is meant.
+        """
+        words = _words(text)
+        found: dict[str, None] = {}
+        position = 0
+        while position < len(words):
+            for spelling, name in self._names.get(words[position], ()):
+                if words[position : position + len(spelling)] == spelling:
+                    found[name] = None
+                    position += len(spelling) - 1
+                    break
+            position += 1
+        return tuple(found)
+
+
+def embeddings_in(text: str, known: Collection[str]) -> tuple[str, ...]:
+    """The names that occur in one text, as `Names.in_text` finds them."""
+    return Names(known).in_text(text)
 
 
 def _words(text: str) -> _Words:

@@ -61,8 +61,8 @@ def _call(kind: str, arguments: list[str]) -> _Call:
         raise _Unusable("it names no LoRA")
     _check_arguments(positional, named)
     text_weight = _number(named.get("te", positional[1] if len(positional) > 1 else "1"))
-    default = positional[2] if len(positional) > 2 else str(text_weight)
-    return _Call(positional[0], _number(named.get("unet", default)), text_weight)
+    unet = named.get("unet", positional[2] if len(positional) > 2 else None)
+    return _Call(positional[0], text_weight if unet is None else _number(unet), text_weight)
 
 
 def _check_arguments(positional: list[str], named: Mapping[str, str]) -> None:

@@ -85,6 +85,12 @@ def is_dynamic(text: str) -> bool:
     return bool(_matched(tokens)) or any(token["wildcard"] for token in tokens)
 
 
+def can_be_called(name: str) -> bool:
+    """Whether `__name__` in a prompt means one wildcard of just this name."""
+    found = _TOKEN.fullmatch(f"__{name}__")
+    return found is not None and found["wildcard"] == name and "*" not in name
+
+
 @lru_cache(maxsize=16)
 def parse(text: str) -> Template:
     """The text as nodes. Raises InvalidRequest for weights that are all 0, and for a variable."""

@@ -36,7 +36,7 @@ class Place:
 
 
 class Lookup:
-    """The wildcards, as one unfolding sees them: each is read once."""
+    """The wildcards, as the unfoldings of one request see them: each is read once."""
 
     def __init__(self, wildcards: Wildcards) -> None:
         self._wildcards = wildcards

@@ -57,4 +57,5 @@ def _is_same_revision(known: Source, wanted: Source) -> bool:
 def _is_same_address(known: Source, wanted: Source) -> bool:
     if not isinstance(known, WebSource) or not isinstance(wanted, WebSource):
         return False
-    return known.sha256 == wanted.sha256 if wanted.sha256 else known.url == wanted.url
+    # What is kept has all of the hash; what is wished may have the first digits.
+    return (known.sha256 or "").startswith(wanted.sha256) if wanted.sha256 else known.url == wanted.url

@@ -1,5 +1,6 @@
 """What somebody asks to add: weights of a kind, from a source, under a name."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,12 +11,13 @@ from farm.addons import TITLES
 from farm.errors import Conflict, FieldProblem, InvalidRequest
 from farm.fields import Title
 from farm.hub.fetch import Fetched
-from farm.presets import PRESETS, Preset
+from farm.presets import PRESETS, Preset, nearest, preset
 from farm.weights.header import BadWeights
 
 Kind = Literal["checkpoint", "vae", "embedding", "lora"]
 
 _NAME: TypeAdapter[str] = TypeAdapter(Title)
+_MERE_NAME = re.compile(r"[\w. -]{1,80}")
 _TITLES = {"checkpoint": "checkpoint", **TITLES}
 
 
@@ -43,11 +45,22 @@ class Wish:
         return _TITLES[self.kind]
 
     def preset(self) -> Preset | None:
-        """The preset that the source names; a file of that name is written with its folder, as ./sd15."""
-        found = PRESETS.get(self.source)
+        """The preset that the source names; a file of that name is written with its folder, as ./sd15.
+
+        Raises NoSuchPreset for a name that is nearly one, and Conflict for a preset of another kind.
+        """
+        found = preset(self.source) if self._is_nearly_a_preset() else PRESETS.get(self.source)
         if found is not None and found.kind != self.kind:
             raise Conflict(f"The preset {found.name!r} is a {_TITLES[found.kind]}, not a {self.title}.")
         return found
+
+    def _is_nearly_a_preset(self) -> bool:
+        """Whether it is a mere name, of no file here, that looks like a preset's of this kind."""
+        if not _MERE_NAME.fullmatch(self.source) or Path(self.source).exists():
+            return False
+        return (
+            nearest(self.source, (name for name, known in PRESETS.items() if known.kind == self.kind)) is not None
+        )
 
     def check_name(self, name: str) -> str:
         """The name, if it is fit for prompts, files and terminals. Raises InvalidRequest."""

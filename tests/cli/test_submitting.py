@@ -1,11 +1,13 @@
 """`farm submit` in all its forms, on a farm that runs."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tests.cli.conftest import Farm
 from tests.e2e.conftest import RunningFarm
@@ -99,6 +101,37 @@ def test_an_image_is_rendered_again_from_its_own_text(farm: Farm, tmp_path: Path
     assert farm("submit", "--from-image", image, "--download", second).exit_code == 0
     [again] = second.iterdir()
     assert Image.open(image).tobytes() == Image.open(again).tobytes()
+
+
+def test_a_checkpoint_that_is_another_here_is_told(farm: Farm, tmp_path: Path) -> None:
+    described = PngInfo()
+    described.add_text("parameters", f"a fox\nSteps: 2, Seed: 1, RNG: CPU, Model hash: {'0' * 10}, Model: demo")
+    image = tmp_path / "image.png"
+    Image.new("RGB", (8, 8)).save(image, pnginfo=described)
+    said = farm("submit", "--from-image", image, "--dry-run")
+    assert said.exit_code == 0
+    assert "Warning: 'demo' is another checkpoint here: its hash is " in said.stderr
+
+
+def test_an_upload_may_be_named_again(farm: Farm, running: RunningFarm, picture: Path) -> None:
+    sent = running.client.upload(picture).id
+    [spec] = submitted(farm, running, "a fox", "--image", sent)
+    assert spec["image"] == sent
+
+
+def test_a_picture_in_a_row_may_be_base64(farm: Farm, running: RunningFarm, tmp_path: Path) -> None:
+    picture, rows = tmp_path / "noise.png", tmp_path / "rows.jsonl"
+    Image.effect_noise((72, 64), 50).convert("RGB").save(picture)
+    content = base64.b64encode(picture.read_bytes()).decode()
+    rows.write_text(json.dumps({"prompt": "a fox", "image": content}))
+    [spec] = submitted(farm, running, "--file", rows)
+    assert spec["image"] == running.client.upload(picture).id
+
+
+def test_a_picture_that_cannot_be_read_is_told_in_a_line(farm: Farm) -> None:
+    said = farm("submit", "a fox", *SMALL, "--image", "/nope.png")
+    assert (said.exit_code, "Traceback" in said.output) == (2, False)
+    assert "image: '/nope.png' is no file here" in said.output
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpeg", "webp", "avif"])

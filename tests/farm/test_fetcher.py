@@ -198,6 +198,14 @@ class TestRefusals:
         assert "within 0.5 seconds" in refusal(replace(fetcher, seconds=0.5), server.url)
         assert time.monotonic() - started < 2
 
+    def test_a_name_that_takes_too_long_to_look_up_is_given_up(self, fetcher: Fetcher) -> None:
+        over = threading.Event()
+        slow = replace(fetcher, seconds=0.3, resolve=lambda host, port: [LOOPBACK] if over.wait(5) else [])
+        started = time.monotonic()
+        assert "within 0.3 seconds" in refusal(slow, "https://pictures.example/")
+        assert time.monotonic() - started < 2
+        over.set()
+
     def test_who_never_shakes_hands_is_cut_off(self, fetcher: Fetcher) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"https://{HOST}:{silent.getsockname()[1]}/"

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from farm import jobs, retention
-from farm.grids import GridMaker, grids
-from farm.gridsheet import Sheet, draw_sheet
+from farm.cleaner import Cleaner
+from farm.grids import PREFIX, GridMaker, draw_job, grids
+from farm.gridsheet import Figure, Sheet, TooLarge
 from tests.factories import Scene
 from tests.fakes import FailingStore, MemoryStore
 
@@ -19,35 +20,56 @@ def a_picture(colour: tuple[int, int, int], size: tuple[int, int] = (64, 64)) ->
     return Image.new("RGB", size, colour)
 
 
-class TestSheet:
-    def test_each_picture_lies_in_its_column_and_row(self) -> None:
-        sheet = Sheet("a fox", ["Steps: 4", "Steps: 5"], ["Seed: 1"])
-        grid = draw_sheet(sheet, {(0, 0): a_picture(RED), (1, 0): a_picture(BLUE)})
+def a_figure(columns: Sequence[str], rows: Sequence[str] = ("",), *, sheets: int = 1, title: str = "") -> Figure:
+    return Figure("a fox", [Sheet(title, columns, rows)] * sheets, (64, 64))
+
+
+def drawn_figure(figure: Figure) -> Image.Image:
+    return Image.open(io.BytesIO(figure.png())).convert("RGB")
+
+
+class TestFigure:
+    def test_each_image_lies_in_its_column_and_row(self) -> None:
+        figure = a_figure(["Steps: 4", "Steps: 5"], ["Seed: 1"])
+        figure.paste(0, (0, 0), a_picture(RED))
+        figure.paste(0, (1, 0), a_picture(BLUE))
+        grid = drawn_figure(figure)
         colours = [grid.getpixel((x, grid.height - 40)) for x in range(grid.width)]
         assert colours.index(RED) < colours.index(BLUE)
         assert colours.count(RED) == colours.count(BLUE) == 64
 
-    def test_labels_are_drawn_above_and_beside(self) -> None:
-        bare = draw_sheet(Sheet("", [""], [""]), {(0, 0): a_picture(RED)})
-        labelled = draw_sheet(Sheet("Seed: 3", ["Steps: 4"], ["CFG scale: 7"]), {(0, 0): a_picture(RED)})
-        assert bare.size == (64 + 32, 64 + 32 + 8)
-        assert labelled.width - bare.width >= 150
-        assert labelled.height - bare.height >= 40
+    def test_labels_take_room_above_and_beside(self) -> None:
+        bare, labelled = a_figure([""]), a_figure(["Steps: 4"], ["CFG scale: 7"], title="Seed: 3")
+        assert labelled.size[0] - bare.size[0] >= 150
+        assert labelled.size[1] - bare.size[1] >= 40
 
-    def test_a_place_without_a_picture_stays_empty(self) -> None:
-        grid = draw_sheet(Sheet("", ["a", "b"], [""]), {(0, 0): a_picture(RED)})
-        assert grid.width >= 2 * 64
-
-    def test_pictures_of_several_sizes_keep_their_proportions(self) -> None:
-        grid = draw_sheet(Sheet("", ["a", "b"], [""]), {(0, 0): a_picture(RED), (1, 0): a_picture(BLUE, (32, 64))})
+    def test_images_of_several_sizes_keep_their_proportions(self) -> None:
+        figure = a_figure(["a", "b"])
+        figure.paste(0, (0, 0), a_picture(RED))
+        figure.paste(0, (1, 0), a_picture(BLUE, (32, 64)))
+        grid = drawn_figure(figure)
         colours = [grid.getpixel((x, grid.height - 40)) for x in range(grid.width)]
         assert (colours.count(RED), colours.count(BLUE)) == (64, 32)
 
-    def test_a_huge_grid_is_scaled_down(self) -> None:
-        names = [str(number) for number in range(20)]
-        pictures = {(x, y): a_picture(RED, (512, 512)) for x in range(20) for y in range(20)}
-        grid = draw_sheet(Sheet("many", names, names), pictures)
-        assert grid.width * grid.height < 100_000_000
+    def test_the_sheets_of_a_third_axis_lie_beside_or_below_each_other(self) -> None:
+        beside, below = a_figure(["a"], ["r"] * 12, sheets=2), a_figure(["a"] * 12, sheets=2)
+        assert beside.size[0] > 2 * 64 + 190
+        assert below.size[1] > 2 * 64
+        for figure in (beside, below):
+            figure.paste(0, (0, 0), a_picture(RED))
+            figure.paste(1, (0, 0), a_picture(BLUE))
+            assert {RED, BLUE} <= {colour for _, colour in drawn_figure(figure).getcolors(2**20) or ()}
+
+    @pytest.mark.parametrize(("across", "sheets"), [(60, 1), (30, 10), (150, 1)])
+    def test_a_large_figure_is_scaled_down_as_a_whole(self, across: int, sheets: int) -> None:
+        names = [str(number) for number in range(across)]
+        figure = Figure("many", [Sheet("", names, names)] * sheets, (512, 512))
+        assert figure.size[0] * figure.size[1] <= 41_000_000
+
+    def test_more_than_can_be_seen_is_not_drawn(self) -> None:
+        names = [str(number) for number in range(1000)]
+        with pytest.raises(TooLarge):
+            Figure("too many", [Sheet("", names, names)], (512, 512))
 
 
 @pytest.fixture
@@ -138,8 +160,7 @@ def test_a_grid_is_drawn_once(scene: Scene, store: MemoryStore) -> None:
 
 def test_a_retried_sweep_is_drawn_anew(scene: Scene, store: MemoryStore) -> None:
     job_id = a_sweep(scene)
-    worker_id = scene.worker()
-    (first, *_) = scene.claim(worker_id, limit=1)
+    (first, *_) = scene.claim(scene.worker(), limit=1)
     scene.fail(first, "it broke", is_retryable=False)
     render_all(scene, store)
     make_grids(scene, store)
@@ -150,16 +171,69 @@ def test_a_retried_sweep_is_drawn_anew(scene: Scene, store: MemoryStore) -> None
     make_grids(scene, store)
     [after] = drawn(scene, job_id)
     assert after != before
-    assert scene.column("SELECT key FROM discards") == [before]
+    make_grids(scene, store)
+    assert [key for key in store.objects if key.startswith(PREFIX)] == [after]
+
+
+def test_a_sweep_that_is_retried_and_called_off_keeps_its_grid(scene: Scene, store: MemoryStore) -> None:
+    job_id = a_sweep(scene)
+    (first, *_) = scene.claim(scene.worker(), limit=1)
+    scene.fail(first, "it broke", is_retryable=False)
+    render_all(scene, store)
+    make_grids(scene, store)
+    jobs.retry(scene.database, scene.settings, scene.doorbell, job_id)
+    jobs.cancel(scene.database, job_id)
+    for _ in range(3):
+        make_grids(scene, store)
+        Cleaner(scene.settings, scene.database, store).make_round()
+    assert drawn(scene, job_id) == [key for key in store.objects if key.startswith(PREFIX)]
 
 
 def test_a_deleted_sweep_leaves_no_grid_behind(scene: Scene, store: MemoryStore) -> None:
     job_id = a_sweep(scene)
     render_all(scene, store)
     make_grids(scene, store)
-    [key] = drawn(scene, job_id)
     scene.let_days_pass(40)
     with scene.database.begin() as session:
         assert retention.delete_job(session, job_id, 30)
-    assert key in scene.column("SELECT key FROM discards")
+    make_grids(scene, store)
+    assert not any(key.startswith(PREFIX) for key in store.objects)
     assert scene.scalar("SELECT count(*) FROM artifacts") == 0
+
+
+def test_what_was_drawn_before_a_crash_is_deleted(scene: Scene, store: MemoryStore) -> None:
+    job_id = a_sweep(scene)
+    render_all(scene, store)
+    with pytest.raises(OSError, match="power"):
+        draw_job(scene.database, CrashingStore(store), job_id)
+    make_grids(scene, store)
+    assert drawn(scene, job_id) == [key for key in store.objects if key.startswith(PREFIX)]
+
+
+def test_one_sweep_that_cannot_be_drawn_keeps_no_other(scene: Scene, store: MemoryStore) -> None:
+    first, second = a_sweep(scene), a_sweep(scene)
+    render_all(scene, store)
+    failing = FailingStore(failures=1)
+    failing.objects = store.objects
+    make_grids(scene, failing)
+    assert (drawn(scene, first), len(drawn(scene, second))) == ([], 1)
+
+
+def test_a_damaged_image_leaves_a_gap(scene: Scene, store: MemoryStore) -> None:
+    job_id = a_sweep(scene)
+    render_all(scene, store)
+    for key in list(store.objects):
+        store.objects[key] = b"no picture"
+    make_grids(scene, store)
+    assert len(drawn(scene, job_id)) == 1
+
+
+class CrashingStore(MemoryStore):
+    """A store whose machine loses its power once an object is kept."""
+
+    def __init__(self, other: MemoryStore) -> None:
+        self.objects, self.media_types = other.objects, other.media_types
+
+    def put(self, key: str, content: bytes, media_type: str) -> None:
+        super().put(key, content, media_type)
+        raise OSError("the power is gone")

@@ -2,12 +2,14 @@
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import event
 
-from farm import intake
+from farm import catalog, intake
 from farm.errors import IdempotencyConflict, InvalidRequest
+from farm.expand import Unfolding, expand
 from farm.fields import SEEDS
 from farm.intake import Submitted
 from farm.queue import Doorbell
@@ -159,6 +161,24 @@ class TestRefused:
     def test_a_side_beyond_this_farms_limit_is_refused(self, scene: Scene) -> None:
         with pytest.raises(InvalidRequest, match=r"prompts\[0\].height: must be at most 2048 on this farm"):
             submit(scene, prompts=[{"prompt": "a", "height": 2056}])
+
+    def test_a_second_pass_beyond_the_limit_is_refused_by_its_own_field(self, scene: Scene) -> None:
+        with pytest.raises(InvalidRequest, match=r"^hires.scale: must be at most 2048 on this farm, not 4096$"):
+            submit(scene, width=1024, height=512, hires={"scale": 4})
+        with pytest.raises(InvalidRequest, match=r"^width: must be at most 2048 on this farm, not 4096$"):
+            submit(scene, width=4096, height=512, hires={"width": 512, "height": 512})
+
+    def test_a_checkpoint_that_is_removed_while_prompts_unfold_is_refused(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def expand_slowly(*arguments: Any) -> Unfolding:
+            with scene.database.begin() as session:
+                catalog.remove(session, "demo")
+            return expand(*arguments)
+
+        monkeypatch.setattr(intake, "expand", expand_slowly)
+        with pytest.raises(InvalidRequest, match="was removed this moment"):
+            submit(scene)
 
     def test_a_deadline_before_the_start_is_refused(self, scene: Scene) -> None:
         with pytest.raises(InvalidRequest, match="deadline: must be later than not_before"):

@@ -1,5 +1,6 @@
 """Styles and wildcards, from their files into prompts."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,33 @@ def test_a_folder_with_a_bad_file_is_refused(tmp_path: Path, name: str, content:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidRequest):
         phrases.read_wildcards(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("shy animals", "; `shy-animals` could"),
+        ("a__b", "; `a-b` could"),
+        ("a,b", "; `a-b` could"),
+        ("ends_", "; `ends` could"),
+        ("all*", "; `all` could"),
+        ("!", ""),
+    ],
+)
+def test_a_name_that_no_prompt_can_call_is_refused(tmp_path: Path, name: str, hint: str) -> None:
+    (tmp_path / f"{name}.txt").write_text("fox\n")
+    with pytest.raises(InvalidRequest) as caught:
+        phrases.read_wildcards(tmp_path)
+    [problem] = caught.value.problems
+    assert (problem.field, problem.message.partition("/ only")[2]) == (name, hint)
+
+
+@pytest.mark.parametrize("read", [phrases.read_wildcards, phrases.read_styles_file])
+def test_a_nul_character_is_refused_by_file_and_line(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    file = tmp_path / "light.txt"
+    file.write_text("name,prompt\nfilm,du\0sk\n")
+    with pytest.raises(InvalidRequest, match=r"light\.txt, line 2: must not contain a NUL character"):
+        read(file)
 
 
 def test_what_is_removed_is_unknown_from_then_on(scene: Scene) -> None:

@@ -3,14 +3,17 @@
 import struct
 import subprocess
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from farm.errors import InvalidRequest
+from farm import pictures
+from farm.errors import Busy, InvalidRequest
 from farm.pictures import Cleaned, Limits, clean_mask, clean_picture
 from tests.pictures import FORMATS, a_picture, decoded, encoded
 
@@ -145,9 +148,9 @@ class TestMetadata:
         assert b"secret" not in kept
         assert decoded(kept).info == {}
 
-    def test_a_file_glued_to_a_picture_is_not_kept(self) -> None:
-        kept = clean_picture(encoded(a_picture(), "GIF") + b"PK\x03\x04<script>alert(1)</script>", limits=LIMITS)
-        assert b"script" not in kept.content
+    def test_what_follows_a_picture_is_not_kept(self) -> None:
+        kept = clean_picture(encoded(a_picture(), "GIF") + b"\0\0\0\x18ftypmp42 a film", limits=LIMITS)
+        assert b"film" not in kept.content
 
     def test_the_same_pixels_have_the_same_id_whatever_file_they_came_in(self) -> None:
         text = PngImagePlugin.PngInfo()
@@ -250,6 +253,10 @@ class TestRefusals:
         bomb = content[:start] + content[start:stop] * 101 + content[start:]
         assert "scans" in refusal_of(bomb)
 
+    def test_a_jpeg_of_countless_empty_segments_is_refused_undecoded(self) -> None:
+        content = encoded(a_picture(), "JPEG")
+        assert "scans" in refusal_of(content[:2] + b"\xff\xfe\x00\x02" * 60_000 + content[2:])
+
     def test_what_is_glued_to_a_jpeg_counts_no_scans(self) -> None:
         content = encoded(a_picture(), "JPEG") + b"\xff\xda\x00\x02" * 1000
         assert picture_of(content).size == (48, 32)
@@ -260,6 +267,63 @@ class TestRefusals:
 
     def test_a_mask_is_refused_alike(self) -> None:
         assert refusal_of(b"hello", clean_mask)
+
+
+def an_archive(content: bytes = b"") -> bytes:
+    """A ZIP that unpacks, whatever stands before it."""
+    file = BytesIO(content)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("payload.js", "alert(1)")
+    return file.getvalue()
+
+
+class TestPolyglots:
+    @pytest.mark.parametrize("format", [*FORMATS, "MPO"])
+    def test_a_picture_that_is_an_archive_too_is_refused(self, format: str) -> None:
+        both = an_archive(encoded(a_picture(), format))
+        assert decoded(both).size == (48, 32)
+        assert zipfile.ZipFile(BytesIO(both)).namelist() == ["payload.js"]
+        assert "a ZIP archive glued to its end" in refusal_of(both)
+
+    @pytest.mark.parametrize(
+        "foreign",
+        [
+            *(b"%PDF-1.7\n%", b"<!DOCTYPE html><html>", b"<HTML><body>", b"<?php system($_GET[0]);", b"<script>"),
+            *(b"<svg onload='alert(1)'>", b"MZ\x90\0", b"\x7fELF\2\1", b"Rar!\x1a\x07\0", b"7z\xbc\xaf'\x1c"),
+        ],
+    )
+    @pytest.mark.parametrize("padding", [b"", b"\0\0\r\n"])
+    def test_what_begins_like_something_else_is_refused_after_any_picture(
+        self, padding: bytes, foreign: bytes
+    ) -> None:
+        for format in FORMATS:
+            content = encoded(a_picture(), format) + padding + foreign + b"x" * 40
+            assert "glued to its end" in refusal_of(content), format
+
+    def test_a_page_behind_an_animation_is_refused(self) -> None:
+        frames = {"save_all": True, "append_images": [a_picture(colour="gold")]}
+        for format in ("PNG", "GIF", "WEBP", "AVIF", "MPO"):
+            assert "a page" in refusal_of(encoded(a_picture(), format, **frames) + b"<html>"), format
+
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_what_telephones_and_editors_leave_behind_a_picture_is_passed_over(self, format: str) -> None:
+        """A film, a second picture, what a larger one left when it was cropped, filling."""
+        jpeg, noise = encoded(a_picture(), "JPEG"), bytes(range(256)) * 20
+        for rest in (b"\0\0\0\x18ftypmp42", jpeg, noise, b"\0" * 5000, b"\n", b"..MZ.."):
+            assert picture_of(encoded(a_picture(), format) + rest).size == (48, 32)
+
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_what_a_picture_says_of_itself_is_not_glued_to_it(self, format: str) -> None:
+        exif = Image.Exif()
+        exif[0x010E] = "<html> PK\x03\x04 %PDF- a description"
+        assert picture_of(encoded(a_picture(), format, exif=exif)).size == (48, 32)
+
+
+def test_whoever_waits_too_long_for_the_decoder_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "_MOST_WAITING_SECONDS", 0.05)
+    with pictures._AT_WORK, pytest.raises(Busy):
+        clean_picture(encoded(a_picture()), limits=LIMITS)
+    assert clean_picture(encoded(a_picture()), limits=LIMITS).width == 48
 
 
 def test_several_threads_may_clean_at_once() -> None:

@@ -1,9 +1,13 @@
 """What a request would become, without becoming it."""
 
 import pytest
+from sqlalchemy import update
 
 from farm import intake
 from farm.errors import InvalidRequest
+from farm.estimates import pixel_steps
+from farm.models import Task
+from farm.specs import ImageToImageSpec, TextToImageSpec, UpscaleSpec
 from tests.factories import Scene, a_checkpoint, a_request
 
 
@@ -56,3 +60,27 @@ def test_warnings_are_told_and_kept_with_the_job(scene: Scene) -> None:
     [_, warning] = preview(scene, prompts=[prompt]).warnings
     job_id = scene.submit(prompts=[prompt])
     assert scene.job(job_id).warnings == [warning]
+
+
+def test_each_mode_counts_what_it_denoises() -> None:
+    shared = {"width": 128, "height": 64, "num_inference_steps": 10, "checkpoint": "demo", "seed": 1}
+    picture = {**shared, "image": "1" * 64}
+    once = 128 * 64 * 10
+    cases = {
+        once: TextToImageSpec(**shared, prompt="a"),
+        once * 0.5: ImageToImageSpec(**picture, prompt="a", strength=0.5),
+        0: UpscaleSpec(**picture),
+        once * 0.5 * 4: UpscaleSpec(**picture, upscaler="SD upscale", strength=0.5, tile=64, overlap=32),
+    }
+    assert [pixel_steps(spec) for spec in cases.values()] == pytest.approx(list(cases))
+
+
+def test_what_takes_no_step_spoils_no_estimate(scene: Scene) -> None:
+    scene.submit(width=64, height=64, num_inference_steps=10)
+    scene.publish(scene.claim(scene.worker())[0])
+    before = preview(scene).seconds
+    with scene.database.begin() as session:
+        spec = UpscaleSpec(checkpoint="demo", seed=1, image="1" * 64, width=2048, height=2048)
+        session.execute(update(Task).values(spec=spec.model_dump(mode="json")))
+    assert before is not None
+    assert preview(scene).seconds is None

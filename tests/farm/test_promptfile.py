@@ -8,6 +8,7 @@ import pytest
 
 from farm.errors import InvalidRequest
 from farm.promptfile import read_prompts
+from farm.specs import Hires
 
 FileOf = Callable[[str, str | bytes], Path]
 
@@ -73,7 +74,13 @@ class TestJson:
             ("file", "must be a list of prompts or of objects with a prompt")
         ]
 
-    @pytest.mark.parametrize("alias", [{"steps": 9}, {"cfg_scale": 3}, {"count": 4}, {"sampler_name": "DDIM"}])
+    @pytest.mark.parametrize(
+        "alias",
+        [
+            *({"steps": 9}, {"cfg_scale": 3}, {"cfg": 3}, {"count": 4}, {"denoising": 0.5}),
+            *({"sampler_name": "DDIM"}, {"schedule": "Karras"}, {"format": "webp"}),
+        ],
+    )
     def test_other_programs_names_are_understood(self, file_of: FileOf, alias: dict[str, object]) -> None:
         [row] = read_prompts(file_of("p.json", json.dumps([{"prompt": "a fox", **alias}])))
         assert set(row.model_dump(exclude_none=True).values()) == {"a fox", *alias.values()}
@@ -123,6 +130,23 @@ class TestCsv:
     def test_a_row_is_named_by_the_line_it_begins_on(self, file_of: FileOf) -> None:
         found = problems(file_of("p.csv", 'prompt,steps\n"a\nb",0\n\na,x\n'))
         assert [field for field, _ in found] == ["line 2, num_inference_steps", "line 5, num_inference_steps"]
+
+    def test_a_cell_may_name_several_styles(self, file_of: FileOf) -> None:
+        rows = read_prompts(file_of("p.csv", "prompt,styles\na fox,film | noir\nan owl,film\na hare,\n"))
+        assert [row.styles for row in rows] == [["film", "noir"], ["film"], None]
+
+    def test_each_setting_of_a_second_pass_has_a_column(self, file_of: FileOf) -> None:
+        names = ("scale", "strength", "num_inference_steps", "upscaler", "width", "height")
+        header = ",".join(["prompt", *(f"hires.{name}" for name in names)])
+        first, second, third = read_prompts(
+            file_of("p.csv", f"{header}\na,1.5,0.4,9,Lanczos,,\nb,,,,,640,768\nc\n")
+        )
+        assert first.hires == Hires(scale=1.5, strength=0.4, num_inference_steps=9, upscaler="Lanczos")
+        assert (second.hires, third.hires) == (Hires(width=640, height=768), None)
+
+    def test_a_setting_that_a_second_pass_has_not_is_named(self, file_of: FileOf) -> None:
+        found = problems(file_of("p.csv", "prompt,hires.scale,hires.colour\na,2,red\nb,9,\n"))
+        assert [field for field, _ in found] == ["line 2, hires.colour", "line 3, hires.scale"]
 
     def test_empty_rows_are_passed_over(self, file_of: FileOf) -> None:
         assert prompts(file_of("p.csv", "prompt,seed\n\na fox,1\n,\n")) == ["a fox"]

@@ -81,12 +81,14 @@ def test_a_missing_input_is_named() -> None:
         ({"checkpoint": None}, "checkpoint", "must be named. Known: demo, large"),
         ({"vae": "blurry"}, "vae", "unknown VAE 'blurry'. Known: clear"),
         ({"styles": ["noir"]}, "styles", "unknown style 'noir'. Known: film"),
-        ({"prompt": "a fox <lora:pen:1>"}, "prompt", "unknown LoRA 'pen'. Known: ink, oil"),
+        ({"prompt": "a fox <lora:pen:1>"}, "lora:pen", "unknown LoRA 'pen'. Known: ink, oil"),
         (
             {"prompt": "a fox <lora:oil:1>"},
-            "prompt",
+            "lora:oil",
             "LoRA 'oil' is made for sdxl, checkpoint 'demo' is sd15",
         ),
+        ({"prompt": "<lora:ink:50>"}, "lora:ink", "LoRA 'ink': a weight is from -10 to 10"),
+        ({"prompt": "<lora:ink:6> <lora:ink:6>"}, "lora:ink", "LoRA 'ink': a weight is from -10 to 10"),
         (
             {"checkpoint": "large", "vae": "clear"},
             "vae",

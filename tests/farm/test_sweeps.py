@@ -1,6 +1,7 @@
 """Sweeps: which images a job's axes span, in which order, and what is said of values that do not fit."""
 
 import itertools
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -95,16 +96,54 @@ def test_a_lora_axis_sets_the_weight_in_the_tag_or_adds_one() -> None:
     ("axis", "message"),
     [
         (("size", ["512"]), "'512' is not a size such as 512x768"),
-        (("seed", [-1]), "-1 is not a seed: a whole number below 4294967296"),
+        (("seed", [-1]), "'-1' is not a seed: a whole number below 4294967296"),
         (("checkpoint", ["z"]), "unknown checkpoint 'z'. Known: a, b, c"),
         (("num_inference_steps", [0]), "input should be greater than or equal to 1"),
         (("lora:ink", ["much"]), "'much' is not a weight"),
         (("prompt_replace", ["owl", "elk"]), "'owl' is in no prompt"),
+        (("lora:pen", [1]), "unknown LoRA 'pen'. Known: ink"),
+        (("lora:ink", [11]), "a weight is from -10 to 10"),
+        (("lora:ink", [2**53]), "a weight is from -10 to 10"),
+        (("seed", ["9" * 5000]), f"{'9' * 40!r} is not a seed: a whole number below 4294967296"),
+        (("hires.strength", [0.5]), "hires must be set for its strength to be swept"),
         (("size", ["512x516"]), "must be a multiple of 8; the nearest are 512 and 520"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named_by_its_place(axis: tuple[str, list[Any]], message: str) -> None:
     assert problems(axis)[0] == ("axes[0].values[0]", message)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400, True, "a\x00b", "x" * 20_000])
+def test_what_no_field_can_hold_is_no_value(value: Any) -> None:
+    [(field, _), *_] = problems(("prompt", [value]))
+    assert field.startswith("axes[0].values[0]")
+
+
+def test_an_axis_that_goes_beyond_a_second_pass_is_named() -> None:
+    found = problems(("hires.strength", [0.5, 2]), hires={"scale": 2})
+    assert found == [("axes[0].values[1]", "input should be less than or equal to 1")]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_no_axis_undoes_another_whatever_their_order(order: tuple[int, ...]) -> None:
+    axes = [("prompt", ["a fox", "two foxes"]), ("prompt_replace", ["fox", "owl"]), ("lora:ink", [0.25, 0.5])]
+    groups = unfold(*(axes[n] for n in order))
+    assert len({(group.template.prompt, group.template.loras[0].weight) for group in groups}) == 8
+
+
+def test_the_weight_of_an_axis_is_the_one_that_counts() -> None:
+    [loras] = swept("loras", ("lora:ink", [0.5]), prompts=["a <lora:ink:1> fox <lora:ink:2>"])
+    assert [(lora.name, lora.weight) for lora in loras] == [("ink", 0.5)]
+
+
+def test_a_tiny_weight_is_still_a_weight() -> None:
+    assert [found[0].weight for found in swept("loras", ("lora:ink", [0.00001]))] == [0.00001]
+
+
+def test_of_very_many_mistakes_the_first_are_told_soon() -> None:
+    started = time.process_time()
+    assert len(problems(prompts=[f"<lora:pen{number}:1>" for number in range(20_000)])) == 1_000
+    assert time.process_time() - started < 10
 
 
 def test_two_axes_of_one_field_are_refused() -> None:

@@ -374,6 +374,13 @@ class TestNeeding:
             assert uploads.sizes(session, {digest, UNKNOWN}) == {digest: (48, 32)}
             assert uploads.sizes(session, set()) == {}
 
+    def test_a_job_may_name_more_uploads_than_a_statement_takes_parameters(self, scene: Scene, desk: Desk) -> None:
+        digest = send(desk)
+        with scene.database.begin() as session:
+            assert uploads.sizes(session, [digest, *(f"{number:064x}" for number in range(70_000))]) == {
+                digest: (48, 32)
+            }
+
     def test_what_is_not_there_is_named(self, scene: Scene) -> None:
         job_id = scene.submit()
         with pytest.raises(InvalidRequest, match=f"image: there is no upload {UNKNOWN}"):

@@ -12,7 +12,8 @@ from tests.factories import Scene
 
 
 @pytest.mark.parametrize(
-    ("suffix", "media_type"), [("png", "image/png"), ("webp", "image/webp"), ("jpg", "image/jpeg")]
+    ("suffix", "media_type"),
+    [("png", "image/png"), ("webp", "image/webp"), ("jpg", "image/jpeg"), ("avif", "image/avif")],
 )
 def test_a_signed_link_shows_its_object_and_may_be_cached(
     client: FlaskClient, store: Store, suffix: str, media_type: str
@@ -20,6 +21,7 @@ def test_a_signed_link_shows_its_object_and_may_be_cached(
     store.put(f"results/1/2-1.{suffix}", b"pixels", media_type)
     answer = client.get(store.link(f"results/1/2-1.{suffix}", seconds=60))
     assert (answer.status_code, answer.data, answer.mimetype) == (200, b"pixels", media_type)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "immutable" in answer.headers["Cache-Control"]
     assert "Content-Disposition" not in answer.headers or "attachment" not in answer.headers["Content-Disposition"]
 

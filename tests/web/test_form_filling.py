@@ -15,8 +15,10 @@ from werkzeug.test import TestResponse
 from farm import addons
 from farm.addons import StoredAddon
 from farm.database import Database
+from farm.infotext import infotext
 from farm.models import Checkpoint
-from tests.factories import Scene
+from farm.specs import AddonRef
+from tests.factories import Scene, a_spec
 from tests.pictures import a_picture, encoded
 from tests.web.forms import a_file, first_spec, key_of, marked, no_jobs, send, value_of
 
@@ -89,6 +91,12 @@ class TestFromAnImage:
         assert "a fox</textarea>" in answer.text
         assert '<option value="demo" selected>' in answer.text
         assert "another" in answer.text
+
+    def test_weights_that_are_others_here_are_told(self, client: FlaskClient) -> None:
+        image = infotext(a_spec(embeddings=(AddonRef(name="easy", sha256="c" * 64),)), "b" * 64)
+        page = unescape(read(client, image).text)
+        assert "'demo' is another checkpoint here: its hash is aaaaaaaaaa, the image's was bbbbbbbbbb" in page
+        assert "there is no embedding 'easy' here" in page
 
     def test_what_cannot_be_is_left_out_and_said(self, client: FlaskClient) -> None:
         page = unescape(read(client, "a fox\nSteps: 33, Sampler: DPM fast, Seed: 1, Size: 500x512").text)

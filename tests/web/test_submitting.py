@@ -1,14 +1,17 @@
 """POST /jobs: what is accepted, what is refused, and what a repeat does."""
 
+import base64
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
+from farm import pictures
 from farm.database import Database
 from farm.models import Job, Task
 from tests.factories import a_worker
+from tests.pictures import a_picture, encoded
 
 JOB = {"prompts": ["a lighthouse", "a harbour"], "seed": 7}
 
@@ -50,6 +53,18 @@ def test_a_repeat_with_the_same_key_answers_the_first_job(client: FlaskClient, d
     assert "Idempotent-Replayed" not in first.headers
     assert again.headers["Idempotent-Replayed"] == "true"
     assert stored(database) == (1, 2)
+
+
+def test_a_repeat_takes_in_no_picture_again(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    headers = {"Idempotency-Key": "monday"}
+    job = {"mode": "img2img", "prompts": ["x"], "image": base64.b64encode(encoded(a_picture())).decode()}
+    first = client.post("/api/v1/jobs", json=job, headers=headers)
+    monkeypatch.setattr(pictures, "_MOST_WAITING_SECONDS", 0.05)
+    with pictures._AT_WORK:
+        again = client.post("/api/v1/jobs", json=job, headers=headers)
+        other = client.post("/api/v1/jobs", json={**job, "prompts": ["y"]}, headers=headers)
+    assert (first.status_code, again.status_code, other.status_code) == (201, 201, 409)
+    assert again.json["id"] == first.json["id"]
 
 
 def test_a_key_used_for_another_request_is_a_conflict(client: FlaskClient, database: Database) -> None:

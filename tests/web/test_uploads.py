@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from farm import pictures
 from farm.client import Client
 from farm.config import Settings
 from farm.errors import InvalidRequest
@@ -122,6 +123,16 @@ class TestRefusals:
     def test_another_sites_page_cannot_send_one(self, client: FlaskClient) -> None:
         form = {"file": (BytesIO(PICTURE), "a.png")}
         assert client.post(UPLOADS, data=form, headers={"Origin": "https://evil.example"}).status_code == 403
+
+
+def test_while_too_many_are_read_the_sender_is_asked_to_come_back(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "_MOST_WAITING_SECONDS", 0.05)
+    with pictures._AT_WORK:
+        answer = send(client, PICTURE)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.json["type"] == "urn:farm:problem:busy"
 
 
 def test_the_client_sends_files(open_portal: OpenPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,18 +44,18 @@ _ACTED: ResponseDict = {200: JobReport, **_NOT_NOW}
 def submit(header: SubmitHeader, query: SubmitQuery, body: JobRequest) -> Response:
     """Accept a job. What is answered 201 is stored; a repeat with the same Idempotency-Key is harmless."""
     farm = services()
-    taken = take_in(farm.desk, body)
     if query.dry_run:
-        preview = intake.preview(farm.database, farm.settings, taken)
+        preview = intake.preview(farm.database, farm.settings, take_in(farm.desk, body))
         return json_answer(PreviewReport.model_validate(preview))
-    submitted = intake.submit(
+    owner, key, fingerprint = current_user(), header.idempotency_key, body.fingerprint
+    submitted = intake.earlier(farm.database, owner, key, fingerprint) or intake.submit(
         farm.database,
         farm.settings,
         farm.doorbell,
-        taken,
-        owner=current_user(),
-        idempotency_key=header.idempotency_key,
-        fingerprint=body.fingerprint,
+        take_in(farm.desk, body),
+        owner=owner,
+        idempotency_key=key,
+        fingerprint=fingerprint,
     )
     headers = {"Location": url_for("jobs.show", job_id=submitted.job_id)}
     if submitted.is_replay:

@@ -53,7 +53,11 @@ class SubmitHeader(BaseModel):
 class SubmitQuery(Question):
     """Whether to submit at all."""
 
-    dry_run: bool = Field(False, description="Only check, count and estimate: answer 200, and store nothing.")
+    dry_run: bool = Field(
+        False,
+        description="Only check, count and estimate: answer 200, and store no job; pictures that the request "
+        "brings are kept as uploads.",
+    )
 
 
 class JobsQuery(Question):

@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from farm import catalog
+from farm import addons, catalog
+from farm.again import Registered, recognised
 from farm.errors import InvalidRequest, NotFound
 from farm.infotext import Infotext, read_file
 from farm.models import Job
@@ -31,18 +32,21 @@ def form_of_job(session: Session, job_id: int, key: str) -> SubmitForm:
 
 
 def form_of_image(session: Session, content: bytes, key: str) -> SubmitForm:
-    """The form for what an image file says of itself. Raises InvalidRequest where it says nothing.
-
-    A checkpoint that goes by another name here is known by its hash.
-    """
-    read = _read(content)
-    fields = dict(read.fields)
-    registered = {name: checkpoint.sha256 for name, checkpoint in catalog.by_name(session).items()}
-    if fields.get("checkpoint") not in registered and read.model_hash:
-        alike = [name for name, sha256 in registered.items() if sha256.startswith(read.model_hash)]
-        fields |= {"checkpoint": alike[0]} if alike else {}
-    request, left_out = _as_far_as_it_goes(fields)
+    """The form for what an image file says of itself. Raises InvalidRequest where it says nothing."""
+    read = recognised(_read(content), _registered(session))
+    request, left_out = _as_far_as_it_goes(read.fields)
     return _filled(request, key, [*read.warnings, *left_out])
+
+
+def _registered(session: Session) -> Registered:
+    return Registered(
+        {name: checkpoint.sha256 for name, checkpoint in catalog.by_name(session).items()},
+        {
+            (kind, name): addon.sha256
+            for kind in addons.KINDS
+            for name, addon in addons.by_name(session, kind).items()
+        },
+    )
 
 
 def _read(content: bytes) -> Infotext:

@@ -102,14 +102,15 @@ def _preview(wanted: JobRequest) -> Preview:
 
 def _submit(wanted: JobRequest, key: str) -> int:
     farm = services()
-    submitted = intake.submit(
+    owner, fingerprint = current_user(), wanted.fingerprint
+    submitted = intake.earlier(farm.database, owner, key, fingerprint) or intake.submit(
         farm.database,
         farm.settings,
         farm.doorbell,
         take_in(farm.desk, wanted),
-        owner=current_user(),
+        owner=owner,
         idempotency_key=key,
-        fingerprint=wanted.fingerprint,
+        fingerprint=fingerprint,
     )
     return submitted.job_id
 

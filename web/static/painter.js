@@ -115,7 +115,7 @@
       boxOf("mask").querySelector(".told").textContent = "";
     }
 
-    // A mask that was sent, in the painter's colour where it is bright; none if it lies on another site.
+    // A mask that was sent, in the painter's colour where the farm will see it; none if it lies on another site.
     function asStrokes(image) {
       const copy = document.createElement("canvas");
       copy.width = image.naturalWidth;
@@ -124,14 +124,24 @@
       inside.drawImage(image, 0, 0);
       try {
         const pixels = inside.getImageData(0, 0, copy.width, copy.height);
-        for (let i = 0; i < pixels.data.length; i += 4) {
-          pixels.data[i + 3] = Math.min(pixels.data[i], pixels.data[i + 3]);
-        }
+        if (!hasTransparency(pixels.data)) brightnessToAlpha(pixels.data);
         inside.putImageData(pixels, 0, 0);
       } catch {
         return null;
       }
       return tinted(copy, colour);
+    }
+
+    // As the farm reads masks: by their alpha where anything is transparent, else by their brightness.
+    function hasTransparency(data) {
+      for (let i = 3; i < data.length; i += 4) if (data[i] < 255) return true;
+      return false;
+    }
+
+    function brightnessToAlpha(data) {
+      for (let i = 0; i < data.length; i += 4) {
+        data[i + 3] = 0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2];
+      }
     }
 
     function tinted(drawing, style) {

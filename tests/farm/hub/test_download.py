@@ -34,8 +34,12 @@ class TestAWholeFile:
         done = quick(hub.put("/f", DATA), target, sha256=sha256(DATA).upper(), size=len(DATA))
         assert (target.read_bytes(), done) == (DATA, Downloaded(target, sha256(DATA), len(DATA)))
 
-    def test_is_called_by_ten_digits_in_the_webui(self, hub: FakeHub, target: Path) -> None:
-        assert quick(hub.put("/f", DATA), target).short_hash == sha256(DATA)[:10]
+    def test_may_be_promised_by_the_first_digits_of_its_hash(self, hub: FakeHub, target: Path) -> None:
+        url, short = hub.put("/f", DATA), sha256(DATA)[:10]
+        assert quick(url, target, sha256=short).sha256 == sha256(DATA)
+        hub.seen.clear()
+        quick(url, target, sha256=short)
+        assert hub.seen == []
 
     def test_leaves_nothing_beside_it(self, hub: FakeHub, target: Path) -> None:
         quick(hub.put("/f", DATA), target)

@@ -22,6 +22,7 @@ DIGEST = "ab" * 32
         ("civitai:@456", CivitaiSource(None, 456)),
         ("https://host/a.safetensors?dl=1", WebSource("https://host/a.safetensors?dl=1")),
         (f"https://host/a.ckpt#sha256={DIGEST}", WebSource("https://host/a.ckpt", DIGEST)),
+        ("https://host/a.ckpt#sha256=abababab01", WebSource("https://host/a.ckpt", "abababab01")),
         ("http://127.0.0.1:8000/a", WebSource("http://127.0.0.1:8000/a")),
         ("http://[::1]:8000/a", WebSource("http://[::1]:8000/a")),
     ],
@@ -71,10 +72,14 @@ def test_a_file_on_disk_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("http://host/a", "is not an https:// address"),
         ("ftp://host/a", "is not an https:// address"),
         ("https://", "is not an https:// address"),
+        ("https://host/a.ckpt#sha256=abab", "behind its # "),
+        (f"https://host/a.ckpt#sha256={DIGEST}0", "behind its # "),
+        (f"https://host/a.ckpt#md5={DIGEST}", "behind its # "),
         ("https://[half/a", "cannot be read"),
         ("https://huggingface.co/datasets/owner/name", "is not the page of a model"),
         ("https://huggingface.co/owner", "is not the page of a model"),
         ("https://civitai.com/images/1", "is not the page of a model"),
+        (f"https://civitai.com/models/1#sha256={DIGEST}", "leave #sha256= out"),
     ],
 )
 def test_what_is_no_source_is_answered_with_the_forms(text: str, why: str) -> None:

@@ -1,0 +1,153 @@
+"""How the files of pictures are laid out: how many scans a JPEG has, and what is glued to a file's end.
+
+A file that is a picture to one program and an archive or a page to another is sent by nobody who means well. It
+would do no harm here, where only pixels are kept, but is refused rather than half understood. Not everything
+after a picture's end is foul, though: telephones put a film or a second picture there, and screenshots that were
+cropped may carry the rest of the larger one. So what is refused is what begins like something known.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+_LOOKED_AT_BYTES = 4096
+
+# What fills a file up to a round size.
+_PADDING = b"\0\xff \t\r\n"
+
+# Long enough to be no accident among bytes of another picture; pages are looked for in any case of letters.
+_SIGNS: Mapping[bytes, str] = {
+    b"pk\x03\x04": "a ZIP archive",
+    b"rar!\x1a\x07": "a RAR archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"%pdf-": "a PDF document",
+    b"\x7felf": "a program",
+    b"<html": "a page",
+    b"<!doctype": "a page",
+    b"<script": "a page",
+    b"<svg": "an SVG drawing",
+    b"<?php": "a script",
+}
+# Two letters alone may stand anywhere, but hardly at the very beginning.
+_PROGRAM = b"MZ"
+
+# Files of the largest size have far fewer, and a walk of more takes seconds.
+_MOST_PIECES = 1_000_000
+
+
+def glued(content: bytes, format: str) -> str | None:
+    """What is glued to a picture of Pillow's `format`, such as "a page"; None where nothing foreign is."""
+    end = _ENDS[format](content)
+    rest = content[end : end + _LOOKED_AT_BYTES]
+    if rest.lstrip(_PADDING).startswith(_PROGRAM):
+        return "a program"
+    lowered = rest.lower()
+    return next((kind for sign, kind in _SIGNS.items() if sign in lowered), None)
+
+
+# After FF comes a marker, unless it is stuffing (00), fill (FF) or a restart, which belong to the scan.
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+
+# A segment holds up to 64 kB: a JPEG of the largest size has a few hundred, and its decoder goes over each.
+_MOST_MARKERS = 50_000
+
+
+def walk_jpeg(content: bytes) -> tuple[int, int]:
+    """How many scans a JPEG has, and where it ends (ITU T.81, B.1): after its end marker, else with the file.
+
+    One of countless markers is taken to have as many scans.
+    """
+    scans, position = 0, 2
+    for _ in range(_MOST_MARKERS):
+        found = _MARKER.search(content, position)
+        if found is None:
+            return scans, len(content)
+        marker, position = found[1], found.end()
+        if marker == b"\xd9":
+            return scans, position
+        scans += marker == b"\xda"
+        if marker not in b"\x01\xd8":
+            position += int.from_bytes(content[position : position + 2])
+    return _MOST_MARKERS, len(content)
+
+
+def _end_of_jpeg(content: bytes) -> int:
+    return walk_jpeg(content)[1]
+
+
+def _end_of_png(content: bytes) -> int:
+    """After the chunk IEND (PNG, 5.3: length, type, content, checksum)."""
+    position = 8
+    for _ in range(_MOST_PIECES):
+        kind = content[position + 4 : position + 8]
+        position += 12 + int.from_bytes(content[position : position + 4])
+        if kind == b"IEND" or position >= len(content):
+            break
+    return position
+
+
+def _end_of_gif(content: bytes) -> int:
+    """After the trailer, 3B (GIF89a, 27); where no block begins that is known, with the file."""
+    position = 13 + _colours(content[10:11])
+    for _ in range(_MOST_PIECES):
+        kind = content[position : position + 1]
+        if kind == b";":
+            return position + 1
+        if kind == b",":
+            position = _after_blocks(content, position + 11 + _colours(content[position + 9 : position + 10]))
+        elif kind == b"!":
+            position = _after_blocks(content, position + 2)
+        else:
+            break
+    return len(content)
+
+
+def _colours(flags: bytes) -> int:
+    """The bytes of a GIF's table of colours."""
+    packed = int.from_bytes(flags)
+    return 3 << (packed & 7) + 1 if packed & 0x80 else 0
+
+
+def _after_blocks(content: bytes, position: int) -> int:
+    """After a GIF's chain of blocks, each led by its length, the last one of length 0."""
+    for _ in range(_MOST_PIECES):
+        length = int.from_bytes(content[position : position + 1])
+        position += 1 + length
+        if not length:
+            return position
+    return len(content)
+
+
+def _end_of_webp(content: bytes) -> int:
+    """As the header of RIFF says; content of an odd length has a byte of padding."""
+    length = int.from_bytes(content[4:8], "little")
+    return 8 + length + length % 2
+
+
+def _end_of_bmp(content: bytes) -> int:
+    """As the header says, which some writers leave at 0."""
+    return int.from_bytes(content[2:6], "little") or len(content)
+
+
+def _end_of_avif(content: bytes) -> int:
+    """After the last box that fits (ISO 14496-12, 4.2: length, type; length 1 is one of 64 bits, 0 the rest)."""
+    position = 0
+    for _ in range(_MOST_PIECES):
+        length, least = int.from_bytes(content[position : position + 4]), 8
+        if length == 1:
+            length, least = int.from_bytes(content[position + 8 : position + 16]), 16
+        if not least <= length <= len(content) - position:
+            break
+        position += length
+    return position
+
+
+_ENDS: Mapping[str, Callable[[bytes], int]] = {
+    "PNG": _end_of_png,
+    "JPEG": _end_of_jpeg,
+    # What Pillow calls a JPEG that holds a second one.
+    "MPO": _end_of_jpeg,
+    "WEBP": _end_of_webp,
+    "AVIF": _end_of_avif,
+    "GIF": _end_of_gif,
+    "BMP": _end_of_bmp,
+}

@@ -1,0 +1,78 @@
+"""An image is rendered again with the weights that made it, or it is said that these are others here."""
+
+from typing import Any
+
+import pytest
+
+from farm.again import Registered, recognised
+from farm.infotext import Infotext, infotext, read_infotext
+from farm.specs import AddonRef, LoraRef
+from tests.factories import a_spec
+
+MADE, OTHER = "ab" * 32, "cd" * 32
+
+
+def an_image(**fields: Any) -> Infotext:
+    return read_infotext(infotext(a_spec(checkpoint="dreamy", **fields), MADE))
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "name"),
+    [
+        ({"dreamy": MADE, "twin": MADE}, "dreamy"),
+        ({"ours": MADE}, "ours"),
+        ({"dreamy": OTHER, "ours": MADE}, "ours"),
+    ],
+)
+def test_a_checkpoint_is_known_by_its_hash(checkpoints: dict[str, str], name: str) -> None:
+    read = recognised(an_image(), Registered(checkpoints, {}))
+    assert (read.fields["checkpoint"], read.warnings) == (name, ())
+
+
+def test_other_weights_under_the_name_of_the_checkpoint_are_told() -> None:
+    read = recognised(an_image(), Registered({"dreamy": OTHER, "plain": "ef" * 32}, {}))
+    assert read.fields["checkpoint"] == "dreamy"
+    assert read.warnings == (
+        "'dreamy' is another checkpoint here: its hash is cdcdcdcdcd, the image's was ababababab",
+    )
+
+
+@pytest.mark.parametrize("known", ["", "Model hash: abababab, "])
+def test_a_text_without_a_hash_that_can_be_compared_keeps_its_checkpoint(known: str) -> None:
+    text = f"a fox\nSteps: 3, Seed: 1, Sampler: Euler, {known}RNG: CPU, Model: dreamy"
+    read = recognised(read_infotext(text), Registered({"dreamy": OTHER}, {}))
+    assert (read.fields["checkpoint"], read.warnings) == ("dreamy", ())
+
+
+def test_a_checkpoint_that_is_not_here_is_left_to_be_refused() -> None:
+    read = recognised(an_image(), Registered({"plain": OTHER}, {}))
+    assert (read.fields["checkpoint"], read.warnings) == ("dreamy", ())
+
+
+@pytest.mark.parametrize(
+    ("addons", "warnings"),
+    [
+        ({("lora", "ink"): MADE}, ()),
+        (
+            {("lora", "ink"): OTHER},
+            ("'ink' is another LoRA here: its hash is cdcdcdcdcd, the image's was ababababab",),
+        ),
+        ({("embedding", "ink"): MADE}, ("there is no LoRA 'ink' here",)),
+        (
+            {("lora", "pen"): MADE},
+            ("there is no LoRA 'ink' here; what the image was made with is called 'pen' here",),
+        ),
+    ],
+)
+def test_a_lora_that_is_another_here_is_told(addons: dict[tuple[str, str], str], warnings: tuple[str, ...]) -> None:
+    read = an_image(prompt="a fox <lora:ink:1>", loras=(LoraRef(name="ink", sha256=MADE),))
+    assert recognised(read, Registered({"dreamy": MADE}, addons)).warnings == warnings
+
+
+def test_vaes_and_embeddings_are_compared_too() -> None:
+    ref = AddonRef(name="easy", sha256=MADE)
+    said = recognised(an_image(vae=ref, embeddings=(ref,)), Registered({"dreamy": MADE}, {("vae", "easy"): OTHER}))
+    assert said.warnings == (
+        "'easy' is another VAE here: its hash is cdcdcdcdcd, the image's was ababababab",
+        "there is no embedding 'easy' here",
+    )
