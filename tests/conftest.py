@@ -1,5 +1,6 @@
 """Real servers for every test: a Postgres and a Redis of our own, one pair for each test process."""
 
+import os
 import shutil
 import signal
 import tempfile
@@ -21,6 +22,9 @@ from farm.store import Store, open_store
 from tests.factories import Scene
 
 SECRET = "a secret key for tests only"
+
+# Several farms render at once on few cores: threads of theirs that spin while they wait take the others' time.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # A shell's background job ignores Ctrl-C, and so would all that it starts: tests that send it would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -69,11 +69,18 @@ class RunningFarm:
         return next(p for p in self.processes() if any(name in part for part in p.cmdline()[:3]))
 
     def processes(self) -> list[psutil.Process]:
-        ours = self.farm.settings.data_dir
-        found = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
-        return [
-            p for p in found if p.environ().get("FARM_DATA_DIR") == str(ours) or str(ours) in " ".join(p.cmdline())
-        ]
+        found = psutil.Process().children(recursive=True)
+        return [process for process in found if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        ours = str(self.farm.settings.data_dir)
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            return process.environ().get("FARM_DATA_DIR") == ours or ours in " ".join(process.cmdline())
+        except psutil.NoSuchProcess:
+            # It ended while we looked.
+            return False
 
 
 def wait_until(is_so: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> None:
