@@ -1,0 +1,445 @@
+"""Trains the demo checkpoint from nothing: `python -m workers.demo.training FOLDER`; said again, it goes on.
+
+1. An autoencoder (VAE) learns to pack pictures of the little world into latents, and to unpack them.
+2. Scenes are drawn and packed once, into a pool for each size.
+3. A text encoder and a UNet learn together to tell the noise in the pool's latents, by what captions say.
+4. The averaged weights are written to FOLDER/demo, a diffusers folder in half precision.
+
+Everything random is seeded by the number of its step: a run that was stopped goes on as it would have.
+"""
+
+import json
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from workers.demo.captions import caption
+from workers.demo.drawing import Size, draw
+from workers.demo.scenes import invent
+
+log = logging.getLogger("training")
+
+
+@dataclass(frozen=True)
+class VaePhase:
+    """So many steps with so many pieces of `side` pixels, of scenes drawn at `drawn` pixels."""
+
+    steps: int
+    images: int
+    side: int
+    drawn: int
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Pictures of one size: how many a step takes, and how often such a step comes, relative to others."""
+
+    size: Size
+    images: int
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    steps: int
+    buckets: tuple[Bucket, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and on what; rates are AdamW's, at their highest. `pool` is how many scenes, by size."""
+
+    vae: tuple[VaePhase, ...]
+    pool: tuple[tuple[Size, int], ...]
+    phases: tuple[Phase, ...]
+    vae_rate: float = 1.5e-3
+    kl_weight: float = 1e-4
+    rate: float = 1e-3
+    average: float = 0.9995
+    unprompted: float = 0.1
+    save_every: int = 500
+
+
+_SMALL, _SQUARE, _WIDE, _TALL = (128, 128), (256, 256), (320, 192), (192, 320)
+
+PLAN = Plan(
+    vae=(VaePhase(4000, 16, 64, 128), VaePhase(2000, 8, 128, 128), VaePhase(600, 8, 128, 256)),
+    pool=((_SMALL, 60_000), (_SQUARE, 24_000), (_WIDE, 4_000), (_TALL, 4_000)),
+    phases=(
+        Phase(6000, (Bucket(_SMALL, 48),)),
+        Phase(
+            3200,
+            (Bucket(_SQUARE, 32, 0.7), Bucket(_SMALL, 48, 0.1), Bucket(_WIDE, 32, 0.1), Bucket(_TALL, 32, 0.1)),
+        ),
+    ),
+)
+
+_TEXT_WIDTH = 128
+_START, _END = "<|startoftext|>", "<|endoftext|>"
+_NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+"""The schedule of Stable Diffusion 1."""
+_GAMMA = 5.0
+"""Steps with less noise than this signal-to-noise ratio count less (Hang et al., 2303.09556): they teach little."""
+
+
+def make_vae() -> AutoencoderKL:
+    """Eight pixels to a latent's side, four channels. Norms of two channels would lose what colour a plane has."""
+    return AutoencoderKL(
+        block_out_channels=(16, 32, 64, 64),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=1,
+        sample_size=256,
+        scaling_factor=1.0,
+        mid_block_add_attention=False,
+    )
+
+
+def make_unet() -> UNet2DConditionModel:
+    """Convolutions alone on the latents themselves; attention at a half and a quarter of their side."""
+    return UNet2DConditionModel(
+        sample_size=32,
+        block_out_channels=(48, 96, 128),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        mid_block_type=None,
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=_TEXT_WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=_TEXT_WIDTH,
+            intermediate_size=2 * _TEXT_WIDTH,
+            projection_dim=_TEXT_WIDTH,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def make_tokenizer() -> CLIPTokenizer:
+    """CLIP's tokenizer: each word of the captions is one token, and other words are spelt in pieces."""
+    merges = _learn_merges(_common_words())
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    joined = ["".join(pair) for pair in merges]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *joined, _START, _END]
+    vocab = {token: number for number, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=77)
+
+
+def _common_words() -> list[str]:
+    """The words of some thousand captions, less the stray ones."""
+    counted = Counter[str]()
+    for random in map(Random, range(4000)):
+        counted.update(caption(invent(random), random).replace(",", " ").split())
+    return sorted(word for word, count in counted.items() if count >= 12)
+
+
+def _learn_merges(words: Iterable[str]) -> list[tuple[str, str]]:
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(vocab_size=2000, min_frequency=1, end_of_word_suffix="</w>", show_progress=False)
+    learner.train_from_iterator([" ".join(words)], trainer)
+    return [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
+
+
+def train_vae(folder: Path, plan: Plan) -> AutoencoderKL:
+    """Learn to reconstruct pieces of scenes; the latents are drawn towards a standard normal distribution."""
+    torch.manual_seed(1)
+    vae = make_vae().to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        # Nearly without noise at first: under noise as strong as the latents nothing is ever learnt.
+        vae.quant_conv.bias[4:] = -6.0
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=plan.vae_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    course = [phase for phase in plan.vae for _ in range(phase.steps)]
+    clock = Clock("vae", len(course), _resume(folder / "vae.pt", vae=vae, optimizer=optimizer))
+    for step in range(clock.begun, len(course)):
+        _set_rate(optimizer, plan.vae_rate, step, len(course))
+        loss = _vae_loss(vae, _pieces(course[step], step), plan)
+        _descend(optimizer, vae.parameters(), loss)
+        clock.tick(step, loss)
+        if clock.is_time(step, plan.save_every):
+            _save(folder / "vae.pt", step + 1, vae=vae, optimizer=optimizer)
+    return vae.eval().requires_grad_(False)
+
+
+def _vae_loss(vae: AutoencoderKL, pixels: torch.Tensor, plan: Plan) -> torch.Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        held = vae.encode(pixels).latent_dist
+        mean, logvar = held.mean.float(), held.logvar.float()
+        latents = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
+        pictures = vae.decode(latents).sample
+    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    difference = pictures.float() - pixels
+    loss: torch.Tensor = difference.abs().mean() + difference.square().mean() + plan.kl_weight * kl
+    return loss
+
+
+def _pieces(phase: VaePhase, step: int) -> torch.Tensor:
+    """Pieces of scenes, (images, 3, side, side) from -1 to 1."""
+    random = Random(f"vae/{step}")
+    torch.manual_seed(step)
+    pieces = []
+    for _ in range(phase.images):
+        left, top = (random.randrange(phase.drawn - phase.side + 1) for _ in range(2))
+        picture = draw(invent(random), (phase.drawn, phase.drawn))
+        pieces.append(np.asarray(picture.crop((left, top, left + phase.side, top + phase.side))))
+    return _pixels(pieces).contiguous(memory_format=torch.channels_last)
+
+
+def _pixels(pictures: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Latents (scenes, 4, height / 8, width / 8) of scenes of one size, in half precision."""
+
+    size: Size
+    latents: torch.Tensor
+
+    def captions(self, numbers: Iterable[int], random: Random) -> list[str]:
+        """Another caption for a scene each time."""
+        return [caption(_scene(self.size, number), random) for number in numbers]
+
+
+def _scene(size: Size, number: int) -> Any:
+    return invent(Random(f"pool/{size}/{number}"))
+
+
+def make_pools(folder: Path, plan: Plan, vae: AutoencoderKL) -> dict[Size, Pool]:
+    """Draw and pack all scenes, or read what was packed before. The VAE is changed: see `_normalize`."""
+    file = folder / "pool.pt"
+    if not file.exists():
+        packed = [_pack(vae, size, count) for size, count in plan.pool]
+        _write(file, packed)
+    packed = torch.load(file, weights_only=True)
+    every = torch.cat([latents.movedim(1, 0).flatten(1) for latents in packed], dim=1).float()
+    mean, deviation = every.mean(1), every.std(1)
+    _normalize(vae, mean, deviation)
+    shape = (1, -1, 1, 1)
+    return {
+        size: Pool(size, ((latents.float() - mean.view(shape)) / deviation.view(shape)).half())
+        for (size, _), latents in zip(plan.pool, packed, strict=True)
+    }
+
+
+@torch.no_grad()
+def _pack(vae: AutoencoderKL, size: Size, count: int, at_once: int = 40) -> torch.Tensor:
+    clock = Clock(f"pool {size[0]}x{size[1]}", math.ceil(count / at_once), 0)
+    packed = []
+    for step, begin in enumerate(range(0, count, at_once)):
+        numbers = range(begin, min(count, begin + at_once))
+        pixels = _pixels([np.asarray(draw(_scene(size, number), size)) for number in numbers])
+        with torch.autocast("cpu", torch.bfloat16):
+            packed.append(vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean.half())
+        clock.tick(step)
+    return torch.cat(packed).contiguous()
+
+
+@torch.no_grad()
+def _normalize(vae: AutoencoderKL, mean: torch.Tensor, deviation: torch.Tensor) -> None:
+    """Make the VAE's latents 0 in mean and 1 in deviation, channel by channel, in the convolutions at its waist."""
+    packs, unpacks = vae.quant_conv, vae.post_quant_conv
+    packs.bias[:4] = (packs.bias[:4] - mean) / deviation
+    packs.weight[:4] /= deviation.view(-1, 1, 1, 1)
+    packs.bias[4:] -= 2 * deviation.log()
+    unpacks.bias += unpacks.weight[:, :, 0, 0] @ mean
+    unpacks.weight *= deviation.view(1, -1, 1, 1)
+
+
+@dataclass
+class Denoiser:
+    """What learns together: the text encoder and the UNet."""
+
+    tokenizer: CLIPTokenizer
+    parts: torch.nn.ModuleDict
+
+    @classmethod
+    def new(cls) -> "Denoiser":
+        torch.manual_seed(2)
+        tokenizer = make_tokenizer()
+        return cls(tokenizer, torch.nn.ModuleDict({"text": make_text_encoder(tokenizer), "unet": make_unet()}))
+
+    def predict(self, noisy: torch.Tensor, times: torch.Tensor, captions: list[str]) -> torch.Tensor:
+        """The noise in noisy latents, of their shape; `times` (images) are from 0 to 999."""
+        ids = self.tokenizer(captions, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
+        text = self.parts["text"](ids.input_ids)[0]
+        noise: torch.Tensor = self.parts["unet"](noisy, times, text).sample
+        return noise
+
+
+def train_denoiser(folder: Path, plan: Plan, pools: dict[Size, Pool]) -> Denoiser:
+    """Learn to predict noise; what is returned is the average over the course of training."""
+    denoiser = Denoiser.new()
+    averaged = deepcopy(denoiser.parts).requires_grad_(False)
+    optimizer = torch.optim.AdamW(denoiser.parts.parameters(), lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    parts = {"parts": denoiser.parts, "averaged": averaged, "optimizer": optimizer}
+    course = [phase for phase in plan.phases for _ in range(phase.steps)]
+    clock = Clock("denoiser", len(course), _resume(folder / "denoiser.pt", **parts))
+    for step in range(clock.begun, len(course)):
+        _set_rate(optimizer, plan.rate, step, len(course))
+        loss = _denoiser_loss(denoiser, _examples(course[step], pools, plan, step))
+        _descend(optimizer, denoiser.parts.parameters(), loss)
+        _average(averaged, denoiser.parts, min(plan.average, (step + 1) / (step + 10)))
+        clock.tick(step, loss)
+        if clock.is_time(step, plan.save_every):
+            _save(folder / "denoiser.pt", step + 1, **parts)
+    return Denoiser(denoiser.tokenizer, averaged.eval())
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Latents (images, 4, height, width) with a caption each, and the noise and the times (images) to mix in."""
+
+    latents: torch.Tensor
+    captions: list[str]
+    noise: torch.Tensor
+    times: torch.Tensor
+
+
+def _examples(phase: Phase, pools: dict[Size, Pool], plan: Plan, step: int) -> Examples:
+    random, generator = Random(f"denoiser/{step}"), torch.Generator().manual_seed(step)
+    bucket = random.choices(phase.buckets, [bucket.share for bucket in phase.buckets])[0]
+    pool = pools[bucket.size]
+    numbers = [random.randrange(len(pool.latents)) for _ in range(bucket.images)]
+    latents = pool.latents[numbers].float()
+    captions = [text if random.random() >= plan.unprompted else "" for text in pool.captions(numbers, random)]
+    noise = torch.randn(latents.shape, generator=generator)
+    return Examples(latents, captions, noise, torch.randint(0, 1000, (bucket.images,), generator=generator))
+
+
+def _denoiser_loss(denoiser: Denoiser, examples: Examples) -> torch.Tensor:
+    scheduler = DDIMScheduler(**_NOISE)
+    noisy = scheduler.add_noise(examples.latents, examples.noise, examples.times)
+    with torch.autocast("cpu", torch.bfloat16):
+        predicted = denoiser.predict(noisy, examples.times, examples.captions)
+    kept = scheduler.alphas_cumprod[examples.times]
+    ratios = kept / (1 - kept)
+    off: torch.Tensor = (predicted.float() - examples.noise).square().mean(dim=(1, 2, 3))
+    loss: torch.Tensor = (off * ratios.clamp(max=_GAMMA) / ratios).mean()
+    return loss
+
+
+@torch.no_grad()
+def _average(averaged: torch.nn.Module, parts: torch.nn.Module, keep: float) -> None:
+    for mean, now in zip(averaged.parameters(), parts.parameters(), strict=True):
+        mean.lerp_(now, 1 - keep)
+
+
+def write_checkpoint(folder: Path, vae: AutoencoderKL, denoiser: Denoiser) -> None:
+    """A diffusers folder in half precision."""
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=denoiser.parts["text"],
+        tokenizer=denoiser.tokenizer,
+        unet=denoiser.parts["unet"],
+        scheduler=DDIMScheduler(**_NOISE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    deepcopy(pipeline).to(torch.float16).save_pretrained(folder, safe_serialization=True)
+
+
+class Clock:
+    """Says from time to time how far a stage is, and how long it took."""
+
+    def __init__(self, stage: str, steps: int, begun: int) -> None:
+        self.stage, self.steps, self.begun = stage, steps, begun
+        self._started = time.monotonic()
+        self._losses: list[float] = []
+
+    def is_time(self, step: int, every: int) -> bool:
+        """After each so many steps, and after the last."""
+        return (step + 1) % every == 0 or step + 1 == self.steps
+
+    def tick(self, step: int, loss: torch.Tensor | None = None) -> None:
+        if loss is not None:
+            self._losses.append(loss.item())
+        if self.is_time(step, 100):
+            mean = f"loss {sum(self._losses) / len(self._losses):.4f}, " if self._losses else ""
+            seconds = time.monotonic() - self._started
+            log.info("%s: step %d of %d, %s%.0f s", self.stage, step + 1, self.steps, mean, seconds)
+            self._losses.clear()
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float, step: int, steps: int, warm: int = 200) -> None:
+    """Up to the rate in the first steps, and down to zero along a cosine."""
+    now = rate * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    for group in optimizer.param_groups:
+        group["lr"] = now
+
+
+def _descend(optimizer: torch.optim.Optimizer, weights: Iterable[torch.nn.Parameter], loss: torch.Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(list(weights), 1.0)
+    optimizer.step()
+
+
+def _resume(file: Path, **parts: Any) -> int:
+    """Put what was saved into its parts; return how many steps are done."""
+    if not file.exists():
+        return 0
+    saved = torch.load(file, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(saved[name])
+    return int(saved["step"])
+
+
+def _save(file: Path, step: int, **parts: Any) -> None:
+    _write(file, {"step": step, **{name: part.state_dict() for name, part in parts.items()}})
+
+
+def _write(file: Path, content: Any) -> None:
+    """Whole or not at all."""
+    partial = file.with_suffix(".part")
+    torch.save(content, partial)
+    partial.rename(file)
+
+
+def train(folder: Path, plan: Plan = PLAN) -> None:
+    """All stages; the checkpoint is in FOLDER/demo then."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vae = train_vae(folder, plan)
+    pools = make_pools(folder, plan, vae)
+    denoiser = train_denoiser(folder, plan, pools)
+    write_checkpoint(folder / "demo", vae, denoiser)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def main(folder: Path) -> None:
+    """Train the demo checkpoint into FOLDER/demo; a run that was stopped goes on from what is in FOLDER."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    train(folder)
+
+
+if __name__ == "__main__":
+    main()
