@@ -152,6 +152,12 @@ def by_name(session: Session) -> dict[str, Checkpoint]:
     return {checkpoint.name: checkpoint for checkpoint in session.scalars(query)}
 
 
+def suggested_size(checkpoint: Checkpoint) -> tuple[int, int] | None:
+    """The width and height that suit it; None where nothing is suggested."""
+    known = checkpoint.suggestions or {}
+    return (known["width"], known["height"]) if "width" in known and "height" in known else None
+
+
 def remove(session: Session, name: str) -> None:
     """Take the name away: new jobs cannot use it. The files stay; accepted jobs keep rendering with them."""
     get(session, name)

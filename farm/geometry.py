@@ -21,10 +21,10 @@ class Misfit(Exception):
         self.message = message
 
 
-def sized(mode: str, settings: Settings, side: int, picture: Size | None) -> dict[str, Any]:
+def sized(mode: str, settings: Settings, own: Size, picture: Size | None) -> dict[str, Any]:
     """The settings with width and height, and what else follows from sizes, settled.
 
-    `side` is the checkpoint's own, `picture` the input's size. Raises Misfit.
+    `own` is the checkpoint's size, `picture` the input's. Raises Misfit.
     """
     if mode == "outpaint":
         assert picture is not None
@@ -34,7 +34,7 @@ def sized(mode: str, settings: Settings, side: int, picture: Size | None) -> dic
         return _upscaled(settings, picture)
     if picture is not None and settings.get("area") != "masked":
         return {**settings, **_like(settings, picture)}
-    return {"width": side, "height": side, **settings}
+    return {"width": own[0], "height": own[1], **settings}
 
 
 def _like(settings: Settings, picture: Size) -> dict[str, int]:

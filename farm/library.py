@@ -21,17 +21,26 @@ from farm.specs import ImageSpec
 
 _MOST_NAMED = 20
 
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
 _Row = TypeVar("_Row", int, str)
 
 
 @dataclass(frozen=True)
 class KnownCheckpoint:
-    """A registered checkpoint."""
+    """A registered checkpoint; `suggested_size` is None where its family's side suits it."""
 
     id: int
     name: str
     family: Family
     sha256: str
+    suggested_size: Size | None = None
+
+    @property
+    def size(self) -> Size:
+        """What its images have where nobody says another."""
+        return self.suggested_size or (self.family.side, self.family.side)
 
 
 @dataclass(frozen=True)
@@ -45,10 +54,6 @@ class KnownAddon:
     @property
     def base(self) -> str:
         return FAMILIES[self.family].base
-
-
-Size = tuple[int, int]
-"""Width and height in pixels."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,9 @@ def read_library(session: Session, request: JobRequest) -> Library:
     }
     return Library(
         checkpoints={
-            name: KnownCheckpoint(found.id, name, FAMILIES[found.family], found.sha256)
+            name: KnownCheckpoint(
+                found.id, name, FAMILIES[found.family], found.sha256, catalog.suggested_size(found)
+            )
             for name, found in catalog.by_name(session).items()
         },
         vaes=addons["vae"],

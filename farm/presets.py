@@ -7,6 +7,7 @@ itself, on the homepage, is what counts.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal
 
 from farm.errors import NotFound
@@ -75,10 +76,25 @@ _PROTOGEN = Licence(
 _OPENRAIL = Licence("OpenRAIL", "Its page names a family of licences and no text: ask before any commercial use.")
 _NC_ND = Licence("CC BY-NC-ND 4.0", "No commercial use, and no altered weights passed on; the author is named.")
 _MIT = Licence("MIT", "Free for every use, as long as the notice is kept with copies.")
+_APACHE = Licence(
+    "Apache 2.0", "Free for every use, as long as notices are kept with copies and changes are named."
+)
 
 _PAGE = "https://huggingface.co"
 
+_BUNDLED = Path(__file__).parent / "bundled"
+
 _TABLE = (
+    Preset(
+        "demo",
+        title="Demo",
+        source=str(_BUNDLED / "demo"),
+        family="sd15",
+        description="Coloured shapes and small landscapes, trained from scratch for this farm; it comes with it.",
+        homepage="",
+        licence=_APACHE,
+        suggestions=Suggestions("DPM++ 2M", "Karras", 20, 5.0, width=256, height=256),
+    ),
     Preset(
         "realistic-vision-v2",
         title="Realistic Vision V2.0",

@@ -131,7 +131,7 @@ def _spec(mode: str, settings: Settings, library: Library) -> ImageSpec:
     prompt, negative = settings["prompt"], settings.get("negative_prompt", "")
     picture = library.pictures[settings["image"]] if "image" in settings else None
     fields = {
-        **sized(mode, settings, checkpoint.family.side, picture),
+        **sized(mode, settings, checkpoint.size, picture),
         **_addons(settings, prompt, negative, checkpoint, library),
         **_input_size(mode, picture),
     }

@@ -22,7 +22,7 @@ class Expansion:
 def plan(canvas: Size, known: Box, side: int) -> list[Expansion]:
     """The passes that fill a canvas around what is known of it; none where all is known.
 
-    Each adds at most half of `side` pixels, the side that a family was trained at, to every edge of
+    Each adds at most half of `side` pixels, the side that a checkpoint was trained at, to every edge of
     what is known that is not the canvas's. The canvas's sides are multiples of 8, and so are the windows'.
     """
     expansions = []

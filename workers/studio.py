@@ -9,6 +9,7 @@ from farm.families import Family
 from farm.specs import ImageSpec, TextToImageSpec
 from workers.conditions import Conditions
 from workers.inputs import Inputs
+from workers.latents import SIDE
 from workers.pipelines import Resident
 from workers.renderer import OnStep
 from workers.text.encode import conditions_of
@@ -31,6 +32,12 @@ class Studio:
     @property
     def family(self) -> Family:
         return self.resident.family
+
+    @property
+    def side(self) -> int:
+        """The side in pixels that the checkpoint was trained at."""
+        latents = self.pipeline.unet.config.sample_size
+        return latents * SIDE if isinstance(latents, int) else self.family.side
 
     def conditions(self, specs: Sequence[ImageSpec]) -> list[Conditions]:
         """What the UNet is told of each image in its first pass, or its only one.

@@ -60,7 +60,7 @@ def measure(jobs: int, checkpoints: int) -> MemoryFigures:
 
 
 def _build(folder: Path, seed: int) -> int:
-    command = [sys.executable, "-m", "workers.demo_checkpoint", str(folder), str(seed), str(_SCALE)]
+    command = [sys.executable, "-m", "workers.random_checkpoint", str(folder), str(seed), str(_SCALE)]
     subprocess.run(command, check=True)
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from subprocess import Popen
 
 import structlog
@@ -20,11 +19,13 @@ from farm.embedded.folder import DataFolder
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
 from farm.errors import ConfigError, FarmError
+from farm.store import open_store
+from farm.weights.add import Unwatched, Warehouse
+from farm.weights.wishes import Wish
 
 log = structlog.get_logger(__name__)
 
-DEMO_CHECKPOINT = "demo"
-_DEMO_NOTE = "Random weights: renders noise. It is here to try the farm."
+_FIRST_CHECKPOINT = Wish("checkpoint", "demo")
 _READY_SECONDS = 60.0
 
 
@@ -90,7 +91,7 @@ class LocalFarm:
 
         1. The data folder, private and ours alone.
         2. Postgres and Redis, unless they were given by URL; the schema.
-        3. The demo checkpoint, where there is no checkpoint at all.
+        3. A first checkpoint, where there is none at all.
         4. Keeper, portal and workers; then the addresses are written down for the other commands.
         """
         self._folder.take()
@@ -139,25 +140,13 @@ class LocalFarm:
         )
 
     def _ensure_checkpoint(self) -> None:
-        """Where no checkpoint is registered, build and register the demo checkpoint."""
+        """Where no checkpoint is registered, add the one that comes with the package."""
         database = Database.of(self.settings, Role.TOOL)
         with database.begin() as session:
             is_needed = not catalog.by_name(session)
         if is_needed:
-            # Built outside any transaction: importing torch from a cold disk takes a while.
-            folder = self._folder.subfolder("checkpoints") / DEMO_CHECKPOINT
-            self._build_demo_checkpoint(folder)
-            found = catalog.inspect_folder(folder)
-            with database.begin() as session:
-                catalog.add(session, DEMO_CHECKPOINT, found, _DEMO_NOTE)
+            Warehouse(self.settings, database, open_store(self.settings), Unwatched()).add(_FIRST_CHECKPOINT)
         database.close()
-
-    def _build_demo_checkpoint(self, folder: Path) -> None:
-        if (folder / "model_index.json").exists():
-            return
-        builder = self._spawn("demo-checkpoint", "workers.demo_checkpoint", str(folder))
-        if builder.wait():
-            raise FarmError(f"The demo checkpoint was not built:\n{self._log_end('demo-checkpoint')}")
 
     def _add_program(self, name: str, module: str, *arguments: str, grace: float = 10.0) -> None:
         service = Service(

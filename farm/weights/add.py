@@ -49,6 +49,16 @@ class Watch(Protocol):
     def count(self, done: int, total: int | None) -> None: ...
 
 
+class Unwatched:
+    """A watch where nobody follows."""
+
+    def stage(self, what: str) -> None:
+        pass
+
+    def count(self, done: int, total: int | None) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class Warehouse:
     """Where weights are added. `ingest` is what takes them in."""

@@ -123,15 +123,15 @@ def run_worker(running: RunningFarm, devices: str) -> Iterator[psutil.Popen]:
 
 
 @pytest.fixture(scope="session")
-def demo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo checkpoint, built once."""
+def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of random weights, built once."""
     folder = tmp_path_factory.mktemp("checkpoints") / "demo"
-    subprocess.run([sys.executable, "-m", "workers.demo_checkpoint", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "workers.random_checkpoint", str(folder)], check=True)
     return folder
 
 
 @pytest.fixture(scope="module")
-def running(demo_checkpoint: Path) -> Iterator[RunningFarm]:
+def running(random_checkpoint: Path) -> Iterator[RunningFarm]:
     """One farm with one CPU worker, for all tests of a module."""
-    with run_farm("cpu", checkpoint=demo_checkpoint) as farm:
+    with run_farm("cpu", checkpoint=random_checkpoint) as farm:
         yield farm

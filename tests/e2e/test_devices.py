@@ -14,8 +14,8 @@ from workers.supervisor import start_child
 
 
 @pytest.fixture(scope="module")
-def running(demo_checkpoint: Path) -> Iterator[RunningFarm]:
-    with run_farm("cpu:2", checkpoint=demo_checkpoint) as farm:
+def running(random_checkpoint: Path) -> Iterator[RunningFarm]:
+    with run_farm("cpu:2", checkpoint=random_checkpoint) as farm:
         yield farm
 
 

@@ -13,9 +13,9 @@ SLOW = {"width": 512, "height": 512, "num_inference_steps": 60}
 
 
 @pytest.fixture
-def running(demo_checkpoint: Path) -> Iterator[RunningFarm]:
+def running(random_checkpoint: Path) -> Iterator[RunningFarm]:
     """A farm of its own for each test: what is killed here is not to be shared."""
-    with run_farm("cpu", checkpoint=demo_checkpoint) as farm:
+    with run_farm("cpu", checkpoint=random_checkpoint) as farm:
         yield farm
 
 

@@ -71,9 +71,9 @@ REQUESTS: Mapping[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def farm_of_all_families(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
+def farm_of_all_families(random_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
     folder = tmp_path_factory.mktemp("weights")
-    with run_farm("cpu", checkpoint=demo_checkpoint, max_batch=4) as running:
+    with run_farm("cpu", checkpoint=random_checkpoint, max_batch=4) as running:
         for family in FAMILIES:
             source = small_checkpoint(family, folder / family)
             file = folder / f"{family}.safetensors"

@@ -12,7 +12,7 @@ PICTURE = (513, 770)
 
 
 def size(mode: str, picture: tuple[int, int] | None = PICTURE, side: int = 512, **settings: Any) -> tuple[int, int]:
-    found = sized(mode, settings, side, picture)
+    found = sized(mode, settings, (side, side), picture)
     return found["width"], found["height"]
 
 

@@ -11,7 +11,7 @@ import torch
 
 from farm import catalog
 from farm.dispatch import ClaimedCheckpoint
-from workers import demo_checkpoint
+from workers import random_checkpoint
 from workers.pipelines import Pipelines
 
 
@@ -23,7 +23,7 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def demo_folder() -> Iterator[Path]:
     parent = Path(tempfile.mkdtemp(prefix="farm-demo-"))
-    demo_checkpoint.build(parent / "demo")
+    random_checkpoint.build(parent / "demo")
     yield parent / "demo"
     rmtree(parent)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from farm.prompts.attention import weigh
-from workers.demo_checkpoint import make_tokenizer
+from workers.random_checkpoint import make_tokenizer
 from workers.text.tokens import Chunk, Word, chunks_of
 
 TOKENIZER = make_tokenizer()

@@ -20,12 +20,12 @@ from workers.studio import Studio, ticking
 def render(studio: Studio, specs: Sequence[OutpaintSpec], on_step: OnStep) -> list[np.ndarray]:
     """Render specs of one batch key and text shape together.
 
-    Each pass adds at most half of the side that the checkpoint's family was trained at, and sees no
+    Each pass adds at most half of the side that the checkpoint was trained at, and sees no
     more than it needs of what is there. The picture stays bit for bit, but for a band of `mask_blur`
     pixels inside each edge that is continued, in which old and new are blended.
     """
     first = specs[0]
-    expansions = plan((first.width, first.height), _place(first), studio.family.side)
+    expansions = plan((first.width, first.height), _place(first), studio.side)
     tick = ticking(on_step, max(1, len(expansions)) * steps_to_run(first.num_inference_steps, first.strength))
     conditions = studio.conditions(specs)
     canvases = [_canvas(studio, spec) for spec in specs]

@@ -1,7 +1,7 @@
 """A small Stable Diffusion with random weights, built from config in seconds: it makes noise, not pictures.
 
 It has every part of a real checkpoint and takes the same path through the farm, so that a farm can be
-tried where no weights can be downloaded. `python -m workers.demo_checkpoint FOLDER [SEED [SCALE]]` writes
+tried where no weights can be downloaded. `python -m workers.random_checkpoint FOLDER [SEED [SCALE]]` writes
 one; another seed gives other weights, and the UNet's width is multiplied by the scale.
 """
 
