@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from farm.families import FAMILIES, Family
-from workers.random_checkpoint import make_tokenizer
 from workers.ingest.naming import SECTIONS, Place
+from workers.random_checkpoint import make_tokenizer
 
 _SEEDS = {name: 1000 + number for number, name in enumerate(FAMILIES)}
 _TEXT_WIDTH = 64

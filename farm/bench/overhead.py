@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import select
 
@@ -16,6 +15,7 @@ from farm.client import Client
 from farm.database import Database, Role
 from farm.embedded.machine import LocalFarm, environment
 from farm.models import Attempt, Task
+from farm.presets import preset
 from farm.reports import JobReport
 from farm.requests import parse_request
 from farm.specs import TextToImageSpec
@@ -54,7 +54,7 @@ def measure(images: int, *, side: int, rounds: int, starts: int) -> OverheadFigu
             farm_times, bare_times = [], []
             for _ in range(rounds):
                 farm_times.append(_seconds(_run_job(client, spec, images)))
-                bare_times.append(_time_bare_loop(farm, folder / "data" / "checkpoints" / "demo", spec, images))
+                bare_times.append(_time_bare_loop(farm, spec, images))
             database = Database.of(farm.settings, Role.TOOL)
             first_steps = [_time_first_step(client, database, spec) for _ in range(starts)]
             database.close()
@@ -74,8 +74,9 @@ def _seconds(job: JobReport) -> float:
     return (job.finished_at - job.created_at).total_seconds()
 
 
-def _time_bare_loop(farm: LocalFarm, checkpoint: Path, spec: TextToImageSpec, images: int) -> float:
-    command = [sys.executable, "-m", "workers.bare_loop", str(checkpoint), spec.model_dump_json(), str(images)]
+def _time_bare_loop(farm: LocalFarm, spec: TextToImageSpec, images: int) -> float:
+    checkpoint = preset(spec.checkpoint).source
+    command = [sys.executable, "-m", "workers.bare_loop", checkpoint, spec.model_dump_json(), str(images)]
     printed = subprocess.run(command, env=environment(farm.settings), capture_output=True, text=True, check=True)
     seconds: float = json.loads(printed.stdout.splitlines()[-1])["seconds"]
     return seconds

@@ -18,10 +18,10 @@ from farm.requests import parse_request
 _DEMO = {
     "name": "demo",
     "prompts": [
-        "a lighthouse on a cliff at dusk, oil painting",
-        "a red fox in fresh snow, morning light",
-        "a market street in the rain, neon signs, reflections",
-        "a still life with lemons and a blue jug",
+        "a white house with a red roof and a tree on a green hill under a blue sky with clouds",
+        "a sailing boat with a white sail on the sea at sunset with the sun",
+        "a snowy hill at night with the moon and many stars and mountains",
+        "a yellow star inside a purple circle on a teal background",
     ],
     "images_per_prompt": 3,
     "seed": 1,

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,7 +16,6 @@ import pytest
 
 from farm import config
 from farm.client import Client
-from farm.config import LOCK_FILE
 from farm.database import Database, Role
 from farm.embedded.machine import LocalFarm, environment
 from farm.reports import JobReport, TaskReport
@@ -92,14 +90,11 @@ def wait_until(is_so: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> N
 
 
 @contextmanager
-def run_farm(devices: str, *, checkpoint: Path | None = None, **settings: Any) -> Iterator[RunningFarm]:
-    """Run a farm; with a demo checkpoint that was built before, it need not build its own."""
+def run_farm(devices: str, **settings: Any) -> Iterator[RunningFarm]:
+    """Run a farm, with the demo checkpoint that it adds by itself."""
     folder = Path(tempfile.mkdtemp(prefix="farm-e2e-"))
     folder.chmod(0o711)
     given = {"data_dir": folder / "data", "port": 0, "lease_seconds": 3, "grace_seconds": 5, **settings}
-    if checkpoint:
-        shutil.copytree(checkpoint, folder / "data" / "checkpoints" / "demo")
-        (folder / "data" / LOCK_FILE).touch()
     try:
         with LocalFarm(config.load_given(**given), devices) as farm:
             database = Database.of(farm.settings, Role.TOOL)
@@ -122,16 +117,8 @@ def run_worker(running: RunningFarm, devices: str) -> Iterator[psutil.Popen]:
         worker.wait(30)
 
 
-@pytest.fixture(scope="session")
-def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of random weights, built once."""
-    folder = tmp_path_factory.mktemp("checkpoints") / "demo"
-    subprocess.run([sys.executable, "-m", "workers.random_checkpoint", str(folder)], check=True)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def running(random_checkpoint: Path) -> Iterator[RunningFarm]:
+def running() -> Iterator[RunningFarm]:
     """One farm with one CPU worker, for all tests of a module."""
-    with run_farm("cpu", checkpoint=random_checkpoint) as farm:
+    with run_farm("cpu") as farm:
         yield farm

@@ -1,7 +1,6 @@
 """Which process is pinned to which device."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
@@ -14,8 +13,8 @@ from workers.supervisor import start_child
 
 
 @pytest.fixture(scope="module")
-def running(random_checkpoint: Path) -> Iterator[RunningFarm]:
-    with run_farm("cpu:2", checkpoint=random_checkpoint) as farm:
+def running() -> Iterator[RunningFarm]:
+    with run_farm("cpu:2") as farm:
         yield farm
 
 

@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -13,9 +12,9 @@ SLOW = {"width": 512, "height": 512, "num_inference_steps": 60}
 
 
 @pytest.fixture
-def running(random_checkpoint: Path) -> Iterator[RunningFarm]:
+def running() -> Iterator[RunningFarm]:
     """A farm of its own for each test: what is killed here is not to be shared."""
-    with run_farm("cpu", checkpoint=random_checkpoint) as farm:
+    with run_farm("cpu") as farm:
         yield farm
 
 

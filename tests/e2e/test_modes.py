@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -71,9 +70,9 @@ REQUESTS: Mapping[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def farm_of_all_families(random_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
+def farm_of_all_families(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
     folder = tmp_path_factory.mktemp("weights")
-    with run_farm("cpu", checkpoint=random_checkpoint, max_batch=4) as running:
+    with run_farm("cpu", max_batch=4) as running:
         for family in FAMILIES:
             source = small_checkpoint(family, folder / family)
             file = folder / f"{family}.safetensors"

@@ -49,7 +49,7 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def running(s3_endpoint: str, postgres_url: str, redis_url: str, random_checkpoint: Path) -> Iterator[RunningFarm]:
+def running(s3_endpoint: str, postgres_url: str, redis_url: str) -> Iterator[RunningFarm]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "farm")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "farm-secret")
@@ -57,7 +57,7 @@ def running(s3_endpoint: str, postgres_url: str, redis_url: str, random_checkpoi
         client.create_bucket(Bucket="farm")
         store_url = f"s3://farm/images?endpoint={s3_endpoint}&region=us-east-1"
         servers = {"database_url": postgres_url, "redis_url": redis_url, "store_url": store_url}
-        with run_farm("cpu", checkpoint=random_checkpoint, **servers) as farm:
+        with run_farm("cpu", **servers) as farm:
             yield farm
 
 
