@@ -8,7 +8,6 @@
 Everything random is seeded by the number of its step: a run that was stopped goes on as it would have.
 """
 
-import json
 import logging
 import math
 import time
@@ -16,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,7 +24,7 @@ import click
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from workers.demo.captions import caption
@@ -80,9 +80,9 @@ PLAN = Plan(
     vae=(VaePhase(4000, 16, 64, 128), VaePhase(2000, 8, 128, 128), VaePhase(600, 8, 128, 256)),
     pool=((_SMALL, 60_000), (_SQUARE, 24_000), (_WIDE, 4_000), (_TALL, 4_000)),
     phases=(
-        Phase(6000, (Bucket(_SMALL, 48),)),
+        Phase(5000, (Bucket(_SMALL, 48),)),
         Phase(
-            3200,
+            3000,
             (Bucket(_SQUARE, 32, 0.7), Bucket(_SMALL, 48, 0.1), Bucket(_WIDE, 32, 0.1), Bucket(_TALL, 32, 0.1)),
         ),
     ),
@@ -145,7 +145,7 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 def make_tokenizer() -> CLIPTokenizer:
     """CLIP's tokenizer: each word of the captions is one token, and other words are spelt in pieces."""
     merges = _learn_merges(_common_words())
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    letters = sorted(ByteLevel.alphabet())
     joined = ["".join(pair) for pair in merges]
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), *joined, _START, _END]
     vocab = {token: number for number, token in enumerate(tokens)}
@@ -161,11 +161,24 @@ def _common_words() -> list[str]:
 
 
 def _learn_merges(words: Iterable[str]) -> list[tuple[str, str]]:
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.BpeTrainer(vocab_size=2000, min_frequency=1, end_of_word_suffix="</w>", show_progress=False)
-    learner.train_from_iterator([" ".join(words)], trainer)
-    return [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
+    """Byte pair encoding (Sennrich et al., 1508.07909) until each word is one piece; ties go by the alphabet."""
+    spelt = [(*word[:-1], f"{word[-1]}</w>") for word in words]
+    merges = []
+    while counts := Counter(pair for pieces in spelt for pair in pairwise(pieces)):
+        merges.append(min(counts, key=lambda pair: (-counts[pair], pair)))
+        spelt = [_joined(pieces, merges[-1]) for pieces in spelt]
+    return merges
+
+
+def _joined(pieces: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    """The pieces with each occurrence of the pair as one."""
+    joined: list[str] = []
+    for piece in pieces:
+        if joined and (joined[-1], piece) == pair:
+            joined[-1] += piece
+        else:
+            joined.append(piece)
+    return tuple(joined)
 
 
 def train_vae(folder: Path, plan: Plan) -> AutoencoderKL:
