@@ -52,7 +52,7 @@ class Preset:
     source: str
     family: str
     description: str
-    homepage: str
+    homepage: str | None
     licence: Licence
     kind: Literal["checkpoint", "vae"] = "checkpoint"
     trigger_words: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ _TABLE = (
         source=str(_BUNDLED / "demo"),
         family="sd15",
         description="Coloured shapes and small landscapes, trained from scratch for this farm; it comes with it.",
-        homepage="",
+        homepage=None,
         licence=_APACHE,
         suggestions=Suggestions("DPM++ 2M", "Karras", 20, 5.0, width=256, height=256),
     ),

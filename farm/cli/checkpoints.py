@@ -97,7 +97,7 @@ class PresetReport(Report):
     licence: str
     restrictions: str
     description: str
-    homepage: str
+    homepage: str | None
 
 
 @checkpoints.command()

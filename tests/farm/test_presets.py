@@ -6,11 +6,13 @@ import pytest
 
 from farm import samplers
 from farm.families import FAMILIES
-from farm.hub.sources import HuggingFaceSource, parse_source
+from farm.hub.sources import HuggingFaceSource, LocalSource, parse_source
 from farm.presets import PRESETS, NoSuchPreset, Preset, preset
 from farm.weights.wishes import Wish
 
 EVERY = pytest.mark.parametrize("found", PRESETS.values(), ids=PRESETS)
+BUNDLED = PRESETS["demo"]
+FROM_A_HUB = pytest.mark.parametrize("found", [found for found in PRESETS.values() if found != BUNDLED])
 
 
 def test_the_checkpoints_people_ask_for_are_there() -> None:
@@ -29,11 +31,17 @@ def test_the_checkpoints_people_ask_for_are_there() -> None:
     } <= set(PRESETS)
 
 
-@EVERY
+@FROM_A_HUB
 def test_a_source_is_understood(found: Preset) -> None:
     source = parse_source(found.source)
     assert isinstance(source, HuggingFaceSource)
     assert found.homepage == f"https://huggingface.co/{source.repo}"
+
+
+def test_what_comes_with_the_package_is_a_small_folder_of_it() -> None:
+    source = parse_source(BUNDLED.source)
+    assert isinstance(source, LocalSource)
+    assert sum(file.stat().st_size for file in source.path.rglob("*")) < 12_000_000
 
 
 @EVERY

@@ -3,7 +3,8 @@
 1. An autoencoder (VAE) learns to pack pictures of the little world into latents, and to unpack them.
 2. Scenes are drawn and packed once, into a pool for each size.
 3. A text encoder and a UNet learn together to tell the noise in the pool's latents, by what captions say.
-4. The averaged weights are written to FOLDER/demo, a diffusers folder in half precision.
+4. The VAE's decoder, by itself, learns to unpack whole pictures more finely; the latents stay what they are.
+5. The weights, averaged over training, are written to FOLDER/demo, a diffusers folder in half precision.
 
 Everything random is seeded by the number of its step: a run that was stopped goes on as it would have.
 """
@@ -66,7 +67,9 @@ class Plan:
     vae: tuple[VaePhase, ...]
     pool: tuple[tuple[Size, int], ...]
     phases: tuple[Phase, ...]
+    decoder: tuple[VaePhase, ...]
     vae_rate: float = 1.5e-3
+    decoder_rate: float = 6e-4
     kl_weight: float = 1e-4
     rate: float = 1e-3
     average: float = 0.9995
@@ -86,6 +89,7 @@ PLAN = Plan(
             (Bucket(_SQUARE, 32, 0.7), Bucket(_SMALL, 48, 0.1), Bucket(_WIDE, 32, 0.1), Bucket(_TALL, 32, 0.1)),
         ),
     ),
+    decoder=(VaePhase(1200, 4, 256, 256),),
 )
 
 _TEXT_WIDTH = 128
@@ -193,7 +197,8 @@ def train_vae(folder: Path, plan: Plan) -> AutoencoderKL:
     clock = Clock("vae", len(course), _resume(folder / "vae.pt", vae=vae, optimizer=optimizer))
     for step in range(clock.begun, len(course)):
         _set_rate(optimizer, plan.vae_rate, step, len(course))
-        loss = _vae_loss(vae, _pieces(course[step], step), plan)
+        torch.manual_seed(step)
+        loss = _vae_loss(vae, _pieces(course[step], Random(f"vae/{step}")), plan)
         _descend(optimizer, vae.parameters(), loss)
         clock.tick(step, loss)
         if clock.is_time(step, plan.save_every):
@@ -207,16 +212,36 @@ def _vae_loss(vae: AutoencoderKL, pixels: torch.Tensor, plan: Plan) -> torch.Ten
         mean, logvar = held.mean.float(), held.logvar.float()
         latents = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
         pictures = vae.decode(latents).sample
-    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    kl: torch.Tensor = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    return _distance(pictures, pixels) + plan.kl_weight * kl
+
+
+def refine_decoder(folder: Path, plan: Plan, vae: AutoencoderKL) -> None:
+    """Train what unpacks latents, in place, on latents as the VAE packs them."""
+    learning = torch.nn.ModuleList([vae.post_quant_conv, vae.decoder]).requires_grad_(True)
+    optimizer = torch.optim.AdamW(learning.parameters(), lr=plan.decoder_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    course = [phase for phase in plan.decoder for _ in range(phase.steps)]
+    clock = Clock("decoder", len(course), _resume(folder / "decoder.pt", learning=learning, optimizer=optimizer))
+    for step in range(clock.begun, len(course)):
+        _set_rate(optimizer, plan.decoder_rate, step, len(course))
+        torch.manual_seed(step)
+        pixels = _pieces(course[step], Random(f"decoder/{step}"))
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = _distance(vae.decode(vae.encode(pixels).latent_dist.sample()).sample, pixels)
+        _descend(optimizer, learning.parameters(), loss)
+        clock.tick(step, loss)
+        if clock.is_time(step, plan.save_every):
+            _save(folder / "decoder.pt", step + 1, learning=learning, optimizer=optimizer)
+    learning.requires_grad_(False)
+
+
+def _distance(pictures: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
     difference = pictures.float() - pixels
-    loss: torch.Tensor = difference.abs().mean() + difference.square().mean() + plan.kl_weight * kl
-    return loss
+    return difference.abs().mean() + difference.square().mean()
 
 
-def _pieces(phase: VaePhase, step: int) -> torch.Tensor:
+def _pieces(phase: VaePhase, random: Random) -> torch.Tensor:
     """Pieces of scenes, (images, 3, side, side) from -1 to 1."""
-    random = Random(f"vae/{step}")
-    torch.manual_seed(step)
     pieces = []
     for _ in range(phase.images):
         left, top = (random.randrange(phase.drawn - phase.side + 1) for _ in range(2))
@@ -443,6 +468,7 @@ def train(folder: Path, plan: Plan = PLAN) -> None:
     vae = train_vae(folder, plan)
     pools = make_pools(folder, plan, vae)
     denoiser = train_denoiser(folder, plan, pools)
+    refine_decoder(folder, plan, vae)
     write_checkpoint(folder / "demo", vae, denoiser)
 
 

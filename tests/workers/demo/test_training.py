@@ -17,6 +17,7 @@ BRIEF = Plan(
     vae=(VaePhase(4, 2, 32, 64),),
     pool=((SIZE, 6),),
     phases=(Phase(4, (Bucket(SIZE, 2),)),),
+    decoder=(VaePhase(4, 2, 64, 64),),
     save_every=2,
 )
 WEIGHTS = ("unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors")
@@ -45,7 +46,7 @@ def test_diffusers_renders_with_it(trained: Path) -> None:
     assert image.size == SIZE
 
 
-@pytest.mark.parametrize("stage", ["vae.pt", "denoiser.pt"])
+@pytest.mark.parametrize("stage", ["vae.pt", "denoiser.pt", "decoder.pt"])
 def test_a_run_that_was_stopped_goes_on_as_it_would_have(
     trained: Path, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
