@@ -25,7 +25,7 @@ HOMES = {
     "kombu": ("farm/queue.py", "workers/"),
     "alembic": ("farm/migrate.py", "migrations/"),
     "httpx": ("farm/client.py", "farm/cli/", "farm/hub/"),
-    "click": ("farm/cli/",),
+    "click": ("farm/cli/", "workers/demo/"),
     "rich": ("farm/cli/",),
 }
 

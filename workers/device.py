@@ -94,10 +94,11 @@ def _of_gpu(gpu: Gpu) -> Device:
 
 
 def _cpu(label: str) -> Device:
-    return Device(label, _cpu_name(), "")
+    return Device(label, cpu_name(), "")
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """What the processor calls itself."""
     try:
         found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:

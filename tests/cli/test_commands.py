@@ -15,6 +15,7 @@ from PIL import Image
 
 from farm import catalog, config, exclusions
 from farm.cli.console import DEFAULT_URL
+from farm.presets import preset
 from tests.cli.conftest import Farm
 from tests.e2e.conftest import RunningFarm, wait_until
 
@@ -36,10 +37,10 @@ def done(farm: Farm) -> int:
 
 
 @pytest.fixture(scope="module")
-def failed(farm: Farm, running: RunningFarm, tmp_path_factory: pytest.TempPathFactory) -> int:
+def failed(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> int:
     """A job whose one image has failed."""
     broken = tmp_path_factory.mktemp("checkpoints") / "broken"
-    shutil.copytree(running.farm.settings.data_dir / "checkpoints" / "demo", broken)
+    shutil.copytree(preset("demo").source, broken)
     (broken / "note.txt").write_text("Not the checkpoint it was copied from.")
     assert farm("checkpoints", "add", broken, "--in-place").exit_code == 0
     shutil.rmtree(broken)

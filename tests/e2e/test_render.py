@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from farm import catalog
+from farm.presets import preset
 from farm.reports import ImageReport
 from tests.e2e.conftest import RunningFarm
 
@@ -84,7 +85,7 @@ def test_a_task_that_fails_says_why(running: RunningFarm, tmp_path: Path) -> Non
 
 def register_broken_copy(running: RunningFarm, folder: Path) -> None:
     """A checkpoint whose UNet was cut short after it had been registered."""
-    shutil.copytree(running.farm.settings.data_dir / "checkpoints" / "demo", folder)
+    shutil.copytree(preset("demo").source, folder)
     (folder / "another.txt").write_text("Not the same checkpoint as the one it was copied from.")
     with running.database.begin() as session:
         catalog.add(session, "broken", catalog.inspect_folder(folder))

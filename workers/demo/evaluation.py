@@ -1,6 +1,5 @@
 """Judges a demo checkpoint on prompts that training left out: `python -m workers.demo.evaluation [FOLDER]`."""
 
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from farm.presets import preset
 from farm.specs import ImageSpec, read_spec
 from workers.demo.judging import View, look
 from workers.demo.world import COLOURS, SHAPES, is_held_out, is_unseen
+from workers.device import cpu_name
 from workers.diffusion import DiffusionRenderer
 from workers.inputs import NoInputs
 from workers.pipelines import Pipelines
@@ -175,7 +175,7 @@ def main(folder: Path | None, save: Path | None) -> None:
     for wrong in (score for score in scores if not (score.background and score.colour and score.shape)):
         click.echo(f"  {wrong.case.prompt}: {_faults(wrong)}")
     seconds = (time.monotonic() - begun) / len(wanted)
-    click.echo(f"{seconds:.2f} s an image, {_SETTINGS['num_inference_steps']} steps, on {platform.processor()}")
+    click.echo(f"{seconds:.2f} s an image, {_SETTINGS['num_inference_steps']} steps, on {cpu_name()}")
 
 
 def _faults(wrong: Score) -> str:

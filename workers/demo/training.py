@@ -31,6 +31,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from workers.demo.captions import caption
 from workers.demo.drawing import Size, draw
 from workers.demo.scenes import invent
+from workers.device import cpu_name
 
 log = logging.getLogger("training")
 
@@ -72,7 +73,7 @@ class Plan:
     decoder_rate: float = 6e-4
     kl_weight: float = 1e-4
     rate: float = 1e-3
-    average: float = 0.9995
+    average: float = 0.999
     unprompted: float = 0.1
     save_every: int = 500
 
@@ -80,16 +81,16 @@ class Plan:
 _SMALL, _SQUARE, _WIDE, _TALL = (128, 128), (256, 256), (320, 192), (192, 320)
 
 PLAN = Plan(
-    vae=(VaePhase(4000, 16, 64, 128), VaePhase(2000, 8, 128, 128), VaePhase(600, 8, 128, 256)),
-    pool=((_SMALL, 60_000), (_SQUARE, 24_000), (_WIDE, 4_000), (_TALL, 4_000)),
+    vae=(VaePhase(3000, 16, 64, 128), VaePhase(1400, 8, 128, 128), VaePhase(400, 8, 128, 256)),
+    pool=((_SMALL, 40_000), (_SQUARE, 14_000), (_WIDE, 2_500), (_TALL, 2_500)),
     phases=(
-        Phase(5000, (Bucket(_SMALL, 48),)),
+        Phase(5000, (Bucket(_SMALL, 32),)),
         Phase(
             3000,
-            (Bucket(_SQUARE, 32, 0.7), Bucket(_SMALL, 48, 0.1), Bucket(_WIDE, 32, 0.1), Bucket(_TALL, 32, 0.1)),
+            (Bucket(_SQUARE, 16, 0.7), Bucket(_SMALL, 32, 0.1), Bucket(_WIDE, 16, 0.1), Bucket(_TALL, 16, 0.1)),
         ),
     ),
-    decoder=(VaePhase(1200, 4, 256, 256),),
+    decoder=(VaePhase(800, 4, 256, 256),),
 )
 
 _TEXT_WIDTH = 128
@@ -195,14 +196,14 @@ def train_vae(folder: Path, plan: Plan) -> AutoencoderKL:
     optimizer = torch.optim.AdamW(vae.parameters(), lr=plan.vae_rate, betas=(0.9, 0.99), weight_decay=0.01)
     course = [phase for phase in plan.vae for _ in range(phase.steps)]
     clock = Clock("vae", len(course), _resume(folder / "vae.pt", vae=vae, optimizer=optimizer))
-    for step in range(clock.begun, len(course)):
+    for step in clock.remaining():
         _set_rate(optimizer, plan.vae_rate, step, len(course))
         torch.manual_seed(step)
         loss = _vae_loss(vae, _pieces(course[step], Random(f"vae/{step}")), plan)
         _descend(optimizer, vae.parameters(), loss)
         clock.tick(step, loss)
         if clock.is_time(step, plan.save_every):
-            _save(folder / "vae.pt", step + 1, vae=vae, optimizer=optimizer)
+            _save(folder / "vae.pt", clock, vae=vae, optimizer=optimizer)
     return vae.eval().requires_grad_(False)
 
 
@@ -222,7 +223,7 @@ def refine_decoder(folder: Path, plan: Plan, vae: AutoencoderKL) -> None:
     optimizer = torch.optim.AdamW(learning.parameters(), lr=plan.decoder_rate, betas=(0.9, 0.99), weight_decay=0.01)
     course = [phase for phase in plan.decoder for _ in range(phase.steps)]
     clock = Clock("decoder", len(course), _resume(folder / "decoder.pt", learning=learning, optimizer=optimizer))
-    for step in range(clock.begun, len(course)):
+    for step in clock.remaining():
         _set_rate(optimizer, plan.decoder_rate, step, len(course))
         torch.manual_seed(step)
         pixels = _pieces(course[step], Random(f"decoder/{step}"))
@@ -231,7 +232,7 @@ def refine_decoder(folder: Path, plan: Plan, vae: AutoencoderKL) -> None:
         _descend(optimizer, learning.parameters(), loss)
         clock.tick(step, loss)
         if clock.is_time(step, plan.save_every):
-            _save(folder / "decoder.pt", step + 1, learning=learning, optimizer=optimizer)
+            _save(folder / "decoder.pt", clock, learning=learning, optimizer=optimizer)
     learning.requires_grad_(False)
 
 
@@ -289,7 +290,7 @@ def make_pools(folder: Path, plan: Plan, vae: AutoencoderKL) -> dict[Size, Pool]
 
 @torch.no_grad()
 def _pack(vae: AutoencoderKL, size: Size, count: int, at_once: int = 40) -> torch.Tensor:
-    clock = Clock(f"pool {size[0]}x{size[1]}", math.ceil(count / at_once), 0)
+    clock = Clock(f"pool {size[0]}x{size[1]}", math.ceil(count / at_once))
     packed = []
     for step, begin in enumerate(range(0, count, at_once)):
         numbers = range(begin, min(count, begin + at_once))
@@ -340,14 +341,14 @@ def train_denoiser(folder: Path, plan: Plan, pools: dict[Size, Pool]) -> Denoise
     parts = {"parts": denoiser.parts, "averaged": averaged, "optimizer": optimizer}
     course = [phase for phase in plan.phases for _ in range(phase.steps)]
     clock = Clock("denoiser", len(course), _resume(folder / "denoiser.pt", **parts))
-    for step in range(clock.begun, len(course)):
+    for step in clock.remaining():
         _set_rate(optimizer, plan.rate, step, len(course))
         loss = _denoiser_loss(denoiser, _examples(course[step], pools, plan, step))
         _descend(optimizer, denoiser.parts.parameters(), loss)
         _average(averaged, denoiser.parts, min(plan.average, (step + 1) / (step + 10)))
         clock.tick(step, loss)
         if clock.is_time(step, plan.save_every):
-            _save(folder / "denoiser.pt", step + 1, **parts)
+            _save(folder / "denoiser.pt", clock, **parts)
     return Denoiser(denoiser.tokenizer, averaged.eval())
 
 
@@ -405,25 +406,44 @@ def write_checkpoint(folder: Path, vae: AutoencoderKL, denoiser: Denoiser) -> No
     deepcopy(pipeline).to(torch.float16).save_pretrained(folder, safe_serialization=True)
 
 
-class Clock:
-    """Says from time to time how far a stage is, and how long it took."""
+@dataclass(frozen=True)
+class Done:
+    """How far a stage had come, and in how many seconds of work, stops left out."""
 
-    def __init__(self, stage: str, steps: int, begun: int) -> None:
-        self.stage, self.steps, self.begun = stage, steps, begun
+    steps: int = 0
+    seconds: float = 0.0
+
+
+_NOTHING = Done()
+
+
+class Clock:
+    """Counts the steps and seconds of a stage, those before a stop too; says from time to time how far it is."""
+
+    def __init__(self, stage: str, steps: int, before: Done = _NOTHING) -> None:
+        self.stage, self.steps, self.before = stage, steps, before
+        self.done = before.steps
         self._started = time.monotonic()
         self._losses: list[float] = []
+
+    @property
+    def seconds(self) -> float:
+        return self.before.seconds + time.monotonic() - self._started
+
+    def remaining(self) -> range:
+        return range(self.before.steps, self.steps)
 
     def is_time(self, step: int, every: int) -> bool:
         """After each so many steps, and after the last."""
         return (step + 1) % every == 0 or step + 1 == self.steps
 
     def tick(self, step: int, loss: torch.Tensor | None = None) -> None:
+        self.done = step + 1
         if loss is not None:
             self._losses.append(loss.item())
         if self.is_time(step, 100):
             mean = f"loss {sum(self._losses) / len(self._losses):.4f}, " if self._losses else ""
-            seconds = time.monotonic() - self._started
-            log.info("%s: step %d of %d, %s%.0f s", self.stage, step + 1, self.steps, mean, seconds)
+            log.info("%s: step %d of %d, %s%.0f s", self.stage, self.done, self.steps, mean, self.seconds)
             self._losses.clear()
 
 
@@ -441,18 +461,19 @@ def _descend(optimizer: torch.optim.Optimizer, weights: Iterable[torch.nn.Parame
     optimizer.step()
 
 
-def _resume(file: Path, **parts: Any) -> int:
-    """Put what was saved into its parts; return how many steps are done."""
+def _resume(file: Path, **parts: Any) -> Done:
+    """Put what was saved into its parts; return what was done by then."""
     if not file.exists():
-        return 0
+        return _NOTHING
     saved = torch.load(file, weights_only=True)
     for name, part in parts.items():
         part.load_state_dict(saved[name])
-    return int(saved["step"])
+    return Done(int(saved["steps"]), float(saved["seconds"]))
 
 
-def _save(file: Path, step: int, **parts: Any) -> None:
-    _write(file, {"step": step, **{name: part.state_dict() for name, part in parts.items()}})
+def _save(file: Path, clock: Clock, **parts: Any) -> None:
+    states = {name: part.state_dict() for name, part in parts.items()}
+    _write(file, {"steps": clock.done, "seconds": clock.seconds, **states})
 
 
 def _write(file: Path, content: Any) -> None:
@@ -477,7 +498,9 @@ def train(folder: Path, plan: Plan = PLAN) -> None:
 def main(folder: Path) -> None:
     """Train the demo checkpoint into FOLDER/demo; a run that was stopped goes on from what is in FOLDER."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    log.info("On %s, %d threads, PyTorch %s", cpu_name(), torch.get_num_threads(), torch.__version__)
     train(folder)
+    log.info("The checkpoint is in %s", folder / "demo")
 
 
 if __name__ == "__main__":

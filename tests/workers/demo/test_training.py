@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from workers.demo import training
-from workers.demo.training import Bucket, Phase, Plan, VaePhase, make_tokenizer, train
+from workers.demo.training import Bucket, Clock, Phase, Plan, VaePhase, make_tokenizer, train
 
 SIZE = (64, 64)
 BRIEF = Plan(
@@ -52,9 +52,9 @@ def test_a_run_that_was_stopped_goes_on_as_it_would_have(
 ) -> None:
     save = training._save
 
-    def save_and_stop(file: Path, step: int, **parts: Any) -> None:
-        save(file, step, **parts)
-        if (file.name, step) == (stage, 2):
+    def save_and_stop(file: Path, clock: Clock, **parts: Any) -> None:
+        save(file, clock, **parts)
+        if (file.name, clock.done) == (stage, 2):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "_save", save_and_stop)
