@@ -1,5 +1,6 @@
 """A whole farm of real processes, in a folder of its own."""
 
+import io
 import os
 import shutil
 import sys
@@ -10,15 +11,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
+import httpx
 import psutil
 import pytest
+from PIL import Image
 
 from farm import config
 from farm.client import Client
 from farm.database import Database, Role
 from farm.embedded.machine import LocalFarm, environment
-from farm.reports import JobReport, TaskReport
+from farm.reports import ImageReport, JobReport, TaskReport
 from farm.requests import parse_request
 
 PATIENCE_SECONDS = 300.0
@@ -48,6 +52,19 @@ class RunningFarm:
         """Wait for a job's end."""
         wait_until(lambda: self.client.job(job_id).is_final)
         return self.client.job(job_id)
+
+    def fetch(self, image: ImageReport) -> Image.Image:
+        """The stored picture, with its text."""
+        return Image.open(io.BytesIO(self.fetch_file(image)))
+
+    def fetch_file(self, image: ImageReport) -> bytes:
+        return httpx.get(urljoin(self.client.url, image.url)).raise_for_status().content
+
+    def pictures(self, job_id: int) -> list[Image.Image]:
+        """The pictures of a job in their order, once it has succeeded."""
+        job = self.finish(job_id)
+        assert job.status == "succeeded", [task.reason for task in self.client.tasks(job_id)]
+        return [self.fetch(image).convert("RGB") for image in self.client.images(job_id)]
 
     def wait_until_rendering(self, job_id: int) -> TaskReport:
         """Wait until a task of the job has made a step; return it."""

@@ -1,14 +1,11 @@
 """Every mode on every family of checkpoints, from a folder and from a single file, through the whole farm."""
 
-import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urljoin
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -125,11 +122,9 @@ def submit(running: RunningFarm, checkpoint: str, request: dict[str, Any], sent:
 
 
 def image_of(running: RunningFarm, job_id: int) -> tuple[ImageReport, Image.Image]:
-    job = running.finish(job_id)
-    assert job.status == "succeeded", [task.reason for task in running.client.tasks(job_id)]
+    (picture,) = running.pictures(job_id)
     (report,) = running.client.images(job_id)
-    content = httpx.get(urljoin(running.client.url, report.url)).raise_for_status().content
-    return report, Image.open(io.BytesIO(content)).convert("RGB")
+    return report, picture
 
 
 @pytest.mark.parametrize("name", REQUESTS)

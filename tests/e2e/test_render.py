@@ -1,14 +1,10 @@
 """From prompt to stored image, through every process of the farm."""
 
 import hashlib
-import io
 import shutil
 from pathlib import Path
-from urllib.parse import urljoin
 
-import httpx
 import numpy as np
-from PIL import Image
 
 from farm import catalog
 from farm.presets import preset
@@ -16,12 +12,8 @@ from farm.reports import ImageReport
 from tests.e2e.conftest import RunningFarm
 
 
-def fetch(running: RunningFarm, image: ImageReport) -> bytes:
-    return httpx.get(urljoin(running.client.url, image.url)).raise_for_status().content
-
-
 def pixels(running: RunningFarm, image: ImageReport) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(fetch(running, image))))
+    return np.asarray(running.fetch(image))
 
 
 def test_a_batch_ends_with_one_distinct_image_for_each_prompt_and_seed(running: RunningFarm) -> None:
@@ -36,7 +28,7 @@ def test_the_recorded_hash_is_that_of_the_stored_object(running: RunningFarm) ->
     job_id = running.submit()
     running.finish(job_id)
     (image,) = running.client.images(job_id)
-    assert hashlib.sha256(fetch(running, image)).hexdigest() == image.sha256
+    assert hashlib.sha256(running.fetch_file(image)).hexdigest() == image.sha256
 
 
 def test_the_same_spec_gives_byte_identical_pixels(running: RunningFarm) -> None:
@@ -51,7 +43,7 @@ def test_an_image_carries_the_parameters_text(running: RunningFarm) -> None:
     job_id = running.submit(prompts=["a red fox"], negative_prompt="blurry", seed=5, sampler="Euler a")
     running.finish(job_id)
     (image,) = running.client.images(job_id)
-    text = Image.open(io.BytesIO(fetch(running, image))).info["parameters"]
+    text = running.fetch(image).info["parameters"]
     assert text.startswith("a red fox\nNegative prompt: blurry\nSteps: 4, Sampler: Euler a, Schedule type: ")
     assert "CFG scale: 7, Seed: 5, Size: 64x64, Model hash: " in text
 
