@@ -136,7 +136,8 @@ def _unfolded(
             return
         checkpoint = library.checkpoints[settled.spec.checkpoint]
         cell = cell_of(request, origin.row, origin.point, repeat) if request.axes else None
-        yield Unfolded(settled.spec, checkpoint, batch_key(settled.spec, checkpoint.sha256), seeds, cell)
+        key = batch_key(settled.spec, checkpoint.sha256, checkpoint.family.name)
+        yield Unfolded(settled.spec, checkpoint, key, seeds, cell)
         repeat += len(seeds)
 
 

@@ -113,10 +113,13 @@ class _Drawn(BaseModel):
     @model_validator(mode="after")
     def _sampler_suits(self) -> Self:
         check_pair(self.sampler, self.schedule_type)
-        limit = SAMPLERS[self.sampler].max_steps
-        if self.num_inference_steps > limit:
-            raise ValueError(f"num_inference_steps: {self.sampler} takes at most {limit} steps")
+        self._check_steps("num_inference_steps", self.num_inference_steps)
         return self
+
+    def _check_steps(self, field: str, steps: int) -> None:
+        limit = SAMPLERS[self.sampler].max_steps
+        if steps > limit:
+            raise ValueError(f"{field}: {self.sampler} takes at most {limit} steps")
 
     @property
     def is_guided(self) -> bool:
@@ -144,6 +147,12 @@ class TextToImageSpec(_Drawn):
 
     mode: Literal["txt2img"] = "txt2img"
     hires: Hires | None = None
+
+    @model_validator(mode="after")
+    def _sampler_suits_the_second_pass(self) -> Self:
+        if self.hires and self.hires.num_inference_steps:
+            self._check_steps("hires.num_inference_steps", self.hires.num_inference_steps)
+        return self
 
     @property
     def output_size(self) -> tuple[int, int]:
@@ -272,7 +281,7 @@ _OWN = {
 }
 
 
-def batch_key(spec: ImageSpec, checkpoint_sha256: str) -> str:
+def batch_key(spec: ImageSpec, checkpoint_sha256: str, family: str) -> str:
     """16 hex digits that are equal for images that one pipeline call can render together."""
-    shared = [checkpoint_sha256, spec.is_guided, spec.model_dump(mode="json", exclude=_OWN)]
+    shared = [checkpoint_sha256, family, spec.is_guided, spec.model_dump(mode="json", exclude=_OWN)]
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]

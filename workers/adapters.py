@@ -42,7 +42,7 @@ def _swapped_vae(resident: Resident, ref: AddonRef | None, weights: Weights) -> 
 
 
 def _read_vae(resident: Resident, ref: AddonRef, weights: Weights) -> Any:
-    """A VAE of the checkpoint's own architecture, scaling and precision, with the file's weights."""
+    """A VAE of the checkpoint's own architecture and scaling, with the file's weights."""
     own = resident.pipeline.vae
     path = weights.file_of(ref.sha256)
     try:
@@ -52,11 +52,18 @@ def _read_vae(resident: Resident, ref: AddonRef, weights: Weights) -> Any:
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(own.config)
     device = resident.pipeline._execution_device
+    placed = {key: tensor.to(device, _dtype(resident, own)) for key, tensor in tensors.items()}
     try:
-        vae.load_state_dict({key: tensor.to(device, own.dtype) for key, tensor in tensors.items()}, assign=True)
+        vae.load_state_dict(placed, assign=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()[:_REASON_LENGTH]
         raise CannotRender(
             f"VAE {ref.name!r} does not fit checkpoint {resident.checkpoint.name!r}: {reason}"
         ) from error
     return vae.eval().requires_grad_(False)
+
+
+def _dtype(resident: Resident, own: Any) -> torch.dtype:
+    """The own VAE's precision; full instead of half for SDXL, whose VAEs mostly overflow in half."""
+    is_risky = resident.family.is_sdxl and own.dtype == torch.float16
+    return torch.float32 if is_risky else own.dtype

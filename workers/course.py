@@ -16,7 +16,7 @@ class Course:
     """A scheduler made for one pass, and the timesteps that run.
 
     `timesteps` has one for each call of the UNet; `steps` counts what users count: a step of Heun or
-    DPM2 takes two calls, and the first of PLMS does. Calls are counted from 0.
+    DPM2 takes two calls but for the last, and the first of PLMS does. Calls are counted from 0.
     """
 
     scheduler: Any
@@ -25,7 +25,8 @@ class Course:
 
     @property
     def _extra_calls(self) -> int:
-        return len(self.timesteps) - self.steps * int(self.scheduler.order)
+        # Less than none with Heun and its kin, whose last step takes one call.
+        return max(0, len(self.timesteps) - self.steps * int(self.scheduler.order))
 
     def step_of(self, call: int) -> int:
         """Which step a call belongs to, counted from 0."""

@@ -60,13 +60,16 @@ class DiffusionRenderer:
     ) -> Sequence[Picture]:
         kind = kind_of(checkpoint.sha256, specs[0])
         offloaded = self._pipelines.load(checkpoint).is_offloaded
-        measures = self._ladder.first(kind, bucket_of(len(specs)), is_offloaded=offloaded)
+        begun = measures = self._ladder.first(kind, bucket_of(len(specs)), is_offloaded=offloaded)
         while True:
             pictures, reason = self._try(checkpoint, specs, on_step, measures)
             if pictures is not None:
-                self._ladder.note(kind, measures)
+                self._ladder.note(kind, begun, measures)
                 return pictures
             # Outside the `except` of the try: its traceback kept the tensors that did not fit alive.
+            if measures.is_offloaded and not offloaded:
+                # Half of it may be where it was moved to when memory ran out.
+                self._pipelines.unload()
             free_caches(self._pipelines.device)
             measures = self._harder(measures, specs[0], reason)
 
@@ -94,19 +97,23 @@ class DiffusionRenderer:
         studio = Studio(resident, self._inputs)
         relief = measures.words(bucket_of(len(specs)))
         pictures: dict[int, Picture] = {}
-        with (
-            applied(measures, resident.pipeline, self._pipelines.device, was_offloaded=resident.is_offloaded),
-            fitted(resident, specs[0], resident.weights),
-        ):
-            groups = alike(specs, studio.text_shape, measures.bucket)
-            for number, places in enumerate(groups):
-                part = [specs[place] for place in places]
-                steps = shared_steps(on_step, number, len(groups))
-                images = RENDERS[part[0].mode](studio, pad(part), steps)
-                bucket = bucket_of(len(part))
-                for spec, place, pixels in zip(part, places, images, strict=False):
-                    provenance = self._machine.provenance(checkpoint, spec, bucket, relief)
-                    pictures[place] = Picture(pixels, provenance, relief)
+        try:
+            # The measures inside: what they tile and move is the VAE that decodes, which may be another.
+            with (
+                fitted(resident, specs[0], resident.weights),
+                applied(measures, resident.pipeline, self._pipelines.device, was_offloaded=resident.is_offloaded),
+            ):
+                groups = alike(specs, studio.text_shape, measures.bucket)
+                for number, places in enumerate(groups):
+                    part = [specs[place] for place in places]
+                    steps = shared_steps(on_step, number, len(groups))
+                    images = RENDERS[part[0].mode](studio, pad(part), steps)
+                    bucket = bucket_of(len(part))
+                    for spec, place, pixels in zip(part, places, images, strict=False):
+                        provenance = self._machine.provenance(checkpoint, spec, bucket, relief)
+                        pictures[place] = Picture(pixels, provenance, relief)
+        finally:
+            # Also after a cancel: a UNet left on the device would crowd the next job's text encoders.
             resident.pipeline.maybe_free_model_hooks()
         return [pictures[place] for place in range(len(specs))]
 

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from farm.errors import CannotRender
+
 CHANNELS = 4
 SIDE = 8
 """The pixels to a latent's side, in every family."""
@@ -81,12 +83,37 @@ def encode(pipeline: Any, pixels: torch.Tensor, generators: Sequence[torch.Gener
 
 @torch.no_grad()
 def decode(pipeline: Any, latents: torch.Tensor) -> list[np.ndarray]:
-    """A picture for each, uint8 of shape (height, width, 3). Rounded on the device: fewer bytes to copy."""
-    vae = pipeline.vae
-    scaled = latents.to(vae.dtype) / vae.config.scaling_factor
-    images = vae.decode(scaled, return_dict=False)[0]
+    """A picture for each, uint8 of shape (height, width, 3). Rounded on the device: fewer bytes to copy.
+
+    Raises CannotRender if there are no numbers left in them, in half precision nor in full.
+    """
+    images = _decoded(pipeline.vae, latents)
+    if not images.isfinite().all():
+        images = _decoded_in_full(pipeline.vae, latents)
     shades = (images * 0.5 + 0.5).clamp(0, 1).float() * 255
     return list(shades.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+
+
+def _decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    scaled = latents.to(vae.dtype) / vae.config.scaling_factor
+    images: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
+    return images
+
+
+def _decoded_in_full(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Some VAEs overflow in half precision; their pictures would be black."""
+    dtype = vae.dtype
+    vae.to(torch.float32)
+    try:
+        images = _decoded(vae, latents)
+    finally:
+        vae.to(dtype)
+    if not images.isfinite().all():
+        raise CannotRender(
+            "The image overflowed: it holds no numbers (NaN). Weights in the prompt, guidance or a LoRA may be too "
+            "strong, or the checkpoint does not bear half precision: FARM_PRECISION=bf16 or fp32."
+        )
+    return images
 
 
 def is_sdxl(pipeline: Any) -> bool:

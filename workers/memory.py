@@ -9,7 +9,13 @@ import torch
 
 from farm.specs import ImageSpec, TextToImageSpec, UpscaleSpec
 
-_CPU_ALLOCATOR_WORDS = ("not enough memory", "can't allocate memory")
+_WORDS = (
+    "not enough memory",
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 @dataclass(frozen=True)
@@ -75,16 +81,22 @@ class MemoryLadder:
         known = self._known.get(kind, Measures(bucket))
         return replace(known, bucket=min(known.bucket, bucket), is_offloaded=known.is_offloaded or is_offloaded)
 
-    def note(self, kind: Kind, measures: Measures) -> None:
-        """Remember what sufficed. That caches were freed is no reason to free them each time."""
-        self._known[kind] = replace(measures, are_caches_freed=False)
+    def note(self, kind: Kind, begun: Measures, sufficed: Measures) -> None:
+        """Remember what sufficed, where more had to be done than what was begun with.
+
+        That caches were freed is no reason to free them each time, and that a batch was small is none to
+        render the next one in small calls.
+        """
+        lasting = replace(sufficed, are_caches_freed=False)
+        if lasting != begun:
+            self._known[kind] = lasting
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a render failed for want of memory: CUDA has a class for it, the CPU's allocator has words."""
+    """Whether a render failed for want of memory: CUDA has a class for it, its libraries and the CPU have words."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_ALLOCATOR_WORDS)
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
 
 
 def free_caches(device: str) -> None:

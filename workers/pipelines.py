@@ -1,5 +1,6 @@
 """The pipeline resident on this process's device."""
 
+import gc
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -92,9 +93,9 @@ class Pipelines:
 
     def load(self, checkpoint: ClaimedCheckpoint) -> Resident:
         """The pipeline of a checkpoint, loaded unless it is resident. Raises RenderError."""
-        if self.resident and self.resident.checkpoint.sha256 == checkpoint.sha256:
+        if self.resident and _is_same(self.resident.checkpoint, checkpoint):
             return self.resident
-        self._unload()
+        self.unload()
         started = time.monotonic()
         family = _family_of(checkpoint)
         pipeline = self._read(checkpoint, family)
@@ -148,10 +149,17 @@ class Pipelines:
         config = AutoencoderKL.load_config(folder, subfolder="vae", local_files_only=True)
         return torch.float32 if config.get("force_upcast", True) else dtype
 
-    def _unload(self) -> None:
+    def unload(self) -> None:
         """Drop the weights where they are: copying them back to the host takes longer than reading them again."""
         self.resident = None
+        # A part that was once offloaded refers to itself, and would lie on the device until a collection.
+        gc.collect()
         free_caches(self.device)
+
+
+def _is_same(resident: ClaimedCheckpoint, wanted: ClaimedCheckpoint) -> bool:
+    """The same weights may have been registered again as another family, which renders them in another way."""
+    return (resident.sha256, resident.family) == (wanted.sha256, wanted.family)
 
 
 def resolve_precision(wish: str, device: str) -> str:

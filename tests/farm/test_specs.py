@@ -24,8 +24,8 @@ def problems(**fields: Any) -> list[tuple[str, str]]:
     return [(problem.field, problem.message) for problem in refusal.value.problems]
 
 
-def key(sha256: str = SHA256, **fields: Any) -> str:
-    return batch_key(a_spec(**fields), sha256)
+def key(sha256: str = SHA256, family: str = "sd15", **fields: Any) -> str:
+    return batch_key(a_spec(**fields), sha256, family)
 
 
 class TestRequest:
@@ -113,6 +113,12 @@ class TestExpand:
         [problem] = refusal.value.problems
         assert problem.field == "num_inference_steps"
         assert problem.message == "LCM takes at most 50 steps"
+
+    def test_lcm_refuses_them_for_a_second_pass_too(self) -> None:
+        with pytest.raises(InvalidRequest) as refusal:
+            expand(a_request(sampler="LCM", hires={"scale": 2, "num_inference_steps": 51}), LIBRARY)
+        [problem] = refusal.value.problems
+        assert (problem.field, problem.message) == ("hires.num_inference_steps", "LCM takes at most 50 steps")
 
     def test_lcm_accepts_all_the_steps_it_has(self) -> None:
         assert expand(a_request(sampler="LCM", num_inference_steps=50), LIBRARY).images == 1

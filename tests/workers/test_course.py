@@ -19,6 +19,20 @@ def test_as_many_steps_are_counted_as_run(sampler: str, strength: float) -> None
     assert ends[-1] == len(course.timesteps) - 1
 
 
+@pytest.mark.parametrize(
+    ("sampler", "steps"),
+    [
+        ("Euler", [0, 1, 2, 3]),
+        ("Heun", [0, 0, 1, 1, 2, 2, 3]),
+        ("DPM2", [0, 0, 1, 1, 2, 2, 3]),
+        ("PLMS", [0, 0, 1, 2, 3]),
+    ],
+)
+def test_a_call_belongs_to_the_step_that_it_is_made_for(sampler: str, steps: list[int]) -> None:
+    course = plan_course(make_scheduler(sampler, "Automatic", CONFIG, [1], 4), 4, 1.0, "cpu")
+    assert [course.step_of(call) for call in range(len(course.timesteps))] == steps
+
+
 @pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler", "LMS", "Heun", "DPM2", "DDIM", "PLMS", "UniPC"])
 @pytest.mark.parametrize("strength", [0.1, 0.3, 0.6, 1.0])
 def test_a_course_begins_at_the_noise_that_the_picture_is_given(sampler: str, strength: float) -> None:

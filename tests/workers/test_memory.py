@@ -1,14 +1,17 @@
 """What a worker does when memory runs out, and that a later job does not suffer for it."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from farm.dispatch import ClaimedCheckpoint
 from farm.errors import OutOfMemory
+from farm.specs import AddonRef
 from tests.factories import a_spec
 from tests.workers.studios import a_spec_of
 from workers.diffusion import DiffusionRenderer
@@ -19,21 +22,28 @@ from workers.pipelines import Pipelines
 from workers.provenance import Machine
 from workers.renderer import OnStep, Picture
 from workers.studio import Studio
+from workers.weights import PlacedWeights
 
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
 CUDA_WORDS = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB"
 
+MACHINE = Machine("a processor", "fp32", 1)
+
 Render = Callable[..., Sequence[Picture]]
+
+
+def unheard(_step: int, _steps: int) -> None:
+    """Nobody asks how far it is."""
 
 
 @pytest.fixture
 def render(pipelines: Pipelines, demo: ClaimedCheckpoint) -> Render:
     """Render so many small images on one renderer, which remembers."""
-    renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1), NoInputs())
+    renderer = DiffusionRenderer(pipelines, MACHINE, NoInputs())
 
     def render_images(count: int, **fields: Any) -> Sequence[Picture]:
         specs = [a_spec(**{**SMALL, "seed": seed, **fields}) for seed in range(count)]
-        return renderer.render(demo, specs, lambda _step, _steps: None)
+        return renderer.render(demo, specs, unheard)
 
     return render_images
 
@@ -107,6 +117,33 @@ def test_the_bucket_is_remembered_for_the_same_checkpoint_and_size(
     assert calls == [(2, False), (2, False)]
 
 
+def test_after_a_small_batch_the_next_is_rendered_in_large_calls(
+    render: Render, calls: list[tuple[int, bool]]
+) -> None:
+    render(1)
+    assert render(4)[0].relief == ()
+    assert calls == [(1, False), (4, False)]
+
+
+def test_that_caches_had_to_be_freed_for_a_small_batch_says_nothing_of_large_ones() -> None:
+    ladder, begun = MemoryLadder(), Measures(1)
+    ladder.note(("sha", 64, 64), begun, Measures(1, are_caches_freed=True))
+    assert ladder.first(("sha", 64, 64), 4, is_offloaded=False) == Measures(4)
+
+
+def test_another_vae_is_tiled_where_it_decodes(
+    demo: ClaimedCheckpoint, calls: list[tuple[int, bool]], fits: Any, tmp_path: Path
+) -> None:
+    other = AddonRef(name="other", sha256="f" * 64)
+    pipelines = Pipelines("cpu", "auto", PlacedWeights({other.sha256: tmp_path / "vae.safetensors"}))
+    resident = pipelines.load(demo)
+    save_file(resident.pipeline.vae.state_dict(), tmp_path / "vae.safetensors")
+    fits(images=1, untiled=False)
+    DiffusionRenderer(pipelines, MACHINE, NoInputs()).render(demo, [a_spec(**SMALL, vae=other)], unheard)
+    assert calls[-1] == (1, True)
+    assert not resident.vaes.take(other.sha256, lambda: None).use_tiling
+
+
 def test_another_size_is_not_held_back(render: Render, calls: list[tuple[int, bool]], fits: Any) -> None:
     fits(images=2)
     render(4)
@@ -159,6 +196,7 @@ def test_another_error_is_not_taken_for_want_of_memory(render: Render, monkeypat
     [
         (torch.OutOfMemoryError(CUDA_WORDS), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("shapes do not match"), False),
         (MemoryError(), False),
     ],

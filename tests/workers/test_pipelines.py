@@ -57,6 +57,12 @@ def test_other_weights_take_the_place_of_the_resident_ones(
     assert pipelines.resident_id == copy_of.id
 
 
+def test_weights_registered_again_as_another_family_are_loaded_anew(demo: ClaimedCheckpoint) -> None:
+    pipelines = Pipelines("cpu", "auto")
+    pipelines.load(demo)
+    assert pipelines.load(replace(demo, id=2, family="sd2-v")).family == FAMILIES["sd2-v"]
+
+
 def test_a_folder_that_is_not_there_is_a_failed_attempt_with_a_name(demo: ClaimedCheckpoint) -> None:
     with pytest.raises(RenderError, match="does not find checkpoint 'demo'"):
         Pipelines("cpu", "auto").load(replace(demo, location="/nowhere"))
