@@ -3,7 +3,8 @@
 The rules are those of AUTOMATIC1111's WebUI since 1.6. `when` with a point is a fraction of the steps,
 without one a number of steps; the change comes after that many. Through the second pass of a hires fix both
 are counted on: 1.5 is the middle of the second pass, and after a first pass of 20 steps 25 is five steps
-into the second. What was due in the first pass has happened, and alternation starts anew.
+into the second. What was due in the first pass has happened, and alternation starts anew. The WebUI's sampling
+says the former text once more than its own description has it; here the change comes when the prompt says.
 
 Brackets that make none of these stay as they are, for `attention`. A `|` that does not part the options of
 `[one|other]` makes a prompt that does not parse.
