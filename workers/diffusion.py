@@ -13,7 +13,7 @@ from farm.store import open_store
 from workers.adapters import fitted
 from workers.batches import alike, bucket_of, pad
 from workers.inputs import Inputs, StoredInputs
-from workers.memory import Measures, MemoryLadder, applied, free_caches, is_out_of_memory, kind_of
+from workers.memory import Measures, MemoryLadder, applied, is_out_of_memory, kind_of
 from workers.modes import RENDERS
 from workers.pipelines import Pipelines
 from workers.provenance import Machine
@@ -70,7 +70,7 @@ class DiffusionRenderer:
             if measures.is_offloaded and not offloaded:
                 # Half of it may be where it was moved to when memory ran out.
                 self._pipelines.unload()
-            free_caches(self._pipelines.device)
+            self._pipelines.shed()
             measures = self._harder(measures, specs[0], reason)
 
     def _try(

@@ -52,6 +52,12 @@ class Loras:
         finally:
             self._activate({}, {})
 
+    def clear(self) -> None:
+        """Drop all that are loaded; to be asked for while none is worn."""
+        for sha256 in list(self._loaded):
+            del self._loaded[sha256]
+            self._drop(sha256)
+
     def _load(self, refs: Sequence[LoraRef], weights: Weights) -> None:
         wanted = {ref.sha256: ref for ref in refs}
         for sha256, ref in wanted.items():

@@ -64,6 +64,11 @@ class Resident:
     embeddings: Bounded[str, tuple[torch.Tensor, ...]] = field(default_factory=lambda: Bounded(_EMBEDDINGS_KEPT))
     texts: Bounded[ChunkKey, Encoded] = field(default_factory=lambda: Bounded(_CHUNKS_KEPT))
 
+    def shed(self) -> None:
+        """Drop what only waits to be used again, LoRAs and VAEs: it takes memory that a render lacks."""
+        self.loras.clear()
+        self.vaes.clear()
+
     @property
     def tokenizers(self) -> list[Any]:
         """One, or SDXL's two."""
@@ -148,6 +153,12 @@ class Pipelines:
             return dtype
         config = AutoencoderKL.load_config(folder, subfolder="vae", local_files_only=True)
         return torch.float32 if config.get("force_upcast", True) else dtype
+
+    def shed(self) -> None:
+        """Give back what no render needs now, and what the allocator keeps."""
+        if self.resident:
+            self.resident.shed()
+        free_caches(self.device)
 
     def unload(self) -> None:
         """Drop the weights where they are: copying them back to the host takes longer than reading them again."""

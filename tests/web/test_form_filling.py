@@ -134,11 +134,12 @@ class TestChoices:
     def test_the_page_knows_what_suits_each_checkpoint(self, client: FlaskClient, database: Database) -> None:
         suggestions = {"sampler": "Euler a", "trigger_words": ["</script>"], "licence": {"name": "MIT"}}
         with database.begin() as session:
-            session.execute(update(Checkpoint).values(suggestions=suggestions))
+            session.execute(update(Checkpoint).values(suggestions=suggestions, note="Draws <b>shapes</b>."))
         page = client.get("/submit").text
         block = re.search(r'<script type="application/json" id="choices">(.*?)</script>', page, re.DOTALL)
         assert block is not None
-        assert json.loads(block[1])["checkpoints"]["demo"] == {"side": 512, "suggestions": suggestions}
+        told = {"side": 512, "suggestions": suggestions, "note": "Draws <b>shapes</b>."}
+        assert json.loads(block[1])["checkpoints"]["demo"] == told
 
     def test_registered_addons_are_offered(self, client: FlaskClient, database: Database) -> None:
         with database.begin() as session:

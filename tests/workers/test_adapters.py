@@ -366,6 +366,17 @@ def decoded(resident: Resident) -> torch.Tensor:
         return vae.decode(torch.ones(1, 4, 4, 4)).sample  # type: ignore[no-any-return]
 
 
+def test_loras_that_were_dropped_are_read_again_when_they_are_asked_for(
+    load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]
+) -> None:
+    resident = load("sd15")
+    asked = spec(lora(random_factors(resident.pipeline, seed=1)))
+    first = worn(resident, asked, placed)
+    resident.shed()
+    assert len(resident.loras) == 0
+    assert torch.equal(worn(resident, asked, placed), first)
+
+
 def test_another_vae_decodes_otherwise_and_only_for_a_while(load: Load, placed: dict[str, Path]) -> None:
     resident = load("sd15")
     base = decoded(resident)

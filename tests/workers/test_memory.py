@@ -92,6 +92,14 @@ def test_caches_are_freed_before_anything_else(render: Render, calls: list[tuple
     assert calls == [(4, False), (4, False), (2, False), (2, False)]
 
 
+def test_what_only_waits_to_be_used_again_goes_first(render: Render, fits: Any, pipelines: Pipelines) -> None:
+    assert pipelines.resident is not None
+    pipelines.resident.vaes.take("f" * 64, lambda: "of another job")
+    fits(images=1)
+    render(2)
+    assert len(pipelines.resident.vaes) == 0
+
+
 def test_every_image_is_rendered_in_its_place(render: Render, fits: Any) -> None:
     alone = [render(1, seed=seed)[0].pixels for seed in range(3)]
     fits(images=1)

@@ -62,11 +62,15 @@ class Choices:
 
     @property
     def for_scripts(self) -> dict[str, Any]:
-        """Schedule types by sampler, and by checkpoint its side in pixels and what suits it."""
+        """Schedule types by sampler, and by checkpoint its side in pixels, what suits it and what is said of it."""
         return {
             "schedule_types": {name: [AUTOMATIC, *sampler.schedules] for name, sampler in SAMPLERS.items()},
             "checkpoints": {
-                found.name: {"side": FAMILIES[found.family].side, "suggestions": found.suggestions or {}}
+                found.name: {
+                    "side": FAMILIES[found.family].side,
+                    "suggestions": found.suggestions or {},
+                    "note": found.note,
+                }
                 for found in self.checkpoints
             },
         }

@@ -19,8 +19,9 @@
     if (mayFill) takeBack(settings);
     limitSchedules(mayFill);
     const done = mayFill ? Object.entries(settings).flatMap(([name, value]) => fill(name, String(value))) : [];
-    showSide(known.side);
+    showSize(known);
     tell([
+      known.note ?? "",
       done.length ? `Filled in what suits it: ${done.join(", ")}.` : "",
       words.length ? `Trigger words: ${words.join(", ")}.` : "",
       licence ? `Licence: ${licence.name ?? licence}.` : "",
@@ -47,9 +48,13 @@
     return [`${field.labels[0].firstChild.textContent.trim()} ${value}`];
   }
 
-  function showSide(side) {
+  // What an empty side stands for.
+  function showSize({ side, suggestions }) {
     if (form.elements.image) return;
-    for (const name of ["width", "height"]) form.elements[name].placeholder = side || "the checkpoint's";
+    const isSuggested = "width" in suggestions && "height" in suggestions;
+    for (const name of ["width", "height"]) {
+      form.elements[name].placeholder = (isSuggested ? suggestions[name] : side) || "the checkpoint's";
+    }
   }
 
   function tell(sentences) {

@@ -101,7 +101,7 @@ PLAN = Plan(
             offset=0.1,
         ),
     ),
-    decoder=(VaePhase(800, 4, 256, 256),),
+    decoder=(VaePhase(500, 4, 256, 256),),
 )
 
 _TEXT_WIDTH = 128
