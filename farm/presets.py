@@ -93,7 +93,7 @@ _TABLE = (
         description="Comes with the farm, and draws shapes and landscapes: try `a red star on a white background`.",
         homepage=None,
         licence=_APACHE,
-        suggestions=Suggestions("DPM++ 2M", "Karras", 20, 5.0, width=256, height=256),
+        suggestions=Suggestions("DPM++ 2M", "Karras", 20, 5.0, width=128, height=128),
     ),
     Preset(
         "realistic-vision-v2",

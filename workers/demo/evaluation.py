@@ -28,8 +28,8 @@ _SETTINGS = {
     "sampler": "DPM++ 2M",
     "num_inference_steps": 20,
     "guidance_scale": 5.0,
-    "width": 256,
-    "height": 256,
+    "width": 128,
+    "height": 128,
 }
 
 

@@ -89,19 +89,23 @@ class Plan:
 
 _SMALL, _SQUARE, _WIDE, _TALL = (128, 128), (256, 256), (320, 192), (192, 320)
 
+
+def _mixed(small: float, square: float) -> tuple[Bucket, ...]:
+    """The checkpoint's own size, and larger ones, which a second pass and outpainting come to."""
+    rest = (1 - small - square) / 2
+    return Bucket(_SQUARE, 16, square), Bucket(_SMALL, 32, small), Bucket(_WIDE, 16, rest), Bucket(_TALL, 16, rest)
+
+
 PLAN = Plan(
     vae=(VaePhase(3000, 16, 64, 128), VaePhase(1400, 8, 128, 128), VaePhase(400, 8, 128, 256)),
     pool=((_SMALL, 40_000), (_SQUARE, 14_000), (_WIDE, 2_500), (_TALL, 2_500)),
     phases=(
         Phase(2500, (Bucket(_SMALL, 32),)),
         Phase(2000, (Bucket(_SMALL, 32),), offset=0.1),
-        Phase(
-            3200,
-            (Bucket(_SQUARE, 16, 0.7), Bucket(_SMALL, 32, 0.1), Bucket(_WIDE, 16, 0.1), Bucket(_TALL, 16, 0.1)),
-            offset=0.1,
-        ),
+        Phase(1000, _mixed(small=0.1, square=0.7), offset=0.1),
+        Phase(2800, _mixed(small=0.8, square=0.12), offset=0.1),
     ),
-    decoder=(VaePhase(500, 4, 256, 256),),
+    decoder=(VaePhase(500, 12, 128, 128),),
 )
 
 _TEXT_WIDTH = 128
@@ -123,7 +127,7 @@ def make_vae() -> AutoencoderKL:
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=1,
-        sample_size=256,
+        sample_size=128,
         scaling_factor=1.0,
         mid_block_add_attention=False,
     )
@@ -132,7 +136,7 @@ def make_vae() -> AutoencoderKL:
 def make_unet() -> UNet2DConditionModel:
     """Convolutions alone on the latents themselves; attention at a half and a quarter of their side."""
     return UNet2DConditionModel(
-        sample_size=32,
+        sample_size=16,
         block_out_channels=(48, 96, 128),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         mid_block_type=None,

@@ -15,7 +15,7 @@ TWO = Case("two", "a red star to the left of a blue square", "white", (("red", "
 
 
 def a_picture(*things: Thing, background: str = "white") -> Image.Image:
-    return draw(Shapes(Background((background,)), things), (256, 256))
+    return draw(Shapes(Background((background,)), things), (128, 128))
 
 
 def the_score(case: Case, picture: Image.Image) -> tuple[bool, bool, bool, bool]:

@@ -11,7 +11,7 @@ from workers.demo.judging import look, share_of
 from workers.demo.scenes import Background, Shapes, Thing, invent
 from workers.demo.world import COLOURS, SHAPES
 
-SIZE = (256, 256)
+SIZE = (128, 128)
 
 
 def a_picture(*things: Thing, background: str = "white") -> Image.Image:
