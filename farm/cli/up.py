@@ -18,11 +18,12 @@ from farm.requests import parse_request
 _DEMO = {
     "name": "demo",
     "prompts": [
-        "a white house with a red roof and a tree on a green hill under a blue sky with clouds",
         "a sailing boat with a white sail on the sea at sunset with the sun",
-        "a snowy hill at night with the moon and many stars and mountains",
-        "a yellow star inside a purple circle on a teal background",
+        "a tree on a green hill by day with a yellow sun and clouds",
+        "a large green star on a pink background",
+        "a boat with an orange sail on the sea at night",
     ],
+    "hires": {"scale": 2, "upscaler": "Lanczos", "strength": 0.4},
     "images_per_prompt": 3,
     "seed": 1,
 }
