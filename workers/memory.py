@@ -1,5 +1,6 @@
 """What to do when a device's memory does not suffice, step by step, and what sufficed the last time."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -100,7 +101,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_caches(device: str) -> None:
+    """Give back what nothing uses any more. Parts that were once offloaded refer to themselves: they wait for `gc`."""
     if device == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
 
 

@@ -1,6 +1,5 @@
 """The pipeline resident on this process's device."""
 
-import gc
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -163,8 +162,6 @@ class Pipelines:
     def unload(self) -> None:
         """Drop the weights where they are: copying them back to the host takes longer than reading them again."""
         self.resident = None
-        # A part that was once offloaded refers to itself, and would lie on the device until a collection.
-        gc.collect()
         free_caches(self.device)
 
 

@@ -1,4 +1,4 @@
-"""The demo checkpoint, built once, and what renders and delivers with it."""
+"""A small checkpoint with random weights, built once, and what renders and delivers with it."""
 
 import tempfile
 from collections.abc import Iterator
@@ -30,13 +30,13 @@ def demo_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def demo(demo_folder: Path) -> ClaimedCheckpoint:
-    """The demo checkpoint as a claim names it."""
+    """The checkpoint as a claim names it."""
     return ClaimedCheckpoint(1, "demo", "sd15", catalog.inspect_folder(demo_folder).sha256, str(demo_folder))
 
 
 @pytest.fixture(scope="session")
 def pipelines(demo: ClaimedCheckpoint) -> Pipelines:
-    """A CPU with the demo checkpoint resident."""
+    """A CPU with the checkpoint resident."""
     pipelines = Pipelines("cpu", "auto")
     pipelines.load(demo)
     return pipelines

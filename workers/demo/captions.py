@@ -21,7 +21,7 @@ _PRAISE = (
 )
 _ALSO_CALLED = {"gray": ("gray", "grey"), "circle": ("circle", "disc", "ball"), "cross": ("cross", "plus")}
 _SIZES = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
-_PLACES = {
+PLACES = {
     "left": "on the left",
     "right": "on the right",
     "top": "at the top",
@@ -62,7 +62,7 @@ def _of_shapes(scene: Shapes, random: Random) -> str:
     ground = _of_background(scene.background, random)
     if not scene.things:
         return ground
-    before = random.choice((f"on {_article(ground)}", f"on {_article(ground)}", f"against {_article(ground)}"))
+    before = f"{random.choice(('on', 'on', 'against'))} {with_article(ground)}"
     if scene.relation is None:
         return _of_one(scene.things[0], ground, before, random)
     told = _of_two(scene.things[0], scene.things[1], scene.relation, random)
@@ -71,7 +71,7 @@ def _of_shapes(scene: Shapes, random: Random) -> str:
 
 def _of_one(thing: Thing, ground: str, before: str, random: Random) -> str:
     name, place = _name(thing, random), _place(thing, random)
-    article = _article(name)
+    article = with_article(name)
     chance = random.random()
     if chance < 0.12:
         return f"{article}{_after(place)}"
@@ -96,11 +96,12 @@ def _name(thing: Thing, random: Random) -> str:
 
 def _place(thing: Thing, random: Random) -> str:
     if thing.place:
-        return _PLACES[thing.place] if random.random() < 0.88 else ""
+        return PLACES[thing.place] if random.random() < 0.88 else ""
     return random.choice(_CENTRE) if random.random() < 0.2 else ""
 
 
-def _article(name: str) -> str:
+def with_article(name: str) -> str:
+    """The name with `a` or `an` before it."""
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
@@ -129,7 +130,7 @@ _TOLD: dict[Relation, tuple[str, ...]] = {
 
 
 def _of_two(first: Thing, second: Thing, relation: Relation, random: Random) -> str:
-    names = (_article(_name(thing, random)) for thing in (first, second))
+    names = (with_article(_name(thing, random)) for thing in (first, second))
     return random.choice(_TOLD[relation]).format(*names)
 
 
@@ -170,15 +171,16 @@ def _of_props(props: list[Prop], random: Random) -> str:
     match props[0].kind:
         case "house":
             wall, roof = props[0].colours
-            return random.choice((f"{_article(wall)} house", f"{_article(wall)} house with {_article(roof)} roof"))
+            house = f"{with_article(wall)} house"
+            return random.choice((house, f"{house} with {with_article(roof)} roof"))
         case "boat":
             return random.choice(
-                (f"a boat with {_article(main)} sail", f"a sailing boat with {_article(main)} sail")
+                (f"a boat with {with_article(main)} sail", f"a sailing boat with {with_article(main)} sail")
             )
         case "stars":
             return random.choice(("stars", "many stars"))
         case "sun":
-            return random.choice(("the sun", "a sun", f"{_article(main)} sun"))
+            return random.choice(("the sun", "a sun", f"{with_article(main)} sun"))
         case "moon":
             return random.choice(("the moon", "a moon", "a crescent moon"))
         case kind:

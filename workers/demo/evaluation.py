@@ -13,6 +13,7 @@ from PIL import Image
 from farm.dispatch import ClaimedCheckpoint
 from farm.presets import preset
 from farm.specs import ImageSpec, read_spec
+from workers.demo.captions import PLACES, with_article
 from workers.demo.judging import View, look
 from workers.demo.world import COLOURS, SHAPES, is_held_out, is_unseen
 from workers.device import cpu_name
@@ -74,7 +75,8 @@ def cases() -> list[Case]:
 
 def _on_a_background(random: Random, kind: str, colour: str, shape: str) -> Case:
     background = _background(random, colour, shape)
-    return Case(kind, f"a {colour} {shape} on a {background} background", background, ((colour, shape),))
+    prompt = f"{with_article(colour)} {shape} on {with_article(background)} background"
+    return Case(kind, prompt, background, ((colour, shape),))
 
 
 def _background(random: Random, colour: str, shape: str) -> str:
@@ -86,27 +88,20 @@ def _held_out(colour: str, shape: str) -> list[str]:
     return [ground for ground in COLOURS if ground != colour and is_held_out(colour, shape, ground)]
 
 
-_PLACES = {
-    "left": "on the left",
-    "right": "on the right",
-    "top": "at the top",
-    "bottom": "at the bottom",
-    "top left": "in the top left corner",
-    "bottom right": "in the bottom right corner",
-}
+_PLACES = ("left", "right", "top", "bottom", "top left", "bottom right")
 
 
 def _somewhere(random: Random, colour: str, shape: str) -> Case:
-    background, place = _background(random, colour, shape), random.choice(list(_PLACES))
-    prompt = f"a small {colour} {shape} {_PLACES[place]} on a {background} background"
+    background, place = _background(random, colour, shape), random.choice(_PLACES)
+    prompt = f"a small {colour} {shape} {PLACES[place]} on {with_article(background)} background"
     return Case("somewhere", prompt, background, ((colour, shape),), place)
 
 
 def _two(random: Random, pairs: Sequence[tuple[str, str]]) -> Case:
     taken = {colour for colour, _ in pairs}
     background = random.choice([colour for colour in COLOURS if colour not in taken])
-    first, second = (f"a {colour} {shape}" for colour, shape in pairs)
-    prompt = f"{first} to the left of {second} on a {background} background"
+    first, second = (f"{with_article(colour)} {shape}" for colour, shape in pairs)
+    prompt = f"{first} to the left of {second} on {with_article(background)} background"
     return Case("two things", prompt, background, tuple(pairs))
 
 
