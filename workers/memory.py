@@ -101,8 +101,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_caches(device: str) -> None:
-    """Give back what nothing uses any more. Parts that were once offloaded refer to themselves: they wait for `gc`."""
+    """Give back to the device what nothing uses any more."""
     if device == "cuda":
+        # Parts that were once offloaded refer to themselves.
         gc.collect()
         torch.cuda.empty_cache()
 
