@@ -60,7 +60,7 @@ HIRES = st.one_of(
         Hires,
         width=SIDES,
         height=SIDES,
-        num_inference_steps=st.integers(1, 150),
+        num_inference_steps=st.integers(1, 50),
         strength=STRENGTHS,
         upscaler=choice(fields.HiresUpscaler),
     ),

@@ -98,7 +98,9 @@ def test_inpaint_is_what_diffusers_renders_within_the_mask(family: str, sampler:
     )
     stock = by_diffusers(studio, spec, image=picture, mask_image=mask, strength=spec.strength, width=64, height=64)
     inside = np.asarray(mask) > 0
-    assert np.array_equal(draw(studio, spec)[0][inside], stock[inside])
+    off = draw(studio, spec)[0][inside].astype(int) - stock[inside]
+    # On some processors a shade lies so near to the middle of two that it is rounded to the other.
+    assert np.abs(off).max() <= 1
 
 
 @pytest.mark.parametrize("family", ["sd15-inpaint", "sdxl-inpaint"])
