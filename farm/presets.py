@@ -90,7 +90,7 @@ _TABLE = (
         title="Demo",
         source=str(_BUNDLED / "demo"),
         family="sd15",
-        description="Comes with the farm, and draws shapes and landscapes, such as a red star on a white background.",
+        description="Comes with the farm and draws shapes and landscapes: say, a red star on a white background.",
         homepage=None,
         licence=_APACHE,
         suggestions=Suggestions("DPM++ 2M", "Karras", 20, 5.0, width=128, height=128),
