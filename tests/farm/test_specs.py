@@ -167,6 +167,9 @@ class TestBatchKey:
     def test_a_checkpoint_is_known_by_its_weights_and_not_by_its_name(self) -> None:
         assert key(checkpoint="renamed") == key()
 
+    def test_the_same_weights_as_another_family_are_not_rendered_together(self) -> None:
+        assert key(family="sd2-v") != key(family="sd2")
+
     def test_width_and_height_are_not_exchangeable(self) -> None:
         assert key(width=768, height=512) != key(width=512, height=768)
 
