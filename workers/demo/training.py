@@ -13,9 +13,10 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -27,6 +28,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from tokenizers.pre_tokenizers import ByteLevel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from workers.demo.captions import caption
@@ -210,21 +212,13 @@ def train_vae(folder: Path, plan: Plan) -> AutoencoderKL:
     with torch.no_grad():
         # Nearly without noise at first: under noise as strong as the latents nothing is ever learnt.
         vae.quant_conv.bias[4:] = -6.0
-    optimizer = _optimizer(vae, plan.vae_rate)
-    course = [phase for phase in plan.vae for _ in range(phase.steps)]
-    clock = Clock("vae", len(course), _resume(folder / "vae.pt", vae=vae, optimizer=optimizer))
-    for step in clock.remaining():
-        _set_rate(optimizer, plan.vae_rate, step, len(course))
-        torch.manual_seed(step)
-        loss = _vae_loss(vae, _pieces(course[step], Random(f"vae/{step}")), plan)
-        _descend(optimizer, vae.parameters(), loss)
-        clock.tick(step, loss)
-        if clock.is_time(step, plan.save_every):
-            _save(folder / "vae.pt", clock, vae=vae, optimizer=optimizer)
+    stage = Stage("vae", plan.vae_rate, _by_step(plan.vae), plan.save_every)
+    _learn(folder, stage, vae, partial(_vae_loss, vae, plan))
     return vae.eval().requires_grad_(False)
 
 
-def _vae_loss(vae: AutoencoderKL, pixels: torch.Tensor, plan: Plan) -> torch.Tensor:
+def _vae_loss(vae: AutoencoderKL, plan: Plan, phase: VaePhase, step: int) -> torch.Tensor:
+    pixels = _pieces(phase, Random(f"vae/{step}"))
     with torch.autocast("cpu", torch.bfloat16):
         held = vae.encode(pixels).latent_dist
         mean, logvar = held.mean.float(), held.logvar.float()
@@ -237,20 +231,15 @@ def _vae_loss(vae: AutoencoderKL, pixels: torch.Tensor, plan: Plan) -> torch.Ten
 def refine_decoder(folder: Path, plan: Plan, vae: AutoencoderKL) -> None:
     """Train what unpacks latents, in place, on latents as the VAE packs them."""
     learning = torch.nn.ModuleList([vae.post_quant_conv, vae.decoder]).requires_grad_(True)
-    optimizer = _optimizer(learning, plan.decoder_rate)
-    course = [phase for phase in plan.decoder for _ in range(phase.steps)]
-    clock = Clock("decoder", len(course), _resume(folder / "decoder.pt", learning=learning, optimizer=optimizer))
-    for step in clock.remaining():
-        _set_rate(optimizer, plan.decoder_rate, step, len(course))
-        torch.manual_seed(step)
-        pixels = _pieces(course[step], Random(f"decoder/{step}"))
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = _distance(vae.decode(vae.encode(pixels).latent_dist.sample()).sample, pixels)
-        _descend(optimizer, learning.parameters(), loss)
-        clock.tick(step, loss)
-        if clock.is_time(step, plan.save_every):
-            _save(folder / "decoder.pt", clock, learning=learning, optimizer=optimizer)
+    stage = Stage("decoder", plan.decoder_rate, _by_step(plan.decoder), plan.save_every)
+    _learn(folder, stage, learning, partial(_decoder_loss, vae))
     learning.requires_grad_(False)
+
+
+def _decoder_loss(vae: AutoencoderKL, phase: VaePhase, step: int) -> torch.Tensor:
+    pixels = _pieces(phase, Random(f"decoder/{step}"))
+    with torch.autocast("cpu", torch.bfloat16):
+        return _distance(vae.decode(vae.encode(pixels).latent_dist.sample()).sample, pixels)
 
 
 def _distance(pictures: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
@@ -358,18 +347,9 @@ def train_denoiser(folder: Path, plan: Plan, pools: dict[Size, Pool]) -> Denoise
     """Learn to predict noise; what is returned is the average over the course of training."""
     denoiser = Denoiser.new()
     averaged = deepcopy(denoiser.parts).requires_grad_(False)
-    optimizer = _optimizer(denoiser.parts, plan.rate)
-    parts = {"parts": denoiser.parts, "averaged": averaged, "optimizer": optimizer}
-    course = [phase for phase in plan.phases for _ in range(phase.steps)]
-    clock = Clock("denoiser", len(course), _resume(folder / "denoiser.pt", **parts))
-    for step in clock.remaining():
-        _set_rate(optimizer, plan.rate, step, len(course))
-        loss = _denoiser_loss(denoiser, _examples(course[step], pools, plan, step))
-        _descend(optimizer, denoiser.parts.parameters(), loss)
-        _average(averaged, denoiser.parts, min(plan.average, (step + 1) / (step + 10)))
-        clock.tick(step, loss)
-        if clock.is_time(step, plan.save_every):
-            _save(folder / "denoiser.pt", clock, **parts)
+    stage = Stage("denoiser", plan.rate, _by_step(plan.phases), plan.save_every)
+    loss_of = partial(_denoiser_loss, denoiser, pools, plan)
+    _learn(folder, stage, denoiser.parts, loss_of, Average(averaged, plan.average))
     return Denoiser(denoiser.tokenizer, averaged.eval())
 
 
@@ -402,7 +382,10 @@ def _times(count: int, generator: torch.Generator) -> torch.Tensor:
     return (places * 1000).long().clamp(max=999)
 
 
-def _denoiser_loss(denoiser: Denoiser, examples: Examples) -> torch.Tensor:
+def _denoiser_loss(
+    denoiser: Denoiser, pools: dict[Size, Pool], plan: Plan, phase: Phase, step: int
+) -> torch.Tensor:
+    examples = _examples(phase, pools, plan, step)
     scheduler = DDIMScheduler(**_NOISE)
     noisy = scheduler.add_noise(examples.latents, examples.noise, examples.times)
     with torch.autocast("cpu", torch.bfloat16):
@@ -412,12 +395,6 @@ def _denoiser_loss(denoiser: Denoiser, examples: Examples) -> torch.Tensor:
     off: torch.Tensor = (predicted.float() - examples.noise).square().mean(dim=(1, 2, 3))
     loss: torch.Tensor = (off * (ratios.clamp(max=_GAMMA) + _DEEP) / ratios).mean()
     return loss
-
-
-@torch.no_grad()
-def _average(averaged: torch.nn.Module, parts: torch.nn.Module, keep: float) -> None:
-    for mean, now in zip(averaged.parameters(), parts.parameters(), strict=True):
-        mean.lerp_(now, 1 - keep)
 
 
 def write_checkpoint(folder: Path, vae: AutoencoderKL, denoiser: Denoiser) -> None:
@@ -474,6 +451,56 @@ class Clock:
             mean = f"loss {sum(self._losses) / len(self._losses):.4f}, " if self._losses else ""
             log.info("%s: step %d of %d, %s%.0f s", self.stage, self.done, self.steps, mean, self.seconds)
             self._losses.clear()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One course of training: its highest rate, and the phase of each step."""
+
+    name: str
+    rate: float
+    phases: Sequence[Any]
+    save_every: int
+
+
+@dataclass(frozen=True)
+class Average:
+    """The mean of what is learnt, the latest steps counting most: a step leaves so much of it."""
+
+    parts: torch.nn.Module
+    keep: float
+
+    def take(self, learning: torch.nn.Module, step: int) -> None:
+        keep = min(self.keep, (step + 1) / (step + 10))
+        get_ema_multi_avg_fn(keep)(list(self.parts.parameters()), list(learning.parameters()), step)
+
+
+def _by_step(phases: Iterable[Any]) -> list[Any]:
+    """The phase of each step."""
+    return [phase for phase in phases for _ in range(phase.steps)]
+
+
+def _learn(
+    folder: Path,
+    stage: Stage,
+    learning: torch.nn.Module,
+    loss_of: Callable[[Any, int], torch.Tensor],
+    average: Average | None = None,
+) -> None:
+    """Take the steps of a stage that are left, each down the loss of (its phase, its number); save now and then."""
+    optimizer, file = _optimizer(learning, stage.rate), folder / f"{stage.name}.pt"
+    parts = {"learning": learning, "optimizer": optimizer, **({"average": average.parts} if average else {})}
+    clock = Clock(stage.name, len(stage.phases), _resume(file, **parts))
+    for step in clock.remaining():
+        _set_rate(optimizer, stage.rate, step, len(stage.phases))
+        torch.manual_seed(step)
+        loss = loss_of(stage.phases[step], step)
+        _descend(optimizer, learning.parameters(), loss)
+        if average:
+            average.take(learning, step)
+        clock.tick(step, loss)
+        if clock.is_time(step, stage.save_every):
+            _save(file, clock, **parts)
 
 
 def _optimizer(learning: torch.nn.Module, rate: float) -> torch.optim.Optimizer:
