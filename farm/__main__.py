@@ -1,5 +1,9 @@
-"""`python -m farm`: the command `farm`."""
+"""The command `farm`, also as `python -m farm`."""
 
-from farm.cli.main import main
+from farm.imports import uncollected
 
-main()
+with uncollected():
+    from farm.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from farm.weights.ingest import IngestedFile, IngestReport, IngestRequest
-from workers.ingest.__main__ import ingest
 from workers.ingest.request import Request
+from workers.ingest.run import ingest
 
 
 def ingest_here(request: IngestRequest) -> IngestReport:

@@ -2,7 +2,10 @@
 
 import sys
 
-from web.server import main
+from farm.imports import uncollected
+
+with uncollected():
+    from web.server import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,5 +1,9 @@
 """`python -m workers`: see `workers.main`."""
 
-from workers.main import main
+from farm.imports import uncollected
 
-main()
+with uncollected():
+    from workers.main import main
+
+if __name__ == "__main__":
+    main()

@@ -9,10 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TextIO
 
 from farm import config, crashpoints, logs
 from farm.config import Settings
+from farm.imports import uncollected
 from workers.calls import Calls
 from workers.pulse import beat
 from workers.renderer import Renderer
@@ -28,7 +30,8 @@ def main() -> None:
 
 def _open_diffusion(settings: Settings, label: str, device_name: str, threads: int) -> Renderer:
     # Torch takes seconds to import; a word of the parent is heard meanwhile.
-    from workers.diffusion import open_renderer
+    with uncollected():
+        from workers.diffusion import open_renderer
 
     return open_renderer(settings, label, device_name, threads)
 
@@ -42,30 +45,41 @@ def run(open_renderer: OpenRenderer) -> None:
     # The parent decides when this process ends; Ctrl-C in a terminal reaches both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     calls = Calls(settings.grace_seconds / 2)
-    signal.signal(signal.SIGTERM, lambda *_: calls.drain())
+    is_open = threading.Event()
+    drain = partial(_drain, calls, is_open)
+    signal.signal(signal.SIGTERM, lambda *_: drain())
     threading.Thread(
-        target=obey, args=(sys.stdin, calls, settings.grace_seconds), name="parent", daemon=True
+        target=obey, args=(sys.stdin, calls.ring, drain, settings.grace_seconds), name="parent", daemon=True
     ).start()
     threading.Thread(target=beat, args=(sys.stdout.buffer,), name="pulse", daemon=True).start()
-    Runner(settings, calls, open_renderer(settings, label, device_name, threads), worker_id).run()
+    renderer = open_renderer(settings, label, device_name, threads)
+    is_open.set()
+    Runner(settings, calls, renderer, worker_id).run()
 
 
-def obey(words: TextIO, calls: Calls, grace_seconds: float) -> None:
+def _drain(calls: Calls, is_open: threading.Event) -> None:
+    """What still opens its device holds no task: it ends at once, not in the seconds that this takes."""
+    calls.drain()
+    if not is_open.is_set():
+        os._exit(0)
+
+
+def obey(words: TextIO, ring: Callable[[], None], drain: Callable[[], None], grace_seconds: float) -> None:
     """Listen to the parent. An orphan that has not ended by the grace period is stuck: it ends hard."""
-    listen(words, calls)
+    listen(words, ring, drain)
     time.sleep(grace_seconds)
     os._exit(1)
 
 
-def listen(words: TextIO, calls: Calls) -> None:
+def listen(words: TextIO, ring: Callable[[], None], drain: Callable[[], None]) -> None:
     """Obey the parent; when it is gone (end of file), drain."""
     for word in words:
         match word.strip():
             case "ring":
-                calls.ring()
+                ring()
             case "drain":
-                calls.drain()
-    calls.drain()
+                drain()
+    drain()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from subprocess import Popen
@@ -63,7 +64,8 @@ class LocalFarm:
         self._given = settings
         self._devices = devices
         self._folder = DataFolder(settings.data_dir)
-        self._services: list[Service] = []
+        self._servers: list[Service] = []
+        self._programs: list[Service] = []
         self.settings = settings
 
     def __enter__(self) -> "LocalFarm":
@@ -83,7 +85,7 @@ class LocalFarm:
 
     def tend(self) -> None:
         """One round: start again what has ended."""
-        for service in self._services:
+        for service in (*self._servers, *self._programs):
             service.restart_if_dead()
 
     def _start(self) -> None:
@@ -91,25 +93,26 @@ class LocalFarm:
 
         1. The data folder, private and ours alone.
         2. Postgres and Redis, unless they were given by URL; the schema.
-        3. A first checkpoint, where there is none at all.
-        4. Keeper, portal and workers; then the addresses are written down for the other commands.
+        3. Keeper, portal and workers.
+        4. While they come up, a first checkpoint, where there is none at all.
+        5. Then the addresses are written down for the other commands.
         """
         self._folder.take()
         self.settings = self._resolve_settings(self._start_servers())
         migrate.upgrade(self.settings.required_database_url)
-        self._ensure_checkpoint()
         self._add_program("keeper", "farm", "keeper")
         self._add_program("web", "web")
         self._add_program("worker", "workers", "--devices", self._devices, grace=self.settings.grace_seconds + 5)
+        self._ensure_checkpoint()
         parts = ("database_url", "redis_url", "store_url", "secret_key")
         self._folder.write_addresses({**{name: getattr(self.settings, name) for name in parts}, "url": self.url})
 
     def _stop(self) -> None:
-        """Stop in reverse: whoever renders hands back while the servers still run."""
+        """Stop the programs, together, and then the servers: whoever renders hands back while these still run."""
         with _undisturbed():
-            for service in reversed(self._services):
-                service.stop()
-            self._services.clear()
+            for services in (self._programs, self._servers):
+                _stop_together(services)
+                services.clear()
             self._folder.release()
 
     def _start_servers(self) -> dict[str, str]:
@@ -119,13 +122,13 @@ class LocalFarm:
             base = self._folder.postgres_folder()
             postgres = Postgres(base, self._folder.socket_folder(base))
             postgres.start()
-            self._services.append(Service("postgres", postgres.launch, lambda _: postgres.stop(), postgres.process))
+            self._servers.append(Service("postgres", postgres.launch, lambda _: postgres.stop(), postgres.process))
             started["database_url"] = postgres.url
         if self._given.redis_url is None:
             base = self._folder.subfolder("redis")
             redis = Redis(base, self._folder.socket_folder(base))
             redis.start()
-            self._services.append(Service("redis", redis.launch, lambda _: redis.stop(), redis.process))
+            self._servers.append(Service("redis", redis.launch, lambda _: redis.stop(), redis.process))
             started["redis_url"] = redis.url
         return started
 
@@ -155,7 +158,7 @@ class LocalFarm:
             halt=lambda process: stop(process, grace_seconds=grace),
         )
         service.start()
-        self._services.append(service)
+        self._programs.append(service)
 
     def _spawn(self, name: str, module: str, *arguments: str) -> Popen[bytes]:
         return spawn(
@@ -168,7 +171,7 @@ class LocalFarm:
         """Wait for the portal. Raises FarmError with the end of its log if it does not come up."""
         deadline = time.monotonic() + _READY_SECONDS
         while not is_ready():
-            web = next(service for service in self._services if service.name == "web")
+            web = next(service for service in self._programs if service.name == "web")
             if time.monotonic() > deadline or (web.process and web.process.poll() is not None):
                 raise FarmError(f"The portal did not start:\n{self._log_end('web')}")
             time.sleep(0.05)
@@ -176,6 +179,12 @@ class LocalFarm:
     def _log_end(self, name: str) -> str:
         lines = (self._folder.subfolder("logs") / f"{name}.log").read_text(errors="replace").splitlines()
         return "\n".join(lines[-10:])
+
+
+def _stop_together(services: Sequence[Service]) -> None:
+    if services:
+        with ThreadPoolExecutor(len(services)) as pool:
+            list(pool.map(Service.stop, services))
 
 
 @contextmanager

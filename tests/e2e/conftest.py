@@ -1,14 +1,17 @@
 """A whole farm of real processes, in a folder of its own."""
 
+import atexit
 import io
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -106,11 +109,35 @@ def wait_until(is_so: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> N
         time.sleep(0.05)
 
 
-@contextmanager
-def run_farm(devices: str, **settings: Any) -> Iterator[RunningFarm]:
-    """Run a farm, with the demo checkpoint that it adds by itself."""
+def passable_folder() -> Path:
+    """A new folder for a farm. Run as root, its Postgres is another user, who must pass here."""
     folder = Path(tempfile.mkdtemp(prefix="farm-e2e-"))
     folder.chmod(0o711)
+    return folder
+
+
+@cache
+def _started_once() -> Path:
+    """A folder with all that a farm left that was started for the first time, and stopped."""
+    folder = passable_folder()
+    atexit.register(shutil.rmtree, folder)
+    with LocalFarm(config.load_given(data_dir=folder / "data", port=0), "cpu"):
+        pass
+    return folder
+
+
+def used_folder() -> Path:
+    """A folder for a farm whose first start, which takes its time, is behind it: its data are in `data`."""
+    folder = passable_folder()
+    # With their owners: some are Postgres'.
+    subprocess.run(["cp", "-a", f"{_started_once()}/.", folder], check=True)
+    return folder
+
+
+@contextmanager
+def run_farm(devices: str, **settings: Any) -> Iterator[RunningFarm]:
+    """Run a farm, with the demo checkpoint that it added by itself."""
+    folder = used_folder()
     given = {"data_dir": folder / "data", "port": 0, "lease_seconds": 3, "grace_seconds": 5, **settings}
     try:
         with LocalFarm(config.load_given(**given), devices) as farm:

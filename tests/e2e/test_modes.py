@@ -1,8 +1,5 @@
 """Every mode on every family of checkpoints, from a folder and from a single file, through the whole farm."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,10 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from farm.embedded.machine import environment
+from farm import catalog
 from farm.reports import ImageReport
+from farm.store import open_store
+from farm.weights.add import Unwatched, Warehouse
+from farm.weights.wishes import Wish
 from tests.checkpoints import export_single_file, small_checkpoint
 from tests.e2e.conftest import RunningFarm, run_farm
+from tests.ingesting import ingest_here
 
 FAMILIES = ("sd15", "sd15-inpaint", "sd2", "sdxl")
 FORMS = ("folder", "file")
@@ -70,25 +71,16 @@ REQUESTS: Mapping[str, dict[str, Any]] = {
 def farm_of_all_families(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
     folder = tmp_path_factory.mktemp("weights")
     with run_farm("cpu", max_batch=4) as running:
+        store = open_store(running.farm.settings)
+        warehouse = Warehouse(running.farm.settings, running.database, store, Unwatched(), ingest_here)
         for family in FAMILIES:
             source = small_checkpoint(family, folder / family)
             file = folder / f"{family}.safetensors"
             export_single_file(source, file)
-            add(running, source, "--name", f"{family}-folder", "--in-place")
-            add(running, file, "--name", f"{family}-file", "--tokenizer", source / "tokenizer")
+            with running.database.begin() as session:
+                catalog.add(session, f"{family}-folder", catalog.inspect_folder(source))
+            warehouse.add(Wish("checkpoint", str(file), f"{family}-file", tokenizer=source / "tokenizer"))
         yield running
-
-
-def add(running: RunningFarm, *arguments: object) -> None:
-    command = [sys.executable, "-m", "farm", "checkpoints", "add", *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        env={**os.environ, **environment(running.farm.settings)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
@@ -14,13 +13,23 @@ import pytest
 
 from farm import config
 from farm.client import Client
-from tests.e2e.conftest import wait_until
+from tests.cli.conftest import type_farm
+from tests.e2e.conftest import passable_folder, used_folder, wait_until
+
+
+@pytest.fixture
+def new_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The data folder of a farm to be, which is not there yet."""
+    folder = passable_folder()
+    monkeypatch.setenv("FARM_DATA_DIR", str(folder / "data"))
+    yield folder / "data"
+    rmtree(folder)
 
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="farm-up-"))
-    folder.chmod(0o711)
+    """The data folder of a farm that ran before."""
+    folder = used_folder()
     monkeypatch.setenv("FARM_DATA_DIR", str(folder / "data"))
     yield folder / "data"
     rmtree(folder)
@@ -65,16 +74,16 @@ def test_its_children_end_when_it_is_killed(folder: Path) -> None:
     assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
-def test_data_survives_a_restart_and_the_folder_is_private(folder: Path) -> None:
+def test_data_survives_a_restart_and_the_folder_is_private(new_folder: Path) -> None:
     with start("--demo", "--stop-when-done") as farm:
         assert farm.wait(180) == 0
     with start() as farm:
-        with Client(wait_for_portal(folder)) as client:
+        with Client(wait_for_portal(new_folder)) as client:
             jobs = client.jobs()
         farm.terminate()
         farm.wait(60)
     assert [(job.name, job.images.succeeded) for job in jobs] == [("demo", 12)]
-    assert folder.stat().st_mode & 0o777 == 0o700
+    assert new_folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_second_one_on_the_same_folder_says_so(folder: Path) -> None:
@@ -98,12 +107,8 @@ def test_a_second_one_on_the_same_folder_says_so(folder: Path) -> None:
         ("FARM_LEASE_SECONDS", "soon"),
     ],
 )
-def test_a_bad_setting_stops_the_start_and_is_named(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    monkeypatch.setenv(name, value)
-    with start() as farm:
-        said, _ = farm.communicate(timeout=60)
-    assert farm.returncode == 2
-    assert name in said
-    assert not folder.exists()
+def test_a_bad_setting_stops_the_start_and_is_named(new_folder: Path, name: str, value: str) -> None:
+    said = type_farm({"FARM_DATA_DIR": str(new_folder), name: value}, "up")
+    assert said.exit_code == 2
+    assert name in said.output
+    assert not new_folder.exists()

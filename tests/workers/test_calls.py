@@ -76,8 +76,7 @@ def test_delivery_has_a_second_even_where_there_is_no_drain_time() -> None:
 
 
 def test_a_child_obeys_the_word_ring(calls: Calls) -> None:
-    read, write = io.StringIO("ring\n"), calls
-    listen(read, write)
+    listen(io.StringIO("ring\n"), calls.ring, calls.drain)
     assert seconds_until_rung(calls, 30) < 10
 
 
@@ -89,9 +88,9 @@ def test_a_child_obeys_the_word_drain_before_its_parent_is_gone(calls: Calls) ->
         yield "drain\n"
         assert calls.is_draining
 
-    listen(words(), calls)  # type: ignore[arg-type]  # whatever has lines
+    listen(words(), calls.ring, calls.drain)  # type: ignore[arg-type]  # whatever has lines
 
 
 def test_a_child_whose_parent_is_gone_drains(calls: Calls) -> None:
-    listen(io.StringIO(""), calls)
+    listen(io.StringIO(""), calls.ring, calls.drain)
     assert calls.is_draining

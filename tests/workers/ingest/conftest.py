@@ -9,8 +9,8 @@ from shutil import rmtree
 import pytest
 
 from tests.checkpoints import small_checkpoint
-from workers.ingest.__main__ import ingest
 from workers.ingest.request import Request
+from workers.ingest.run import ingest
 
 Checkpoints = Callable[[str], Path]
 Ingest = Callable[..., dict[str, object]]
