@@ -45,6 +45,7 @@ class Figure:
         self._sheets = sheets
         self._tile = _fitting_tile(sheets, largest)
         self._sheet_size = _sheet_size(sheets[0], self._tile)
+        self._inner = [_inner(sheet, self._tile) for sheet in sheets]
         self._head = _MARGIN + _LINE + 6
         width, height = _whole(self._sheet_size, len(sheets))
         self._canvas = Image.new("RGB", (width, height + self._head), _PAPER)
@@ -71,9 +72,7 @@ class Figure:
         return buffer.getvalue()
 
     def _corner(self, sheet: int, place: Place) -> Place:
-        left, top = self._origin(sheet)
-        inner = _inner(self._sheets[sheet], self._tile)
-        column, row = place
+        (left, top), inner, (column, row) = self._origin(sheet), self._inner[sheet], place
         return (
             left + inner[0] + column * (self._tile[0] + _GAP),
             top + inner[1] + row * (self._tile[1] + _GAP),
