@@ -4,7 +4,8 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -74,6 +75,7 @@ class Delivery:
         self._spool = spool
         self._encoders = ThreadPoolExecutor(threads, thread_name_prefix="encode")
         self._room = BoundedSemaphore(limit)
+        self._encoding: set[Future[None]] = set()
         self._parcels: queue.Queue[_Parcel | None] = queue.Queue()
         self._in_memory: set[Lease] = set()
         self._pause_seconds = _SHORTEST_PAUSE_SECONDS
@@ -91,7 +93,14 @@ class Delivery:
         """Take over an image; its lease is dropped when it is published, or found lost."""
         self._room.acquire()
         self._spool.expect(rendered.lease, rendered.picture.pixels.nbytes)
-        self._encoders.submit(self._encode, rendered).add_done_callback(lambda _: self._room.release())
+        encoding = self._encoders.submit(self._encode, rendered)
+        self._encoding.add(encoding)
+        encoding.add_done_callback(self._encoding.discard)
+        encoding.add_done_callback(lambda _: self._room.release())
+
+    def wait_until_spooled(self) -> None:
+        """Return once all that was accepted outlives this process, or waits in memory for room."""
+        futures.wait(self._encoding.copy())
 
     def adopt(self) -> None:
         """Take over what workers of this machine left that are gone."""

@@ -152,6 +152,9 @@ class Runner:
         """
         for lease in batch.leases:
             log.info("Attempt started.", worker=self._worker_id, **lease.log_fields())
+        if any(lease.attempt > 1 for lease in batch.leases):
+            # The try before may have cost its process; if this one does, it costs no other task a try.
+            self._delivery.wait_until_spooled()
         try:
             for rendered in self._render(batch):
                 self._delivery.accept(rendered)

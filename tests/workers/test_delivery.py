@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import workers.delivery
 from farm.dispatch import ClaimedCheckpoint, Lease
 from farm.store import Store
 from tests.e2e.conftest import wait_until
@@ -18,7 +20,7 @@ from tests.fakes import FailingStore, MemoryStore, StuckStore
 from workers.delivery import Delivery, Rendered
 from workers.holdings import Holdings
 from workers.renderer import Picture
-from workers.spool import Spool, attempts_in
+from workers.spool import Finished, Spool, attempts_in
 
 CHECKPOINT = ClaimedCheckpoint(1, "demo", "sd15", "a" * 64, "/nowhere")
 
@@ -208,6 +210,25 @@ def test_a_worker_whose_disk_refuses_images_claims_no_more(
     store.let_go.set()
     assert delivery.close(30)
     assert not delivery.is_full
+
+
+def test_what_was_accepted_outlives_this_process_after_the_wait_for_it(
+    scene: Scene, holdings: Holdings, spool: Spool, lease: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = workers.delivery._finish
+
+    def slowly(rendered: Rendered) -> Finished:
+        time.sleep(0.3)
+        return finish(rendered)
+
+    monkeypatch.setattr("workers.delivery._finish", slowly)
+    store = StuckStore()
+    delivery = Delivery(scene.database, store, holdings, spool, threads=1, limit=1)
+    delivery.accept(a_render(lease))
+    delivery.wait_until_spooled()
+    assert attempts_in(tmp_path / "spool", WORKER_ID) == {(lease.task_id, lease.attempt)}
+    store.let_go.set()
+    assert delivery.close(30)
 
 
 def test_a_hanging_store_does_not_keep_further_images_from_the_spool(
