@@ -116,12 +116,19 @@ def passable_folder() -> Path:
     return folder
 
 
+class Foundation(LocalFarm):
+    """What a farm's programs stand on: the servers, the schema, the first checkpoint."""
+
+    def _add_program(self, *_: Any, **__: Any) -> None:
+        pass
+
+
 @cache
 def _started_once() -> Path:
-    """A folder with all that a farm left that was started for the first time, and stopped."""
+    """A folder with all that is made when a farm is started for the first time."""
     folder = passable_folder()
     atexit.register(shutil.rmtree, folder)
-    with LocalFarm(config.load_given(data_dir=folder / "data", port=0), "cpu"):
+    with Foundation(config.load_given(data_dir=folder / "data", port=0), "cpu"):
         pass
     return folder
 

@@ -34,7 +34,7 @@ def test_a_killed_child_costs_its_task_one_attempt(running: RunningFarm) -> None
 
 
 def test_a_job_finishes_although_redis_was_killed(running: RunningFarm) -> None:
-    job_id = running.submit(images_per_prompt=6, **SLOW)
+    job_id = running.submit(images_per_prompt=2, **SLOW)
     running.wait_until_rendering(job_id)
     running.process("redis-server").kill()
     after = running.submit(images_per_prompt=2)
