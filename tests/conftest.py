@@ -1,5 +1,6 @@
 """Real servers for every test: a Postgres and a Redis of our own, one pair for each test process."""
 
+import gc
 import os
 import shutil
 import signal
@@ -32,6 +33,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files whose tests take long by themselves: begun last, one of them would be waited for.
 _LONGEST = ("e2e/test_modes", "e2e/test_up", "chaos/", "e2e/", "farm/test_hygiene", "cli/", "model/", "test_fuzz")
+
+
+# As in `farm.imports`: while thousands of modules come, the collector would look through them again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -71,4 +71,4 @@ def _remove(kind: addons.Kind) -> click.Command:
     return remove
 
 
-GROUPS: tuple[click.Group, ...] = tuple(_group(kind) for kind in addons.KINDS)
+vaes, embeddings, loras = (_group(kind) for kind in ("vae", "embedding", "lora"))

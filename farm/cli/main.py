@@ -1,22 +1,53 @@
-"""The entry of the command `farm`: collects the commands and turns errors into messages and exit codes.
+"""The entry of the command `farm`: finds the commands and turns errors into messages and exit codes.
 
 Exit codes: 0 all is well; 1 something failed; 2 the request or a setting is wrong; 3 the job ended with
 failed images; 4 the job was cancelled; 130 interrupted.
 """
 
 import sys
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import click
 from sqlalchemy.exc import DBAPIError
 
 from farm import __version__
-from farm.cli import accounts, addons, bench, checkpoints, control, listings, phrases, serve, service, submit, up
 from farm.errors import ConfigError, FarmError, InvalidRequest
+from farm.imports import uncollected
+
+_MODULES: Mapping[str, tuple[str, ...]] = {
+    "accounts": ("users",),
+    "addons": ("vaes", "embeddings", "loras"),
+    "bench": ("bench",),
+    "checkpoints": ("checkpoints",),
+    "control": ("cancel", "pause", "resume", "retry", "priority"),
+    "db": ("db",),
+    "keeper": ("keeper",),
+    "listings": ("jobs", "job", "workers"),
+    "phrases": ("styles", "wildcards"),
+    "serve": ("web", "worker"),
+    "service": ("drain", "restore"),
+    "submit": ("submit", "watch", "download"),
+    "up": ("up",),
+}
+"""Where in `farm.cli` each command is, under its own name."""
+
+_PLACES = {command: module for module, commands in _MODULES.items() for command in commands}
 
 
 class FarmGroup(click.Group):
-    """A group whose commands may raise FarmError, or what Postgres said to them."""
+    """The commands, each imported when it is asked for; they may raise FarmError, or what Postgres said to them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _PLACES:
+            return None
+        with uncollected():
+            command: click.Command = getattr(import_module(f"farm.cli.{_PLACES[cmd_name]}"), cmd_name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -42,32 +73,3 @@ class FarmGroup(click.Group):
 @click.version_option(__version__, prog_name="farm")
 def main() -> None:
     """Diffusion Farm: a render farm for Stable Diffusion."""
-
-
-for command in (
-    up.up,
-    serve.web,
-    serve.worker,
-    serve.keeper,
-    serve.db,
-    submit.submit,
-    submit.watch,
-    submit.download,
-    listings.jobs,
-    listings.job,
-    listings.workers,
-    control.cancel,
-    control.pause,
-    control.resume,
-    control.retry,
-    control.priority,
-    service.drain,
-    service.restore,
-    checkpoints.checkpoints,
-    *addons.GROUPS,
-    phrases.styles,
-    phrases.wildcards,
-    accounts.users,
-    bench.bench,
-):
-    main.add_command(command)

@@ -1,23 +1,14 @@
-"""The commands that run one part of the farm: web, worker, keeper, and the database's migrations."""
+"""The commands that run a part of the farm that is a program of its own: web and worker."""
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Mapping
 from typing import NoReturn
 
 import click
 
-from farm import config, crashpoints, logs, migrate
-from farm.cleaner import Cleaner
+from farm import config
 from farm.cli.parts import require_worker_packages
-from farm.config import Settings
-from farm.database import Database, Role
-from farm.grids import GridMaker
-from farm.keeper import Keeper
-from farm.queue import Doorbell
-from farm.store import open_store
 
 
 @click.command()
@@ -44,43 +35,3 @@ def become(module: str, *arguments: str, env: Mapping[str, str] | None = None) -
     """Go on as `python -m module`: the portal and the workers are programs of their own."""
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", module, *arguments], {**os.environ, **(env or {})})
-
-
-@click.command()
-def keeper() -> None:
-    """Run the housekeeping; several may run at once."""
-    settings = config.load()
-    logs.configure(settings)
-    crashpoints.arm(settings.crash_point)
-    run_keeper(settings)
-
-
-def run_keeper(settings: Settings) -> None:
-    database = Database.of(settings, Role.KEEPER)
-    doorbell = Doorbell(settings.required_redis_url)
-    housekeeping = Keeper(settings, database, doorbell)
-    store = open_store(settings)
-    cleaner, grid_maker = Cleaner(settings, database, store), GridMaker(settings, database, store)
-    # Daemons: what takes long there is not waited for, it is repeated.
-    threading.Thread(target=cleaner.run, name="cleaner", daemon=True).start()
-    threading.Thread(target=grid_maker.run, name="grids", daemon=True).start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: housekeeping.stop())
-    housekeeping.run()
-    cleaner.stop()
-    grid_maker.stop()
-    doorbell.close()
-    database.close()
-
-
-@click.group()
-def db() -> None:
-    """Look after the database."""
-
-
-@db.command()
-def upgrade() -> None:
-    """Bring the schema up to this release."""
-    settings = config.load()
-    migrate.upgrade(settings.required_database_url)
-    click.echo("The database is up to date.")

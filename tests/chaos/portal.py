@@ -2,8 +2,11 @@
 
 import sys
 
-from tests.chaos.tampering import lose_rings
-from web.server import main
+from farm.imports import uncollected
+
+with uncollected():
+    from tests.chaos.tampering import lose_rings
+    from web.server import main
 
 if __name__ == "__main__":
     lose_rings()

@@ -1,7 +1,10 @@
 """`python -m tests.chaos.worker`: `farm worker`, but that its children render with the null renderer."""
 
-from tests.chaos.tampering import tamper
-from workers.main import main
+from farm.imports import uncollected
+
+with uncollected():
+    from tests.chaos.tampering import tamper
+    from workers.main import main
 
 if __name__ == "__main__":
     tamper()

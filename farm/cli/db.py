@@ -1,0 +1,18 @@
+"""The commands that look after the database."""
+
+import click
+
+from farm import config, migrate
+
+
+@click.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the schema up to this release."""
+    settings = config.load()
+    migrate.upgrade(settings.required_database_url)
+    click.echo("The database is up to date.")

@@ -1,0 +1,42 @@
+"""The command that runs the housekeeping."""
+
+import signal
+import threading
+
+import click
+
+from farm import config, crashpoints, logs
+from farm.cleaner import Cleaner
+from farm.config import Settings
+from farm.database import Database, Role
+from farm.grids import GridMaker
+from farm.keeper import Keeper
+from farm.queue import Doorbell
+from farm.store import open_store
+
+
+@click.command()
+def keeper() -> None:
+    """Run the housekeeping; several may run at once."""
+    settings = config.load()
+    logs.configure(settings)
+    crashpoints.arm(settings.crash_point)
+    run_keeper(settings)
+
+
+def run_keeper(settings: Settings) -> None:
+    database = Database.of(settings, Role.KEEPER)
+    doorbell = Doorbell(settings.required_redis_url)
+    housekeeping = Keeper(settings, database, doorbell)
+    store = open_store(settings)
+    cleaner, grid_maker = Cleaner(settings, database, store), GridMaker(settings, database, store)
+    # Daemons: what takes long there is not waited for, it is repeated.
+    threading.Thread(target=cleaner.run, name="cleaner", daemon=True).start()
+    threading.Thread(target=grid_maker.run, name="grids", daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: housekeeping.stop())
+    housekeeping.run()
+    cleaner.stop()
+    grid_maker.stop()
+    doorbell.close()
+    database.close()
