@@ -40,7 +40,9 @@ def typed(tmp_path: Path, *arguments: str, **settings: str) -> Result:
 
 
 def commands(group: click.Group = main, *path: str) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         yield (*path, name)
         if isinstance(command, click.Group):
             yield from commands(command, *path, name)
@@ -59,7 +61,9 @@ def test_every_command_has_a_first_sentence(command: tuple[str, ...]) -> None:
     group: click.Command = main
     for name in command:
         assert isinstance(group, click.Group)
-        group = group.commands[name]
+        found = group.get_command(click.Context(group), name)
+        assert found is not None
+        group = found
     assert (group.help or "").split("\n\n")[0].endswith(".")
 
 

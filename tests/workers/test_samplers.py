@@ -87,6 +87,13 @@ def test_each_pair_samples(sampler: str, schedule_type: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
+def test_each_samples_with_its_most_steps(sampler: str) -> None:
+    latents = sampled(sampler, AUTOMATIC, [1], SAMPLERS[sampler].max_steps)
+    assert torch.isfinite(latents).all()
+    assert latents.std() > 0.1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_second_run_gives_the_same_bits(sampler: str) -> None:
     assert torch.equal(sampled(sampler, AUTOMATIC, [1, 2]), sampled(sampler, AUTOMATIC, [1, 2]))
 
