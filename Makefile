@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo up test check fuzz model clean
+.PHONY: demo up test tests check fuzz model chaos recovery endurance clean
 
 demo: $(VENV)/.up
 	rm -rf demo
@@ -21,7 +21,11 @@ demo: $(VENV)/.up
 up: $(VENV)/.up
 	$(BIN)/farm up
 
-test: check
+# The types are checked while the first tests run.
+test:
+	$(MAKE) --jobs=2 check tests
+
+tests: $(VENV)/.test
 	$(BIN)/python -m pytest
 
 fuzz: $(VENV)/.test
@@ -51,10 +55,10 @@ clean:
 
 $(VENV)/.up: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[up]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[up]'
 	touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
 	touch $@ $(VENV)/.up

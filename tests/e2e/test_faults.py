@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from tests.e2e.conftest import RunningFarm, run_farm, run_worker, wait_until
 
-SLOW = {"width": 256, "height": 256, "num_inference_steps": 60}
+SLOW = {"width": 192, "height": 192, "num_inference_steps": 50}
 
 
 @pytest.fixture
