@@ -53,12 +53,17 @@ endurance: $(VENV)/.test
 clean:
 	rm -rf $(VENV) demo
 
-$(VENV)/.up: pyproject.toml constraints.txt
+# What is installed is compiled on all cores; pip would do it on one.
+define install
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[up]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[$(1)]'
+	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
+endef
+
+$(VENV)/.up: pyproject.toml constraints.txt
+	$(call install,up)
 	touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
+	$(call install,test)
 	touch $@ $(VENV)/.up

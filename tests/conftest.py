@@ -27,6 +27,9 @@ SECRET = "a secret key for tests only"
 # Several farms render at once on few cores: threads of theirs that spin while they wait take the others' time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Hundreds of processes start here: each would compile the farm anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A shell's background job ignores Ctrl-C, and so would all that it starts: tests that send it would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

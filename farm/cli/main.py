@@ -6,6 +6,7 @@ failed images; 4 the job was cancelled; 130 interrupted.
 
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -36,6 +37,13 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
 _PLACES = {command: module for module, commands in _MODULES.items() for command in commands}
 
 
+@cache
+def _import(command: str) -> click.Command:
+    with uncollected():
+        found: click.Command = getattr(import_module(f"farm.cli.{_PLACES[command]}"), command)
+    return found
+
+
 class FarmGroup(click.Group):
     """The commands, each imported when it is asked for; they may raise FarmError, or what Postgres said to them."""
 
@@ -43,11 +51,7 @@ class FarmGroup(click.Group):
         return sorted(_PLACES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _PLACES:
-            return None
-        with uncollected():
-            command: click.Command = getattr(import_module(f"farm.cli.{_PLACES[cmd_name]}"), cmd_name)
-        return command
+        return _import(cmd_name) if cmd_name in _PLACES else None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
