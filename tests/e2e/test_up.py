@@ -17,22 +17,23 @@ from tests.cli.conftest import type_farm
 from tests.e2e.conftest import passable_folder, used_folder, wait_until
 
 
-@pytest.fixture
-def new_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The data folder of a farm to be, which is not there yet."""
-    folder = passable_folder()
+def data_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The data folder in a folder that goes when the test ends; commands take it."""
     monkeypatch.setenv("FARM_DATA_DIR", str(folder / "data"))
     yield folder / "data"
     rmtree(folder)
+
+
+@pytest.fixture
+def new_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The data folder of a farm to be, which is not there yet."""
+    yield from data_in(passable_folder(), monkeypatch)
 
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The data folder of a farm that ran before."""
-    folder = used_folder()
-    monkeypatch.setenv("FARM_DATA_DIR", str(folder / "data"))
-    yield folder / "data"
-    rmtree(folder)
+    yield from data_in(used_folder(), monkeypatch)
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

@@ -214,6 +214,22 @@ def test_a_failed_render_is_tried_as_often_as_the_farm_allows(
     assert scene.tasks(job_id)[0].reason == reason
 
 
+def test_what_was_tried_before_is_tried_again_when_all_rendered_before_it_is_in_the_spool(
+    submit: Submit, work: Work, scene: Scene, render_with: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+
+    def fail(*_: Any) -> list[np.ndarray]:
+        heard.append("render")
+        raise RenderError("not this time")
+
+    render_with(fail)
+    monkeypatch.setattr("workers.delivery.Delivery.wait_until_spooled", lambda _: heard.append("wait"))
+    work()
+    finish(scene, submit())
+    assert heard == ["render", *["wait", "render"] * (scene.settings.max_attempts - 1)]
+
+
 def test_a_worker_lives_on_after_an_error_nobody_foresaw(
     scene: Scene, submit: Submit, work: Work, render_with: Callable[[Render], None]
 ) -> None:
