@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from farm.errors import CannotRender, RenderError
 from farm.specs import AddonRef, ImageSpec
 from workers.pipelines import Resident
+from workers.placement import device_of, dtype_of
 from workers.weights import Weights
 
 # torch lists every tensor that is missing.
@@ -51,7 +52,7 @@ def _read_vae(resident: Resident, ref: AddonRef, weights: Weights) -> Any:
         raise RenderError(f"VAE {ref.name!r} does not load: {error}") from error
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(own.config)
-    device = resident.pipeline._execution_device
+    device = device_of(resident.pipeline)
     placed = {key: tensor.to(device, _dtype(resident, own)) for key, tensor in tensors.items()}
     try:
         vae.load_state_dict(placed, assign=True)
@@ -65,5 +66,5 @@ def _read_vae(resident: Resident, ref: AddonRef, weights: Weights) -> Any:
 
 def _dtype(resident: Resident, own: Any) -> torch.dtype:
     """The own VAE's precision; full instead of half for SDXL, whose VAEs mostly overflow in half."""
-    is_risky = resident.family.is_sdxl and own.dtype == torch.float16
-    return torch.float32 if is_risky else own.dtype
+    is_risky = resident.family.is_sdxl and dtype_of(own) == torch.float16
+    return torch.float32 if is_risky else dtype_of(own)

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -56,9 +57,14 @@ class Course:
         if isinstance(self.scheduler, LMSDiscreteScheduler):
             # By itself it goes by the place in the schedule, and begun in the middle misses steps it never made.
             return {"order": min(_LMS_ORDER, call + 1)}
-        if "generator" in inspect.signature(self.scheduler.step).parameters:
+        if _takes_generator(type(self.scheduler)):
             return {"generator": generators}
         return {}
+
+
+@cache
+def _takes_generator(scheduler: type) -> bool:
+    return "generator" in inspect.signature(scheduler.step).parameters  # type: ignore[attr-defined]
 
 
 def steps_to_run(steps: int, strength: float) -> int:

@@ -9,6 +9,7 @@ import torch
 from workers.conditions import Conditions, Embeds
 from workers.course import Course
 from workers.latents import Draws, Size, is_sdxl
+from workers.placement import device_of, dtype_of
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class _Unet:
             weights = [[w * g for w in own] for own, g in zip(weights, self._told.guidance, strict=True)]
         else:
             weights = [_shares(own) for own in weights]
-        scales = torch.tensor(weights).to(device=pipeline._execution_device, dtype=self._unet.dtype)
+        scales = torch.tensor(weights).to(device=device_of(pipeline), dtype=dtype_of(self._unet))
         return [column.view(-1, 1, 1, 1) for column in scales.unbind(1)]
 
 

@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from farm.errors import CannotRender, RenderError
 from farm.specs import AddonRef
 from workers.pipelines import Resident
+from workers.placement import device_of
 from workers.text.tokens import CHUNK_SIZE
 
 _KEYS = ("clip_l", "clip_g")
@@ -34,4 +35,4 @@ def _read(resident: Resident, ref: AddonRef) -> tuple[torch.Tensor, ...]:
         )
     if max(rows) > CHUNK_SIZE:
         raise CannotRender(f"Embedding {ref.name!r} has {max(rows)} vectors; at most {CHUNK_SIZE} fit a prompt.")
-    return tuple(vectors.to(resident.pipeline._execution_device) for vectors in found)
+    return tuple(vectors.to(device_of(resident.pipeline)) for vectors in found)

@@ -11,6 +11,7 @@ from PIL import Image
 from torch.nn import functional
 
 from farm.errors import CannotRender
+from workers.placement import device_of, dtype_of
 
 CHANNELS = 4
 SIDE = 8
@@ -41,8 +42,8 @@ class Draws:
     def noise(self, size: Size, pipeline: Any) -> torch.Tensor:
         """Standard noise of shape (images, 4, height / 8, width / 8), drawn on the CPU."""
         shape = (1, CHANNELS, size[1] // SIDE, size[0] // SIDE)
-        drawn = [torch.randn(shape, generator=own, dtype=pipeline.unet.dtype) for own in self.generators]
-        return torch.cat(drawn).to(pipeline._execution_device)
+        drawn = [torch.randn(shape, generator=own, dtype=dtype_of(pipeline.unet)) for own in self.generators]
+        return torch.cat(drawn).to(device_of(pipeline))
 
 
 def derived_seed(seed: int, number: int) -> int:
@@ -66,18 +67,18 @@ def mask_of(masks: Sequence[Image.Image]) -> torch.Tensor:
 def shrunk(mask: torch.Tensor, pipeline: Any) -> torch.Tensor:
     """A mask at the latents' size: a latent is painted anew where any of its 8 x 8 pixels is."""
     pooled = functional.max_pool2d(mask, SIDE)
-    return pooled.to(device=pipeline._execution_device, dtype=pipeline.unet.dtype)
+    return pooled.to(device=device_of(pipeline), dtype=dtype_of(pipeline.unet))
 
 
 @torch.no_grad()
 def encode(pipeline: Any, pixels: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:
     """Latents of what `pixels_of` makes: a sample of what the VAE holds likely, as in diffusers."""
     vae = pipeline.vae
-    pixels = pixels.to(device=pipeline._execution_device, dtype=vae.dtype)
+    pixels = pixels.to(device=device_of(pipeline), dtype=dtype_of(vae))
     samples = [
         vae.encode(pixels[place : place + 1]).latent_dist.sample(own) for place, own in enumerate(generators)
     ]
-    latents: torch.Tensor = vae.config.scaling_factor * torch.cat(samples).to(pipeline.unet.dtype)
+    latents: torch.Tensor = vae.config.scaling_factor * torch.cat(samples).to(dtype_of(pipeline.unet))
     return latents
 
 
@@ -95,14 +96,14 @@ def decode(pipeline: Any, latents: torch.Tensor) -> list[np.ndarray]:
 
 
 def _decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    scaled = latents.to(vae.dtype) / vae.config.scaling_factor
+    scaled = latents.to(dtype_of(vae)) / vae.config.scaling_factor
     images: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
     return images
 
 
 def _decoded_in_full(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     """Some VAEs overflow in half precision; their pictures would be black."""
-    dtype = vae.dtype
+    dtype = dtype_of(vae)
     vae.to(torch.float32)
     try:
         images = _decoded(vae, latents)

@@ -10,6 +10,7 @@ from workers.conditions import Conditions
 from workers.course import Course, plan_course
 from workers.denoise import Kept, Told, denoise
 from workers.latents import Draws, Size, encode, shrunk
+from workers.placement import device_of
 from workers.samplers import make_scheduler
 from workers.studio import Studio, Tick
 
@@ -66,7 +67,7 @@ def from_picture(studio: Studio, work: Pass, beginning: Beginning, tick: Tick) -
 def _course(studio: Studio, work: Pass, strength: float) -> Course:
     spec, own = work.specs[0], studio.pipeline.scheduler.config
     scheduler = make_scheduler(spec.sampler, spec.schedule_type, own, work.draws.seeds, work.steps)
-    return plan_course(scheduler, work.steps, strength, studio.pipeline._execution_device)
+    return plan_course(scheduler, work.steps, strength, device_of(studio.pipeline))
 
 
 def _told(studio: Studio, work: Pass, beginning: Beginning | None) -> Told:

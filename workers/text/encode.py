@@ -10,6 +10,7 @@ from farm.specs import ImageSpec
 from workers.conditions import Conditions, Embeds, Part, Stage, Staged
 from workers.embeddings import vectors_of
 from workers.pipelines import Resident
+from workers.placement import device_of
 from workers.text.encoder import Encoded, encode_chunk, layer_of
 from workers.text.tokens import Chunk, Word, chunks_of
 
@@ -93,7 +94,7 @@ def _encoded(
             chunk,
             layer,
             vectors={sha256: rows[number] for sha256, rows in vectors.items()},
-            device=resident.pipeline._execution_device,
+            device=device_of(resident.pipeline),
         ),
     )
 
