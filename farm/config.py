@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     cache_dir: Path | None = None
     cache_bytes: int = Field(50 * 2**30, ge=2**20)
     stall_seconds: float = Field(120.0, ge=1, le=86400)
-    crash_point: str | None = None
+    crash_points: Path | None = None
 
     hf_endpoint: HubUrl = "https://huggingface.co"
     hf_token: Token | None = _token_of("FARM_HF_TOKEN", "HF_TOKEN", "hf_token")

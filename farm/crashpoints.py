@@ -1,15 +1,14 @@
 """Named places where a process kills itself when told to, so that a test can show that no promise breaks there.
 
-`python -m farm.crashpoints` lists them. They are off, and cost a comparison, unless FARM_CRASH_POINT
-is `name@file`: then the first process that reaches the place and can delete the file dies there, as by
-kill -9. The file makes it happen once.
+`python -m farm.crashpoints` lists them. They are off, and cost a comparison, unless FARM_CRASH_POINTS
+names a folder: then a process that reaches a place, and can delete a file of its name in that folder,
+dies there, as by kill -9. So each file kills once, and whoever tests may lay it there at any time.
 """
 
 import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from farm.errors import ConfigError
@@ -42,38 +41,31 @@ POINTS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class _Charge:
-    """A place that is armed, and the file that makes it go off once."""
-
-    name: str
-    file: Path
+_armed: Path | None = None
 
 
-_charge: _Charge | None = None
-
-
-def arm(setting: str | None) -> None:
-    """Arm the place that FARM_CRASH_POINT names; None disarms. Raises ConfigError."""
-    global _charge  # noqa: PLW0603 - one per process, and a lookup of anything else would cost when off
-    if setting is None:
-        _charge = None
-        return
-    name, _, file = setting.partition("@")
-    if name not in POINTS or not file:
-        raise ConfigError(f"FARM_CRASH_POINT={setting!r}: want name@file, with a name of: {', '.join(POINTS)}")
-    _charge = _Charge(name, Path(file))
+def arm(folder: Path | None) -> None:
+    """Arm the places that have a file in this folder, now or later; None disarms. Raises ConfigError."""
+    global _armed  # noqa: PLW0603 - one per process, and a lookup of anything else would cost when off
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"FARM_CRASH_POINTS={str(folder)!r}: there is no such folder")
+    unknown = sorted({file.name for file in folder.iterdir()} - set(POINTS)) if folder else []
+    if unknown:
+        raise ConfigError(
+            f"FARM_CRASH_POINTS: there is no place {unknown[0]!r}; a file may be named: {', '.join(POINTS)}"
+        )
+    _armed = folder
 
 
 def reach(name: str) -> None:
     """Say that this process is at a named place."""
-    if _charge is not None and _charge.name == name:
-        _go_off(_charge)
+    if _armed is not None:
+        _die_if_told(_armed / name)
 
 
-def _go_off(charge: _Charge) -> None:
+def _die_if_told(file: Path) -> None:
     try:
-        charge.file.unlink()
+        file.unlink()
     except FileNotFoundError:
         return
     os.kill(os.getpid(), signal.SIGKILL)

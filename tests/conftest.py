@@ -6,11 +6,14 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from sqlalchemy import text
+from xdist.scheduler import LoadScopeScheduling
 
 from farm import config, migrate
 from farm.config import Settings
@@ -21,6 +24,7 @@ from farm.models import Base
 from farm.queue import Doorbell
 from farm.store import Store, open_store
 from tests.factories import Scene
+from tests.farms import SHARED_FOLDER, RunningFarm, passable_folder, run_farm
 
 SECRET = "a secret key for tests only"
 
@@ -34,12 +38,40 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Files whose tests share one farm, so they want one process.
+_ON_ONE_FARM = (
+    "tests/cli/test_commands.py",
+    "tests/cli/test_submitting.py",
+    "tests/e2e/test_meaning.py",
+    "tests/e2e/test_render.py",
+)
+
 # Files whose tests take long by themselves: begun last, one of them would be waited for.
-_LONGEST = ("e2e/test_modes", "e2e/test_up", "chaos/", "e2e/", "farm/test_hygiene", "cli/", "model/", "test_fuzz")
+_LONGEST = (*_ON_ONE_FARM, "e2e/", "chaos/", "farm/test_hygiene", "model/", "web/test_fuzz", "cli/")
 
 
 # As in `farm.imports`: while thousands of modules come, the collector would look through them again and again.
 gc.disable()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The first process of a run makes and removes the folder that all share."""
+    if not hasattr(config, "workerinput"):
+        folder = passable_folder()
+        os.environ[SHARED_FOLDER] = str(folder)
+        config.add_cleanup(lambda: shutil.rmtree(folder))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ByFile(config, log)
+
+
+class _ByFile(LoadScopeScheduling):
+    """Tests of a file run in one process, and so do those of all files that share a farm."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "one farm" if file in _ON_ONE_FARM else file
 
 
 def pytest_collection_finish() -> None:
@@ -62,6 +94,13 @@ def server_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def running() -> Iterator[RunningFarm]:
+    """A farm with one CPU worker, for all tests that leave it as it was."""
+    with run_farm("cpu", max_attempts=1) as farm:
+        yield farm
+
+
+@pytest.fixture(scope="session")
 def postgres(server_folder: Path) -> Iterator[Postgres]:
     """A migrated server; it need not survive a power cut, so it does not sync."""
     server = Postgres(server_folder / "pg", server_folder / "pg-run", settings={"fsync": "off"})
@@ -79,30 +118,45 @@ def redis_server(server_folder: Path) -> Iterator[Redis]:
     server.stop()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_farm_from_outside() -> Iterator[None]:
+    """A shell that knows a farm must not lead the tests to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("FARM_DATABASE_URL", "FARM_REDIS_URL", "FARM_STORE_URL", "FARM_URL", "FARM_DATA_DIR"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture
-def settings(postgres: Postgres, redis_server: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings of a farm whose every part is the test's own."""
-    for name in ("FARM_DATABASE_URL", "FARM_REDIS_URL", "FARM_STORE_URL", "FARM_URL", "FARM_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
+def settings(postgres: Postgres, redis_server: Redis, tmp_path: Path) -> Settings:
+    return settings_in(tmp_path, postgres, redis_server)
+
+
+def settings_in(folder: Path, postgres: Postgres, redis_server: Redis) -> Settings:
+    """Settings of a farm whose every part is the tests' own."""
     return config.load(
-        data_dir=tmp_path / "data",
+        data_dir=folder / "data",
         database_url=postgres.url,
         redis_url=redis_server.url,
-        store_url=f"file://{tmp_path}/store",
+        store_url=f"file://{folder}/store",
         secret_key=SECRET,
     )
 
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
-    """An empty, migrated database."""
+    with closing(emptied_database(settings)) as database:
+        yield database
+
+
+def emptied_database(settings: Settings) -> Database:
+    """The migrated database, without a row but that of the user `local`."""
     database = Database.of(settings, Role.TOOL)
     tables = ", ".join(Base.metadata.tables)
     with database.begin() as session:
         session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
         session.execute(text("INSERT INTO users (name) VALUES ('local')"))
-    yield database
-    database.close()
+    return database
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ class PortalServer(BaseApplication):  # type: ignore[misc]  # gunicorn ships no 
 
     def load(self) -> Any:
         """Called in the process that serves: connections must not be shared with its parent."""
-        crashpoints.arm(self._settings.crash_point)
+        crashpoints.arm(self._settings.crash_points)
         return create_app(self._settings)
 
     def _say_ready(self, _arbiter: Any) -> None:

@@ -41,7 +41,7 @@ def run(open_renderer: OpenRenderer) -> None:
     worker_id, label, device_name, threads = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
     settings = config.load()
     logs.configure(settings)
-    crashpoints.arm(settings.crash_point)
+    crashpoints.arm(settings.crash_points)
     # The parent decides when this process ends; Ctrl-C in a terminal reaches both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     calls = Calls(settings.grace_seconds / 2)

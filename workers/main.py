@@ -27,7 +27,7 @@ def main(child_module: str = "workers.child") -> None:
     try:
         settings = config.load(**({"pool": arguments.pool} if arguments.pool else {}))
         logs.configure(settings)
-        crashpoints.arm(settings.crash_point)
+        crashpoints.arm(settings.crash_points)
         spool.prepare(settings.spool_folder)
         devices = choose_devices(arguments.devices, find_gpus())
         supervisor = Supervisor(settings, devices, child_module)

@@ -20,7 +20,7 @@ def keeper() -> None:
     """Run the housekeeping; several may run at once."""
     settings = config.load()
     logs.configure(settings)
-    crashpoints.arm(settings.crash_point)
+    crashpoints.arm(settings.crash_points)
     run_keeper(settings)
 
 

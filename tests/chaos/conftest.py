@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
 
 import pytest
 
@@ -13,12 +13,10 @@ from tests.chaos.processes import Kept, kept
 Run = Callable[..., Kept]
 
 
-@pytest.fixture
-def quick(settings: Settings, tmp_path: Path) -> Settings:
-    """Settings of a farm that does everything soon."""
+def quickly(settings: Settings) -> Settings:
+    """The same for a farm that does everything soon."""
     return settings.model_copy(
         update={
-            "data_dir": tmp_path / "data",
             "lease_seconds": 2.0,
             "poll_seconds": 0.3,
             "keeper_seconds": 0.2,
@@ -29,9 +27,11 @@ def quick(settings: Settings, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def run(quick: Settings) -> Iterator[Run]:
+def run(settings: Settings) -> Iterator[Run]:
     """Run a program of the farm until the end of the test; what dies is started again."""
     with ExitStack() as stack:
-        yield lambda module, *arguments, **variables: stack.enter_context(
-            kept(quick, module, *arguments, **variables)
-        )
+        yield partial(keep, stack, quickly(settings))
+
+
+def keep(stack: ExitStack, settings: Settings, module: str, *arguments: str, **variables: str) -> Kept:
+    return stack.enter_context(kept(settings, module, *arguments, **variables))

@@ -25,6 +25,7 @@ from farm.dispatch import Lease
 from farm.endings import StoredObject
 from farm.models import Result, Task
 from farm.queue import Doorbell
+from workers import supervisor
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,7 @@ SEED = "CHAOS_SEED"
 CLOCK_SKEW_SECONDS = "CHAOS_CLOCK_SKEW_SECONDS"
 HOST = "CHAOS_HOST"
 NO_FENCE = "CHAOS_NO_FENCE"
+NO_PAUSE = "CHAOS_NO_PAUSE"
 
 RING_LOST = "A ring was lost on purpose."
 
@@ -60,6 +62,9 @@ def tamper() -> None:
         shift_clock(float(seconds))
     if os.environ.get(NO_FENCE):
         remove_fence()
+    if os.environ.get(NO_PAUSE):
+        # Where a child is killed again and again, the next comes at once.
+        supervisor._LONGEST_PAUSE_SECONDS = 0.0
 
 
 def shift_clock(seconds: float) -> None:

@@ -1,7 +1,15 @@
-"""Every process is killed at every place that has a name, and no promise breaks."""
+"""Every process is killed at every place that has a name, and no promise breaks.
 
+One farm is killed again and again: its processes are started anew when they die, and what the places
+did to it before must not matter.
+"""
+
+import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,132 +17,149 @@ import psutil
 import pytest
 
 from farm.client import Client, PortalUnreachable
-from farm.config import Settings, http_url
+from farm.config import http_url
 from farm.crashpoints import POINTS, arm
+from farm.embedded.postgres import Postgres
+from farm.embedded.redis import Redis
 from farm.errors import ConfigError, Conflict
-from farm.store import Store
-from tests.chaos.conftest import Run
+from farm.queue import Doorbell
+from farm.store import Store, open_store
+from tests.chaos.conftest import keep, quickly
+from tests.chaos.null_renderer import STEP_SECONDS
 from tests.chaos.processes import Kept
 from tests.chaos.promises import broken
+from tests.chaos.tampering import NO_PAUSE
 from tests.cli.conftest import type_farm
-from tests.e2e.conftest import wait_until
+from tests.conftest import emptied_database, settings_in
 from tests.factories import Scene, a_checkpoint, a_request
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW = {"CHAOS_STEP_SECONDS": "0.03"}
+WORKER = f"{platform.node()}/cpu"
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
 
 
-@pytest.fixture
-def charge(tmp_path: Path) -> Path:
-    """The file that lets a crash point go off once."""
-    file = tmp_path / "charge"
-    file.touch()
-    return file
+def points_of(program: str) -> list[str]:
+    return [name for name in POINTS if name.startswith(f"{program}.")]
 
 
-def submit(scene: Scene, **fields: object) -> int:
-    return scene.submit(**{"images_per_prompt": 3, **SMALL, **fields})
+@dataclass(frozen=True)
+class MortalFarm:
+    """A keeper, a portal and a worker, and the folder that says where one of them dies next."""
+
+    scene: Scene
+    store: Store
+    client: Client
+    parent: Kept
+    points: Path
+
+    def doom(self, point: str) -> None:
+        (self.points / point).touch()
+
+    def is_doomed(self, point: str) -> bool:
+        return (self.points / point).exists()
+
+    def submit(self, **fields: object) -> int:
+        return self.scene.submit(**{"images_per_prompt": 3, **SMALL, **fields})
+
+    def child(self) -> psutil.Process:
+        """The process that renders, once there is one."""
+        wait_until(lambda: psutil.Process(self.parent.process.pid).children())
+        return psutil.Process(self.parent.process.pid).children()[0]
+
+    def keeps_its_promises_without(self, point: str) -> bool:
+        """Whether all does well although a process died there: all work ends, as it should."""
+        wait_until(lambda: not self.is_doomed(point))
+        wait_until(lambda: self.scene.scalar("SELECT count(*) FROM jobs WHERE finished_at IS NULL") == 0)
+        assert broken(self.scene.database, self.store) == []
+        return True
 
 
-def finish(scene: Scene) -> None:
-    wait_until(lambda: scene.scalar("SELECT count(*) FROM jobs WHERE finished_at IS NULL") == 0)
+@pytest.fixture(scope="module")
+def farm(postgres: Postgres, redis_server: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MortalFarm]:
+    folder = tmp_path_factory.mktemp("mortal")
+    (folder / "points").mkdir()
+    settings = quickly(settings_in(folder, postgres, redis_server))
+    with ExitStack() as stack:
+        database = stack.enter_context(closing(emptied_database(settings)))
+        doorbell = stack.enter_context(closing(Doorbell(settings.required_redis_url)))
+        a_checkpoint(database)
+        run = partial(keep, stack, settings, FARM_CRASH_POINTS=str(folder / "points"))
+        run("farm", "keeper")
+        run("web")
+        parent = run("tests.chaos.worker", "--devices", "cpu", **{NO_PAUSE: "1", STEP_SECONDS: "0.03"})
+        client = stack.enter_context(Client(http_url(settings.host, settings.port)))
+        wait_until(client.is_ready)
+        yield MortalFarm(
+            Scene(database, settings, doorbell), open_store(settings), client, parent, folder / "points"
+        )
 
 
-def children(parent: Kept) -> list[psutil.Process]:
-    return psutil.Process(parent.process.pid).children(recursive=True)
-
-
-@pytest.mark.parametrize("point", [name for name in POINTS if name.startswith("worker.")])
-def test_a_worker_killed_there_breaks_no_promise(
-    scene: Scene, store: Store, run: Run, charge: Path, point: str
-) -> None:
-    run("farm", "keeper")
-    parent = run("tests.chaos.worker", "--devices", "cpu", FARM_CRASH_POINT=f"{point}@{charge}", **SLOW)
-    submit(scene)
+@pytest.mark.parametrize("point", points_of("worker"))
+def test_a_worker_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -> None:
+    farm.doom(point)
+    farm.submit()
     if point in ("worker.failing", "worker.failed"):
-        submit(scene, prompts=["fail"], images_per_prompt=1)
+        farm.submit(prompts=["fail"], images_per_prompt=1)
     if point == "worker.handing_back":
-        drain_while_rendering(scene, parent)
-    wait_until(lambda: not charge.exists())
-    finish(scene)
-    assert broken(scene.database, store) == []
+        drain_while_rendering(farm)
+    assert farm.keeps_its_promises_without(point)
 
 
-@pytest.mark.parametrize("point", ["worker.spooled", "worker.uploaded", "worker.stored", "worker.publishing"])
-def test_an_image_in_the_spool_outlives_its_worker(scene: Scene, run: Run, charge: Path, point: str) -> None:
-    run("tests.chaos.worker", "--devices", "cpu", FARM_CRASH_POINT=f"{point}@{charge}")
-    submit(scene, images_per_prompt=1)
-    finish(scene)
-    assert not charge.exists()
-    assert scene.scalar("SELECT array_agg(outcome) FROM attempts") == ["succeeded"]
-
-
-def drain_while_rendering(scene: Scene, parent: Kept) -> None:
+def drain_while_rendering(farm: MortalFarm) -> None:
     """End the parent while its child renders something long; both are started again."""
-    submit(scene, num_inference_steps=150, images_per_prompt=1)
-    wait_until(lambda: scene.scalar("SELECT count(*) FROM tasks WHERE status = 'running' AND job_id = 2"))
-    parent.process.terminate()
+    wait_until_rendering(farm, farm.submit(num_inference_steps=150, images_per_prompt=1))
+    farm.parent.process.terminate()
 
 
-@pytest.mark.parametrize("point", [name for name in POINTS if name.startswith("parent.")])
-def test_a_parent_killed_there_breaks_no_promise(
-    scene: Scene, store: Store, run: Run, charge: Path, point: str
-) -> None:
-    run("farm", "keeper")
-    submit(scene, num_inference_steps=50)
-    parent = run("tests.chaos.worker", "--devices", "cpu", FARM_CRASH_POINT=f"{point}@{charge}")
-    if point != "parent.registered":
-        wait_until(lambda: "running" in scene.statuses(1))
-        children(parent)[0].kill()
-    wait_until(lambda: not charge.exists())
-    finish(scene)
-    assert broken(scene.database, store) == []
+def wait_until_rendering(farm: MortalFarm, job_id: int) -> None:
+    wait_until(lambda: "running" in farm.scene.statuses(job_id))
 
 
-@pytest.mark.parametrize("point", [name for name in POINTS if name.startswith("keeper.")])
-def test_a_keeper_killed_there_breaks_no_promise(
-    scene: Scene, store: Store, run: Run, charge: Path, point: str
-) -> None:
-    submit(scene)
-    scene.let_leases_end(*scene.claim(scene.worker(), limit=2))
-    run("farm", "keeper", FARM_CRASH_POINT=f"{point}@{charge}")
-    wait_until(lambda: not charge.exists())
-    run("tests.chaos.worker", "--devices", "cpu")
-    finish(scene)
-    assert broken(scene.database, store) == []
+@pytest.mark.parametrize("point", points_of("parent"))
+def test_a_parent_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -> None:
+    """Each place comes after the death of a child."""
+    wait_until_rendering(farm, farm.submit(num_inference_steps=50))
+    farm.doom(point)
+    farm.child().kill()
+    assert farm.keeps_its_promises_without(point)
 
 
-@pytest.mark.parametrize("point", [name for name in POINTS if name.startswith("portal.")])
-def test_a_portal_killed_there_breaks_no_promise(
-    scene: Scene, store: Store, quick: Settings, run: Run, charge: Path, point: str
-) -> None:
-    a_checkpoint(scene.database)
-    run("farm", "keeper")
-    run("tests.chaos.worker", "--devices", "cpu")
-    run("web", FARM_CRASH_POINT=f"{point}@{charge}")
-    with Client(http_url(quick.host, quick.port)) as client:
-        wait_until(client.is_ready)
-        REQUESTS[point](client)
-        assert not charge.exists()
-        wait_until(client.is_ready)
-    finish(scene)
-    assert broken(scene.database, store) == []
-    assert scene.scalar("SELECT count(*) FROM jobs") == 1
+@pytest.mark.parametrize("point", points_of("keeper"))
+def test_a_keeper_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -> None:
+    """Another worker takes work and is never heard of again."""
+    farm.scene.drain(WORKER)
+    job_id = farm.submit()
+    leases = farm.scene.claim(farm.scene.worker(), limit=2)
+    farm.doom(point)
+    farm.scene.let_leases_end(*leases)
+    wait_until(lambda: farm.scene.statuses(job_id) == ["queued"] * 3)
+    farm.scene.restore(WORKER)
+    assert farm.keeps_its_promises_without(point)
 
 
-def ask_to_submit(client: Client, **fields: object) -> int:
+@pytest.mark.parametrize("point", points_of("portal"))
+def test_a_portal_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -> None:
+    before = farm.scene.scalar("SELECT count(*) FROM jobs")
+    farm.doom(point)
+    REQUESTS[point](farm.client, f"order-{point}")
+    assert not farm.is_doomed(point)
+    assert farm.keeps_its_promises_without(point)
+    assert farm.scene.scalar("SELECT count(*) FROM jobs") == before + 1
+
+
+def ask_to_submit(client: Client, order: str, **fields: object) -> int:
     request = a_request(**{**SMALL, **fields})
-    return insist(lambda: client.submit(request, idempotency_key="order-17"))[0].id
+    return insist(lambda: client.submit(request, idempotency_key=order))[0].id
 
 
-def ask_to_cancel(client: Client) -> None:
-    job_id = ask_to_submit(client, num_inference_steps=150)
+def ask_to_cancel(client: Client, order: str) -> None:
+    job_id = ask_to_submit(client, order, num_inference_steps=150)
     insist(lambda: client.act(job_id, "cancel"))
 
 
-def ask_to_retry(client: Client) -> None:
-    job_id = ask_to_submit(client, prompts=["fail"])
+def ask_to_retry(client: Client, order: str) -> None:
+    job_id = ask_to_submit(client, order, prompts=["fail"])
     wait_until(lambda: client.job(job_id).is_final)
     insist(lambda: client.act(job_id, "retry"))
 
@@ -166,17 +191,13 @@ def insist(ask: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize("point", ["portal.accepting", "portal.accepted"])
-def test_farm_submit_makes_one_job_although_the_portal_dies_before_it_answers(
-    scene: Scene, quick: Settings, run: Run, charge: Path, point: str
-) -> None:
-    a_checkpoint(scene.database)
-    run("web", FARM_CRASH_POINT=f"{point}@{charge}")
-    url = http_url(quick.host, quick.port)
-    with Client(url) as client:
-        wait_until(client.is_ready)
-    said = type_farm({"FARM_URL": url}, "submit", "a fox")
-    assert (said.exit_code, charge.exists()) == (0, False)
-    assert scene.scalar("SELECT count(*) FROM jobs") == 1
+def test_farm_submit_makes_one_job_although_the_portal_dies_before_it_answers(farm: MortalFarm, point: str) -> None:
+    before = farm.scene.scalar("SELECT count(*) FROM jobs")
+    wait_until(farm.client.is_ready)
+    farm.doom(point)
+    said = type_farm({"FARM_URL": farm.client.url}, "submit", "a fox", "-W", "64", "-H", "64", "--steps", "2")
+    assert (said.exit_code, farm.is_doomed(point)) == (0, False)
+    assert farm.scene.scalar("SELECT count(*) FROM jobs") == before + 1
 
 
 def test_every_place_that_is_reached_has_a_name_and_every_name_a_place() -> None:
@@ -185,7 +206,9 @@ def test_every_place_that_is_reached_has_a_name_and_every_name_a_place() -> None
     assert sorted(reached) == sorted(POINTS)
 
 
-@pytest.mark.parametrize("setting", ["worker.nowhere@/tmp/file", "worker.claimed", "worker.claimed@"])
-def test_a_place_without_a_name_is_refused(setting: str) -> None:
-    with pytest.raises(ConfigError, match="FARM_CRASH_POINT"):
-        arm(setting)
+@pytest.mark.parametrize("name", ["nowhere", "points/worker.nowhere"])
+def test_a_folder_that_is_not_there_or_a_place_without_a_name_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "points").mkdir()
+    (tmp_path / "points" / "worker.nowhere").touch()
+    with pytest.raises(ConfigError, match="FARM_CRASH_POINTS"):
+        arm(tmp_path / name.partition("/")[0])

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.chaos.conftest import Run
-from tests.e2e.conftest import wait_until
 from tests.factories import Scene
+from tests.waiting import wait_until
 
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
 

@@ -1,13 +1,13 @@
 """The command `farm` as it is typed, on a farm that runs."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from click.testing import CliRunner, Result
 
 from farm.cli.main import main
-from tests.e2e.conftest import RunningFarm, run_farm
+from tests.farms import RunningFarm
 
 Farm = Callable[..., Result]
 
@@ -18,14 +18,7 @@ def type_farm(environment: dict[str, str], *arguments: str) -> Result:
     return CliRunner(env={**unset, **environment}).invoke(main, arguments)
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningFarm]:
-    """One farm with one CPU worker, for all tests of a module."""
-    with run_farm("cpu", max_attempts=1) as farm:
-        yield farm
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def farm(running: RunningFarm) -> Farm:
     """Type a command on the machine of the farm: only the data folder says where it is."""
     environment = {"FARM_DATA_DIR": str(running.farm.settings.data_dir)}

@@ -17,7 +17,8 @@ from farm import catalog, config, exclusions
 from farm.cli.console import DEFAULT_URL
 from farm.presets import preset
 from tests.cli.conftest import Farm
-from tests.e2e.conftest import RunningFarm, wait_until
+from tests.farms import RunningFarm
+from tests.waiting import wait_until
 
 SMALL = ("-c", "demo", "-W", "64", "-H", "64", "--steps", "2")
 NEVER = (*SMALL, "--pool", "nobody")
@@ -63,6 +64,14 @@ class TestWhere:
     def test_the_data_folder_says_where_the_portal_is(self, running: RunningFarm, farm: Farm) -> None:
         assert config.running_farm(running.farm.settings.data_dir)["url"] == running.farm.url != DEFAULT_URL
         assert farm("jobs").exit_code == 0
+
+    def test_a_second_farm_on_the_same_folder_says_where_the_first_is(
+        self, running: RunningFarm, farm: Farm
+    ) -> None:
+        said = farm("up", "--port", 0)
+        assert said.exit_code == 2
+        assert "already running" in said.output
+        assert running.farm.url in said.output
 
 
 class TestSubmit:

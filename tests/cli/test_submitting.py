@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.cli.conftest import Farm
-from tests.e2e.conftest import RunningFarm
+from tests.farms import RunningFarm
 
 SMALL = ("-c", "demo", "--steps", "2")
 NEVER = ("--pool", "nobody")

@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from farm.config import Settings
-from tests.e2e.conftest import RunningFarm, run_farm, wait_until
+from tests.farms import RunningFarm, run_farm
+from tests.waiting import wait_until
 from workers.device import choose_devices
 from workers.supervisor import start_child
 

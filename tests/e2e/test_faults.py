@@ -6,14 +6,22 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from tests.e2e.conftest import RunningFarm, run_farm, run_worker, wait_until
+from tests.farms import RunningFarm, run_farm, run_worker
+from tests.waiting import wait_until
 
 SLOW = {"width": 192, "height": 192, "num_inference_steps": 50}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def running() -> Iterator[RunningFarm]:
-    """A farm of its own for each test: what is killed here is not to be shared."""
+    """A farm whose worker processes may be killed: it replaces them."""
+    with run_farm("cpu") as farm:
+        yield farm
+
+
+@pytest.fixture
+def doomed() -> Iterator[RunningFarm]:
+    """A farm whose servers may be killed."""
     with run_farm("cpu") as farm:
         yield farm
 
@@ -33,13 +41,13 @@ def test_a_killed_child_costs_its_task_one_attempt(running: RunningFarm) -> None
     assert len(list(running.client.images(job_id))) == 1
 
 
-def test_a_job_finishes_although_redis_was_killed(running: RunningFarm) -> None:
-    job_id = running.submit(images_per_prompt=2, **SLOW)
-    running.wait_until_rendering(job_id)
-    running.process("redis-server").kill()
-    after = running.submit(images_per_prompt=2)
-    assert running.finish(job_id).status == "succeeded"
-    assert running.finish(after).status == "succeeded"
+def test_a_job_finishes_although_redis_was_killed(doomed: RunningFarm) -> None:
+    job_id = doomed.submit(images_per_prompt=2, **SLOW)
+    doomed.wait_until_rendering(job_id)
+    doomed.process("redis-server").kill()
+    after = doomed.submit(images_per_prompt=2)
+    assert doomed.finish(job_id).status == "succeeded"
+    assert doomed.finish(after).status == "succeeded"
 
 
 def test_a_worker_stopped_past_its_lease_cannot_publish(running: RunningFarm) -> None:

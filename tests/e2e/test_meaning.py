@@ -1,7 +1,6 @@
 """What is asked for is seen: measured on what the demo checkpoint draws, through the whole farm."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import RunningFarm, run_farm
+from tests.farms import RunningFarm
 from workers.demo.drawing import draw
 from workers.demo.judging import View, look, share_of
 from workers.demo.scenes import Background, Shapes, Thing
@@ -51,10 +50,9 @@ class Painter:
         return self.running.client.upload(self.folder / "mask.png", "mask").id
 
 
-@pytest.fixture(scope="module")
-def painter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Painter]:
-    with run_farm("cpu") as running:
-        yield Painter(running, tmp_path_factory.mktemp("inputs"))
+@pytest.fixture
+def painter(running: RunningFarm, tmp_path: Path) -> Painter:
+    return Painter(running, tmp_path)
 
 
 def a_scene(background: str, *things: Thing) -> Image.Image:

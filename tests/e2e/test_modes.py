@@ -13,7 +13,7 @@ from farm.store import open_store
 from farm.weights.add import Unwatched, Warehouse
 from farm.weights.wishes import Wish
 from tests.checkpoints import export_single_file, small_checkpoint
-from tests.e2e.conftest import RunningFarm, run_farm
+from tests.farms import RunningFarm, run_farm
 from tests.ingesting import ingest_here
 
 FAMILIES = ("sd15", "sd15-inpaint", "sd2", "sdxl")

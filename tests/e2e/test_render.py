@@ -2,14 +2,16 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from farm import catalog
 from farm.presets import preset
 from farm.reports import ImageReport
-from tests.e2e.conftest import RunningFarm
+from tests.farms import RunningFarm
 
 
 def pixels(running: RunningFarm, image: ImageReport) -> np.ndarray:
@@ -66,19 +68,23 @@ def test_a_cancelled_job_stops_rendering_between_steps(running: RunningFarm) -> 
     assert list(running.client.images(job_id)) == []
 
 
-def test_a_task_that_fails_says_why(running: RunningFarm, tmp_path: Path) -> None:
-    register_broken_copy(running, tmp_path / "broken")
-    job_id = running.submit(checkpoint="broken")
-    assert running.finish(job_id).status == "failed"
-    (task,) = running.client.tasks(job_id, status="failed")
-    assert "'broken' does not load" in (task.reason or "")
-    assert task.attempt == running.farm.settings.max_attempts
-
-
-def register_broken_copy(running: RunningFarm, folder: Path) -> None:
-    """A checkpoint whose UNet was cut short after it had been registered."""
+@pytest.fixture
+def cut_short(running: RunningFarm, tmp_path: Path) -> Iterator[str]:
+    """The name of a checkpoint whose UNet was cut short after it had been registered."""
+    folder = tmp_path / "cut-short"
     shutil.copytree(preset("demo").source, folder)
     (folder / "another.txt").write_text("Not the same checkpoint as the one it was copied from.")
     with running.database.begin() as session:
-        catalog.add(session, "broken", catalog.inspect_folder(folder))
+        catalog.add(session, folder.name, catalog.inspect_folder(folder))
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut short")
+    yield folder.name
+    with running.database.begin() as session:
+        catalog.remove(session, folder.name)
+
+
+def test_a_task_that_fails_says_why(running: RunningFarm, cut_short: str) -> None:
+    job_id = running.submit(checkpoint=cut_short)
+    assert running.finish(job_id).status == "failed"
+    (task,) = running.client.tasks(job_id, status="failed")
+    assert "'cut-short' does not load" in (task.reason or "")
+    assert task.attempt == running.farm.settings.max_attempts

@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from farm.embedded.machine import free_port
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import program
-from tests.e2e.conftest import RunningFarm, run_farm
+from tests.farms import RunningFarm, run_farm
 
 
 @pytest.fixture(scope="module")

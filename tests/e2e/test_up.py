@@ -14,7 +14,8 @@ import pytest
 from farm import config
 from farm.client import Client
 from tests.cli.conftest import type_farm
-from tests.e2e.conftest import passable_folder, used_folder, wait_until
+from tests.farms import passable_folder, used_folder
+from tests.waiting import wait_until
 
 
 def data_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -85,18 +86,6 @@ def test_data_survives_a_restart_and_the_folder_is_private(new_folder: Path) -> 
         farm.wait(60)
     assert [(job.name, job.images.succeeded) for job in jobs] == [("demo", 12)]
     assert new_folder.stat().st_mode & 0o777 == 0o700
-
-
-def test_a_second_one_on_the_same_folder_says_so(folder: Path) -> None:
-    with start() as first:
-        url = wait_for_portal(folder)
-        with start() as second:
-            said, _ = second.communicate(timeout=60)
-        first.terminate()
-        first.wait(60)
-    assert second.returncode == 2
-    assert "already running" in said
-    assert url in said
 
 
 @pytest.mark.parametrize(

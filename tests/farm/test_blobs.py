@@ -18,9 +18,9 @@ from farm.database import Database, Role
 from farm.errors import Conflict, FarmError, StoreError
 from farm.store import Store
 from farm.weights.blobs import StoredFile, adding, announce, as_column, prune, put_missing, read_files, tidy
-from tests.e2e.conftest import wait_until
 from tests.factories import Scene, a_request, a_stored_checkpoint, a_worker, an_addon, claim, stored_files
 from tests.fakes import FailingStore, MemoryStore
+from tests.waiting import wait_until
 
 UNET, VAE = {"unet/a.safetensors": b"a unet"}, {"vae/a.safetensors": b"a vae"}
 

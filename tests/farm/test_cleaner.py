@@ -13,9 +13,9 @@ from farm.database import Database, Role
 from farm.embedded.machine import environment
 from farm.errors import StoreError
 from farm.store import Store
-from tests.e2e.conftest import wait_until
 from tests.factories import Scene
 from tests.fakes import MemoryStore
+from tests.waiting import wait_until
 
 
 class UnlistedStore(MemoryStore):

@@ -11,8 +11,8 @@ from farm import fleet, jobs
 from farm.database import Database, Role
 from farm.keeper import Keeper, pools_to_ring
 from farm.queue import queue_name
-from tests.e2e.conftest import wait_until
 from tests.factories import Scene
+from tests.waiting import wait_until
 
 
 @pytest.fixture

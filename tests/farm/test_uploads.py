@@ -13,10 +13,10 @@ from farm import orphans, retention, uploads
 from farm.cleaner import Cleaner
 from farm.errors import InvalidRequest, NotFound, StoreError
 from farm.uploads import Desk, key_of
-from tests.e2e.conftest import wait_until
 from tests.factories import Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
 from tests.pictures import a_picture, decoded, encoded
+from tests.waiting import wait_until
 
 PICTURE = encoded(a_picture())
 UNKNOWN = "f" * 64

@@ -14,9 +14,9 @@ import pytest
 import workers.delivery
 from farm.dispatch import ClaimedCheckpoint, Lease
 from farm.store import Store
-from tests.e2e.conftest import wait_until
 from tests.factories import Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
+from tests.waiting import wait_until
 from workers.delivery import Delivery, Rendered
 from workers.holdings import Holdings
 from workers.renderer import Picture

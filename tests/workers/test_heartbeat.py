@@ -8,8 +8,8 @@ from farm import jobs
 from farm.config import Settings
 from farm.database import Database, Role
 from farm.dispatch import Lease
-from tests.e2e.conftest import wait_until
 from tests.factories import Scene
+from tests.waiting import wait_until
 from workers.heartbeat import Heartbeat
 from workers.holdings import Holdings
 

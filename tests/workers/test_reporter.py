@@ -7,8 +7,8 @@ import pytest
 
 from farm.dispatch import Lease
 from farm.progress import Progress, ProgressBoard
-from tests.e2e.conftest import wait_until
 from tests.factories import Scene, a_spec
+from tests.waiting import wait_until
 from workers.reporter import Reporter
 
 LEASES = (Lease(7, 1, 1, a_spec()), Lease(8, 1, 2, a_spec()))

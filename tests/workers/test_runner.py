@@ -16,8 +16,8 @@ from farm.config import Settings
 from farm.errors import CannotRender, RenderError
 from farm.store import Store
 from tests.chaos.null_renderer import NullRenderer
-from tests.e2e.conftest import wait_until
 from tests.factories import Scene, a_request
+from tests.waiting import wait_until
 from workers.calls import Calls
 from workers.diffusion import DiffusionRenderer
 from workers.inputs import NoInputs

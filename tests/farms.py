@@ -1,24 +1,21 @@
-"""A whole farm of real processes, in a folder of its own."""
+"""Whole farms of real processes, each in a folder of its own."""
 
-import atexit
+import fcntl
 import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
 import httpx
 import psutil
-import pytest
 from PIL import Image
 
 from farm import config
@@ -27,8 +24,10 @@ from farm.database import Database, Role
 from farm.embedded.machine import LocalFarm, environment
 from farm.reports import ImageReport, JobReport, TaskReport
 from farm.requests import parse_request
+from tests.waiting import wait_until
 
-PATIENCE_SECONDS = 300.0
+SHARED_FOLDER = "TESTS_SHARED_FOLDER"
+"""The environment variable that names a folder of all test processes of a run."""
 
 
 @dataclass
@@ -101,14 +100,6 @@ class RunningFarm:
             return False
 
 
-def wait_until(is_so: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> None:
-    """Look again and again until something is so; fail after a generous time."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
 def passable_folder() -> Path:
     """A new folder for a farm. Run as root, its Postgres is another user, who must pass here."""
     folder = Path(tempfile.mkdtemp(prefix="farm-e2e-"))
@@ -123,14 +114,17 @@ class Foundation(LocalFarm):
         pass
 
 
-@cache
 def _started_once() -> Path:
-    """A folder with all that is made when a farm is started for the first time."""
-    folder = passable_folder()
-    atexit.register(shutil.rmtree, folder)
-    with Foundation(config.load_given(data_dir=folder / "data", port=0), "cpu"):
-        pass
-    return folder
+    """A folder with all that is made when a farm is started for the first time; one for all test processes."""
+    started = Path(os.environ[SHARED_FOLDER]) / "started"
+    with open(f"{started}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not started.exists():
+            folder = passable_folder()
+            with Foundation(config.load_given(data_dir=folder / "data", port=0), "cpu"):
+                pass
+            folder.rename(started)
+    return started
 
 
 def used_folder() -> Path:
@@ -166,10 +160,3 @@ def run_worker(running: RunningFarm, devices: str) -> Iterator[psutil.Popen]:
     finally:
         worker.terminate()
         worker.wait(30)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningFarm]:
-    """One farm with one CPU worker, for all tests of a module."""
-    with run_farm("cpu") as farm:
-        yield farm
