@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,6 +28,10 @@ class Course:
     def _extra_calls(self) -> int:
         # Less than none with Heun and its kin, whose last step takes one call.
         return max(0, len(self.timesteps) - self.steps * int(self.scheduler.order))
+
+    @cached_property
+    def _takes_generator(self) -> bool:
+        return "generator" in inspect.signature(self.scheduler.step).parameters
 
     def step_of(self, call: int) -> int:
         """Which step a call belongs to, counted from 0."""
@@ -57,14 +61,9 @@ class Course:
         if isinstance(self.scheduler, LMSDiscreteScheduler):
             # By itself it goes by the place in the schedule, and begun in the middle misses steps it never made.
             return {"order": min(_LMS_ORDER, call + 1)}
-        if _takes_generator(type(self.scheduler)):
+        if self._takes_generator:
             return {"generator": generators}
         return {}
-
-
-@cache
-def _takes_generator(scheduler: type) -> bool:
-    return "generator" in inspect.signature(scheduler.step).parameters  # type: ignore[attr-defined]
 
 
 def steps_to_run(steps: int, strength: float) -> int:
