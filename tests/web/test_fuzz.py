@@ -27,6 +27,7 @@ from tests.pictures import a_picture, encoded
 from tests.web.conftest import OpenPortal
 
 EXAMPLES = int(os.environ.get("FARM_FUZZ_EXAMPLES", "10"))
+JOBS = 22
 SEED = int(os.environ.get("FARM_FUZZ_SEED", "1"))
 
 CONFIG: Mapping[str, Any] = {
@@ -35,10 +36,10 @@ CONFIG: Mapping[str, Any] = {
     "suppress-health-check": ["all"],
     "generation": {"max-examples": EXAMPLES, "database": "none", "no-shrink": True},
     # A name that nobody would guess, and numbers that are seldom hit on.
-    "dictionaries": {"workers": {"values": ["host/cpu"]}, "jobs": {"values": list(range(1, 23))}},
+    "dictionaries": {"workers": {"values": ["host/cpu"]}, "jobs": {"values": list(range(1, JOBS + 1))}},
     "parameters": {
         "body.worker": {"dictionary": "workers", "probability": 0.5},
-        "path.job_id": {"dictionary": "jobs", "probability": 0.5},
+        "path.job_id": {"dictionary": "jobs", "probability": 0.8},
     },
     "checks": {
         # DELETE cancels a job, and the job stays to be looked at.
@@ -99,17 +100,20 @@ class Finding:
 
 @pytest.fixture
 def busy(scene: Scene) -> Scene:
-    """A farm with jobs in every state."""
+    """A farm with a job that is half done, and many with a failed image: some go on, others are paused."""
     scene.submit(images_per_prompt=3)
     worker_id = scene.worker()
     finished, broken, *_ = scene.claim(worker_id)
     scene.publish(finished)
     scene.fail(broken, is_retryable=False)
     scene.release_dead(worker_id, log_tail="Segmentation fault")
-    for _ in range(10):
-        jobs.pause(scene.database, scene.submit())
-        scene.submit()
+    jobs.pause(scene.database, 1)
+    for _ in range(JOBS - 1):
+        job_id = scene.submit(images_per_prompt=2)
         scene.fail(*scene.claim(worker_id, limit=1), is_retryable=False)
+        jobs.pause(scene.database, job_id)
+    for job_id in range(1, JOBS + 1, 2):
+        jobs.resume(scene.database, scene.doorbell, job_id)
     return scene
 
 
