@@ -8,8 +8,12 @@ PATIENCE_SECONDS = 300.0
 
 
 def wait_until(is_so: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> None:
-    """Look again and again until something is so; fail after a generous time."""
-    deadline = time.monotonic() + seconds
+    """Look again and again until something is so; fail after a generous time.
+
+    The longer it takes, the longer are the pauses: to look takes time from those who are waited for.
+    """
+    started = time.monotonic()
     while not is_so():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
+        waited = time.monotonic() - started
+        assert waited < seconds, "waited in vain"
+        time.sleep(min(max(0.02, waited / 10), 0.3))

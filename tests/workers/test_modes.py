@@ -35,10 +35,10 @@ CASES: dict[str, dict[str, Any]] = {
     "SD upscale": {
         "mode": "upscale",
         "image": PICTURE,
-        "width": 120,
-        "height": 112,
+        "width": 104,
+        "height": 96,
         "upscaler": "SD upscale",
-        "tile": 88,
+        "tile": 64,
         "overlap": 16,
     },
 }
@@ -65,15 +65,15 @@ def test_the_same_spec_gives_the_same_image(case: str) -> None:
 
 
 @CASE
-@pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("family", ["sd15-inpaint", "sdxl"])
-def test_an_image_depends_neither_on_its_neighbours_nor_on_its_place(family: str, case: str, place: int) -> None:
+def test_an_image_depends_neither_on_its_neighbours_nor_on_its_place(family: str, case: str) -> None:
     studio = a_studio(family)
     mine = a_spec_of(**CASES[case], **SAMPLER)
     own = {"image": OTHER} if "image" in CASES[case] else {}
-    crowd = [a_spec_of(**{**CASES[case], **own}, **SAMPLER, seed=7, prompt="a fox", guidance_scale=3)] * 2
-    crowd[place] = mine
-    assert np.array_equal(draw(studio, *crowd)[place], draw(studio, mine, mine)[0])
+    other = a_spec_of(**{**CASES[case], **own}, **SAMPLER, seed=7, prompt="a fox", guidance_scale=3)
+    alike = draw(studio, mine, mine)[0]
+    assert np.array_equal(draw(studio, mine, other)[0], alike)
+    assert np.array_equal(draw(studio, other, mine)[1], alike)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "upscale"])
