@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 from sqlalchemy import delete, text
@@ -33,6 +34,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Hundreds of processes start here: each would compile the farm anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# How long an example takes says nothing on a machine that runs several tests at once.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 # A shell's background job ignores Ctrl-C, and so would all that it starts: tests that send it would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)

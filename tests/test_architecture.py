@@ -124,8 +124,17 @@ def test_importing_a_package_starts_nothing(package: str, vendors: list[str]) ->
     assert (done.stderr, done.stdout) == ("", f"1 {vendors}\n")
 
 
-def test_the_parent_of_the_gpu_children_imports_no_torch() -> None:
-    program = "import sys, workers.main, workers.supervisor; print('torch' in sys.modules)"
+@pytest.mark.parametrize(
+    ("module", "spared"),
+    [
+        ("workers.main", "torch"),  # the parent of the children that render
+        ("workers.ingest.run", "torch"),  # what tells that a file holds no weights
+        ("workers.ingest.additions", "diffusers"),  # what takes a LoRA in
+        ("farm.cli.main", "httpx"),  # what finds the command that is asked for
+    ],
+)
+def test_what_takes_seconds_to_import_is_spared_where_nobody_needs_it(module: str, spared: str) -> None:
+    program = f"import sys, {module}; print({spared!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -46,7 +46,7 @@ def test_a_single_tile_is_the_picture_denoised_whole() -> None:
     assert np.array_equal(draw(a_studio(), upscaled)[0], draw(a_studio(), whole)[0])
 
 
-@given(SIDES, SIDES, st.integers(16, 128), st.integers(0, 64), st.integers(0, 255))
+@given(SIDES, SIDES, st.integers(32, 128), st.integers(0, 64), st.integers(0, 255))
 def test_tiles_of_one_colour_blend_to_that_colour(
     wide: int, high: int, tile: int, overlap: int, shade: int
 ) -> None:

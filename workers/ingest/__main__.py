@@ -3,10 +3,7 @@
 import sys
 from pathlib import Path
 
-from farm.imports import uncollected
-
-with uncollected():
-    from workers.ingest.run import main
+from workers.ingest.run import main
 
 if __name__ == "__main__":
     sys.exit(main(Path(sys.argv[1])))

@@ -1,7 +1,6 @@
 """A diffusers folder of any age, taken apart into a pipeline's components."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,8 @@ from farm.weights.header import BadWeights
 from workers.ingest.components import TITLES, Component, bare_model, gather
 from workers.ingest.configs import Config
 from workers.ingest.naming import Place, vae_of_today
+from workers.ingest.sources import read_json
 from workers.ingest.tensors import Shelf
-
-# Full precision before half; what trainers leave besides (EMA weights, ONNX, Flax) is not asked for.
-_WEIGHTS = tuple(
-    f"{stem}{variant}.{ending}"
-    for ending in ("safetensors", "bin")
-    for variant in ("", ".fp16")
-    for stem in ("diffusion_pytorch_model", "model", "pytorch_model")
-)
-_MAX_INDEX_BYTES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -37,8 +28,8 @@ class FolderParts:
 
 def read_folder(folder: Path, open_weights: Callable[[Path], Shelf]) -> FolderParts:
     """Look into the folder; `open_weights` opens a component's. Raises BadWeights."""
-    index = _read_json(folder / "model_index.json", "is it a diffusers checkpoint folder?")
-    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json", "the scheduler's config is needed.")
+    index = read_json(folder / "model_index.json", "is it a diffusers checkpoint folder?")
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json", "the scheduler's config is needed.")
     family = _family(folder, index, scheduler)
     names = ["unet", "vae", "text_encoder", *(["text_encoder_2"] if family.is_sdxl else [])]
     components = [read_component(name, folder / name, open_weights) for name in names]
@@ -46,7 +37,7 @@ def read_folder(folder: Path, open_weights: Callable[[Path], Shelf]) -> FolderPa
 
 
 def _family(folder: Path, index: Config, scheduler: Config) -> Family:
-    unet = _read_json(folder / "unet" / "config.json", "it has no UNet that is known here.")
+    unet = read_json(folder / "unet" / "config.json", "it has no UNet that is known here.")
     if unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
         raise BadWeights(f"{folder} holds a {unet['_class_name']}; this farm renders SD1, SD2 and SDXL.")
     if not (folder / "text_encoder").is_dir() and (folder / "text_encoder_2").is_dir():
@@ -73,7 +64,7 @@ def read_component(name: str, folder: Path, open_weights: Callable[[Path], Shelf
     """The component in a folder of its own, its tensors under the names of today. Raises BadWeights."""
     if not folder.is_dir():
         raise BadWeights(f"{folder.parent} has no folder {folder.name!r}: its {TITLES[name]} is missing.")
-    config = _read_json(folder / "config.json", f"the {TITLES[name]}'s config is needed.")
+    config = read_json(folder / "config.json", f"the {TITLES[name]}'s config is needed.")
     # Underscores mark what diffusers noted about the file, such as a path on the machine that wrote it.
     config = {key: value for key, value in config.items() if not key.startswith("_")}
     shelf = open_weights(folder)
@@ -92,40 +83,3 @@ def _text_config(folder: Path) -> Any:
         return CLIPTextConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadWeights(f"{folder / 'config.json'} is not a text encoder's config.") from error
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files of a component's weights: one, or its shards. Raises BadWeights where there are none."""
-    for name in _WEIGHTS:
-        if (folder / name).is_file():
-            return [folder / name]
-        stem, _, ending = name.partition(".")
-        for index in (folder / f"{name}.index.json", folder / f"{stem}.{ending.split('.')[-1]}.index.fp16.json"):
-            if index.is_file():
-                return _shards(index)
-    raise BadWeights(f"{folder} holds no weights ({_WEIGHTS[0]} or the like).")
-
-
-def _shards(index: Path) -> list[Path]:
-    named = _read_json(index, "the index of the shards is needed.").get("weight_map")
-    if not isinstance(named, Mapping):
-        raise BadWeights(f"{index} is not an index of shards.")
-    files = sorted({index.parent / Path(str(name)).name for name in named.values()})
-    for file in files:
-        if not file.is_file():
-            raise BadWeights(f"{index.parent} lacks its part {file.name}.")
-    return files
-
-
-def _read_json(path: Path, hint: str) -> Config:
-    try:
-        if path.stat().st_size > _MAX_INDEX_BYTES:
-            raise BadWeights(f"{path} is too large for what it should be.")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise BadWeights(f"{path} is missing; {hint}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadWeights(f"{path} is not JSON.") from error
-    if not isinstance(content, dict):
-        raise BadWeights(f"{path} is not what it should be; {hint}")
-    return content

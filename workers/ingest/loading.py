@@ -5,6 +5,7 @@ from pathlib import Path
 
 import diffusers
 import torch
+import transformers
 
 from farm.families import Family
 from farm.weights.header import BadWeights
@@ -13,6 +14,8 @@ from workers.ingest.components import TITLES
 
 def check(folder: Path, family: Family, dtypes: Mapping[str, torch.dtype]) -> None:
     """Load the pipeline as the workers do, with its weights mapped and not read. Raises BadWeights."""
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.logging.disable_progress_bar()
     try:
         pipeline = getattr(diffusers, family.pipeline).from_pretrained(
             folder, dtype={**dtypes, "default": torch.float32}, local_files_only=True, use_safetensors=True

@@ -7,33 +7,26 @@ used, the line says why, and nothing is left in the target.
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import diffusers
-import transformers
-
+from farm.imports import uncollected
+from farm.weights import header
 from farm.weights.hashing import hash_file, hash_weights
 from farm.weights.header import BadWeights
 from farm.weights.ingest import remove_work_folders, work_folders
-from workers.ingest.additions import ingest_embedding, ingest_lora, ingest_vae
-from workers.ingest.checkpoint import ingest_checkpoint
+from workers.ingest.pickled import is_pickled
 from workers.ingest.request import Outcome, Request
 
 BAD_WEIGHTS = 2
-_INGESTS: Mapping[str, Callable[[Request, Path, Path], Outcome]] = {
-    "checkpoint": ingest_checkpoint,
-    "vae": ingest_vae,
-    "lora": ingest_lora,
-    "embedding": ingest_embedding,
-}
+_INGESTS = {"checkpoint": "checkpoint", "vae": "vae", "lora": "additions", "embedding": "additions"}
+"""The module of each kind, imported for it alone: diffusers takes seconds, and a LoRA does not need it."""
 
 
 def main(request_path: Path) -> int:
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.logging.disable_progress_bar()
     # What libraries print must not mix with the answer.
     with contextlib.redirect_stdout(sys.stderr):
         answer = _answer(request_path)
@@ -53,12 +46,15 @@ def ingest(request: Request) -> dict[str, Any]:
     """Take the weights in, whole or not at all. Raises BadWeights, whose message names the source."""
     if not request.source.exists():
         raise BadWeights(f"{request.source} does not exist.")
+    if request.source.is_file() and not is_pickled(request.source):
+        # What is no safetensors file is told before anything is imported.
+        header.read(request.source)
     remove_work_folders(request.target)
     partial, scratch = work_folders(request.target)
     partial.mkdir(parents=True)
     scratch.mkdir()
     try:
-        outcome = _INGESTS[request.kind](request, partial, scratch)
+        outcome = _ingest_of(request.kind)(request, partial, scratch)
         files = _describe(partial)
         partial.rename(request.target)
     except BadWeights as error:
@@ -66,6 +62,16 @@ def ingest(request: Request) -> dict[str, Any]:
     finally:
         remove_work_folders(request.target)
     return {**asdict(outcome), "kind": request.kind, "sha256": hash_weights(request.source), "files": files}
+
+
+def _ingest_of(kind: str) -> Callable[[Request, Path, Path], Outcome]:
+    """(request, target, scratch folder): writes into the target and says what it found. Raises BadWeights."""
+    name = f"workers.ingest.{_INGESTS[kind]}"
+    if name not in sys.modules:
+        with uncollected():
+            import_module(name)
+    ingest_kind: Callable[[Request, Path, Path], Outcome] = getattr(sys.modules[name], f"ingest_{kind}")
+    return ingest_kind
 
 
 def _named(message: str, source: Path) -> str:
