@@ -43,13 +43,15 @@ hypothesis.settings.load_profile("suite")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Files whose tests share one farm, so they want one process.
-_ON_ONE_FARM = (
-    "tests/cli/test_commands.py",
-    "tests/cli/test_submitting.py",
-    "tests/e2e/test_meaning.py",
-    "tests/e2e/test_render.py",
-)
+# Files whose tests share a farm, so they want one process.
+_ON_ONE_FARM = {
+    "tests/cli/test_commands.py": "running",
+    "tests/cli/test_submitting.py": "running",
+    "tests/e2e/test_meaning.py": "running",
+    "tests/e2e/test_render.py": "running",
+    "tests/e2e/test_devices.py": "two_workers",
+    "tests/e2e/test_faults.py": "two_workers",
+}
 
 # Files whose tests take long by themselves: begun last, one of them would be waited for.
 _LONGEST = (*_ON_ONE_FARM, "e2e/", "chaos/", "farm/test_hygiene", "model/", "web/test_fuzz", "cli/")
@@ -76,7 +78,7 @@ class _ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", 1)[0]
-        return "one farm" if file in _ON_ONE_FARM else file
+        return _ON_ONE_FARM.get(file, file)
 
 
 def pytest_collection_finish() -> None:
@@ -102,6 +104,13 @@ def server_folder() -> Iterator[Path]:
 def running() -> Iterator[RunningFarm]:
     """A farm with one CPU worker, for all tests that leave it as it was."""
     with run_farm("cpu", max_attempts=1) as farm:
+        yield farm
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Iterator[RunningFarm]:
+    """A farm with two CPU workers, which may be killed: it replaces them."""
+    with run_farm("cpu:2") as farm:
         yield farm
 
 

@@ -5,7 +5,6 @@ import io
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,12 +16,13 @@ from urllib.parse import urljoin
 import httpx
 import psutil
 from PIL import Image
+from sqlalchemy import text
 
 from farm import config
 from farm.client import Client
 from farm.database import Database, Role
-from farm.embedded.machine import LocalFarm, environment
-from farm.reports import ImageReport, JobReport, TaskReport
+from farm.embedded.machine import LocalFarm
+from farm.reports import ImageReport, JobReport
 from farm.requests import parse_request
 from tests.waiting import wait_until
 
@@ -68,18 +68,33 @@ class RunningFarm:
         assert job.status == "succeeded", [task.reason for task in self.client.tasks(job_id)]
         return [self.fetch(image).convert("RGB") for image in self.client.images(job_id)]
 
-    def wait_until_rendering(self, job_id: int) -> TaskReport:
-        """Wait until a task of the job has made a step; return it."""
+    def wait_until_rendering(self, job_id: int) -> None:
+        """Wait until a task of the job has made a step."""
         wait_until(lambda: any(task.progress for task in self.client.tasks(job_id, status="running")))
-        return next(iter(self.client.tasks(job_id, status="running")))
 
     def children(self, count: int) -> list[psutil.Process]:
         """The processes that are pinned to devices, once there are so many."""
         wait_until(lambda: len(self._children()) == count)
         return self._children()
 
+    def wait_until_idle(self, count: int) -> None:
+        """Wait until so many workers have nothing to do."""
+        wait_until(lambda: len(self.idle_workers()) == count)
+
+    def idle_workers(self) -> set[int]:
+        """The ids of the workers that have nothing to do."""
+        return {worker.id for worker in self.client.workers() if worker.status == "idle"}
+
     def _children(self) -> list[psutil.Process]:
         return [p for p in self.processes() if "workers.child" in p.cmdline()]
+
+    def renderer(self, job_id: int) -> psutil.Process:
+        """The process that renders the job's task now, in the midst of it."""
+        self.wait_until_rendering(job_id)
+        query = "SELECT worker_id FROM tasks WHERE job_id = :job AND status = 'running'"
+        with self.database.begin() as session:
+            worker_id = session.execute(text(query), {"job": job_id}).scalar_one()
+        return next(p for p in self._children() if ["workers.child", str(worker_id)] == p.cmdline()[2:4])
 
     def process(self, name: str) -> psutil.Process:
         """The one process of the farm whose command line has this word."""
@@ -148,15 +163,3 @@ def run_farm(devices: str, **settings: Any) -> Iterator[RunningFarm]:
                 yield RunningFarm(farm, client, database)
     finally:
         shutil.rmtree(folder)
-
-
-@contextmanager
-def run_worker(running: RunningFarm, devices: str) -> Iterator[psutil.Popen]:
-    """One more parent of workers, beside those the farm runs itself."""
-    command = [sys.executable, "-m", "workers", "--devices", devices]
-    worker = psutil.Popen(command, env={**os.environ, **environment(running.farm.settings)})
-    try:
-        yield worker
-    finally:
-        worker.terminate()
-        worker.wait(30)
