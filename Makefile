@@ -53,9 +53,11 @@ endurance: $(VENV)/.test
 clean:
 	rm -rf $(VENV) demo
 
-# What will be imported is compiled now, side by side. pip would compile three times as much, file by file.
+# The pip that comes with a Python may be old, and old ones take twice as long. What will be imported is compiled
+# afterwards, side by side: pip would compile three times as much, file by file.
 define install
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[$(1)]'
 	for module in $(2); do PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "import gc; gc.disable(); import $$module" 2> /dev/null & done; wait
 endef
