@@ -85,9 +85,6 @@ class RunningFarm:
         """The ids of the workers that have nothing to do."""
         return {worker.id for worker in self.client.workers() if worker.status == "idle"}
 
-    def _children(self) -> list[psutil.Process]:
-        return [p for p in self.processes() if "workers.child" in p.cmdline()]
-
     def renderer(self, job_id: int) -> psutil.Process:
         """The process that renders the job's task now, in the midst of it."""
         self.wait_until_rendering(job_id)
@@ -103,6 +100,9 @@ class RunningFarm:
     def processes(self) -> list[psutil.Process]:
         found = psutil.Process().children(recursive=True)
         return [process for process in found if self._is_ours(process)]
+
+    def _children(self) -> list[psutil.Process]:
+        return [p for p in self.processes() if "workers.child" in p.cmdline()]
 
     def _is_ours(self, process: psutil.Process) -> bool:
         ours = str(self.farm.settings.data_dir)

@@ -6,7 +6,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.factories import Scene
 from tests.model.machine import FarmMachine
 
-BRIEF = settings(max_examples=25, stateful_step_count=40, derandomize=True)
+BRIEF = settings(max_examples=18, stateful_step_count=40, derandomize=True)
 
 
 def test_the_farm_does_what_the_model_says(scene: Scene) -> None:

@@ -309,8 +309,8 @@ def test_memory_does_not_grow_while_loras_and_vaes_alternate(
     resident = load("sd15")
     vae = other_vae(resident, placed)
     refs = [lora(random_factors(resident.pipeline, seed=seed)) for seed in range(1, 11)]
-    for turn in range(50):
-        if turn == 20:
+    for turn in range(30):
+        if turn == 15:
             before = live_bytes()
         worn(resident, spec(refs[turn % 10], vae=vae), placed)
     resident.texts.clear()
