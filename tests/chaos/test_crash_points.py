@@ -67,12 +67,11 @@ class MortalFarm:
         wait_until(lambda: psutil.Process(self.parent.process.pid).children())
         return psutil.Process(self.parent.process.pid).children()[0]
 
-    def keeps_its_promises_without(self, point: str) -> bool:
-        """Whether all does well although a process died there: all work ends, as it should."""
+    def broken_after(self, point: str) -> list[str]:
+        """The promises that are broken once a process has died there and all work has ended."""
         wait_until(lambda: not self.is_doomed(point))
         wait_until(lambda: self.scene.scalar("SELECT count(*) FROM jobs WHERE finished_at IS NULL") == 0)
-        assert broken(self.scene.database, self.store) == []
-        return True
+        return broken(self.scene.database, self.store)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +102,7 @@ def test_a_worker_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -
         farm.submit(prompts=["fail"], images_per_prompt=1)
     if point == "worker.handing_back":
         drain_while_rendering(farm)
-    assert farm.keeps_its_promises_without(point)
+    assert farm.broken_after(point) == []
 
 
 def drain_while_rendering(farm: MortalFarm) -> None:
@@ -122,7 +121,7 @@ def test_a_parent_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -
     wait_until_rendering(farm, farm.submit(num_inference_steps=50))
     farm.doom(point)
     farm.child().kill()
-    assert farm.keeps_its_promises_without(point)
+    assert farm.broken_after(point) == []
 
 
 @pytest.mark.parametrize("point", points_of("keeper"))
@@ -135,7 +134,7 @@ def test_a_keeper_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -
     farm.scene.let_leases_end(*leases)
     wait_until(lambda: farm.scene.statuses(job_id) == ["queued"] * 3)
     farm.scene.restore(WORKER)
-    assert farm.keeps_its_promises_without(point)
+    assert farm.broken_after(point) == []
 
 
 @pytest.mark.parametrize("point", points_of("portal"))
@@ -144,7 +143,7 @@ def test_a_portal_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -
     farm.doom(point)
     REQUESTS[point](farm.client, f"order-{point}")
     assert not farm.is_doomed(point)
-    assert farm.keeps_its_promises_without(point)
+    assert farm.broken_after(point) == []
     assert farm.scene.scalar("SELECT count(*) FROM jobs") == before + 1
 
 
