@@ -14,7 +14,7 @@ Run = Callable[..., Kept]
 
 
 def quickly(settings: Settings) -> Settings:
-    """The same for a farm that does everything soon."""
+    """These settings, for a farm that does everything soon."""
     return settings.model_copy(
         update={
             "lease_seconds": 2.0,

@@ -14,7 +14,7 @@ def test_an_image_in_the_spool_outlives_its_worker(scene: Scene, run: Run, tmp_p
     (tmp_path / "points").mkdir()
     (tmp_path / "points" / point).touch()
     run("tests.chaos.worker", "--devices", "cpu", FARM_CRASH_POINTS=str(tmp_path / "points"))
-    scene.submit(images_per_prompt=1, width=64, height=64, num_inference_steps=2)
-    wait_until(lambda: scene.scalar("SELECT count(*) FROM jobs WHERE finished_at IS NULL") == 0)
+    job_id = scene.submit(images_per_prompt=1, width=64, height=64, num_inference_steps=2)
+    wait_until(lambda: scene.job(job_id).finished_at)
     assert not (tmp_path / "points" / point).exists()
     assert scene.scalar("SELECT array_agg(outcome) FROM attempts") == ["succeeded"]

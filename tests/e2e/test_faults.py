@@ -27,8 +27,10 @@ def test_a_killed_child_costs_its_task_one_attempt(two_workers: RunningFarm) -> 
 def test_a_killed_child_is_replaced(two_workers: RunningFarm) -> None:
     two_workers.wait_until_idle(2)
     before = two_workers.idle_workers()
-    two_workers.children(2)[0].kill()
+    killed = two_workers.children(2)[0]
+    killed.kill()
     wait_until(lambda: len(two_workers.idle_workers() - before) == 1)
+    assert killed not in two_workers.children(2)
 
 
 def test_a_job_finishes_although_redis_was_killed(two_workers: RunningFarm) -> None:

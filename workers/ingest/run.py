@@ -46,14 +46,12 @@ def ingest(request: Request) -> dict[str, Any]:
     """Take the weights in, whole or not at all. Raises BadWeights, whose message names the source."""
     if not request.source.exists():
         raise BadWeights(f"{request.source} does not exist.")
-    if request.source.is_file() and not is_pickled(request.source):
-        # What is no safetensors file is told before anything is imported.
-        header.read(request.source)
     remove_work_folders(request.target)
     partial, scratch = work_folders(request.target)
     partial.mkdir(parents=True)
     scratch.mkdir()
     try:
+        _refuse_no_weights(request.source)
         outcome = _ingest_of(request.kind)(request, partial, scratch)
         files = _describe(partial)
         partial.rename(request.target)
@@ -62,6 +60,12 @@ def ingest(request: Request) -> dict[str, Any]:
     finally:
         remove_work_folders(request.target)
     return {**asdict(outcome), "kind": request.kind, "sha256": hash_weights(request.source), "files": files}
+
+
+def _refuse_no_weights(source: Path) -> None:
+    """A file that is neither safetensors nor a pickle is told before anything is imported for it."""
+    if source.is_file() and not is_pickled(source):
+        header.read(source)
 
 
 def _ingest_of(kind: str) -> Callable[[Request, Path, Path], Outcome]:

@@ -41,6 +41,14 @@ def _leaves_nothing(tmp_path: Path) -> Any:
     assert list(tmp_path.glob("refused/*")) == []
 
 
+def test_what_holds_no_weights_is_told_before_anything_is_imported_for_it(
+    take_in: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.ingest.run._ingest_of", lambda kind: pytest.fail(f"imported for a {kind}"))
+    (tmp_path / "page.safetensors").write_text("<!doctype html>")
+    _refused(take_in, tmp_path / "page.safetensors", "page")
+
+
 @pytest.mark.parametrize(
     ("dropped", "message"),
     [
