@@ -9,6 +9,8 @@ from functools import cached_property, partial
 import psycopg
 from psycopg import sql
 from sqlalchemy import Engine, create_engine, event, func, select, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from farm.config import Settings
@@ -116,6 +118,18 @@ def _limit_transactions(longest: str, connection: psycopg.Connection, _: object)
     if connection.info.server_version >= _KNOWS_TRANSACTION_TIMEOUT:
         connection.execute(sql.SQL("SET transaction_timeout = {}").format(longest))
         connection.commit()
+
+
+def is_lost_connection(error: SQLAlchemyError) -> bool:
+    """Whether Postgres could not be reached or ended the session: an outage, not the statement's own failure."""
+    if isinstance(error, PoolTimeout):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    # Without an SQLSTATE nobody answered; class 08 is the connection's, 57P01 to 57P05 a server that goes down.
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    is_answer = sqlstate is not None and not sqlstate.startswith(("08", "57P"))
+    return error.connection_invalidated or (isinstance(error, (OperationalError, InterfaceError)) and not is_answer)
 
 
 def driver_url(url: str) -> str:

@@ -4,90 +4,24 @@ Only the database's clock enters a lease. A claim is one short transaction; noth
 uploaded inside one. How an attempt ends is told in `farm.endings`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, any_, func, literal, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from farm import lifecycle
 from farm.attempts import open_attempts
+from farm.claimable import NEXT
 from farm.exclusions import AVOIDED_SECONDS
 from farm.models import Checkpoint, Counters, Task
 from farm.specs import ImageSpec, read_spec
 from farm.weights.blobs import StoredFile, read_files
 
-# Who is next?
-#   barred what this worker is kept from; from a checkpoint only while another worker can render it. NULL
-#          means all work: no checkpoint is known to differ from ALL of a list that holds it
-#   line   the first rows of every owner's claimable work, with the owner's share of the GPUs so far
-#   head   highest priority; then the owner who had least; then what is resident on this device; then the oldest
-#   mates  the head, followed by other jobs with its batch key, to fill the batch
-#   fresh  their tasks, up to the worker's part of what is queued, so that a short job spreads over all workers
-#   lone   once the head has none of those: a task of it whose last try failed or lost its worker. It is
-#          tried alone, lest it harm its batch mates
-# Owners count as equal within :share_seconds, lest two of them alternate checkpoints image by image.
-_NEXT = text(
-    """
-    WITH excluded AS (
-        SELECT worker_name, checkpoint_id FROM exclusions
-        WHERE checkpoint_id IS NULL OR created_at > now() - make_interval(secs => :avoided_seconds)
-    ), serving AS (
-        SELECT w.name FROM workers w
-        WHERE w.pool = :pool AND w.status NOT IN ('offline', 'draining')
-          AND NOT EXISTS (SELECT FROM excluded e WHERE e.worker_name = w.name AND e.checkpoint_id IS NULL)
-    ), barred AS (
-        SELECT e.checkpoint_id FROM excluded e JOIN workers w ON w.name = e.worker_name
-        WHERE w.id = :claimant AND (e.checkpoint_id IS NULL OR EXISTS (
-            SELECT FROM serving s WHERE NOT EXISTS (
-                SELECT FROM excluded x WHERE x.worker_name = s.name AND x.checkpoint_id = e.checkpoint_id)))
-    ), line AS (
-        SELECT c.*, floor(u.gpu_seconds * exp(-extract(epoch FROM now() - u.gpu_seconds_at) / :decay_seconds)
-                          / :share_seconds) AS share
-        FROM users u
-        CROSS JOIN LATERAL (
-            SELECT job_id, batch_key, batch_limit, priority, queued, checkpoint_id FROM counters
-            WHERE pool = :pool AND owner_id = u.id AND is_open AND has_queued
-              AND (not_before IS NULL OR not_before <= now())
-              AND checkpoint_id <> ALL (ARRAY(SELECT checkpoint_id FROM barred))
-            ORDER BY priority DESC, job_id LIMIT 32
-        ) c
-    ), head AS (
-        SELECT * FROM line
-        ORDER BY priority DESC, share, (checkpoint_id = :resident) DESC NULLS LAST, job_id, batch_key LIMIT 1
-    ), mates AS (
-        SELECT c.job_id, c.batch_key, c.queued FROM head JOIN counters c USING (batch_key)
-        WHERE c.pool = :pool AND c.is_open AND c.has_queued AND (c.not_before IS NULL OR c.not_before <= now())
-          AND c.checkpoint_id <> ALL (ARRAY(SELECT checkpoint_id FROM barred))
-        ORDER BY (c.job_id = head.job_id) DESC, c.priority DESC, c.job_id LIMIT 16
-    ), part AS (
-        SELECT least(:limit, batch_limit, ceil((SELECT sum(queued) FROM mates)::numeric
-                                             / greatest(1, (SELECT count(*) FROM serving)))) AS tasks
-        FROM head
-    ), fresh AS (
-        SELECT t.* FROM mates CROSS JOIN LATERAL (
-            SELECT id, status, job_id FROM tasks
-            WHERE job_id = mates.job_id AND batch_key = mates.batch_key AND status = 'queued'
-              AND NOT runs_alone
-            ORDER BY seq LIMIT :limit FOR UPDATE SKIP LOCKED
-        ) t
-        LIMIT (SELECT tasks FROM part)
-    ), lone AS (
-        SELECT id, status FROM tasks
-        WHERE job_id = (SELECT job_id FROM head) AND batch_key = (SELECT batch_key FROM head) AND status = 'queued'
-          AND runs_alone
-          AND NOT EXISTS (SELECT FROM fresh WHERE fresh.job_id = (SELECT job_id FROM head))
-        ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED
-    )
-    SELECT id, status FROM lone
-    UNION ALL
-    SELECT id, status FROM fresh WHERE NOT EXISTS (SELECT FROM lone)
-    """
-).columns(Task.id, Task.status)
+_NEXT = text(NEXT).columns(Task.id, Task.status)
 
-DECAY_SECONDS = 3600.0
-"""How slowly an owner's GPU-seconds fade: to 37 % in an hour."""
 _SHARE_SECONDS = 30.0
 
 
@@ -109,24 +43,38 @@ class ClaimedCheckpoint:
 
 
 @dataclass(frozen=True)
-class Lease:
-    """A worker's claim on one attempt of one task."""
+class Held:
+    """One attempt of one task that a worker has claimed."""
 
     task_id: int
     job_id: int
     attempt: int
-    spec: ImageSpec
 
     def log_fields(self) -> dict[str, int]:
         return {"job_id": self.job_id, "task_id": self.task_id, "attempt": self.attempt}
 
 
 @dataclass(frozen=True)
+class Lease(Held):
+    """A worker's claim on one attempt of one task, with what is to be rendered."""
+
+    spec: ImageSpec
+
+
+@dataclass(frozen=True)
+class Unreadable(Held):
+    """A claimed attempt whose spec this release cannot read, and why."""
+
+    error: str
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Tasks claimed together, that one pipeline call can render."""
+    """Tasks claimed together, that one pipeline call can render; and those that cannot be read, to be failed."""
 
     checkpoint: ClaimedCheckpoint
     leases: tuple[Lease, ...]
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 def claim(
@@ -147,7 +95,6 @@ def claim(
         limit=limit,
         claimant=worker_id,
         resident=resident,
-        decay_seconds=DECAY_SECONDS,
         share_seconds=_SHARE_SECONDS,
         avoided_seconds=AVOIDED_SECONDS,
     )
@@ -184,10 +131,22 @@ def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
         )
         .all()
     )
-    leases = tuple(Lease(row[0], row[1], row[2], read_spec(row[3])) for row in rows)
+    read = [_lease(*row[:4]) for row in rows]
     *named, files = rows[0][4:]
     checkpoint = ClaimedCheckpoint(*named)
-    return Batch(replace(checkpoint, files=read_files(files)), leases)
+    return Batch(
+        replace(checkpoint, files=read_files(files)),
+        tuple(lease for lease in read if isinstance(lease, Lease)),
+        tuple(lease for lease in read if isinstance(lease, Unreadable)),
+    )
+
+
+def _lease(task_id: int, job_id: int, attempt: int, spec: Mapping[str, Any]) -> Lease | Unreadable:
+    """A spec that cannot be read ends its own attempt: raised here, it would undo the claim, again and again."""
+    try:
+        return Lease(task_id, job_id, attempt, read_spec(spec))
+    except ValidationError as error:
+        return Unreadable(task_id, job_id, attempt, f"This release cannot read what is to be rendered: {error}")
 
 
 def renew(session: Session, worker_id: int, leases: Sequence[Lease], lease_seconds: float) -> set[Lease]:

@@ -8,16 +8,23 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from farm import lifecycle, trust
+from farm import capacity, lifecycle, shares, trust
 from farm.attempts import EXPIRED, end_attempts
-from farm.dispatch import DECAY_SECONDS, Lease
+from farm.dispatch import Held, Lease
 from farm.events import record
-from farm.models import Artifact, Attempt, Job, Result, Task, User
+from farm.models import Artifact, Attempt, Result, Task, Worker
 
-QUARANTINED = "quarantined: it has no try left, and its last worker died"
+QUARANTINED = "quarantined: its workers died again and again"
+
+_MOST_LOSSES = 6
+"""How often a task may lose its worker. More than its tries: a worker may die of anything."""
+_WORKERS_LOST = 2
+"""How many workers, by name, it must have lost by then, if so many were there to lose."""
+_LOSSES_OF_ONE_WORKER = 8
+"""How often it may lose the same worker, where no other one took it."""
 
 AttemptKey = tuple[int, int]
 """(task id, number of the attempt)"""
@@ -44,6 +51,7 @@ class _Ending:
     reason: str
     relief: Sequence[str] = ()
     log_tail: str | None = None
+    is_misfit: bool = False
 
 
 def publish(
@@ -88,7 +96,9 @@ def publish(
         timings=dict(timings),
         relief=_or_none(relief),
     )
-    _charge_owner(session, lease.job_id, gpu_seconds)
+    shares.charge(session, lease.job_id, gpu_seconds)
+    if lease.attempt > 1:
+        trust.judge_by_success(session, lease.task_id)
     return True
 
 
@@ -109,31 +119,42 @@ def _insert_artifacts(session: Session, *objects: StoredObject) -> Sequence[int]
     return session.scalars(statement, [vars(stored) for stored in objects]).all()
 
 
-def _charge_owner(session: Session, job_id: int, gpu_seconds: float) -> None:
-    """Add GPU-seconds to the owner's share, after letting what was there decay up to now."""
-    decay = func.exp(-func.extract("epoch", func.now() - User.gpu_seconds_at) / DECAY_SECONDS)
-    session.execute(
-        update(User)
-        .where(User.id == select(Job.owner_id).where(Job.id == job_id).scalar_subquery())
-        .values(gpu_seconds=User.gpu_seconds * decay + gpu_seconds, gpu_seconds_at=func.now())
-        .execution_options(synchronize_session=False)
-    )
-
-
-def fail(session: Session, lease: Lease, error: str, *, is_retryable: bool, relief: Sequence[str] = ()) -> bool:
+def fail(session: Session, held: Held, error: str, *, is_retryable: bool, relief: Sequence[str] = ()) -> bool:
     """End an attempt that failed: the task is tried again if that may help, else it is failed.
 
-    It is tried again alone, lest it use up the tries of its batch mates. Returns whether it will be
-    tried again. If the lease was lost, nothing changes. `relief` names what was done first where
-    memory was short.
+    It is tried again alone, so that it cannot use up the tries of its batch mates, and elsewhere if it may
+    be. Returns whether it will be tried again. If the lease was lost, nothing changes. `relief` names what
+    was done first where memory was short.
     """
     ending = _Ending("failed", error, relief=relief)
-    is_attempt = _is_attempt(lease)
+    is_attempt = _is_attempt(held)
     again = is_retryable and _move_running(
         session, lifecycle.REQUEUE, ending, *is_attempt, _has_tries_left(), runs_alone=True
     )
     ended = again or _move_running(session, lifecycle.FAIL, ending, *is_attempt)
     trust.judge(session, ended)
+    return bool(again)
+
+
+def fail_for_memory(session: Session, held: Held, error: str, *, relief: Sequence[str] = ()) -> bool:
+    """End an attempt whose image did not fit into the device's memory; say whether it will be tried again.
+
+    That is noted against the device, family and size. While another device may take the image, it costs no
+    try; where none may, it is tried again as after any failure. If the lease was lost, nothing changes.
+    """
+    ending = _Ending("failed", error, relief=relief, is_misfit=True)
+    is_attempt = _is_attempt(held)
+    if session.execute(lifecycle.lock(lifecycle.REQUEUE, *is_attempt)).first() is None:
+        return False
+    values: dict[str, Any] = {"runs_alone": True}
+    if capacity.is_left_to_others(session, held.task_id):
+        values["attempt_limit"] = Task.attempt_limit + 1
+        again = _move_running(session, lifecycle.REQUEUE, ending, *is_attempt, **values)
+    else:
+        again = _move_running(session, lifecycle.REQUEUE, ending, *is_attempt, _has_tries_left(), **values)
+    if not again:
+        _move_running(session, lifecycle.FAIL, ending, *is_attempt)
+    capacity.note_misfit(session, held.task_id, error)
     return bool(again)
 
 
@@ -200,15 +221,50 @@ def expire(session: Session, limit: int = 500) -> int:
 
 
 def _lose(session: Session, ending: _Ending, condition: ColumnElement[bool]) -> list[lifecycle.Moved]:
-    """Requeue what has tries left; set aside what has none: it was there each time a worker died.
+    """Requeue what lost its worker, which costs none of its tries; set aside what lost too many.
 
-    All tasks are locked before the first counters are: two moves in one transaction keep the lock order too.
+    Locks are taken in their order for both moves together: all tasks, then all their counters.
     """
-    session.execute(lifecycle.lock(lifecycle.REQUEUE, condition)).all()
-    again = _move_running(session, lifecycle.REQUEUE, ending, condition, _has_tries_left(), runs_alone=True)
+    task_ids = [row.id for row in session.execute(lifecycle.lock(lifecycle.REQUEUE, condition))]
+    if not task_ids:
+        return []
+    lifecycle.lock_counters(session, task_ids)
+    deadly = _deadly(session, task_ids)
+    again = _move_running(
+        session,
+        lifecycle.REQUEUE,
+        ending,
+        Task.id.in_(task_ids),
+        Task.id.not_in(deadly),
+        runs_alone=True,
+        losses=Task.losses + 1,
+        attempt_limit=Task.attempt_limit + 1,
+    )
     quarantined = replace(ending, reason=f"{QUARANTINED}; last: {ending.reason}")
-    dead = _move_running(session, lifecycle.FAIL, quarantined, condition)
+    dead = _move_running(session, lifecycle.FAIL, quarantined, Task.id.in_(deadly), losses=Task.losses + 1)
     return [*again, *dead]
+
+
+def _deadly(session: Session, task_ids: Sequence[int]) -> list[int]:
+    """Those of the tasks, each about to lose one worker more, that are to be set aside.
+
+    One worker that keeps dying loses whatever it claims, and says little of its tasks: losses are weighed by
+    how many workers they hit. On a farm where no other worker takes them, more are waited for.
+    """
+    workers = (
+        select(func.count(func.distinct(Worker.name)))
+        .select_from(Attempt)
+        .join(Worker, Worker.id == Attempt.worker_id)
+        .where(Attempt.task_id == Task.id, Attempt.outcome.in_(("lost", "running")))
+        .correlate(Task)
+        .scalar_subquery()
+    )
+    losses = Task.losses + 1
+    query = select(Task.id).where(
+        Task.id.in_(task_ids),
+        or_(and_(losses >= _MOST_LOSSES, workers >= _WORKERS_LOST), losses >= _LOSSES_OF_ONE_WORKER),
+    )
+    return list(session.scalars(query))
 
 
 def _move_running(
@@ -225,15 +281,19 @@ def _move_running(
         reason=ending.reason,
         values={"lease_until": None, **values},
     )
-    evidence = {"relief": _or_none(ending.relief), "log_tail": ending.log_tail}
+    evidence = {
+        "relief": _or_none(ending.relief),
+        "log_tail": ending.log_tail,
+        "is_misfit": ending.is_misfit,
+    }
     end_attempts(session, moved, ending.outcome, ending.reason, gpu_seconds=_seconds_since_start(), **evidence)
     for m in moved:
         record(session, f"task.{arrow.name}", job_id=m.job_id, task_id=m.task_id, reason=ending.reason)
     return moved
 
 
-def _is_attempt(lease: Lease) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return Task.id == lease.task_id, Task.attempt == lease.attempt
+def _is_attempt(held: Held) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return Task.id == held.task_id, Task.attempt == held.attempt
 
 
 def _is_one_of(attempts: Iterable[AttemptKey]) -> ColumnElement[bool]:
@@ -249,4 +309,5 @@ def _has_tries_left() -> ColumnElement[bool]:
 
 
 def _seconds_since_start() -> ColumnElement[Any]:
-    return func.extract("epoch", func.clock_timestamp() - Attempt.started_at)
+    """Never negative, whatever happened to the database's clock meanwhile."""
+    return func.greatest(0, func.extract("epoch", func.clock_timestamp() - Attempt.started_at))

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, NotFound
 from farm.events import record
-from farm.models import Checkpoint, Exclusion, Worker
+from farm.models import Checkpoint, Exclusion, MemoryLimit, Worker
 
 AVOIDED_SECONDS = 3600.0
 """How long a worker is kept from a checkpoint before it may try again: what was wrong there may have passed."""
@@ -70,15 +70,16 @@ def avoid(session: Session, worker_name: str, checkpoint_id: int, reason: str) -
 
 
 def restore(session: Session, worker_name: str, checkpoint_name: str | None = None) -> None:
-    """Let a worker render again: all that it was kept from, or one checkpoint.
+    """Let a worker render again: all that it was kept from, sizes that did not fit too, or one checkpoint.
 
     Raises NotFound for an unknown worker, Conflict where there is nothing to lift.
     """
     _require(session, worker_name)
     kept_from = session.scalars(select(Exclusion).where(Exclusion.worker_name == worker_name)).all()
     lifted = [x for x in kept_from if checkpoint_name in (None, x.checkpoint and x.checkpoint.name)]
+    limits = _forget_limits(session, worker_name) if checkpoint_name is None else 0
     what = f"checkpoint {checkpoint_name!r}" if checkpoint_name is not None else "all work"
-    if not lifted:
+    if not lifted and not limits:
         raise Conflict(f"Worker {worker_name} is not kept from {what}.")
     session.execute(
         delete(Exclusion)
@@ -86,6 +87,12 @@ def restore(session: Session, worker_name: str, checkpoint_name: str | None = No
         .execution_options(synchronize_session=False)
     )
     record(session, "worker.restored", reason=f"{worker_name}: {what}")
+
+
+def _forget_limits(session: Session, worker_name: str) -> int:
+    """Let the worker try all sizes again; return for how many families it was kept from some."""
+    statement = delete(MemoryLimit).where(MemoryLimit.worker_name == worker_name)
+    return session.connection().execute(statement).rowcount
 
 
 def in_force(session: Session, worker_names: Sequence[str] | None = None) -> list[Exclusion]:

@@ -1,30 +1,46 @@
 """Why images of a job are not running, told from counters and workers; the tasks are never counted."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from farm import exclusions
+from farm import capacity, exclusions
+from farm.capacity import Fitness, Need
 from farm.errors import NotFound
 from farm.lifecycle import JobStatus
-from farm.models import Counters, Exclusion, Job, Worker
+from farm.models import Checkpoint, Counters, Exclusion, Job, Task, Worker
 
 _MOST_NAMED = 5
+_MOST_COUNTED = 1_000
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A live worker; `trouble` is what keeps it from work though it lives."""
+
+    id: int
+    name: str
+    status: str
+    trouble: str | None
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in ("idle", "busy") and self.trouble is None
 
 
 @dataclass(frozen=True)
 class _Crew:
     """The live workers of a pool, as far as one job is concerned.
 
-    `statuses` counts those that may take the job's images, by status; `absent` holds why others may not.
+    `statuses` counts those that may take the job's images, by status; `away` says why others may not.
     """
 
     live: int
     statuses: Counter[str]
-    absent: Sequence[Exclusion]
+    away: Sequence[str]
 
 
 def explain(session: Session, job_id: int) -> list[str]:
@@ -37,39 +53,70 @@ def explain(session: Session, job_id: int) -> list[str]:
     ).first()
     if job is None:
         raise NotFound(f"There is no job {job_id}.")
-    if not _queued(session, job_id):
+    needs = _needs(session, job_id)
+    if not needs:
         return []
-    crew = _crew(session, job.Job)
+    crew = _crew(session, job.Job.pool, needs)
     held = [*_held(job), *_nobody(job.Job.pool, crew)]
     if held:
         return held
-    waiting = [*_line(session, job.Job), *_occupied(crew.statuses)]
-    return [*waiting, *_absent(crew.absent)] if waiting else ["A free worker takes it within seconds."]
+    waiting = [*_line(session, job.Job), *_occupied(crew.statuses), *_tried_before(session, job_id)]
+    return [*waiting, *_named(crew.away)] if waiting else ["A free worker takes it within seconds."]
 
 
-def _queued(session: Session, job_id: int) -> int:
-    query = select(func.coalesce(func.sum(Counters.queued), 0)).where(Counters.job_id == job_id)
-    return session.execute(query).scalar_one()
-
-
-def _crew(session: Session, job: Job) -> _Crew:
-    query = select(Worker.name, Worker.status).where(Worker.pool == job.pool, Worker.status != "offline")
-    live = session.execute(query).all()
-    absent = _exclusions(session, job, {name for name, _ in live})
-    away = {exclusion.worker_name for exclusion in absent}
-    return _Crew(len(live), Counter(status for name, status in live if name not in away), absent)
-
-
-def _exclusions(session: Session, job: Job, live: set[str]) -> list[Exclusion]:
-    """What keeps live workers from all that is queued of the job: a checkpoint only while somebody else is left."""
-    needed = set(
-        session.scalars(select(Counters.checkpoint_id).where(Counters.job_id == job.id, Counters.has_queued))
+def _needs(session: Session, job_id: int) -> set[Need]:
+    """What the job's queued images ask of a worker; empty where none is queued."""
+    query = (
+        select(Counters.checkpoint_id, Checkpoint.family, Counters.pixels)
+        .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
+        .where(Counters.job_id == job_id, Counters.has_queued)
+        .distinct()
     )
-    found = exclusions.in_force(session, list(live))
-    out = [exclusion for exclusion in found if exclusion.checkpoint_id is None]
-    serving = live - {exclusion.worker_name for exclusion in out}
-    avoiding = [x for x in found if x.worker_name in serving and {x.checkpoint_id} == needed]
-    return out if serving == {x.worker_name for x in avoiding} else out + avoiding
+    return {Need(*row) for row in session.execute(query)}
+
+
+def _crew(session: Session, pool: str, needs: Collection[Need]) -> _Crew:
+    query = (
+        select(Worker.id, Worker.name, Worker.status, Worker.reason)
+        .where(Worker.pool == pool, Worker.status != "offline")
+        .order_by(Worker.name)
+    )
+    live = [_Member(*row) for row in session.execute(query)]
+    out = {x.worker_name: x for x in exclusions.in_force(session) if x.checkpoint_id is None}
+    known = capacity.fitness(session)
+    serving = [member for member in live if member.name not in out]
+    takers = _takers(serving, known, needs)
+    return _Crew(
+        len(live),
+        Counter(member.status for member in takers if member.trouble is None),
+        [
+            *(_troubled(member) for member in serving if member.trouble),
+            *(_away(out[member.name]) for member in live if member.name in out),
+            *(why for member in serving if member not in takers for why in _unfit(member.name, known, needs)),
+        ],
+    )
+
+
+def _takers(serving: Sequence[_Member], known: Fitness, needs: Collection[Need]) -> set[_Member]:
+    """Who may take some of it: for each need those that suit it, and all where no open worker does."""
+    takers: set[_Member] = set()
+    for need in needs:
+        suited = {member for member in serving if known.suits(member.name, need)}
+        takers |= suited if any(member.is_open for member in suited) else set(serving)
+    return takers
+
+
+def _unfit(name: str, known: Fitness, needs: Collection[Need]) -> Iterator[str]:
+    """Why a worker leaves all of it to others."""
+    for checkpoint_id in sorted({need.checkpoint_id for need in needs}):
+        if exclusion := known.avoided.get((name, checkpoint_id)):
+            yield _away(exclusion)
+    for family in sorted({need.family for need in needs if known.is_too_large(name, need)}):
+        why = known.limits[name, family].reason.rstrip(".")
+        yield (
+            f"Worker {name} leaves {family} images of this size to others: {why}. "
+            f"`farm restore {name}` lets it try again."
+        )
 
 
 def _held(row: Row[Job, bool]) -> Iterator[str]:
@@ -84,14 +131,17 @@ def _nobody(pool: str, crew: _Crew) -> Iterator[str]:
     if not crew.live:
         yield f"No worker serves the pool {pool!r} now. Start one with `farm worker`."
     elif not crew.statuses:
-        yield from _absent(crew.absent)
+        yield from _named(crew.away)
 
 
-def _absent(found: Sequence[Exclusion]) -> Iterator[str]:
-    for exclusion in found[:_MOST_NAMED]:
-        yield _away(exclusion)
-    if len(found) > _MOST_NAMED:
-        yield f"{len(found) - _MOST_NAMED} more are told by `farm workers`."
+def _named(away: Sequence[str]) -> Iterator[str]:
+    yield from away[:_MOST_NAMED]
+    if len(away) > _MOST_NAMED:
+        yield f"{len(away) - _MOST_NAMED} more are told by `farm workers`."
+
+
+def _troubled(member: _Member) -> str:
+    return f"Worker {member.name} is in trouble: {member.trouble}"
 
 
 def _away(exclusion: Exclusion) -> str:
@@ -103,6 +153,15 @@ def _away(exclusion: Exclusion) -> str:
         f"Worker {name} is kept from checkpoint {checkpoint}: {why}. "
         f"`farm restore {name} --checkpoint {checkpoint}` lets it try again."
     )
+
+
+def _tried_before(session: Session, job_id: int) -> Iterator[str]:
+    """What failed on a worker or lost it is left to others first, though that one may be free."""
+    tried = select(Task.id).where(Task.job_id == job_id, Task.status == "queued", Task.runs_alone)
+    count = session.execute(select(func.count()).select_from(tried.limit(_MOST_COUNTED).subquery())).scalar_one()
+    if count:
+        number = f"{_MOST_COUNTED:,} images or more" if count == _MOST_COUNTED else _images(count)
+        yield f"{number} failed before or lost the worker: each is tried alone, on another worker if there is one."
 
 
 def _line(session: Session, job: Job) -> Iterator[str]:

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from farm import __version__
+from farm.errors import NotFound
 from farm.exclusions import is_out_of_service
 from farm.models import Attempt, Worker
 
@@ -45,16 +46,25 @@ def register(session: Session, identity: WorkerIdentity) -> int:
     return session.execute(statement).scalar_one()
 
 
-def beat(session: Session, worker_id: int, status: str, checkpoint_id: int | None) -> bool:
-    """Say that the worker lives, what it does and which checkpoint is resident; hear if it is out of service."""
+def beat(
+    session: Session, worker_id: int, status: str, checkpoint_id: int | None, trouble: str | None = None
+) -> bool:
+    """Say that the worker lives, what it does and which checkpoint is resident; hear if it is out of service.
+
+    `trouble` is what keeps it from work though it lives, as people are to read it. Raises NotFound where the
+    worker was away for so long that it has been forgotten.
+    """
     statement = (
         update(Worker)
         .where(Worker.id == worker_id)
-        .values(status=status, checkpoint_id=checkpoint_id, reason=None, last_seen_at=func.now())
+        .values(status=status, checkpoint_id=checkpoint_id, reason=trouble, last_seen_at=func.now())
         .returning(is_out_of_service())
         .execution_options(synchronize_session=False)
     )
-    return bool(session.execute(statement).scalar_one_or_none())
+    is_out = session.execute(statement).scalar_one_or_none()
+    if is_out is None:
+        raise NotFound(f"There is no worker {worker_id} any more.")
+    return is_out
 
 
 def retire(session: Session, worker_id: int, reason: str) -> None:

@@ -1,5 +1,6 @@
 """The intake: a checked request becomes a job with all its tasks, in one transaction."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -234,6 +235,7 @@ def _insert_counters(
                 "not_before": request.not_before,
                 "is_open": True,
                 "batch_limit": 1 if request.deterministic else None,
+                "pixels": math.prod(group.template.heaviest_size),
                 "queued": images[key],
                 "running": 0,
                 "succeeded": 0,

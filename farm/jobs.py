@@ -56,12 +56,15 @@ def retry(database: Database, settings: Settings, doorbell: Doorbell, job_id: in
     with database.begin() as session:
         job = _require(session, job_id)
         chosen = lifecycle.lock(lifecycle.RETRY, Task.job_id == job_id)
+        session.execute(chosen).all()
+        # The move locks some of the job's counters and the opening all of them: in one order, so all at once.
+        lifecycle.lock_counters_of_job(session, job_id)
         moved = lifecycle.move(
             session,
             lifecycle.RETRY,
             chosen,
             reason="retried by hand",
-            values={"attempt_limit": Task.attempt + settings.max_attempts},
+            values={"attempt_limit": Task.attempt + settings.max_attempts, "losses": 0},
         )
         if not moved:
             raise Conflict(f"Job {job_id} has no failed images to retry.")

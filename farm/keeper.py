@@ -6,7 +6,8 @@ What may take long, deleting and sweeping, is done beside it by `farm.cleaner`.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 from sqlalchemy import func, or_, select
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 from farm import endings, fleet, lifecycle
 from farm.config import Settings
 from farm.crashpoints import reach
-from farm.database import Database
+from farm.database import Database, is_lost_connection
 from farm.models import Counters, Job, Task, Worker
 from farm.queue import Doorbell
 
@@ -45,21 +46,27 @@ class Keeper:
         self._stopped.set()
 
     def make_round(self) -> None:
-        """One round. A step that fails keeps no other from being made.
+        """One round. Each step stands alone: one that fails keeps no other from being made.
 
-        1. Leases that have ended: their tasks are queued again, or set aside when no try is left.
+        1. Leases that have ended: their tasks are queued again, or set aside when they lost too many workers.
         2. Jobs past their deadline: what has not started is cancelled.
         3. Workers not heard of for two leases are marked as gone; those gone for long are forgotten.
         4. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
            ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
         """
         for step in (self._expire, self._cancel_overdue, self._look_after_workers, self._ring):
-            try:
-                step()
-            except SQLAlchemyError as error:
+            self._attempt(step)
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except SQLAlchemyError as error:
+            if is_lost_connection(error):
                 # Whoever renders could not renew either: after an outage each gets a lease's time to speak.
                 self._patient_until = time.monotonic() + self._settings.lease_seconds
-                log.warning("A step of the round failed; the next round tries again.", error=str(error.args[0]))
+            log.warning("A step of the round failed; the next round tries again.", error=str(error.args[0]))
+        except Exception:  # a bug in one step must not stop the leases of the whole farm from ending
+            log.exception("A step of the round failed; the next round tries again.")
 
     def _expire(self) -> None:
         if time.monotonic() < self._patient_until:
@@ -75,8 +82,11 @@ class Keeper:
         with self._database.begin() as session:
             job_ids = overdue_jobs(session)
         for job_id in job_ids:
-            with self._database.begin() as session:
-                cancel_queued(session, job_id, "the deadline has passed")
+            self._attempt(partial(self._cancel_queued, job_id))
+
+    def _cancel_queued(self, job_id: int) -> None:
+        with self._database.begin() as session:
+            cancel_queued(session, job_id, "the deadline has passed")
 
     def _look_after_workers(self) -> None:
         with self._database.begin() as session:

@@ -8,12 +8,12 @@ Locks are always taken in the order tasks, counters, job, so that no two transit
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, TextualSelect, func, select, update
+from sqlalchemy import ColumnElement, Select, TextualSelect, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from farm.events import record
@@ -166,6 +166,29 @@ def _recount(session: Session, target: TaskStatus, moved: Iterable[Moved]) -> li
     return may_be_done
 
 
+def lock_counters(session: Session, task_ids: Sequence[int]) -> None:
+    """Lock the counters of locked tasks, for a transaction that moves them in more than one step.
+
+    Each step locks its own in order, but two steps after another would not be in order together.
+    """
+    touched = select(Task.job_id, Task.batch_key).where(Task.id.in_(task_ids))
+    held = (
+        select(Counters.job_id)
+        .where(tuple_(Counters.job_id, Counters.batch_key).in_(touched))
+        .order_by(Counters.job_id, Counters.batch_key)
+        .with_for_update()
+    )
+    session.execute(held).all()
+
+
+def lock_counters_of_job(session: Session, job_id: int) -> None:
+    """The same for whoever changes all counters of a job besides."""
+    held = (
+        select(Counters.batch_key).where(Counters.job_id == job_id).order_by(Counters.batch_key).with_for_update()
+    )
+    session.execute(held).all()
+
+
 def _finish_if_done(session: Session, job_id: int, reason: str | None) -> None:
     """Give the job its final status once no task of it is queued or running.
 
@@ -213,10 +236,7 @@ def open_for_claims(session: Session, job_id: int, is_open: bool) -> None:
 
 def update_counters(session: Session, job_id: int, **values: Any) -> None:
     """Change what the claim reads of a job, locking its counters in the order that `move` does."""
-    held = (
-        select(Counters.batch_key).where(Counters.job_id == job_id).order_by(Counters.batch_key).with_for_update()
-    )
-    session.execute(held).all()
+    lock_counters_of_job(session, job_id)
     session.execute(
         update(Counters)
         .where(Counters.job_id == job_id)

@@ -161,7 +161,8 @@ class Counters(Base):
     """How many tasks of one job and batch key stand at each status, and what a claim must know of them.
 
     Workers choose among these few rows instead of among the tasks; `has_queued` keeps the claim's
-    partial index free of churn while the figures change.
+    partial index free of churn while the figures change. `pixels` are those of an image's heaviest
+    pass; None for what the release before accepted.
     """
 
     __tablename__ = "counters"
@@ -175,6 +176,7 @@ class Counters(Base):
     not_before: Mapped[datetime | None]
     is_open: Mapped[bool]
     batch_limit: Mapped[int | None]
+    pixels: Mapped[int | None] = mapped_column(BigInteger)
     queued: Mapped[int]
     running: Mapped[int]
     succeeded: Mapped[int]
@@ -185,6 +187,9 @@ class Counters(Base):
 
 class Task(Base):
     """One image to render. `attempt` counts claims and is the fencing token.
+
+    It may be claimed up to `attempt_limit` times, which is raised for each claim that was no failure of
+    its own: handed back, or lost with its worker. `losses` counts the latter.
 
     `cell` says where in a sweep it stands: prompt, x, y, z and repeat, from 0.
 
@@ -204,6 +209,7 @@ class Task(Base):
     attempt: Mapped[int] = mapped_column(server_default="0")
     attempt_limit: Mapped[int]
     runs_alone: Mapped[bool] = mapped_column(server_default="false")
+    losses: Mapped[int] = mapped_column(server_default="0")
     worker_id: Mapped[int | None] = mapped_column(BigInteger)
     lease_until: Mapped[datetime | None]
 
@@ -212,6 +218,7 @@ class Attempt(Base):
     """One try of one task by one worker.
 
     `relief` names what was done where memory was short; `log_tail` holds the last words of a worker that died.
+    `is_misfit` says that it failed because the image did not fit into the device's memory.
     """
 
     __tablename__ = "attempts"
@@ -226,6 +233,7 @@ class Attempt(Base):
     timings: Mapped[dict[str, Any] | None]
     relief: Mapped[list[str] | None]
     log_tail: Mapped[str | None]
+    is_misfit: Mapped[bool] = mapped_column(server_default="false")
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 
@@ -333,6 +341,18 @@ class Exclusion(Base):
     created_at: Mapped[datetime]
 
     checkpoint: Mapped[Checkpoint | None] = relationship(lazy="joined")
+
+
+class MemoryLimit(Base):
+    """The smallest image of a family, by its pixels, that did not fit into the memory of a worker's device."""
+
+    __tablename__ = "memory_limits"
+
+    worker_name: Mapped[str] = mapped_column(primary_key=True)
+    family: Mapped[str] = mapped_column(primary_key=True)
+    pixels: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str]
+    created_at: Mapped[datetime]
 
 
 class Discard(Base):

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, Select, func, select, true
 from sqlalchemy.orm import Session
 
-from farm import exclusions
+from farm import capacity, exclusions
 from farm.errors import NotFound
 from farm.fleet import is_in_service
 from farm.models import Addon, Attempt, Checkpoint, Counters, Job, Result, Task, User, Worker
@@ -19,6 +19,7 @@ from farm.reports import (
     FarmReport,
     ImageCounts,
     JobReport,
+    MemoryLimitReport,
     TaskReport,
     WorkerReport,
 )
@@ -156,23 +157,37 @@ def workers(session: Session, *, is_live: bool = False) -> list[WorkerReport]:
         .limit(_MOST_WORKERS)
     )
     found = session.execute(query).all()
-    excluded = exclusion_reports(session)
+    excluded, limits = exclusion_reports(session), _memory_limit_reports(session)
     return [
-        _worker_report(worker, excluded[worker.name], running=count, silent_seconds=float(seconds))
+        _worker_report(
+            worker,
+            exclusions=excluded[worker.name],
+            memory_limits=limits[worker.name],
+            running=count,
+            silent_seconds=float(seconds),
+        )
         for worker, count, seconds in found
     ]
 
 
-def _worker_report(worker: Worker, excluded: list[ExclusionReport], **figures: float) -> WorkerReport:
-    names = WorkerReport.model_fields.keys() - {"checkpoint", "exclusions", *figures}
+def _worker_report(worker: Worker, **known: Any) -> WorkerReport:
+    names = WorkerReport.model_fields.keys() - {"checkpoint", *known}
     return WorkerReport.model_validate(
         {
             **{name: getattr(worker, name) for name in names},
             "checkpoint": worker.checkpoint.name if worker.checkpoint else None,
-            "exclusions": excluded,
-            **figures,
+            **known,
         }
     )
+
+
+def _memory_limit_reports(session: Session) -> Mapping[str, list[MemoryLimitReport]]:
+    """What did not fit into whose memory, by the worker's name."""
+    found: dict[str, list[MemoryLimitReport]] = defaultdict(list)
+    for (name, family), limit in sorted(capacity.fitness(session).limits.items()):
+        report = MemoryLimitReport(family=family, pixels=limit.pixels, reason=limit.reason, since=limit.created_at)
+        found[name].append(report)
+    return found
 
 
 def exclusion_reports(session: Session) -> Mapping[str, list[ExclusionReport]]:

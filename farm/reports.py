@@ -161,6 +161,15 @@ class ExclusionReport(Report):
     since: datetime
 
 
+class MemoryLimitReport(Report):
+    """From how many pixels on a worker leaves images of a family to others: such did not fit into its memory."""
+
+    family: str
+    pixels: int
+    reason: str
+    since: datetime
+
+
 class WorkerReport(Report):
     """One worker. `silent_seconds` is how long ago it was last heard of."""
 
@@ -177,6 +186,7 @@ class WorkerReport(Report):
     version: str
     started_at: datetime
     exclusions: list[ExclusionReport]
+    memory_limits: list[MemoryLimitReport] = []
 
     @property
     def out_of_service(self) -> ExclusionReport | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -137,6 +138,11 @@ class _Drawn(BaseModel):
         return ((self.width, self.height),)
 
     @property
+    def heaviest_size(self) -> tuple[int, int]:
+        """Width and height of the largest picture that UNet and VAE see at once: it decides the memory needed."""
+        return self.width, self.height
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The sha256 of each uploaded picture that it needs."""
         return ()
@@ -162,6 +168,10 @@ class TextToImageSpec(_Drawn):
     def rendered_sizes(self) -> tuple[tuple[int, int], ...]:
         first = self.width, self.height
         return (first, self.output_size) if self.hires else (first,)
+
+    @property
+    def heaviest_size(self) -> tuple[int, int]:
+        return max(self.rendered_sizes, key=math.prod)
 
 
 class ImageToImageSpec(_Drawn):
@@ -238,6 +248,10 @@ class UpscaleSpec(_Drawn):
         if self.overlap * 2 > self.tile:
             raise ValueError(f"overlap: must be at most half of a tile's {self.tile} pixels")
         return self
+
+    @property
+    def heaviest_size(self) -> tuple[int, int]:
+        return min(self.tile, self.width), min(self.tile, self.height)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -1,23 +1,27 @@
 """When the farm by itself takes a worker out of service, or keeps it from a checkpoint.
 
-Asked in the transaction in which attempts end badly. What went wrong is put down to whatever all of it
-has in common: to the owner's job, to the checkpoint, or to the worker.
+Asked in the transaction in which attempts end badly, or one succeeds where others had failed. What went
+wrong is put down to whatever all of it has in common: to the owner's job, to the checkpoint, or to the worker.
 
 - A batch counts once, however many images it had: one crash is one crash.
-- What was handed back or cancelled counts neither way.
+- What was handed back or cancelled counts neither way, nor does an image too large for the device's memory.
 - A lease that merely ended counts once its worker has been heard of again. One that is gone may have been
   switched off or cut off, and is not to blame.
+- A task that other workers failed too clears the worker: the task is at fault.
+- A task that another worker rendered speaks against the worker: so a broken one is found whoever owns the jobs.
+- What nobody else has tried yet may be the fault of one owner's jobs, and speaks against the worker only
+  where the jobs of several owners failed.
 - What fails on other workers too is put down to the checkpoint, and leaves this worker in service.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 
 import structlog
-from sqlalchemy import or_, select, tuple_
+from sqlalchemy import ColumnElement, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from farm import exclusions
@@ -39,7 +43,7 @@ _LONGEST_ERROR = 300
 
 @dataclass(frozen=True)
 class Ended:
-    """One ended attempt, as the rules see it."""
+    """One ended attempt, as the rules see it; and how the same task ended on other workers, if it did."""
 
     batch: tuple[int, datetime]
     task_id: int
@@ -47,14 +51,33 @@ class Ended:
     checkpoint_id: int
     outcome: str
     error: str | None
+    elsewhere: frozenset[str] = frozenset()
+
+    @property
+    def is_refuted(self) -> bool:
+        """Whether the task is at fault: others failed it too, and none rendered it."""
+        return bool(self.elsewhere) and not self.is_confirmed
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the worker is at fault: another one rendered the task."""
+        return "succeeded" in self.elsewhere
 
 
 def judge(session: Session, ended: Sequence[Moved]) -> None:
-    """Exclude what deserves it, now that these attempts ended badly. Call last: no lock is taken after these.
+    """Exclude what deserves it, now that these attempts ended badly. Call last: no lock is taken after these."""
+    attempts = tuple_(Attempt.task_id, Attempt.number).in_([(m.task_id, m.attempt) for m in ended])
+    _judge_all(session, _suspects(session, attempts))
 
-    Exclusions are written in the order of their key, so that two transactions cannot deadlock.
-    """
-    for worker_name, checkpoint_ids in _suspects(session, ended).items():
+
+def judge_by_success(session: Session, task_id: int) -> None:
+    """Exclude what deserves it, now that a worker rendered a task which others had failed. Call last."""
+    _judge_all(session, _suspects(session, (Attempt.task_id == task_id) & Attempt.outcome.in_(("failed", "lost"))))
+
+
+def _judge_all(session: Session, suspects: Mapping[str, list[int]]) -> None:
+    """Exclusions are written in the order of their key, so that two transactions cannot deadlock."""
+    for worker_name, checkpoint_ids in suspects.items():
         history = _history(session, worker_name)
         for checkpoint_id in checkpoint_ids:
             if reason := against_pair(history, checkpoint_id):
@@ -67,20 +90,29 @@ def judge(session: Session, ended: Sequence[Moved]) -> None:
 def against_worker(history: Iterable[Ended], avoided_elsewhere: frozenset[int] = frozenset()) -> str | None:
     """Why the worker should render nothing more; None if it may go on. `history` begins with the newest."""
     bad = [entry for entry in _since_success(history) if entry.checkpoint_id not in avoided_elsewhere]
-    batches = len({entry.batch for entry in bad})
-    owners = len({entry.owner_id for entry in bad})
-    if batches < _BAD_BATCHES_OF_A_WORKER or owners < _OWNERS:
-        return None
-    return f"its last {batches} batches failed, for {owners} owners. The last error: {_short(bad[0].error)}"
+    evidence = _evidence(bad, _BAD_BATCHES_OF_A_WORKER)
+    return evidence and f"its last {evidence}. The last error: {_short(bad[0].error)}"
 
 
 def against_pair(history: Iterable[Ended], checkpoint_id: int) -> str | None:
     """Why the worker should be kept from the checkpoint; None if it may go on."""
     bad = _since_success(entry for entry in history if entry.checkpoint_id == checkpoint_id)
-    batches = len({entry.batch for entry in bad})
-    if batches < _BAD_BATCHES_OF_A_CHECKPOINT or len({entry.task_id for entry in bad}) < _TASKS:
+    if len({entry.task_id for entry in bad if not entry.is_refuted}) < _TASKS:
         return None
-    return f"its last {batches} batches here failed. The last error: {_short(bad[0].error)}"
+    evidence = _evidence(bad, _BAD_BATCHES_OF_A_CHECKPOINT)
+    return evidence and f"with this checkpoint its last {evidence}. The last error: {_short(bad[0].error)}"
+
+
+def _evidence(bad: Sequence[Ended], least: int) -> str | None:
+    """What at least so many batches show, in words; None where they show nothing against the worker."""
+    confirmed = {entry.batch for entry in bad if entry.is_confirmed}
+    if len(confirmed) >= least:
+        return f"{len(confirmed)} batches failed, and other workers rendered them"
+    open_ = [entry for entry in bad if not entry.is_refuted]
+    batches, owners = {entry.batch for entry in open_}, {entry.owner_id for entry in open_}
+    if len(batches) >= least and len(owners) >= _OWNERS:
+        return f"{len(batches)} batches failed, for {len(owners)} owners"
+    return None
 
 
 def _since_success(history: Iterable[Ended]) -> list[Ended]:
@@ -92,7 +124,7 @@ def _short(error: str | None) -> str:
     return text if len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]}…"
 
 
-def _suspects(session: Session, ended: Sequence[Moved]) -> Mapping[str, list[int]]:
+def _suspects(session: Session, attempts: ColumnElement[bool]) -> Mapping[str, list[int]]:
     """The workers that these attempts were tried by, each with the checkpoints they needed, both in order."""
     query = (
         select(Worker.name, Counters.checkpoint_id)
@@ -100,7 +132,7 @@ def _suspects(session: Session, ended: Sequence[Moved]) -> Mapping[str, list[int
         .join(Worker, Worker.id == Attempt.worker_id)
         .join(Task, Task.id == Attempt.task_id)
         .join(Counters, (Counters.job_id == Task.job_id) & (Counters.batch_key == Task.batch_key))
-        .where(tuple_(Attempt.task_id, Attempt.number).in_([(m.task_id, m.attempt) for m in ended]))
+        .where(attempts)
         .distinct()
         .order_by(Worker.name, Counters.checkpoint_id)
     )
@@ -125,6 +157,7 @@ def _history(session: Session, worker_name: str) -> list[Ended]:
         .where(
             Attempt.worker_id == process.c.id,
             Attempt.outcome.in_(("succeeded", "failed", "lost")),
+            ~Attempt.is_misfit,
             or_(Attempt.outcome != "lost", heard_of_since),
         )
         .order_by(Attempt.ended_at.desc())
@@ -141,10 +174,35 @@ def _history(session: Session, worker_name: str) -> list[Ended]:
         .order_by(last.c.ended_at.desc())
         .limit(_MOST_ATTEMPTS)
     )
+    rows = session.execute(query).all()
+    elsewhere = _elsewhere(session, worker_name, {row.task_id for row in rows if row.outcome != "succeeded"})
     return [
-        Ended((row.worker_id, row.started_at), row.task_id, row.owner_id, row.checkpoint_id, row.outcome, row.error)
-        for row in session.execute(query)
+        Ended(
+            (row.worker_id, row.started_at),
+            *(row.task_id, row.owner_id, row.checkpoint_id, row.outcome, row.error),
+            elsewhere.get(row.task_id, frozenset()),
+        )
+        for row in rows
     ]
+
+
+def _elsewhere(session: Session, worker_name: str, task_ids: Collection[int]) -> Mapping[int, frozenset[str]]:
+    """How the tasks ended on workers of other names, by their ids."""
+    query = (
+        select(Attempt.task_id, Attempt.outcome)
+        .join(Worker, Worker.id == Attempt.worker_id)
+        .where(
+            Attempt.task_id.in_(task_ids),
+            Worker.name != worker_name,
+            Attempt.outcome.in_(("succeeded", "failed", "lost")),
+            ~Attempt.is_misfit,
+        )
+        .distinct()
+    )
+    found: dict[int, set[str]] = defaultdict(set)
+    for task_id, outcome in session.execute(query):
+        found[task_id].add(outcome)
+    return {task_id: frozenset(outcomes) for task_id, outcomes in found.items()}
 
 
 def _avoided_elsewhere(session: Session, worker_name: str) -> frozenset[int]:

@@ -88,11 +88,14 @@ def a_job(
     return intake.submit(database, settings, doorbell, a_request(**fields), owner=owner)
 
 
-def a_worker(database: Database, device: str = "cpu", pool: str = "default") -> int:
-    """Register a live worker; return its id."""
+def a_worker(database: Database, device: str = "cpu", pool: str = "default", status: str = "idle") -> int:
+    """Register a live worker that has said so much of itself; return its id."""
     identity = WorkerIdentity(host="host", pid=1, device=device, device_name="test device", pool=pool)
     with database.begin() as session:
-        return fleet.register(session, identity)
+        worker_id = fleet.register(session, identity)
+        if status != "starting":
+            fleet.beat(session, worker_id, status, None)
+    return worker_id
 
 
 def claim(database: Database, worker_id: int, *, limit: int = 8, **options: Any) -> Batch | None:
@@ -149,8 +152,13 @@ class Scene:
         """Submit a job; return its id."""
         return a_job(self.database, self.settings, self.doorbell, owner=owner, **fields).job_id
 
-    def worker(self, device: str = "cpu", pool: str = "default") -> int:
-        return a_worker(self.database, device, pool)
+    def worker(self, device: str = "cpu", pool: str = "default", status: str = "idle") -> int:
+        return a_worker(self.database, device, pool, status)
+
+    def trouble(self, worker_id: int, what: str = "it cannot claim work") -> None:
+        """The worker says that something keeps it from work."""
+        with self.database.begin() as session:
+            fleet.beat(session, worker_id, "idle", None, what)
 
     def claim(self, worker_id: int, *, limit: int = 8, **options: Any) -> tuple[Lease, ...]:
         """The leases of the batch a worker gets next; empty if there is none."""
@@ -170,6 +178,10 @@ class Scene:
     ) -> bool:
         with self.database.begin() as session:
             return endings.fail(session, lease, error, is_retryable=is_retryable, relief=relief)
+
+    def fail_for_memory(self, lease: Lease, error: str = "it does not fit") -> bool:
+        with self.database.begin() as session:
+            return endings.fail_for_memory(session, lease, error)
 
     def hand_back(self, *leases: Lease, reason: str = "draining") -> None:
         with self.database.begin() as session:

@@ -1,7 +1,7 @@
 """Keeps a worker's leases alive; hears what was lost or cancelled, and whether the worker is out of service."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,19 +10,32 @@ from farm import dispatch, fleet
 from farm.config import Settings
 from farm.database import Database
 from farm.dispatch import Lease
+from farm.errors import NotFound
 from workers.holdings import Holdings
 
 log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """A thread that renews every lease held and says what the worker does."""
+    """A thread that renews every lease held and says what the worker does.
 
-    def __init__(self, settings: Settings, database: Database, worker_id: int, holdings: Holdings) -> None:
+    `on_forgotten` is called where the farm knows this worker no more: it must end, and start under a new id.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        worker_id: int,
+        holdings: Holdings,
+        on_forgotten: Callable[[], None],
+    ) -> None:
         self._settings = settings
         self._database = database
         self._worker_id = worker_id
         self._holdings = holdings
+        self._on_forgotten = on_forgotten
+        self._trouble: str | None = None
         self._resident: int | None = None
         self._status = "idle"
         self._is_out_of_service = False
@@ -44,6 +57,12 @@ class Heartbeat:
             self._status, self._resident = status, resident
             self._changed.set()
 
+    def tell_trouble(self, trouble: str | None) -> None:
+        """Say what keeps the worker from work, or that nothing does any more."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._changed.set()
+
     def _run(self) -> None:
         while not self._stopped:
             self._changed.clear()
@@ -55,12 +74,18 @@ class Heartbeat:
         held = self._holdings.all()
         try:
             with self._database.begin() as session:
-                is_out = fleet.beat(session, self._worker_id, self._status_with(held), self._resident)
+                is_out = fleet.beat(
+                    session, self._worker_id, self._status_with(held), self._resident, self._trouble
+                )
                 kept = (
                     dispatch.renew(session, self._worker_id, held, self._settings.lease_seconds) if held else set()
                 )
         except SQLAlchemyError as error:
             log.warning("The heartbeat did not reach Postgres.", worker=self._worker_id, error=str(error.args[0]))
+            return
+        except NotFound as error:
+            log.warning("The farm has forgotten this worker; it starts anew.", error=str(error))
+            self._on_forgotten()
             return
         self._hear(is_out)
         for lease in self._holdings.drop(lease for lease in held if lease not in kept):

@@ -15,7 +15,7 @@ from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database, Role
 from farm.dispatch import Batch, Lease
-from farm.errors import FarmError, LeaseLost, RenderError
+from farm.errors import FarmError, LeaseLost, OutOfMemory, RenderError
 from farm.progress import ProgressBoard
 from farm.store import open_store
 from workers.affinity import Affinity
@@ -65,7 +65,7 @@ class Runner:
         self._failures = 0
         self._unforeseen = 0
         self._rendering: tuple[Lease, ...] = ()
-        self._heartbeat = Heartbeat(settings, self._database, worker_id, self._holdings)
+        self._heartbeat = Heartbeat(settings, self._database, worker_id, self._holdings, calls.drain)
         self._reporter = Reporter(ProgressBoard(settings.required_redis_url))
         self._stalls = StallWatch(settings.stall_seconds, self._give_up_stalled)
         self._spool = Spool(
@@ -100,6 +100,8 @@ class Runner:
             self._delivery.adopt()
             self._tell("idle")
             self._calls.wait_for_ring(self._settings.poll_seconds * random.uniform(0.75, 1.25))
+            return
+        if not batch.leases:
             return
         self._tell("busy")
         self._work_on(batch)
@@ -136,13 +138,18 @@ class Runner:
                 )
                 if batch:
                     reach("worker.claiming")
-        except SQLAlchemyError as error:
-            log.warning("Could not claim.", worker=self._worker_id, error=str(error.args[0]))
+        except Exception as error:  # whatever it is, the farm says so, and this worker tries again
+            log.warning("Could not claim.", worker=self._worker_id, exc_info=not isinstance(error, SQLAlchemyError))
+            self._heartbeat.tell_trouble(f"it cannot claim work: {_first_line(error)}")
             return None
+        self._heartbeat.tell_trouble(None)
         if batch:
             self._holdings.take(batch.leases)
             self._affinity.note_claim()
             reach("worker.claimed")
+            for held in batch.unreadable:
+                log.warning("Attempt ended: failed.", error=held.error, **held.log_fields())
+                self._end((), partial(endings.fail, held=held, error=held.error, is_retryable=True))
         return batch
 
     def _work_on(self, batch: Batch) -> None:
@@ -163,6 +170,8 @@ class Runner:
             self._hand_back(batch.leases)
         except LeaseLost:
             self._holdings.drop(batch.leases)
+        except OutOfMemory as error:
+            self._fail_for_memory(batch.leases, error)
         except RenderError as error:
             self._failures += error.is_retryable
             self._fail(batch.leases, str(error), is_retryable=error.is_retryable, relief=error.relief)
@@ -232,6 +241,13 @@ class Runner:
             self._end((lease,), ending)
             reach("worker.failed")
 
+    def _fail_for_memory(self, leases: Sequence[Lease], error: OutOfMemory) -> None:
+        """What did not fit here may fit elsewhere."""
+        for lease in leases:
+            log.warning("Attempt ended: failed for want of memory.", error=str(error), **lease.log_fields())
+            ending = partial(endings.fail_for_memory, held=lease, error=str(error), relief=error.relief)
+            self._end((lease,), ending)
+
     def _end(self, leases: tuple[Lease, ...], ending: Callable[[Session], object]) -> None:
         """Say how a batch ended. If Postgres is away the leases end by themselves."""
         try:
@@ -246,3 +262,9 @@ class Runner:
 def _fail_one(session: Session, lease: Lease, error: str, *, is_retryable: bool, relief: Sequence[str]) -> None:
     endings.fail(session, lease, error, is_retryable=is_retryable, relief=relief)
     reach("worker.failing")
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without the statement that SQLAlchemy adds below."""
+    said = str(error.args[0] if error.args else error).strip() or type(error).__name__
+    return said.splitlines()[0]

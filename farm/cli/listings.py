@@ -83,7 +83,7 @@ def workers(as_json: bool) -> None:
             "RUNNING": lambda worker: str(worker.running),
             "CHECKPOINT": lambda worker: worker.checkpoint or "",
             "HEARD": lambda worker: f"{worker.silent_seconds:.0f}s",
-            "KEPT FROM": lambda worker: ", ".join(x.checkpoint or "all work" for x in worker.exclusions),
+            "KEPT FROM": lambda worker: ", ".join(_kept_from(worker)),
         },
     )
     for sentence in dict.fromkeys(why for worker in found for why in _why(worker)):
@@ -91,11 +91,23 @@ def workers(as_json: bool) -> None:
     return None
 
 
+def _kept_from(worker: WorkerReport) -> Iterator[str]:
+    yield from (exclusion.checkpoint or "all work" for exclusion in worker.exclusions)
+    yield from (f"large {limit.family}" for limit in worker.memory_limits)
+
+
 def _why(worker: WorkerReport) -> Iterator[str]:
-    """Why the worker is kept from something, and how that ends."""
+    """What is wrong with the worker; why it is kept from something, and how that ends."""
+    if worker.reason and worker.status != "offline":
+        yield f"{worker.name} is in trouble: {worker.reason}"
     for exclusion in worker.exclusions:
         option = f" --checkpoint {exclusion.checkpoint}" if exclusion.checkpoint else ""
         yield (
             f"{worker.name} is kept from {exclusion.checkpoint or 'all work'} since {ago(exclusion.since)}: "
             f"{exclusion.reason} (`farm restore {worker.name}{option}`)"
+        )
+    for limit in worker.memory_limits:
+        yield (
+            f"{worker.name} leaves {limit.family} images of {limit.pixels / 1e6:.2f} megapixels and more to others "
+            f"since {ago(limit.since)}: {limit.reason} (`farm restore {worker.name}`)"
         )

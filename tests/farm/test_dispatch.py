@@ -14,6 +14,14 @@ def job_ids(leases: tuple[dispatch.Lease, ...]) -> list[int]:
     return [lease.job_id for lease in leases]
 
 
+def kill_in_turn(scene: Scene, workers: list[int], times: int) -> None:
+    """So often one of the workers, in turn, claims a task and dies of it."""
+    for number in range(times):
+        worker_id = workers[number % len(workers)]
+        assert scene.claim(worker_id, limit=1)
+        scene.release_dead(worker_id, "killed by signal 9")
+
+
 class TestClaim:
     def test_a_claim_takes_tasks_up_to_its_limit_in_their_order(self, scene: Scene) -> None:
         scene.submit(images_per_prompt=6, seed=10)
@@ -181,6 +189,66 @@ class TestClaimsAtOnce:
             claimed = list(chain.from_iterable(threads.map(scene.claim, workers * 4)))
         assert len(claimed) == len({lease.task_id for lease in claimed})
         assert scene.counters() == scene.recount()
+
+
+class TestRetryElsewhere:
+    """Not on the device that just failed it, while another one may take it."""
+
+    def test_a_task_that_failed_on_a_device_is_left_to_another(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        failing, other = scene.worker("0"), scene.worker("1")
+        scene.fail(*scene.claim(failing))
+        assert scene.claim(failing) == ()
+        assert job_ids(scene.claim(other)) == [job_id]
+
+    def test_a_task_that_lost_its_worker_is_left_to_another_device(self, scene: Scene) -> None:
+        scene.submit()
+        dying, other = scene.worker("0"), scene.worker("1")
+        scene.claim(dying)
+        scene.release_dead(dying)
+        assert scene.claim(scene.worker("0")) == ()
+        assert len(scene.claim(other)) == 1
+
+    def test_a_task_that_failed_everywhere_is_tried_again_anywhere(self, scene: Scene) -> None:
+        scene.submit()
+        workers = scene.worker("0"), scene.worker("1")
+        for worker_id in workers:
+            scene.fail(*scene.claim(worker_id))
+        assert len(scene.claim(workers[0])) == 1
+
+    @pytest.mark.parametrize(
+        "reason", ["gone", "starting", "draining", "drained", "troubled", "elsewhere", "avoiding"]
+    )
+    def test_a_task_is_tried_on_the_same_device_where_no_other_may_take_it(self, scene: Scene, reason: str) -> None:
+        scene.submit()
+        failing = scene.worker("0")
+        pool = "large" if reason == "elsewhere" else "default"
+        status = {"gone": "offline", "starting": "starting", "draining": "draining"}.get(reason, "idle")
+        other = scene.worker("1", pool, status)
+        scene.fail(*scene.claim(failing))
+        match reason:
+            case "drained":
+                scene.drain("host/1")
+            case "troubled":
+                scene.trouble(other)
+            case "avoiding":
+                scene.avoid("host/1", a_checkpoint(scene.database))
+        assert len(scene.claim(failing)) == 1
+
+    def test_a_worker_that_leaves_a_task_to_others_takes_the_next_job(self, scene: Scene) -> None:
+        scene.submit(priority=60)
+        failing, _ = scene.worker("0"), scene.worker("1")
+        scene.fail(*scene.claim(failing))
+        next_job = scene.submit(width=768)
+        assert job_ids(scene.claim(failing)) == [next_job]
+
+    def test_a_worker_takes_the_first_failed_task_that_it_did_not_fail_itself(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=2, seed=0)
+        first, second = scene.worker("0"), scene.worker("1")
+        for worker_id in (first, second):
+            scene.fail(*scene.claim(worker_id, limit=1))
+        assert [lease.spec.seed for lease in scene.claim(first)] == [1]
+        assert [lease.spec.seed for lease in scene.claim(second)] == [0]
 
 
 class TestRenew:
@@ -468,7 +536,7 @@ class TestLoss:
         job_id = scene.submit(images_per_prompt=2)
         worker_id = scene.worker()
         first, _ = scene.claim(worker_id)
-        scene.scalar("UPDATE tasks SET attempt_limit = 1 WHERE id = :id RETURNING id", id=first.task_id)
+        scene.scalar("UPDATE tasks SET losses = 7 WHERE id = :id RETURNING id", id=first.task_id)
         scene.release_dead(worker_id, log_tail="CUDA error: an illegal memory access")
         assert scene.statuses(job_id) == ["failed", "queued"]
         assert scene.scalar("SELECT count(*) FROM attempts WHERE log_tail LIKE 'CUDA error%'") == 2
@@ -482,14 +550,46 @@ class TestLoss:
 
     def test_a_task_that_killed_all_its_workers_is_quarantined_with_the_evidence(self, scene: Scene) -> None:
         job_id = scene.submit()
-        worker_id = scene.worker()
-        for _ in range(3):
-            scene.claim(worker_id)
-            scene.release_dead(worker_id, "killed by signal 9")
+        kill_in_turn(scene, [scene.worker("0"), scene.worker("1")], 6)
         [task] = scene.tasks(job_id)
         assert task.status == "failed"
         assert task.reason == f"{endings.QUARANTINED}; last: killed by signal 9"
-        assert scene.scalar("SELECT count(*) FROM attempts WHERE outcome = 'lost'") == 3
+        assert scene.scalar("SELECT count(*) FROM attempts WHERE outcome = 'lost'") == 6
+
+    def test_losses_use_up_no_tries(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        workers = [scene.worker(str(device)) for device in range(4)]
+        kill_in_turn(scene, workers, 5)
+        [task] = scene.tasks(job_id)
+        assert (task.status, task.losses) == ("queued", 5)
+        assert task.attempt_limit - task.attempt == scene.settings.max_attempts
+        [lease] = scene.claim(workers[1])
+        assert scene.fail(lease)
+
+    def test_losses_of_one_worker_alone_are_waited_for_longer(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        worker_id = scene.worker()
+        kill_in_turn(scene, [worker_id], 7)
+        assert scene.statuses(job_id) == ["queued"]
+        kill_in_turn(scene, [worker_id], 1)
+        assert scene.statuses(job_id) == ["failed"]
+
+    def test_leases_that_end_count_as_losses_do(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        for _ in range(5):
+            scene.lose(scene.worker("0"))
+        assert scene.statuses(job_id) == ["queued"]
+        scene.scalar(
+            "DELETE FROM workers WHERE name = 'host/0' AND id <> (SELECT max(id) FROM workers) RETURNING id"
+        )
+        scene.lose(scene.worker("1"))
+        assert scene.statuses(job_id) == ["failed"]
+
+    def test_a_retry_by_hand_forgets_losses(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        kill_in_turn(scene, [scene.worker("0"), scene.worker("1")], 6)
+        jobs.retry(scene.database, scene.settings, scene.doorbell, job_id)
+        assert scene.tasks(job_id)[0].losses == 0
 
     def test_a_task_whose_worker_died_is_tried_again_alone(self, scene: Scene) -> None:
         scene.submit(images_per_prompt=3)
@@ -506,8 +606,7 @@ class TestLoss:
         killer, *others = (scene.claim(worker_id)[0] for _ in range(3))
         assert [scene.publish(other) for other in others] == [True, True]
         scene.release_dead(worker_id)
-        scene.claim(worker_id)
-        scene.release_dead(worker_id)
+        kill_in_turn(scene, [worker_id], 6)
         assert scene.statuses(job_id) == ["failed", "succeeded", "succeeded"]
         assert scene.tasks(job_id)[0].id == killer.task_id
 
@@ -532,7 +631,7 @@ class TestLoss:
         worker_id = scene.worker()
         first, second = scene.claim(worker_id)
         with scene.database.begin() as session:
-            session.execute(text("UPDATE tasks SET attempt_limit = 1 WHERE id = :id"), {"id": second.task_id})
+            session.execute(text("UPDATE tasks SET losses = 7 WHERE id = :id"), {"id": second.task_id})
         with ThreadPoolExecutor() as threads:
             with scene.database.begin() as session:
                 session.execute(text("SELECT FROM tasks WHERE id = :id FOR UPDATE"), {"id": second.task_id})
@@ -562,3 +661,33 @@ def test_what_a_stopped_worker_held_goes_back_without_using_a_try(scene: Scene) 
         endings.hand_back_all(session, worker_id, "the worker was stopped")
     (task,) = scene.tasks(job_id)
     assert (task.status, task.attempt, task.attempt_limit) == ("queued", 1, scene.settings.max_attempts + 1)
+
+
+class TestUnreadable:
+    def test_a_spec_that_cannot_be_read_is_handed_out_apart(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=2)
+        scene.scalar('UPDATE tasks SET spec = \'{"mode": "hologram"}\' WHERE seq = 0 RETURNING id')
+        batch = claim(scene.database, scene.worker())
+        assert batch is not None
+        assert [len(batch.leases), len(batch.unreadable)] == [1, 1]
+        assert "hologram" in batch.unreadable[0].error
+
+
+def test_a_lost_batch_and_a_retry_by_hand_do_not_deadlock(scene: Scene) -> None:
+    """Each moves tasks of two jobs or batch keys in two steps; their counters are locked in one order."""
+    earlier, later = (scene.submit(prompts=[{"prompt": "a"}, {"prompt": "b", "width": 768}]) for _ in range(2))
+    worker_id = scene.worker()
+    while leases := scene.claim(worker_id):
+        for lease in leases:
+            if lease.job_id == later and lease.spec.width == 768:
+                scene.fail(lease, is_retryable=False)
+    scene.scalar("UPDATE tasks SET losses = 7 WHERE job_id = :id RETURNING id", id=earlier)
+    with ThreadPoolExecutor() as threads:
+        with scene.database.begin() as session:
+            session.execute(text("SELECT FROM counters WHERE job_id = :id FOR UPDATE"), {"id": later})
+            losing = threads.submit(scene.release_dead, worker_id)
+            scene.wait_for_blocked()
+            retrying = threads.submit(jobs.retry, scene.database, scene.settings, scene.doorbell, later)
+            scene.wait_for_blocked(2)
+        assert (losing.result(), retrying.result()) == (3, 1)
+    assert scene.counters() == scene.recount()

@@ -21,17 +21,26 @@ def _owners(scene: Scene) -> None:
         a_user(scene.database, name)
 
 
-def entry(batch: int = 0, *, task: int = 1, owner: int = 1, checkpoint: int = 1, outcome: str = "failed") -> Ended:
+def entry(
+    batch: int = 0,
+    *,
+    task: int = 1,
+    owner: int = 1,
+    checkpoint: int = 1,
+    outcome: str = "failed",
+    elsewhere: tuple[str, ...] = (),
+) -> Ended:
     """An attempt of a batch; the higher its number, the longer it is ago."""
     started = NOON - timedelta(minutes=batch)
-    return Ended((1, started), task, owner, checkpoint, outcome, f"error {batch}")
+    return Ended((1, started), task, owner, checkpoint, outcome, f"error {batch}", frozenset(elsewhere))
 
 
 def die(scene: Scene, worker_id: int, *, owner: str = "ana", images: int = 1) -> None:
-    """A worker takes a job of so many images and dies of it."""
-    scene.submit(owner=owner, images_per_prompt=images)
+    """A worker takes a job of so many images and dies of it, and the owner gives it up."""
+    job_id = scene.submit(owner=owner, images_per_prompt=images)
     scene.claim(worker_id)
     scene.release_dead(worker_id, "killed by SIGKILL")
+    jobs.cancel(scene.database, job_id)
 
 
 class TestRules:
@@ -62,15 +71,41 @@ class TestRules:
         history[4] = entry(4, outcome="succeeded", checkpoint=7)
         assert against_worker(history, frozenset({7})) is None
 
-    def test_three_bad_batches_of_two_tasks_speak_against_a_pair(self) -> None:
-        history = [entry(0, task=1), entry(1, task=1), entry(2, task=2)]
-        assert against_pair(history, 1) == "its last 3 batches here failed. The last error: error 0"
+    def test_bad_jobs_of_one_owner_that_others_rendered_speak_against_a_worker(self) -> None:
+        history = [entry(batch, task=batch, elsewhere=("failed", "succeeded")) for batch in range(5)]
+        assert against_worker(history) == (
+            "its last 5 batches failed, and other workers rendered them. The last error: error 0"
+        )
+
+    def test_bad_jobs_that_others_failed_too_never_speak_against_a_worker(self) -> None:
+        history = [entry(batch, task=batch, owner=batch % 2, elsewhere=("failed",)) for batch in range(9)]
+        assert against_worker(history) is None
+
+    def test_three_bad_batches_of_two_tasks_and_owners_speak_against_a_pair(self) -> None:
+        history = [entry(0, task=1), entry(1, task=1), entry(2, task=2, owner=2)]
+        assert against_pair(history, 1) == (
+            "with this checkpoint its last 3 batches failed, for 2 owners. The last error: error 0"
+        )
+
+    def test_bad_jobs_of_one_owner_never_speak_against_a_pair(self) -> None:
+        assert against_pair([entry(batch, task=batch) for batch in range(100)], 1) is None
+
+    def test_bad_jobs_of_one_owner_that_others_rendered_speak_against_a_pair(self) -> None:
+        history = [entry(batch, task=batch, elsewhere=("succeeded",)) for batch in range(3)]
+        assert against_pair(history, 1) == (
+            "with this checkpoint its last 3 batches failed, and other workers rendered them. "
+            "The last error: error 0"
+        )
+
+    def test_bad_jobs_that_others_failed_too_never_speak_against_a_pair(self) -> None:
+        history = [entry(batch, task=batch, owner=batch % 2, elsewhere=("lost",)) for batch in range(9)]
+        assert against_pair(history, 1) is None
 
     def test_one_bad_task_does_not(self) -> None:
-        assert against_pair([entry(batch) for batch in range(9)], 1) is None
+        assert against_pair([entry(batch, owner=batch % 2) for batch in range(9)], 1) is None
 
     def test_a_pair_is_judged_by_its_own_checkpoint(self) -> None:
-        history = [entry(batch, task=batch) for batch in range(3)]
+        history = [entry(batch, task=batch, owner=batch % 2) for batch in range(3)]
         history.insert(1, entry(5, checkpoint=2, outcome="succeeded"))
         assert against_pair(history, 1)
         assert against_pair(history, 2) is None
@@ -148,8 +183,9 @@ class TestWorker:
     def test_a_worker_that_lets_its_leases_end_and_lives_on_is(self, scene: Scene) -> None:
         worker_id = scene.worker()
         for number in range(4):
-            scene.submit(owner=BOTH[number % 2])
+            job_id = scene.submit(owner=BOTH[number % 2])
             scene.lose(worker_id)
+            jobs.cancel(scene.database, job_id)
         scene.scalar("UPDATE workers SET last_seen_at = clock_timestamp() RETURNING id")
         scene.break_down(worker_id, batches=1)
         assert OUT in scene.excluded()
@@ -163,7 +199,7 @@ class TestWorker:
                 for lease in scene.claim(worker_id, limit=1):
                     scene.fail(lease, "its weights are torn")
         assert [scene.job(job_id).status for job_id in job_ids] == ["failed", "failed"]
-        assert {checkpoint for _, checkpoint in scene.excluded()} == {"demo"}
+        assert OUT not in scene.excluded()
 
     def test_a_restored_worker_that_fails_again_is_out_again(self, scene: Scene) -> None:
         worker_id = scene.worker()
@@ -185,11 +221,32 @@ class TestWorker:
 class TestPair:
     def test_a_worker_is_kept_from_a_checkpoint_that_it_keeps_failing(self, scene: Scene) -> None:
         worker_id, other = scene.worker(), scene.worker("1")
-        scene.break_down(worker_id, batches=3)
+        scene.break_down(worker_id, batches=3, owners=BOTH)
         assert scene.excluded() == [KEPT]
         scene.submit()
         assert scene.claim(worker_id) == ()
         assert len(scene.claim(other)) == 1
+
+    def test_the_failing_job_of_one_owner_keeps_no_worker_from_the_checkpoint_of_others(self, scene: Scene) -> None:
+        scene.submit(owner="ana", images_per_prompt=9)
+        workers = [scene.worker(str(device)) for device in range(8)]
+        for _ in range(9 * 3):
+            for worker_id in workers:
+                for lease in scene.claim(worker_id, limit=1):
+                    scene.fail(lease, "the prompt breaks it")
+        scene.submit(owner="mia", images_per_prompt=4000)
+        assert scene.excluded() == []
+        assert all(scene.claim(worker_id) for worker_id in workers)
+
+    def test_a_broken_worker_is_found_on_a_farm_with_one_owner(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=12)
+        broken, sound = scene.worker(), scene.worker("1")
+        for _ in range(12):
+            for lease in scene.claim(broken, limit=1):
+                scene.fail(lease, "its memory has a fault")
+            for lease in scene.claim(sound, limit=1):
+                scene.publish(lease)
+        assert KEPT in scene.excluded()
 
     def test_one_bad_task_keeps_nobody_from_its_checkpoint(self, scene: Scene) -> None:
         scene.submit()
@@ -199,10 +256,10 @@ class TestPair:
         assert scene.excluded() == []
 
     def test_deaths_count_as_failures_do(self, scene: Scene) -> None:
-        """The first task kills three times, and the next one once."""
         worker_id = scene.worker()
-        for _ in range(4):
-            die(scene, worker_id)
+        for owner in ("ana", "mia", "ana"):
+            assert scene.excluded() == []
+            die(scene, worker_id, owner=owner)
         assert scene.excluded() == [KEPT]
 
     def test_another_checkpoint_is_rendered_as_before(self, scene: Scene) -> None:
@@ -214,7 +271,7 @@ class TestPair:
 
     def test_a_failure_elsewhere_does_not_renew_what_was_lifted(self, scene: Scene) -> None:
         worker_id = scene.worker()
-        scene.break_down(worker_id, batches=3)
+        scene.break_down(worker_id, batches=3, owners=BOTH)
         scene.restore("host/cpu", "demo")
         a_checkpoint(scene.database, "other", sha256="c" * 64)
         scene.submit(checkpoint="other")
@@ -224,10 +281,10 @@ class TestPair:
     def test_a_checkpoint_that_fails_everywhere_fails_its_jobs(self, scene: Scene) -> None:
         worker_id = scene.worker()
         job_id = scene.submit(images_per_prompt=4)
+        scene.avoid("host/cpu", a_checkpoint(scene.database))
         for _ in range(9):
             for lease in scene.claim(worker_id):
                 scene.fail(lease)
-        assert scene.excluded() == [KEPT]
         assert scene.job(job_id).status == "failed"
 
 

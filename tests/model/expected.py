@@ -19,24 +19,42 @@ class ExpectedTask:
     runs_alone: bool = False
     worker_id: int | None = None
     lease_has_ended: bool = False
+    losses: int = 0
     outcomes: dict[int, str] = field(default_factory=dict)
+    tried_by: dict[int, int] = field(default_factory=dict)
 
     def claim(self, worker_id: int) -> None:
         self.status, self.worker_id, self.lease_has_ended = "running", worker_id, False
         self.attempt += 1
         self.outcomes[self.attempt] = "running"
+        self.tried_by[self.attempt] = worker_id
+
+    def workers_that(self, *outcomes: str) -> set[int]:
+        """Who tried it in vain, by how that ended."""
+        return {worker for number, worker in self.tried_by.items() if self.outcomes[number] in outcomes}
 
     def end(self, status: str, outcome: str) -> None:
         if self.status == "running":
             self.outcomes[self.attempt] = outcome
         self.status = status
 
-    def lose(self, outcome: str) -> bool:
-        """End a bad attempt; say whether the task is tried again."""
+    def fail(self) -> bool:
+        """End an attempt that failed; say whether the task is tried again."""
         again = self.attempt < self.attempt_limit
         self.runs_alone |= again
-        self.end("queued" if again else "failed", outcome)
+        self.end("queued" if again else "failed", "failed")
         return again
+
+    def lose(self) -> None:
+        """End an attempt that lost its worker, which is no try of the task's own."""
+        self.losses += 1
+        workers = len(self.workers_that("lost", "running"))
+        if (self.losses >= 6 and workers >= 2) or self.losses >= 8:
+            self.end("failed", "lost")
+        else:
+            self.runs_alone = True
+            self.attempt_limit += 1
+            self.end("queued", "lost")
 
 
 @dataclass
@@ -113,16 +131,22 @@ class ExpectedFarm:
         if self.is_barred(worker_id):
             return []
         lines = sorted(self._lines(), key=lambda x: (-x.job.priority, x.job.share, x.job.id, x.batch_key))
-        if not lines:
+        open_lines = [line for line in lines if any(self.may_try(worker_id, task) for task in line.tasks)]
+        if not open_lines:
             return []
-        head, *others = lines
-        others = [line for line in others if line.batch_key == head.batch_key]
+        head = open_lines[0]
+        others = [line for line in lines if line.batch_key == head.batch_key and line is not head]
         mates = [head, *sorted(others, key=lambda x: (-x.job.priority, x.job.id))]
         queued = [task for line in mates for task in line.tasks]
         part = min(limit, head.job.batch_limit, ceil(len(queued) / len(self.serving)))
         fresh = [task for task in queued if not task.runs_alone][:part]
-        lone = [task for task in head.tasks if task.runs_alone][:1]
+        lone = [task for task in head.tasks if task.runs_alone and self.may_try(worker_id, task)][:1]
         return fresh if any(task in head.tasks for task in fresh) else lone or fresh
+
+    def may_try(self, worker_id: int, task: ExpectedTask) -> bool:
+        """Not what failed here or was lost, while another worker may try it that did neither."""
+        in_vain = task.workers_that("failed", "lost") if task.runs_alone else set()
+        return worker_id not in in_vain or not self.serving - self.avoiding - in_vain - {worker_id}
 
     def _lines(self) -> Iterator[Line]:
         for job in self.jobs.values():
@@ -141,7 +165,7 @@ class ExpectedFarm:
             return False
         task = self.tasks[task_id]
         if is_retryable:
-            again = task.lose("failed")
+            again = task.fail()
         else:
             again = False
             task.end("failed", "failed")
@@ -168,7 +192,7 @@ class ExpectedFarm:
 
     def _lose(self, lost: list[ExpectedTask]) -> int:
         for task in lost:
-            task.lose("lost")
+            task.lose()
         self._settle()
         return len(lost)
 
@@ -185,6 +209,7 @@ class ExpectedFarm:
             return False
         for task in chosen:
             task.status = "queued"
+            task.losses = 0
             task.attempt_limit = task.attempt + self.max_attempts
         job.status = "active"
         return True

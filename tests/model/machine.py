@@ -75,7 +75,11 @@ class FarmMachine(RuleBasedStateMachine):
         for task_id, task in self.expected.tasks.items():
             found = seen.tasks[task_id]
             assert (found.status, found.attempt, found.worker_id) == (task.status, task.attempt, task.worker_id)
-            assert (found.attempt_limit, found.runs_alone) == (task.attempt_limit, task.runs_alone)
+            assert (found.attempt_limit, found.runs_alone, found.losses) == (
+                task.attempt_limit,
+                task.runs_alone,
+                task.losses,
+            )
             assert {n: seen.attempts[task_id, n] for n in task.outcomes} == task.outcomes
         assert seen.jobs == {job.id: job.status for job in self.expected.jobs.values()}
         self.rehearse()

@@ -21,6 +21,7 @@ class SeenTask:
     attempt: int
     attempt_limit: int
     runs_alone: bool
+    losses: int
     worker_id: int | None
     is_leased: bool
 
@@ -53,7 +54,7 @@ def look(database: Database) -> Seen:
             tasks={
                 row[0]: SeenTask(*row[1:])
                 for row in rows(
-                    "SELECT id, job_id, batch_key, status, attempt, attempt_limit, runs_alone, worker_id, "
+                    "SELECT id, job_id, batch_key, status, attempt, attempt_limit, runs_alone, losses, worker_id, "
                     "lease_until IS NOT NULL FROM tasks"
                 )
             },

@@ -137,7 +137,7 @@ def test_workers_that_are_not_ready_are_named(
 ) -> None:
     job = a_job(database, settings, doorbell)
     beat(database, a_worker(database), "busy")
-    a_worker(database)
+    a_worker(database, status="starting")
     assert reasons(client, job.job_id) == ["No worker is free: 1 busy, 1 starting."]
 
 

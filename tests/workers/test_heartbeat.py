@@ -1,6 +1,7 @@
 """Leases are kept alive, and what was lost is heard of."""
 
 from collections.abc import Callable, Iterator
+from threading import Event
 
 import pytest
 
@@ -28,11 +29,17 @@ def holdings() -> Holdings:
 
 
 @pytest.fixture
-def beating(scene: Scene, fast: Settings, holdings: Holdings) -> Iterator[Callable[[int], Heartbeat]]:
+def ended() -> Event:
+    """Set once the heartbeat asks its worker to end."""
+    return Event()
+
+
+@pytest.fixture
+def beating(scene: Scene, fast: Settings, holdings: Holdings, ended: Event) -> Iterator[Callable[[int], Heartbeat]]:
     started: list[Heartbeat] = []
 
     def start(worker_id: int) -> Heartbeat:
-        started.append(Heartbeat(fast, scene.database, worker_id, holdings))
+        started.append(Heartbeat(fast, scene.database, worker_id, holdings, ended.set))
         started[-1].start()
         return started[-1]
 
@@ -93,7 +100,7 @@ def test_a_worker_says_what_it_does(scene: Scene, beating: Beating) -> None:
 
 def test_a_change_is_told_at_once(scene: Scene, settings: Settings, holdings: Holdings) -> None:
     heartbeat = Heartbeat(
-        settings.model_copy(update={"lease_seconds": 3600.0}), scene.database, scene.worker(), holdings
+        settings.model_copy(update={"lease_seconds": 3600.0}), scene.database, scene.worker(), holdings, Event().set
     )
     heartbeat.start()
     wait_until(lambda: status(scene) == "idle")
@@ -135,7 +142,7 @@ def test_that_a_worker_is_out_of_service_is_told_at_once(
     slow = settings.model_copy(update={"lease_seconds": 3600.0})
     worker_id = scene.worker()
     scene.drain()
-    heartbeat = Heartbeat(slow, scene.database, worker_id, holdings)
+    heartbeat = Heartbeat(slow, scene.database, worker_id, holdings, Event().set)
     heartbeat.start()
     wait_until(lambda: status(scene) == "drained", seconds=2)
     heartbeat.stop()
@@ -143,9 +150,25 @@ def test_that_a_worker_is_out_of_service_is_told_at_once(
 
 def test_while_postgres_is_away_nothing_is_given_up(scene: Scene, fast: Settings, holdings: Holdings) -> None:
     lease = claim(scene, holdings, scene.worker())
-    heartbeat = Heartbeat(fast, Database(NOWHERE, Role.WORKER), 1, holdings)
+    heartbeat = Heartbeat(fast, Database(NOWHERE, Role.WORKER), 1, holdings, Event().set)
     heartbeat.start()
     heartbeat._thread.join(0.8)
     assert heartbeat._thread.is_alive()
     assert holdings.holds(lease)
     heartbeat.stop()
+
+
+def test_a_worker_that_the_farm_has_forgotten_ends(scene: Scene, beating: Beating, ended: Event) -> None:
+    """Its row is deleted after a week without a word: nothing it claims could name it."""
+    worker_id = scene.worker()
+    scene.scalar("DELETE FROM workers RETURNING id")
+    beating(worker_id)
+    assert ended.wait(5)
+
+
+def test_a_worker_in_trouble_says_so_until_it_is_over(scene: Scene, beating: Beating) -> None:
+    heartbeat = beating(scene.worker())
+    heartbeat.tell_trouble("it cannot claim work")
+    wait_until(lambda: scene.scalar("SELECT reason FROM workers") == "it cannot claim work")
+    heartbeat.tell_trouble(None)
+    wait_until(lambda: scene.scalar("SELECT reason FROM workers") is None)

@@ -1,0 +1,108 @@
+"""What did not fit into which worker's memory: evidence about a device, a family and a size.
+
+An image that did not fit speaks neither against its task nor against its worker. The worker leaves images of
+that family and at least that size to others, while there are such (see `farm.claimable`). A worker is meant
+by its name, which outlives its process.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from farm import exclusions
+from farm.fleet import is_in_service
+from farm.models import Checkpoint, Counters, Exclusion, MemoryLimit, Task, Worker
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a line of tasks asks of a worker. `pixels` is None where that was not recorded."""
+
+    checkpoint_id: int
+    family: str
+    pixels: int | None
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """What keeps workers from work, by (name, checkpoint id): checkpoints; by (name, family): images too large."""
+
+    avoided: Mapping[tuple[str, int], Exclusion]
+    limits: Mapping[tuple[str, str], MemoryLimit]
+
+    def suits(self, worker_name: str, need: Need) -> bool:
+        """Whether nothing is known that keeps the worker from such work."""
+        return (worker_name, need.checkpoint_id) not in self.avoided and not self.is_too_large(worker_name, need)
+
+    def is_too_large(self, worker_name: str, need: Need) -> bool:
+        """Whether an image of this family and no larger size did not fit into the worker's memory."""
+        limit = self.limits.get((worker_name, need.family))
+        return limit is not None and need.pixels is not None and need.pixels >= limit.pixels
+
+
+def fitness(session: Session) -> Fitness:
+    """All that is in force now."""
+    avoided = [found for found in exclusions.in_force(session) if found.checkpoint_id is not None]
+    limits = session.scalars(select(MemoryLimit).where(_is_in_force()))
+    return Fitness(
+        {(found.worker_name, found.checkpoint_id): found for found in avoided if found.checkpoint_id is not None},
+        {(limit.worker_name, limit.family): limit for limit in limits},
+    )
+
+
+def note_misfit(session: Session, task_id: int, reason: str) -> None:
+    """Remember that the task's image did not fit into the memory of the worker that has it.
+
+    Of several sizes the smallest counts; what is no longer in force is replaced.
+    """
+    found = session.execute(
+        select(Worker.name, Checkpoint.family, Counters.pixels)
+        .select_from(Task)
+        .join(Worker, Worker.id == Task.worker_id)
+        .join(Counters, (Counters.job_id == Task.job_id) & (Counters.batch_key == Task.batch_key))
+        .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
+        .where(Task.id == task_id, Counters.pixels.is_not(None))
+    ).one_or_none()
+    if found is None:
+        return
+    name, family, pixels = found
+    new = {"pixels": pixels, "reason": reason, "created_at": func.now()}
+    session.execute(
+        upsert(MemoryLimit)
+        .values(worker_name=name, family=family, **new)
+        .on_conflict_do_update(
+            index_elements=["worker_name", "family"],
+            set_=new,
+            where=or_(MemoryLimit.pixels >= pixels, ~_is_in_force()),
+        )
+    )
+
+
+def is_left_to_others(session: Session, task_id: int) -> bool:
+    """Whether another worker of its pool is open that is not known to be unfit for the task's image."""
+    row = session.execute(
+        select(Counters.pool, Counters.checkpoint_id, Checkpoint.family, Counters.pixels, Worker.name)
+        .select_from(Task)
+        .join(Counters, (Counters.job_id == Task.job_id) & (Counters.batch_key == Task.batch_key))
+        .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
+        .outerjoin(Worker, Worker.id == Task.worker_id)
+        .where(Task.id == task_id)
+    ).one()
+    need = Need(row.checkpoint_id, row.family, row.pixels)
+    known = fitness(session)
+    return any(known.suits(name, need) for name in open_workers(session, row.pool) if name != row.name)
+
+
+def open_workers(session: Session, pool: str) -> Sequence[str]:
+    """The names of the workers that take work of the pool and are not in trouble."""
+    query = select(Worker.name).where(
+        Worker.pool == pool, is_in_service(), Worker.status.in_(("idle", "busy")), Worker.reason.is_(None)
+    )
+    return session.scalars(query).all()
+
+
+def _is_in_force() -> ColumnElement[bool]:
+    return MemoryLimit.created_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, exclusions.AVOIDED_SECONDS)
