@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from farm import exclusions
-from farm.fleet import is_in_service
+from farm.fleet import is_open
 from farm.models import Checkpoint, Counters, Exclusion, MemoryLimit, Task, Worker
 
 
@@ -98,10 +98,7 @@ def is_left_to_others(session: Session, task_id: int) -> bool:
 
 def open_workers(session: Session, pool: str) -> Sequence[str]:
     """The names of the workers that take work of the pool and are not in trouble."""
-    query = select(Worker.name).where(
-        Worker.pool == pool, is_in_service(), Worker.status.in_(("idle", "busy")), Worker.reason.is_(None)
-    )
-    return session.scalars(query).all()
+    return session.scalars(select(Worker.name).where(Worker.pool == pool, is_open())).all()
 
 
 def _is_in_force() -> ColumnElement[bool]:

@@ -34,7 +34,7 @@ _MAY_TRY = f"""
 
 # In order:
 #   serving   the workers that may take work of the pool, and what each is kept from (excluded, limits)
-#   others    those beside the claimant that are open and without trouble: what it leaves, they take
+#   others    those beside the claimant that are open, heard of and without trouble: what it leaves, they take
 #   lines     the first lines of every owner that the claimant may take, with the owner's share of the GPUs so far
 #   ranked    highest priority; then the owner who had least; then what is resident on this device; then the oldest
 #   head      the first of them that has a task for this worker. A CTE is read in the order in which it was made
@@ -58,7 +58,9 @@ NEXT = f"""
     ), own_limits AS MATERIALIZED (
         SELECT l.* FROM limits l JOIN claimant ON name = worker_name
     ), serving AS MATERIALIZED (
-        SELECT w.name, w.status IN ('idle', 'busy') AND w.reason IS NULL AS is_open FROM workers w
+        SELECT w.name, w.status IN ('idle', 'busy') AND w.reason IS NULL
+               AND w.last_seen_at > now() - make_interval(secs => :heard_seconds) AS is_open
+        FROM workers w
         WHERE w.pool = :pool AND w.status NOT IN ('offline', 'draining')
           AND NOT EXISTS (SELECT FROM excluded e WHERE e.worker_name = w.name AND e.checkpoint_id IS NULL)
     ), others AS MATERIALIZED (

@@ -16,6 +16,7 @@ from farm import lifecycle
 from farm.attempts import open_attempts
 from farm.claimable import NEXT
 from farm.exclusions import AVOIDED_SECONDS
+from farm.fleet import HEARD_SECONDS
 from farm.models import Checkpoint, Counters, Task
 from farm.specs import ImageSpec, read_spec
 from farm.weights.blobs import StoredFile, read_files
@@ -97,6 +98,7 @@ def claim(
         resident=resident,
         share_seconds=_SHARE_SECONDS,
         avoided_seconds=AVOIDED_SECONDS,
+        heard_seconds=HEARD_SECONDS,
     )
     moved = lifecycle.move(
         session,

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from farm import capacity, exclusions
 from farm.capacity import Fitness, Need
 from farm.errors import NotFound
+from farm.fleet import is_open
 from farm.lifecycle import JobStatus
 from farm.models import Checkpoint, Counters, Exclusion, Job, Task, Worker
 
@@ -25,10 +26,7 @@ class _Member:
     name: str
     status: str
     trouble: str | None
-
-    @property
-    def is_open(self) -> bool:
-        return self.status in ("idle", "busy") and self.trouble is None
+    is_open: bool
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def _needs(session: Session, job_id: int) -> set[Need]:
 
 def _crew(session: Session, pool: str, needs: Collection[Need]) -> _Crew:
     query = (
-        select(Worker.id, Worker.name, Worker.status, Worker.reason)
+        select(Worker.id, Worker.name, Worker.status, Worker.reason, is_open())
         .where(Worker.pool == pool, Worker.status != "offline")
         .order_by(Worker.name)
     )

@@ -11,6 +11,9 @@ from farm.errors import NotFound
 from farm.exclusions import is_out_of_service
 from farm.models import Attempt, Worker
 
+HEARD_SECONDS = 30.0
+"""Work is left only to workers heard of within this time: ten of the longest heartbeats."""
+
 
 @dataclass(frozen=True)
 class WorkerIdentity:
@@ -113,3 +116,13 @@ def workers_in_service(session: Session, pool: str) -> int:
 def is_in_service() -> ColumnElement[bool]:
     """Whether a worker lives, is not ending, and may take work; one just restored may, whatever it says still."""
     return Worker.status.not_in(("offline", "draining")) & ~is_out_of_service()
+
+
+def is_open() -> ColumnElement[bool]:
+    """Whether a worker in service takes work now: it has opened its device, is heard of, and in no trouble."""
+    return (
+        is_in_service()
+        & Worker.status.in_(("idle", "busy"))
+        & Worker.reason.is_(None)
+        & (Worker.last_seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, HEARD_SECONDS))
+    )

@@ -273,6 +273,10 @@ class Scene:
         with self.database.begin() as session:
             return session.execute(text(sql), parameters).scalar()
 
+    def execute(self, sql: str, **parameters: Any) -> None:
+        with self.database.begin() as session:
+            session.execute(text(sql), parameters)
+
     def column(self, sql: str, **parameters: Any) -> list[Any]:
         with self.database.begin() as session:
             return list(session.execute(text(sql), parameters).scalars())

@@ -1,14 +1,16 @@
 """What the keeper puts right on its rounds."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 import redis
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from farm import fleet, jobs
-from farm.database import Database, Role
+from farm.database import Database, Role, is_lost_connection
 from farm.keeper import Keeper, pools_to_ring
 from farm.queue import queue_name
 from tests.factories import Scene
@@ -181,6 +183,69 @@ def test_after_an_outage_every_lease_gets_time_to_be_renewed(scene: Scene) -> No
     scene.let_leases_end(*leases)
     keeper.make_round()
     assert scene.statuses(job_id) == ["running"]
+
+
+@pytest.fixture
+def failing_step(scene: Scene) -> Iterator[None]:
+    """A database on which the look for overdue jobs fails, and all else works."""
+    scene.execute("ALTER TABLE jobs RENAME COLUMN deadline TO elsewhere")
+    yield
+    scene.execute("ALTER TABLE jobs RENAME COLUMN elsewhere TO deadline")
+
+
+def test_a_step_that_keeps_failing_postpones_no_expiry(
+    scene: Scene, keeper: Keeper, request: pytest.FixtureRequest
+) -> None:
+    """Only a lost connection earns patience: the workers could renew all the while."""
+    job_id = scene.submit()
+    leases = scene.claim(scene.worker())
+    request.getfixturevalue("failing_step")
+    keeper.make_round()
+    scene.let_leases_end(*leases)
+    keeper.make_round()
+    assert scene.statuses(job_id) == ["queued"]
+
+
+def test_a_bug_in_a_step_keeps_no_other_from_being_made(
+    scene: Scene, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(keeper, "_expire", fail)
+    an_idle_worker(scene)
+    scene.submit()
+    with redis.Redis.from_url(scene.settings.required_redis_url) as client:
+        client.flushall()
+        keeper.make_round()
+        assert client.llen(queue_name("default")) == 1
+
+
+def test_an_overdue_job_that_cannot_be_cancelled_holds_up_no_other(
+    scene: Scene, keeper: Keeper, pass_deadlines: Callable[[], None]
+) -> None:
+    first, second = (scene.submit(deadline="2999-01-01T00:00:00Z") for _ in range(2))
+    pass_deadlines()
+    # Its counters say less than it has: to bring them in step would make them negative.
+    scene.execute("UPDATE tasks SET batch_key = 'more' WHERE job_id = :id AND seq = 0", id=first)
+    scene.execute(
+        "INSERT INTO counters (job_id, batch_key, owner_id, checkpoint_id, pool, priority, is_open) "
+        "SELECT job_id, 'more', owner_id, checkpoint_id, pool, priority, is_open FROM counters WHERE job_id = :id",
+        id=first,
+    )
+    keeper.make_round()
+    assert scene.statuses(second) == ["cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "is_lost"),
+    [("57P01", True), ("08006", True), (None, True), ("57014", False), ("40P01", False), ("55P03", False)],
+    ids=["shut down", "connection failure", "no answer", "statement timeout", "deadlock", "lock timeout"],
+)
+def test_only_what_ends_a_connection_is_an_outage(sqlstate: str | None, is_lost: bool) -> None:
+    original = psycopg.OperationalError()
+    original.sqlstate = sqlstate
+    assert is_lost_connection(OperationalError("SELECT 1", {}, original)) == is_lost
 
 
 def test_workers_that_went_long_ago_are_forgotten(scene: Scene, keeper: Keeper) -> None:

@@ -155,3 +155,45 @@ def test_a_job_with_nothing_left_to_start_needs_no_reason(
     job = a_job(database, settings, doorbell)
     claim(database, a_worker(database))
     assert reasons(client, job.job_id) == []
+
+
+def test_a_worker_in_trouble_is_named_and_taken_for_nobody_who_is_free(client: FlaskClient, scene: Scene) -> None:
+    job_id = scene.submit()
+    scene.trouble(scene.worker(), "it cannot claim work: value out of range: underflow")
+    assert reasons(client, job_id) == [
+        "Worker host/cpu is in trouble: it cannot claim work: value out of range: underflow"
+    ]
+
+
+def test_a_worker_in_trouble_is_named_where_the_others_are_busy(client: FlaskClient, scene: Scene) -> None:
+    job_id = scene.submit()
+    scene.trouble(scene.worker("0"))
+    scene.worker("1", status="busy")
+    assert reasons(client, job_id) == [
+        "All workers are busy (1 of 1).",
+        "Worker host/0 is in trouble: it cannot claim work",
+    ]
+
+
+def test_a_worker_too_small_for_a_job_is_not_taken_for_free(client: FlaskClient, scene: Scene) -> None:
+    job_id = scene.submit(width=1024, height=1024, images_per_prompt=2)
+    small, large = scene.worker("0"), scene.worker("1")
+    scene.fail_for_memory(*scene.claim(small, limit=1), "An image of 1024 x 1024 does not fit.")
+    beat(scene.database, large, "busy")
+    assert reasons(client, job_id) == [
+        "All workers are busy (1 of 1).",
+        "1 image failed before or lost the worker: each is tried alone, on another worker if there is one.",
+        (
+            "Worker host/0 leaves sd15 images of this size to others: An image of 1024 x 1024 does not fit. "
+            "`farm restore host/0` lets it try again."
+        ),
+    ]
+
+
+def test_an_image_that_a_free_worker_failed_says_what_it_waits_for(client: FlaskClient, scene: Scene) -> None:
+    job_id = scene.submit()
+    failing, _ = scene.worker("0"), scene.worker("1", status="busy")
+    scene.fail(*scene.claim(failing))
+    assert reasons(client, job_id) == [
+        "1 image failed before or lost the worker: each is tried alone, on another worker if there is one."
+    ]

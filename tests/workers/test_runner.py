@@ -14,6 +14,7 @@ import torch
 from farm import catalog, intake, jobs
 from farm.config import Settings
 from farm.errors import CannotRender, RenderError
+from farm.explain import explain
 from farm.store import Store
 from tests.chaos.null_renderer import NullRenderer
 from tests.factories import Scene, a_request
@@ -281,3 +282,51 @@ def test_a_broken_checkpoint_fails_its_own_job_alone(
     broken, sound = submit(checkpoint="gone"), submit()
     work()
     assert [finish(scene, job_id) for job_id in (broken, sound)] == ["failed", "succeeded"]
+
+
+@pytest.fixture
+def broken_claims(scene: Scene) -> Iterator[None]:
+    """A database on which every claim fails, and all else works."""
+    scene.execute("ALTER TABLE counters RENAME COLUMN batch_limit TO elsewhere")
+    yield
+    if scene.scalar("SELECT count(*) FROM pg_attribute WHERE attname = 'elsewhere'"):
+        mend_claims(scene)
+
+
+def mend_claims(scene: Scene) -> None:
+    scene.execute("ALTER TABLE counters RENAME COLUMN elsewhere TO batch_limit")
+
+
+def test_a_claim_that_fails_is_reported_until_one_succeeds(
+    scene: Scene, submit: Submit, work: Work, request: pytest.FixtureRequest
+) -> None:
+    job_id = submit()
+    request.getfixturevalue("broken_claims")
+    work()
+    trouble = "SELECT reason FROM workers"
+    wait_until(lambda: "it cannot claim work" in (scene.scalar(trouble) or ""))
+    assert "batch_limit" in scene.scalar(trouble)
+    with scene.database.begin() as session:
+        [why] = explain(session, job_id)
+    assert why.startswith("Worker host/cpu is in trouble: it cannot claim work: ")
+    mend_claims(scene)
+    assert finish(scene, job_id) == "succeeded"
+    wait_until(lambda: scene.scalar(trouble) is None)
+
+
+def test_a_spec_that_cannot_be_read_fails_its_own_task_alone(scene: Scene, submit: Submit, work: Work) -> None:
+    """Read inside the claim, it would undo every claim of the pool."""
+    unreadable, fine = submit(), submit()
+    scene.scalar('UPDATE tasks SET spec = \'{"mode": "hologram"}\' WHERE job_id = :id RETURNING 1', id=unreadable)
+    work()
+    assert finish(scene, fine) == "succeeded"
+    assert finish(scene, unreadable) == "failed"
+    assert "cannot read what is to be rendered" in str(scene.tasks(unreadable)[0].reason)
+
+
+def test_a_worker_that_the_farm_has_forgotten_ends_for_a_new_one(scene: Scene, work: Work) -> None:
+    thread = work()
+    wait_until(lambda: scene.scalar("SELECT count(*) FROM workers WHERE status = 'idle'"))
+    scene.scalar("DELETE FROM workers RETURNING id")
+    thread.join(30)
+    assert not thread.is_alive()
