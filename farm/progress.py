@@ -21,7 +21,7 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        return self.step / self.steps
+        return self.step / self.steps if self.steps else 0.0
 
 
 class ProgressBoard:
