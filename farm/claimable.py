@@ -21,10 +21,11 @@ _IS_CLAIMABLE = f"""
     c.pool = :pool AND c.is_open AND c.has_queued AND (c.not_before IS NULL OR c.not_before <= now())
     AND (({_OWN_SUITS}) OR NOT EXISTS (SELECT FROM others o WHERE {_OTHER_SUITS.format(line="c")}))
 """
+# OFFSET 0 keeps Postgres from reading all that ever failed on the worker, for one task.
 _HAS_FAILED = """
     EXISTS (
         SELECT FROM attempts a JOIN workers w ON w.id = a.worker_id
-        WHERE a.task_id = t.id AND a.outcome IN ('failed', 'lost') AND w.name = {worker})
+        WHERE a.task_id = t.id AND a.outcome IN ('failed', 'lost') AND w.name = {worker} OFFSET 0)
 """
 _MAY_TRY = f"""
     NOT ({_HAS_FAILED.format(worker="(SELECT name FROM claimant)")} AND EXISTS (
