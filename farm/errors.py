@@ -51,6 +51,21 @@ class StoreError(FarmError):
     """The artifact store refused or failed."""
 
 
+class StoreOutage(StoreError):
+    """The artifact store does not answer now.
+
+    It passes by itself: a timeout, a 5xx, a body cut short, a network share that is gone. It says nothing
+    of the object, nor of who wants it.
+    """
+
+
+class StoreRefused(StoreError):
+    """The artifact store refuses this farm.
+
+    Credentials, bucket or rights are wrong, until a person mends them. It says nothing of the object either.
+    """
+
+
 class ObjectMissing(StoreError):
     """The artifact store holds no such object."""
 
@@ -79,6 +94,13 @@ class OutOfMemory(RenderError):
     def __init__(self, message: str, relief: Sequence[str]) -> None:
         super().__init__(message)
         self.relief = relief
+
+
+class StoreAway(RenderError):
+    """What a render needs cannot be read from the store now.
+
+    Neither the task nor the worker is to blame: it is handed back, which costs no try.
+    """
 
 
 class LeaseLost(FarmError):

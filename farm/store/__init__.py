@@ -10,7 +10,11 @@ from farm.errors import ConfigError
 
 
 class Store(Protocol):
-    """Keeps objects under keys such as `results/7/12-1.png`. Every method raises StoreError on failure."""
+    """Keeps objects under keys such as `results/7/12-1.png`.
+
+    Every method raises StoreError on failure: StoreOutage for what passes by itself, StoreRefused for what a
+    person must mend, ObjectMissing where it says so. The first two tell nothing of the object.
+    """
 
     def put(self, key: str, content: bytes, media_type: str) -> None:
         """Keep an object; whole or not at all. Putting the same key again replaces it."""

@@ -1,17 +1,29 @@
 """The artifact store in a local folder."""
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from farm.errors import ObjectMissing, StoreError
+from farm.errors import ObjectMissing, StoreError, StoreOutage, StoreRefused
 from farm.store.links import LinkSigner
 
 _PARTIAL = ".part-"
+
+# What a network share or a failing disk answers; the same call may work later.
+_OUTAGES = frozenset(
+    {
+        *(errno.EIO, errno.EREMOTEIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR),
+        *(errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),
+        *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EMFILE, errno.ENFILE),
+    }
+)
+_REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class DiskStore:
@@ -45,27 +57,30 @@ class DiskStore:
     def fetch_file(self, key: str, path: Path) -> None:
         source = self._path(key)
         if not self.exists(key):
-            raise ObjectMissing(f"There is no object {key}.")
+            raise self._missing(key)
         with _translated(f"Could not read {key}"):
             _link_or_copy(source, path)
 
     def exists(self, key: str) -> bool:
+        path = self._path(key)
         with _translated(f"Could not look for {key}"):
-            return self._path(key).is_file()
+            # Not `is_file`: to that a disk that fails is a file that is missing.
+            try:
+                return stat.S_ISREG(path.stat().st_mode)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
 
     def get(self, key: str) -> bytes:
-        try:
-            return self._path(key).read_bytes()
-        except FileNotFoundError:
-            raise ObjectMissing(f"There is no object {key}.") from None
-        except OSError as error:
-            raise StoreError(f"Could not read {key}: {error.strerror}") from error
+        path = self._path(key)
+        with _translated(f"Could not read {key}"):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                raise self._missing(key) from None
 
     def delete(self, key: str) -> None:
-        try:
+        with _translated(f"Could not delete {key}"):
             self._path(key).unlink(missing_ok=True)
-        except OSError as error:
-            raise StoreError(f"Could not delete {key}: {error.strerror}") from error
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         for path in self._files(prefix):
@@ -93,12 +108,16 @@ class DiskStore:
         return self._signer.sign(key, seconds=seconds, filename=filename)
 
     def check(self) -> None:
-        try:
+        with _translated(f"Cannot use the folder {self._folder}"):
             self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"Cannot use the folder {self._folder}: {error.strerror}") from error
         if not os.access(self._folder, os.W_OK):
-            raise StoreError(f"The folder {self._folder} is not writable.")
+            raise StoreRefused(f"The folder {self._folder} is not writable.")
+
+    def _missing(self, key: str) -> StoreError:
+        """Why there is no such file: without the folder itself, a share is not mounted."""
+        if not self._folder.is_dir():
+            return StoreOutage(f"Could not read {key}: there is no folder {self._folder}.")
+        return ObjectMissing(f"There is no object {key}.")
 
     def _path(self, key: str) -> Path:
         """Where a key lies; a key that would leave the folder does not exist."""
@@ -130,7 +149,13 @@ def _translated(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{doing}: {error.strerror}") from error
+        raise _kind_of(error)(f"{doing}: {error.strerror}") from error
+
+
+def _kind_of(error: OSError) -> type[StoreError]:
+    if error.errno in _OUTAGES:
+        return StoreOutage
+    return StoreRefused if error.errno in _REFUSALS else StoreError
 
 
 def _unless_missing(error: OSError) -> None:

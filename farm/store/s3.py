@@ -4,19 +4,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from ssl import SSLError
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlsplit
 
 import boto3
-from boto3.exceptions import Boto3Error
+from boto3.exceptions import Boto3Error, RetriesExceededError
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ChecksumError,
+    ClientError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+)
+from botocore.exceptions import ConnectionError as NoConnection
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
-from farm.errors import ConfigError, ObjectMissing, StoreError
+from farm.errors import ConfigError, ObjectMissing, StoreError, StoreOutage, StoreRefused
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import MultipartUploadTypeDef
+
+# No connection, no answer in time, half a body, or an answer that no S3 server gives. Not every error of the
+# libraries below boto3 is translated there.
+_OUTAGES = (
+    *(NoConnection, HTTPClientError, IncompleteReadError, ChecksumError, FlexibleChecksumError),
+    *(ResponseParserError, HTTPError, ConnectionError, TimeoutError, SSLError),
+)
+# What passes by itself although its status is not 5xx.
+_PASSING_CODES = ("InternalError", "RequestTimeout", "SlowDown", "Throttling", "ThrottlingException")
+_PASSING_STATUSES = (408, 429)
+
+# Whoever reads waits an outage out and asks again: what hangs is to be known for that within minutes.
+_TRIES = 3
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 30.0
+_FETCHING = TransferConfig(num_download_attempts=2)
 
 _OPTIONS = ("endpoint", "public_endpoint", "region", "path_style")
 
@@ -91,7 +119,7 @@ class S3Store:
         """boto3 writes beside and renames."""
         with _translated(f"Could not read {key}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._client.download_file(self._bucket, self._prefix + key, str(path))
+            self._client.download_file(self._bucket, self._prefix + key, str(path), Config=_FETCHING)
 
     def exists(self, key: str) -> bool:
         try:
@@ -151,9 +179,9 @@ class S3Store:
 def _client(endpoint: str | None, region: str | None, path_style: bool) -> "S3Client":
     config = Config(
         signature_version="s3v4",
-        connect_timeout=5,
-        read_timeout=30,
-        retries={"mode": "standard", "max_attempts": 5},
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "max_attempts": _TRIES},
         s3={"addressing_style": "path" if path_style else "auto"},
         # Checksums of newer boto3 are refused by older S3-compatible servers.
         request_checksum_calculation="when_required",
@@ -171,14 +199,21 @@ def _translated(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _translate(doing, error) from error
+    except RetriesExceededError as error:
+        # Of a download: only what may pass was tried again.
+        raise StoreOutage(f"{doing}: {error.last_exception}") from error
     except Boto3Error as error:
         # Of an upload in parts: what went wrong is inside.
         if isinstance(error.__context__, ClientError):
             raise _translate(doing, error.__context__) from error
         raise StoreError(f"{doing}: {error}") from error
+    except _OUTAGES as error:
+        raise StoreOutage(f"{doing}: {getattr(error, 'strerror', None) or error}") from error
     except BotoCoreError as error:
-        raise StoreError(f"{doing}: {error}") from error
+        # No credentials, say.
+        raise StoreRefused(f"{doing}: {error}") from error
     except OSError as error:
+        # The file here, not the object there.
         raise StoreError(f"{doing}: {error.strerror or error}") from error
 
 
@@ -189,4 +224,7 @@ def _translate(doing: str, error: ClientError) -> StoreError:
         return ObjectMissing(f"{doing}: there is no such object.")
     if code == "NotImplemented":
         return NotOffered(f"{doing}: the server does not offer this.")
-    return StoreError(f"{doing}: {code}")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _PASSING_CODES or status in _PASSING_STATUSES or status >= 500:
+        return StoreOutage(f"{doing}: {code}")
+    return StoreRefused(f"{doing}: {code}")

@@ -51,6 +51,15 @@ class ObjectServer:
             self._server.trouble = trouble
             self._server.changed.notify_all()
 
+    @property
+    def answer_instead(self) -> tuple[int, str] | None:
+        """A status and a code of S3 that every request is answered with; None to serve."""
+        return self._server.answer_instead
+
+    @answer_instead.setter
+    def answer_instead(self, answer: tuple[int, str] | None) -> None:
+        self._server.answer_instead = answer
+
     def close(self) -> None:
         self.trouble = Trouble.NONE
         self._server.shutdown()
@@ -98,6 +107,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.trouble = Trouble.NONE
+        self.answer_instead: tuple[int, str] | None = None
         self.changed = threading.Condition()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -127,13 +137,19 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._key:
             self._answer(200, self._listing())
         elif (content := self.server.shelf.get(self._key)) is None:
-            self._answer(404, b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
+            self._refuse(0, 404, "NoSuchKey")
         else:
             self._answer(200, content)
 
     def do_HEAD(self) -> None:
-        if not self._fails():
-            self._answer(200)
+        """Of an object, or of the bucket. The answer says how long the object is, and does not bring it."""
+        if self._fails():
+            return
+        content = self.server.shelf.get(self._key) if self._key else b""
+        if content is None:
+            self._answer(404)
+        else:
+            self._answer(200, content)
 
     def do_DELETE(self) -> None:
         if not self._fails():
@@ -146,10 +162,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _fails(self, length: int = 0) -> bool:
         """Fail the request as told to, before anything is done; say whether that happened."""
+        if answer := self.server.answer_instead:
+            self._refuse(length, *answer)
+            return True
         match self.server.trouble:
             case Trouble.ERROR:
-                self.rfile.read(length)
-                self._answer(500, b"<Error><Code>InternalError</Code><Message>on purpose</Message></Error>")
+                self._refuse(length, 500, "InternalError")
             case Trouble.HANG:
                 with self.server.changed:
                     self.server.changed.wait(_LONGEST_HANG_SECONDS)
@@ -162,6 +180,10 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 return False
         return True
+
+    def _refuse(self, length: int, status: int, code: str) -> None:
+        self.rfile.read(length)
+        self._answer(status, f"<Error><Code>{code}</Code><Message>on purpose</Message></Error>".encode())
 
     def _listing(self) -> bytes:
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}

@@ -15,11 +15,12 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from farm.config import Settings
-from farm.errors import ConfigError, ObjectMissing, StoreError
+from farm.errors import ConfigError, ObjectMissing, StoreError, StoreOutage, StoreRefused
 from farm.store import Store, open_store
 from farm.store.disk import DiskStore
 from farm.store.links import BadLink, LinkSigner
 from farm.store.s3 import S3Store
+from tests.chaos.objects import ObjectServer, Trouble
 from tests.fakes import MemoryStore
 
 IMAGE = b"\x89PNG not really \x00\xff"
@@ -228,6 +229,34 @@ class TestDisk:
         with pytest.raises(StoreError, match="Could not list the folder: Permission denied"):
             list(disk_store.keys())
 
+    @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN])
+    def test_a_share_that_fails_is_an_outage_and_nothing_is_missing(
+        self, disk_store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        disk_store.put("a/1.png", IMAGE, "image/png")
+
+        def fail(*_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        for name in ("open", "stat"):
+            monkeypatch.setattr(Path, name, fail)
+        for read in (disk_store.get, disk_store.exists, lambda key: disk_store.fetch_file(key, tmp_path / "b")):
+            with pytest.raises(StoreOutage):
+                read("a/1.png")
+
+    def test_a_store_whose_folder_is_gone_is_an_outage(self, disk_store: DiskStore, tmp_path: Path) -> None:
+        for read in (disk_store.get, lambda key: disk_store.fetch_file(key, tmp_path / "b")):
+            with pytest.raises(StoreOutage, match="there is no folder"):
+                read("a/1.png")
+
+    def test_a_folder_that_nobody_may_read_is_a_refusal(
+        self, disk_store: DiskStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk_store.put("a/1.png", IMAGE, "image/png")
+        monkeypatch.setattr(Path, "open", refuse)
+        with pytest.raises(StoreRefused, match="Permission denied"):
+            disk_store.get("a/1.png")
+
     @pytest.mark.parametrize("key", ["../secret.key", "a/../../secret.key", "/etc/hostname", ""])
     def test_a_key_that_leaves_the_folder_does_not_exist(
         self, disk_store: DiskStore, tmp_path: Path, key: str
@@ -274,8 +303,8 @@ class TestDisk:
             disk_store.put("a/1.png", IMAGE, "image/png")
 
 
-def refuse(path: str) -> None:
-    raise PermissionError(errno.EACCES, "Permission denied", path)
+def refuse(path: object, *_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
 
 def refuse_to_link(source: Path, target: Path) -> None:
@@ -393,19 +422,65 @@ class TestS3:
         with pytest.raises(StoreError, match="Could not write a: NoSuchBucket"):
             store.put_file("a", tmp_path / "a", "image/png")
 
-    @pytest.mark.usefixtures("bucket")
-    def test_a_server_that_is_down_is_a_store_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
-        with pytest.raises(StoreError, match="Could not read a: Could not connect"):
+    @pytest.mark.usefixtures("bucket", "impatience")
+    def test_a_server_that_is_down_is_an_outage(self) -> None:
+        with pytest.raises(StoreOutage, match="Could not read a: Could not connect"):
             S3Store.of_url(f"s3://farm?endpoint={NOWHERE}").get("a")
+
+    @pytest.mark.usefixtures("bucket", "impatience")
+    @pytest.mark.parametrize("trouble", [Trouble.ERROR, Trouble.HANG, Trouble.CUT, Trouble.MUTE])
+    def test_a_server_in_trouble_is_an_outage_and_nothing_is_missing(
+        self, objects: ObjectServer, tmp_path: Path, trouble: Trouble
+    ) -> None:
+        store = S3Store.of_url(objects.store_url)
+        store.put("a", IMAGE, "image/png")
+        objects.trouble = trouble
+        for read in (store.get, store.exists, lambda key: store.fetch_file(key, tmp_path / "a"), store.delete):
+            with pytest.raises(StoreOutage):
+                read("a")
+        assert list(tmp_path.glob("a*")) == []
+
+    @pytest.mark.usefixtures("bucket")
+    @pytest.mark.parametrize(
+        ("status", "code", "kind"),
+        [
+            (503, "SlowDown", StoreOutage),
+            (429, "TooManyRequests", StoreOutage),
+            (400, "RequestTimeout", StoreOutage),
+            (403, "AccessDenied", StoreRefused),
+            (403, "SignatureDoesNotMatch", StoreRefused),
+            (404, "NoSuchBucket", StoreRefused),
+        ],
+    )
+    @pytest.mark.usefixtures("impatience")
+    def test_what_a_server_answers_tells_an_outage_from_a_refusal(
+        self, objects: ObjectServer, status: int, code: str, kind: type[StoreError]
+    ) -> None:
+        objects.answer_instead = status, code
+        with pytest.raises(kind, match=f"Could not read a: {code}"):
+            S3Store.of_url(objects.store_url).get("a")
 
     def test_missing_credentials_are_a_store_error(self, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.delenv(name)
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-        with pytest.raises(StoreError, match="Unable to locate credentials"):
+        with pytest.raises(StoreRefused, match="Unable to locate credentials"):
             S3Store.of_url(bucket).check()
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long for a server."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    monkeypatch.setattr("farm.store.s3._READ_SECONDS", 0.1)
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> Iterator[ObjectServer]:
+    server = ObjectServer(tmp_path / "objects")
+    yield server
+    server.close()
 
 
 def read(url: str) -> tuple[bytes, HTTPMessage]:
