@@ -36,7 +36,8 @@ _MAY_TRY = f"""
 # In order:
 #   serving   the workers that may take work of the pool, and what each is kept from (excluded, limits)
 #   others    those beside the claimant that are open, heard of and without trouble: what it leaves, they take
-#   lines     the first lines of every owner that the claimant may take, with the owner's share of the GPUs so far
+#   lines     the first lines of every owner that the claimant may take and does not ask to pass over, with the
+#             owner's share of the GPUs so far
 #   ranked    highest priority; then the owner who had least; then what is resident on this device; then the oldest
 #   head      the first of them that has a task for this worker. A CTE is read in the order in which it was made
 #   mates     the head, followed by other jobs with its batch key, to fill the batch
@@ -71,7 +72,7 @@ NEXT = f"""
         FROM claimant CROSS JOIN users u
         CROSS JOIN LATERAL (
             SELECT job_id, batch_key, batch_limit, priority, queued, checkpoint_id, pixels FROM counters c
-            WHERE owner_id = u.id AND {_IS_CLAIMABLE}
+            WHERE owner_id = u.id AND {_IS_CLAIMABLE} AND batch_key <> ALL (CAST(:passed_over AS text[]))
             ORDER BY priority DESC, job_id LIMIT 32
         ) line
     ), ranked AS MATERIALIZED (

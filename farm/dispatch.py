@@ -4,7 +4,7 @@ Only the database's clock enters a lease. A claim is one short transaction; noth
 uploaded inside one. How an attempt ends is told in `farm.endings`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,10 +71,14 @@ class Unreadable(Held):
 
 @dataclass(frozen=True)
 class Batch:
-    """Tasks claimed together, that one pipeline call can render; and those that cannot be read, to be failed."""
+    """Tasks claimed together, that one pipeline call can render: they share this batch key.
+
+    Those that cannot be read are apart, to be failed.
+    """
 
     checkpoint: ClaimedCheckpoint
     leases: tuple[Lease, ...]
+    key: str
     unreadable: tuple[Unreadable, ...] = ()
 
 
@@ -86,16 +90,19 @@ def claim(
     limit: int,
     lease_seconds: float,
     resident: int | None = None,
+    passed_over: Collection[str] = (),
 ) -> Batch | None:
     """Claim the next batch for a worker: at most `limit` tasks that share a batch key; None if there is none.
 
-    `resident` is the id of the checkpoint loaded on the worker's device, preferred among equals.
+    `resident` is the id of the checkpoint loaded on the worker's device, preferred among equals. `passed_over`
+    are batch keys that the worker cannot serve at this moment, and another may.
     """
     chosen = _NEXT.bindparams(
         pool=pool,
         limit=limit,
         claimant=worker_id,
         resident=resident,
+        passed_over=list(passed_over),
         share_seconds=_SHARE_SECONDS,
         avoided_seconds=AVOIDED_SECONDS,
         heard_seconds=HEARD_SECONDS,
@@ -124,7 +131,7 @@ def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
             select(
                 *(Task.id, Task.job_id, Task.attempt, Task.spec),
                 *(Checkpoint.id, Checkpoint.name, Checkpoint.family, Checkpoint.sha256, Checkpoint.location),
-                Checkpoint.files,
+                *(Counters.batch_key, Checkpoint.files),
             )
             .join(Counters, (Counters.job_id == Task.job_id) & (Counters.batch_key == Task.batch_key))
             .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
@@ -134,11 +141,12 @@ def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
         .all()
     )
     read = [_lease(*row[:4]) for row in rows]
-    *named, files = rows[0][4:]
+    *named, key, files = rows[0][4:]
     checkpoint = ClaimedCheckpoint(*named)
     return Batch(
         replace(checkpoint, files=read_files(files)),
         tuple(lease for lease in read if isinstance(lease, Lease)),
+        key,
         tuple(lease for lease in read if isinstance(lease, Unreadable)),
     )
 

@@ -63,12 +63,13 @@ class FailingStore(MemoryStore):
     def __init__(self, failures: int, error: Exception | None = None) -> None:
         super().__init__()
         self.failures_left = failures
-        self._error = error or StoreError("The disk is full.")
+        self._error = error
 
     def put(self, key: str, content: bytes, media_type: str) -> None:
         if self.failures_left:
             self.failures_left -= 1
-            raise self._error
+            # A new one each time: an error keeps what it passed through alive.
+            raise self._error or StoreError("The disk is full.")
         super().put(key, content, media_type)
 
 

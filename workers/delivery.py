@@ -22,10 +22,11 @@ from farm.endings import StoredObject
 from farm.errors import LeaseLost, StoreError
 from farm.infotext import infotext
 from farm.store import Store
+from workers import adoption
 from workers.encode import encode, encode_thumbnail
 from workers.holdings import Holdings
 from workers.renderer import Picture
-from workers.spool import DamagedFile, Encoded, Finished, Spool
+from workers.spool import Encoded, Finished, Spool
 
 log = structlog.get_logger(__name__)
 
@@ -49,17 +50,17 @@ class Rendered:
 
 @dataclass(frozen=True)
 class _Parcel:
-    """An image on its way. `path` is None where the disk had no room: then it is in memory alone."""
+    """An image on its way: it lies in the spool, or where the disk had no room it is in memory, never both."""
 
     lease: Lease
-    path: Path | None
-    finished: Finished | None = None
+    place: Path | Finished
 
 
 class Delivery:
     """Delivers images on threads of its own.
 
     1. Encode, and write into the spool: from here on the image outlives this process.
+       Only its path is handed on: what waits takes disk, not memory.
     2. Upload and publish. In an outage again and again, with pauses, while the lease stands.
 
     At `limit` images not yet encoded `accept` waits: memory stays bounded. The spool is bounded by
@@ -67,8 +68,17 @@ class Delivery:
     """
 
     def __init__(
-        self, database: Database, store: Store, holdings: Holdings, spool: Spool, *, threads: int, limit: int
+        self,
+        database: Database,
+        store: Store,
+        holdings: Holdings,
+        spool: Spool,
+        *,
+        threads: int,
+        limit: int,
+        lease_seconds: float,
     ) -> None:
+        self._lease_seconds = lease_seconds
         self._database = database
         self._store = store
         self._holdings = holdings
@@ -104,14 +114,7 @@ class Delivery:
 
     def adopt(self) -> None:
         """Take over what workers of this machine left that are gone."""
-        for path in self._spool.adopt():
-            try:
-                lease = self._spool.read(path).lease
-            except DamagedFile as error:
-                log.warning("An image in the spool is lost.", error=str(error))
-                self._spool.drop(path)
-                continue
-            log.info("Took over an image of a worker that is gone.", **lease.log_fields())
+        for lease, path in adoption.adopt(self._database, self._spool, self._lease_seconds):
             self._holdings.take([lease])
             self._parcels.put(_Parcel(lease, path))
 
@@ -142,9 +145,9 @@ class Delivery:
         except OSError as error:
             log.warning("The spool has no room; an image waits in memory.", error=error.strerror)
             self._in_memory.add(finished.lease)
-            return _Parcel(finished.lease, None, finished)
+            return _Parcel(finished.lease, finished)
         reach("worker.spooled")
-        return _Parcel(finished.lease, path, finished)
+        return _Parcel(finished.lease, path)
 
     def _run(self) -> None:
         while (parcel := self._parcels.get()) is not None and not self._ending.is_set():
@@ -153,13 +156,21 @@ class Delivery:
 
     def _deliver(self, parcel: _Parcel) -> None:
         """One try. After an outage the image goes to the end of the line, to be read from the spool again."""
+        if self._is_over(parcel):
+            self._forget(parcel)
+        else:
+            # By now nothing holds the image's contents: any number may wait here.
+            self._rest()
+            self._parcels.put(parcel)
+
+    def _is_over(self, parcel: _Parcel) -> bool:
+        """Try to deliver an image; whether no further try is due."""
+        place = parcel.place
         try:
-            self._store_and_publish(parcel.finished or self._read(parcel))
+            self._store_and_publish(self._spool.read(place) if isinstance(place, Path) else place)
         except _OUTAGES as error:
             log.warning("Could not deliver an image yet.", error=str(error.args[0]), **parcel.lease.log_fields())
-            self._rest()
-            self._parcels.put(replace(parcel, finished=None) if parcel.path else parcel)
-            return
+            return False
         except LeaseLost:
             # Nothing is deleted here: if the answer to a COMMIT was lost, the objects are those of a result.
             log.info("Attempt ended: its lease was lost before it was stored.", **parcel.lease.log_fields())
@@ -167,19 +178,15 @@ class Delivery:
             self._surrender(parcel.lease, error)
         else:
             self._pause_seconds = _SHORTEST_PAUSE_SECONDS
-        self._forget(parcel)
-
-    def _read(self, parcel: _Parcel) -> Finished:
-        assert parcel.path is not None, "what is in memory was handed over with its parcel"
-        return self._spool.read(parcel.path)
+        return True
 
     def _rest(self) -> None:
         self._ending.wait(self._pause_seconds)
         self._pause_seconds = min(self._pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 
     def _forget(self, parcel: _Parcel) -> None:
-        if parcel.path is not None:
-            self._spool.drop(parcel.path)
+        if isinstance(parcel.place, Path):
+            self._spool.drop(parcel.place)
         self._in_memory.discard(parcel.lease)
         self._holdings.drop([parcel.lease])
 

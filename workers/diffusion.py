@@ -17,6 +17,7 @@ from workers.memory import Measures, MemoryLadder, applied, is_out_of_memory, ki
 from workers.modes import RENDERS
 from workers.pipelines import Pipelines
 from workers.provenance import Machine
+from workers.reads import Reads
 from workers.renderer import OnStep, Picture
 from workers.studio import Studio, shared_steps
 from workers.weights_cache import open_weights
@@ -29,19 +30,20 @@ def open_renderer(settings: Settings, label: str, device_name: str, threads: int
     device = "cpu" if label.startswith("cpu") else "cuda"
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
-    store = open_store(settings)
-    pipelines = Pipelines(device, settings.precision, open_weights(settings, store))
+    store, reads = open_store(settings), Reads()
+    pipelines = Pipelines(device, settings.precision, open_weights(settings, store, reads))
     machine = Machine(device_name, pipelines.precision, threads if device == "cpu" else None)
-    return DiffusionRenderer(pipelines, machine, StoredInputs(store))
+    return DiffusionRenderer(pipelines, machine, StoredInputs(store, reads), reads)
 
 
 class DiffusionRenderer:
     """Renders batches in buckets. Where memory runs out it climbs the ladder of `workers.memory`."""
 
-    def __init__(self, pipelines: Pipelines, machine: Machine, inputs: Inputs) -> None:
+    def __init__(self, pipelines: Pipelines, machine: Machine, inputs: Inputs, reads: Reads | None = None) -> None:
         self._pipelines = pipelines
         self._machine = machine
         self._inputs = inputs
+        self._reads = reads or Reads()
         self._ladder = MemoryLadder()
 
     @property
@@ -51,6 +53,10 @@ class DiffusionRenderer:
     @property
     def resident_id(self) -> int | None:
         return self._pipelines.resident_id
+
+    @property
+    def is_reading(self) -> bool:
+        return self._reads.is_going_on
 
     def load(self, checkpoint: ClaimedCheckpoint) -> None:
         self._pipelines.load(checkpoint)

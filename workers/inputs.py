@@ -8,6 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from farm.errors import CannotRender, ObjectMissing, RenderError, StoreError
 from farm.store import Store
+from workers.reads import Reads
 
 _KEPT_PIXELS = 64_000_000
 
@@ -16,7 +17,10 @@ class Inputs(Protocol):
     """Where a mode gets its pictures from."""
 
     def picture(self, sha256: str) -> Image.Image:
-        """An uploaded picture, RGB, or L where it is a mask. Not to be changed. Raises RenderError."""
+        """An uploaded picture, RGB, or L where it is a mask. Not to be changed.
+
+        Raises CannotRender if there is none, StoreAway while that cannot be known, else RenderError.
+        """
 
 
 class NoInputs:
@@ -29,8 +33,9 @@ class NoInputs:
 class StoredInputs:
     """Uploads as the artifact store keeps them, the last ones decoded in memory: a batch often shares one."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, reads: Reads | None = None) -> None:
         self._store = store
+        self._reads = reads or Reads()
         self._decoded: OrderedDict[str, Image.Image] = OrderedDict()
 
     def picture(self, sha256: str) -> Image.Image:
@@ -42,11 +47,12 @@ class StoredInputs:
 
     def _read(self, sha256: str) -> Image.Image:
         try:
-            content = self._store.get(f"inputs/{sha256}.png")
+            with self._reads.of(f"The uploaded picture {sha256}"):
+                content = self._store.get(f"inputs/{sha256}.png")
         except ObjectMissing as error:
             raise CannotRender(f"The uploaded picture {sha256} is gone.") from error
         except StoreError as error:
-            raise RenderError(f"The store does not give the uploaded picture {sha256} now. {error}") from error
+            raise RenderError(f"The uploaded picture {sha256} cannot be read. {error}") from error
         try:
             picture = Image.open(io.BytesIO(content), formats=["PNG"])
             return picture.convert("L" if picture.mode in ("1", "L") else "RGB")

@@ -96,13 +96,17 @@ class Pipelines:
         return self.resident.checkpoint.id if self.resident else None
 
     def load(self, checkpoint: ClaimedCheckpoint) -> Resident:
-        """The pipeline of a checkpoint, loaded unless it is resident. Raises RenderError."""
+        """The pipeline of a checkpoint, loaded unless it is resident. Raises RenderError.
+
+        Its files are fetched first: while the store is away the one that is resident stays, and renders on.
+        """
         if self.resident and _is_same(self.resident.checkpoint, checkpoint):
             return self.resident
-        self.unload()
         started = time.monotonic()
         family = _family_of(checkpoint)
-        pipeline = self._read(checkpoint, family)
+        folder = self.weights.folder_of(checkpoint)
+        self.unload()
+        pipeline = self._read(folder, checkpoint, family)
         is_offloaded = not self._place(pipeline)
         self.resident = Resident(checkpoint, family, pipeline, is_offloaded, self.weights, Loras(pipeline))
         log.info(
@@ -127,8 +131,7 @@ class Pipelines:
             pipeline.enable_model_cpu_offload(device=self.device)
         return fits
 
-    def _read(self, checkpoint: ClaimedCheckpoint, family: Family) -> Any:
-        folder = self.weights.folder_of(checkpoint)
+    def _read(self, folder: Path, checkpoint: ClaimedCheckpoint, family: Family) -> Any:
         try:
             pipeline = self._read_folder(folder, family)
         except _BROKEN_FILES as error:

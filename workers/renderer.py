@@ -27,7 +27,10 @@ class Picture:
 
 
 class Renderer(Protocol):
-    """Renders on the one device of this process. Every method raises RenderError on failure."""
+    """Renders on the one device of this process. Every method raises RenderError on failure.
+
+    StoreAway, one of these, says that neither the task nor this device is to blame.
+    """
 
     @property
     def device_name(self) -> str:
@@ -36,6 +39,10 @@ class Renderer(Protocol):
     @property
     def resident_id(self) -> int | None:
         """The id of the checkpoint that is loaded; None for none."""
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it waits for the store now: what hangs then is not the device."""
 
     def load(self, checkpoint: ClaimedCheckpoint) -> None:
         """Make a checkpoint resident; nothing happens if it is."""

@@ -3,19 +3,17 @@
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from farm import dispatch, endings
+from farm import dispatch
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database, Role
 from farm.dispatch import Batch, Lease
-from farm.errors import FarmError, LeaseLost, OutOfMemory, RenderError
+from farm.errors import FarmError, LeaseLost, OutOfMemory, RenderError, StoreAway
 from farm.progress import ProgressBoard
 from farm.store import open_store
 from workers.affinity import Affinity
@@ -23,6 +21,8 @@ from workers.calls import Calls
 from workers.delivery import Delivery, Rendered
 from workers.heartbeat import Heartbeat
 from workers.holdings import Holdings
+from workers.outcomes import Outcomes
+from workers.passed_over import PassedOver
 from workers.renderer import Renderer
 from workers.reporter import Reporter
 from workers.spool import Spool
@@ -61,7 +61,9 @@ class Runner:
         self._worker_id = worker_id
         self._database = Database.of(settings, Role.WORKER)
         self._holdings = Holdings()
+        self._outcomes = Outcomes(self._database, self._holdings)
         self._affinity = Affinity()
+        self._passed_over = PassedOver()
         self._failures = 0
         self._unforeseen = 0
         self._rendering: tuple[Lease, ...] = ()
@@ -78,11 +80,11 @@ class Runner:
             self._spool,
             threads=_DELIVERY_THREADS,
             limit=2 * settings.max_batch,
+            lease_seconds=settings.lease_seconds,
         )
 
     def run(self) -> None:
         self._spool.open()
-        self._delivery.adopt()
         for thread in (self._heartbeat, self._reporter, self._stalls):
             thread.start()
         log.info("A worker is ready.", worker=self._worker_id, device=self._renderer.device_name)
@@ -94,10 +96,13 @@ class Runner:
             raise SuspectDevice
 
     def _take_turn(self) -> None:
-        """Render one batch; or, where there is none or no room for its images, wait to be rung."""
+        """Render one batch; or, where there is none or no room for its images, wait to be rung.
+
+        What another worker left is taken over first: its leases may end before this one has nothing to render.
+        """
+        self._delivery.adopt()
         batch = None if self._delivery.is_full else self._claim()
         if batch is None:
-            self._delivery.adopt()
             self._tell("idle")
             self._calls.wait_for_ring(self._settings.poll_seconds * random.uniform(0.75, 1.25))
             return
@@ -135,6 +140,7 @@ class Runner:
                     limit=self._settings.max_batch,
                     lease_seconds=self._settings.lease_seconds,
                     resident=self._affinity.preference(self._renderer.resident_id),
+                    passed_over=self._passed_over.now(),
                 )
                 if batch:
                     reach("worker.claiming")
@@ -147,9 +153,7 @@ class Runner:
             self._holdings.take(batch.leases)
             self._affinity.note_claim()
             reach("worker.claimed")
-            for held in batch.unreadable:
-                log.warning("Attempt ended: failed.", error=held.error, **held.log_fields())
-                self._end((), partial(endings.fail, held=held, error=held.error, is_retryable=True))
+            self._outcomes.fail_unreadable(batch.unreadable)
         return batch
 
     def _work_on(self, batch: Batch) -> None:
@@ -166,20 +170,23 @@ class Runner:
             for rendered in self._render(batch):
                 self._delivery.accept(rendered)
             self._failures = self._unforeseen = 0
+            self._passed_over.note_success(batch.key)
         except Draining:
-            self._hand_back(batch.leases)
+            self._outcomes.hand_back(batch.leases, "handed back: the worker is ending")
         except LeaseLost:
             self._holdings.drop(batch.leases)
         except OutOfMemory as error:
-            self._fail_for_memory(batch.leases, error)
+            self._outcomes.fail_for_memory(batch.leases, str(error), relief=error.relief)
+        except StoreAway as error:
+            self._pass_over(batch, f"handed back: {error}")
         except RenderError as error:
             self._failures += error.is_retryable
-            self._fail(batch.leases, str(error), is_retryable=error.is_retryable, relief=error.relief)
+            self._outcomes.fail(batch.leases, str(error), is_retryable=error.is_retryable, relief=error.relief)
         except Exception as error:
             log.exception("A render failed.", worker=self._worker_id)
             self._failures += 1
             self._unforeseen += 1
-            self._fail(batch.leases, f"{type(error).__name__}: {error}", is_retryable=True)
+            self._outcomes.fail(batch.leases, f"{type(error).__name__}: {error}", is_retryable=True)
 
     def _render(self, batch: Batch) -> list[Rendered]:
         """Render the batch and share the device's time out among its images."""
@@ -223,45 +230,20 @@ class Runner:
     def _give_up_stalled(self, error: str) -> None:
         """Called from the watch's thread while the render hangs: end its attempts, and then this process."""
         log.error("A render hangs; this process ends.", worker=self._worker_id, error=error)
-        self._fail(self._rendering, error, is_retryable=True)
+        if self._renderer.is_reading:
+            self._outcomes.hand_back(self._rendering, f"handed back: the store does not answer; {error}")
+        else:
+            self._outcomes.fail(self._rendering, error, is_retryable=True)
         os._exit(STALLED)
 
-    def _hand_back(self, leases: tuple[Lease, ...]) -> None:
-        def ending(session: Session) -> None:
-            endings.hand_back(session, leases, "handed back: the worker is ending")
-            reach("worker.handing_back")
+    def _pass_over(self, batch: Batch, reason: str) -> None:
+        """Give back at once what the store does not let us render, and leave it to others for a while.
 
-        self._end(leases, ending)
-
-    def _fail(self, leases: Sequence[Lease], error: str, *, is_retryable: bool, relief: Sequence[str] = ()) -> None:
-        """Fail each task in a transaction of its own: one that locked several would meet the keeper crosswise."""
-        for lease in leases:
-            log.warning("Attempt ended: failed.", error=error, **lease.log_fields())
-            ending = partial(_fail_one, lease=lease, error=error, is_retryable=is_retryable, relief=relief)
-            self._end((lease,), ending)
-            reach("worker.failed")
-
-    def _fail_for_memory(self, leases: Sequence[Lease], error: OutOfMemory) -> None:
-        """What did not fit here may fit elsewhere."""
-        for lease in leases:
-            log.warning("Attempt ended: failed for want of memory.", error=str(error), **lease.log_fields())
-            ending = partial(endings.fail_for_memory, held=lease, error=str(error), relief=error.relief)
-            self._end((lease,), ending)
-
-    def _end(self, leases: tuple[Lease, ...], ending: Callable[[Session], object]) -> None:
-        """Say how a batch ended. If Postgres is away the leases end by themselves."""
-        try:
-            with self._database.begin() as session:
-                ending(session)
-        except SQLAlchemyError as error:
-            log.warning("Could not say how a batch ended.", error=str(error.args[0]))
-        finally:
-            self._holdings.drop(leases)
-
-
-def _fail_one(session: Session, lease: Lease, error: str, *, is_retryable: bool, relief: Sequence[str]) -> None:
-    endings.fail(session, lease, error, is_retryable=is_retryable, relief=relief)
-    reach("worker.failing")
+        While Postgres is away too nothing can be claimed: then the leases are kept, so that it costs no try.
+        """
+        log.warning("The store is away; a batch is handed back.", worker=self._worker_id, reason=reason)
+        self._passed_over.note_failure(batch.key)
+        self._outcomes.insist_on_hand_back(batch.leases, reason, self._calls, self._settings.poll_seconds)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,14 +1,16 @@
 """Rendered images on local disk, from the encoder to their publication.
 
-Each worker has a folder, locked while its process lives. What a dead worker left is adopted by the next
-one on this machine, and published if the lease still stands.
+Each worker has a folder, locked while its process lives. What a dead worker left is adopted by another
+one on this machine, and published if the lease still stands. Wherever in the spool an image lies, its attempt
+is not over: who gives back what the dead worker held looks for it in all folders (`attempts_in`).
 """
 
 import fcntl
 import hashlib
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -18,11 +20,13 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from farm.dispatch import Lease
+from farm.endings import AttemptKey
 from farm.errors import ConfigError, FarmError
 
 log = structlog.get_logger(__name__)
 
 _SUFFIX = ".image"
+_NAME = re.compile(rf"(\d{{1,18}})-(\d{{1,9}}){re.escape(_SUFFIX)}", re.ASCII)
 _PARTIAL = ".part"
 _LOCK = "lock"
 
@@ -67,6 +71,7 @@ class Spool:
 
     def __init__(self, folder: Path, worker_id: int, *, limit_bytes: int, batch: int) -> None:
         """`limit_bytes` is for all its images; room is kept for a batch of so many."""
+        self.worker_id = worker_id
         self._folder = folder
         self._own = folder / str(worker_id)
         self._limit_bytes = limit_bytes
@@ -88,8 +93,7 @@ class Spool:
     def close(self) -> None:
         """Let go of the folder; images that are still in it wait for the next worker."""
         with _locked(self._folder / _LOCK):
-            if not self._sizes:
-                _remove(self._own)
+            _remove_if_empty(self._own)
             if self._claim is not None:
                 self._claim.close()
 
@@ -130,12 +134,14 @@ class Spool:
 
     def read(self, path: Path) -> Finished:
         """An image with its record. Raises DamagedFile."""
-        try:
-            with zipfile.ZipFile(path) as archive:
-                finished = _RECORDS.validate_json(archive.read("record.json"))
-                return _with_contents(finished, archive.read("image"), archive.read("thumbnail"))
-        except (OSError, KeyError, zipfile.BadZipFile, ValidationError) as error:
-            raise DamagedFile(f"{path.name} in the spool cannot be read: {error}") from error
+        with _opened(path) as archive:
+            finished = _RECORDS.validate_json(archive.read("record.json"))
+            return _with_contents(finished, archive.read("image"), archive.read("thumbnail"))
+
+    def read_lease(self, path: Path) -> Lease:
+        """Whose an image is, without its contents. Raises DamagedFile."""
+        with _opened(path) as archive:
+            return _RECORDS.validate_json(archive.read("record.json")).lease
 
     def drop(self, path: Path) -> None:
         """Forget an image: it is published, or will never be."""
@@ -143,15 +149,22 @@ class Spool:
         with self._lock:
             self._sizes.pop(path, None)
 
-    def adopt(self) -> list[Path]:
-        """Take over the images of workers that are gone; return where they lie now."""
+    @contextmanager
+    def abandoned(self) -> Iterator[list[Path]]:
+        """The images of workers that are gone, for `adopt` and `drop`. Nobody else is offered them meanwhile."""
+        with ExitStack() as held:
+            with _locked(self._folder / _LOCK):
+                gone = [folder for folder in self._folder.iterdir() if folder.is_dir() and _seize(folder, held)]
+            yield [path for folder in gone for path in _images(folder)]
+            with _locked(self._folder / _LOCK):
+                for folder in gone:
+                    _remove_if_empty(folder)
+
+    def adopt(self, path: Path) -> Path:
+        """Take over an abandoned image; return where it lies now. Raises OSError if it cannot be moved."""
         with _locked(self._folder / _LOCK):
-            gone = [folder for folder in self._folder.iterdir() if folder.is_dir() and _is_abandoned(folder)]
-            adopted = [path.rename(self._own / path.name) for folder in gone for path in _images(folder)]
-            for folder in gone:
-                _remove(folder)
-        for path in adopted:
-            self._count(path)
+            adopted = path.rename(self._own / path.name)
+        self._count(adopted)
         return adopted
 
     def _count(self, path: Path) -> None:
@@ -173,17 +186,35 @@ def prepare(folder: Path) -> None:
         ) from None
 
 
-def attempts_in(folder: Path, worker_id: int) -> set[tuple[int, int]]:
-    """The (task id, attempt) of the images that a worker left in its spool."""
+def attempts_in(folder: Path) -> set[AttemptKey]:
+    """The attempts whose images lie anywhere in the spools on this machine, whoever rendered them.
+
+    None is overlooked while it is adopted: it moves under the lock that is held here.
+    """
     try:
-        found = [path.stem.partition("-") for path in _images(folder / str(worker_id))]
-    except OSError:
+        with _locked(folder / _LOCK):
+            paths = [path for spool in folder.iterdir() if spool.is_dir() for path in _images(spool)]
+    except FileNotFoundError:
         return set()
-    return {(int(task_id), int(attempt)) for task_id, _, attempt in found}
+    except OSError as error:
+        log.warning("The spool cannot be looked through.", error=str(error))
+        return set()
+    named = [_NAME.fullmatch(path.name) for path in paths]
+    return {(int(name[1]), int(name[2])) for name in named if name}
 
 
 def _images(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.suffix == _SUFFIX)
+    with suppress(FileNotFoundError):
+        yield from (path for path in folder.iterdir() if path.suffix == _SUFFIX)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (OSError, KeyError, zipfile.BadZipFile, ValidationError) as error:
+        raise DamagedFile(f"{path.name} in the spool cannot be read: {error}") from error
 
 
 def _write(path: Path, finished: Finished) -> None:
@@ -209,11 +240,11 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _is_abandoned(folder: Path) -> bool:
-    """Whether the process that locked the folder is gone."""
+def _seize(folder: Path, held: ExitStack) -> bool:
+    """Whether the process that locked the folder is gone: then its lock is ours, until `held` is closed."""
     try:
-        with (folder / _LOCK).open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = held.enter_context((folder / _LOCK).open("wb"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
@@ -222,9 +253,10 @@ def _is_abandoned(folder: Path) -> bool:
     return True
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder without images. What cannot be removed only stays."""
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a folder that holds no image. What cannot be removed only stays."""
     with suppress(OSError):
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
+        if not any(_images(folder)):
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()

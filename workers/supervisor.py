@@ -19,6 +19,7 @@ from farm import endings, fleet
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database, Role
+from farm.endings import AttemptKey
 from farm.fleet import WorkerIdentity
 from workers.device import Device
 from workers.pulse import Pulse
@@ -113,9 +114,7 @@ class Supervisor:
             process.kill()
             process.wait()
         reason = f"the worker was stopped ({_ending(process.returncode)})"
-        give_back = partial(
-            endings.hand_back_all, worker_id=seat.worker_id, reason=reason, spared=self._spooled(seat)
-        )
+        give_back = partial(endings.hand_back_all, worker_id=seat.worker_id, reason=reason, spared=self._spooled())
         self._unburied[seat.worker_id] = (give_back, reason)
 
     def _end_if_hung(self, seat: Seat) -> None:
@@ -136,16 +135,19 @@ class Supervisor:
             worker_id=seat.worker_id,
             error=reason,
             log_tail=seat.tail.text() if seat.tail else None,
-            spared=self._spooled(seat),
+            spared=self._spooled(),
         )
         self._unburied[seat.worker_id] = (give_back, reason)
         seat.deaths = 1 if time.monotonic() - seat.started_at > _HEALTHY_SECONDS else seat.deaths + 1
         seat.empty_until = time.monotonic() + seat.pause_seconds()
         seat.process = None
 
-    def _spooled(self, seat: Seat) -> set[tuple[int, int]]:
-        """What the child had rendered and not delivered: the next one on this machine will."""
-        return attempts_in(self.settings.spool_folder, seat.worker_id)
+    def _spooled(self) -> set[AttemptKey]:
+        """What lies rendered on this machine and is not delivered yet. It will be, by whoever has it or adopts it.
+
+        Of all workers, not only of the dead one: another may have taken its images over before we noticed.
+        """
+        return attempts_in(self.settings.spool_folder)
 
     def _bury(self) -> None:
         """Give back what the dead held. While Postgres is away they stay on the list; the keeper may be first."""

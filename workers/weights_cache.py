@@ -19,6 +19,7 @@ from farm.store import Store
 from farm.weights.blobs import StoredFile, key_of
 from farm.weights.hashing import hash_file
 from workers.cache_folder import CacheFolder, Lock
+from workers.reads import Reads
 from workers.weights import PlacedWeights
 
 log = structlog.get_logger(__name__)
@@ -28,18 +29,20 @@ _FETCHES = 2
 _MOST_FILES_HELD = 32
 
 
-def open_weights(settings: Settings, store: Store) -> "CachedWeights":
-    return CachedWeights(store, settings.cache_folder, settings.cache_bytes)
+def open_weights(settings: Settings, store: Store, reads: Reads) -> "CachedWeights":
+    return CachedWeights(store, settings.cache_folder, settings.cache_bytes, reads)
 
 
 class CachedWeights:
     """The weights that this process uses. What it asked for last is not evicted until it asks for others.
 
-    Raises RenderError, with what to do where a person must.
+    Raises StoreAway while the store does not give what is not here, else RenderError, with what to do where a
+    person must.
     """
 
-    def __init__(self, store: Store, folder: Path, limit_bytes: int) -> None:
+    def __init__(self, store: Store, folder: Path, limit_bytes: int, reads: Reads | None = None) -> None:
         self._store = store
+        self._reads = reads or Reads()
         self._cache = CacheFolder(folder, limit_bytes)
         self._placed = PlacedWeights()
         self._checkpoint: Lock | None = None
@@ -54,7 +57,7 @@ class CachedWeights:
             return self._placed.folder_of(checkpoint)
         name = _name_of(files)
         folder = self._cache.checkpoint(name)
-        with _translated(f"Checkpoint {checkpoint.name!r}"):
+        with self._translated(f"Checkpoint {checkpoint.name!r}"):
             self._checkpoint, was_made = self._cache.use(
                 name, partial(_is_laid_out, folder, files), partial(self._lay_out, name, folder, files)
             )
@@ -64,7 +67,7 @@ class CachedWeights:
 
     def file_of(self, sha256: str) -> Path:
         """The file of this hash, in use until many others have been asked for."""
-        with _translated(f"The file {sha256[:10]}"):
+        with self._translated(f"The file {sha256[:10]}"):
             lock, was_made = self._use_file(sha256, partial(self._is_checked, sha256))
             if earlier := self._files.pop(sha256, None):
                 earlier.close()
@@ -147,6 +150,21 @@ class CachedWeights:
         if not self._cache.evict():
             log.warning("The weights in use are more than FARM_CACHE_BYTES.", bytes=self._cache.used_bytes())
 
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            with self._reads.of(what):
+                yield
+        except ObjectMissing as error:
+            raise RenderError(f"{what} is not in the store any more; add it again.") from error
+        except (OSError, StoreError) as error:
+            if _is_full(error):
+                raise RenderError(
+                    f"{what} does not fit on this worker's disk: make room, or set FARM_CACHE_DIR to another disk."
+                ) from error
+            why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            raise RenderError(f"{what} cannot be brought to this worker: {why}") from error
+
 
 def _name_of(files: Sequence[StoredFile]) -> str:
     """A hash of the folder: what lies where in it."""
@@ -164,21 +182,6 @@ def _has_size(path: Path, size: int) -> bool:
         return path.stat().st_size == size
     except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except ObjectMissing as error:
-        raise RenderError(f"{what} is not in the store any more; add it again.") from error
-    except (OSError, StoreError) as error:
-        if _is_full(error):
-            raise RenderError(
-                f"{what} does not fit on this worker's disk: make room, or set FARM_CACHE_DIR to another disk."
-            ) from error
-        why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        raise RenderError(f"{what} cannot be brought to this worker: {why}") from error
 
 
 def _is_full(error: BaseException | None) -> bool:

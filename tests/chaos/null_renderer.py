@@ -1,6 +1,7 @@
-"""A renderer without weights: its images are noise from the spec's seed, its steps take as long as they are told.
+"""A renderer that computes nothing: its images are noise from the spec's seed, its steps take as long as told.
 
-Everything around it is real. It starts in a second, where torch takes five, so that processes may be killed often.
+Everything around it is real; it reads weights and uploaded pictures as a renderer does, and makes nothing of them.
+It starts in a second, where torch takes five, so that processes may be killed often.
 """
 
 import os
@@ -16,8 +17,14 @@ from farm.config import Settings
 from farm.dispatch import ClaimedCheckpoint
 from farm.errors import RenderError
 from farm.specs import ImageSpec
+from farm.store import open_store
+from farm.weights.hashing import hash_file
 from workers.batches import bucket_of
+from workers.inputs import Inputs, NoInputs, StoredInputs
+from workers.reads import Reads
 from workers.renderer import OnStep, Picture
+from workers.weights import PlacedWeights, Weights
+from workers.weights_cache import open_weights
 
 log = structlog.get_logger(__name__)
 
@@ -31,12 +38,34 @@ RENDERED = "Rendered."
 class NullRenderer:
     """Renders whatever the checkpoint. The prompts `fail`, `hang` and `crash` do what they say."""
 
-    def __init__(self, device_name: str, step_seconds: float) -> None:
+    def __init__(
+        self,
+        device_name: str,
+        step_seconds: float,
+        weights: Weights | None = None,
+        inputs: Inputs | None = None,
+        reads: Reads | None = None,
+    ) -> None:
         self.device_name = device_name
         self.resident_id: int | None = None
         self._step_seconds = step_seconds
+        self._weights = weights or PlacedWeights()
+        self._inputs = inputs or NoInputs()
+        self._reads = reads or Reads()
+
+    @property
+    def is_reading(self) -> bool:
+        return self._reads.is_going_on
 
     def load(self, checkpoint: ClaimedCheckpoint) -> None:
+        """Bring its files here, where it has any in the store, and look whether they are whole."""
+        if checkpoint.id == self.resident_id:
+            return
+        if checkpoint.files is not None:
+            folder = self._weights.folder_of(checkpoint)
+            for file in checkpoint.files:
+                if hash_file(folder / file.path) != file.sha256:
+                    raise RenderError(f"Checkpoint {checkpoint.name!r} does not load: {file.path} is damaged.")
         self.resident_id = checkpoint.id
 
     def render(
@@ -44,6 +73,8 @@ class NullRenderer:
     ) -> Sequence[Picture]:
         for spec in specs:
             _obey(spec.prompt)
+            for sha256 in spec.inputs:
+                self._inputs.picture(sha256)
         steps = specs[0].num_inference_steps
         for step in range(steps):
             time.sleep(self._step_seconds)
@@ -54,7 +85,9 @@ class NullRenderer:
 
 
 def open_null(settings: Settings, label: str, device_name: str, threads: int) -> NullRenderer:
-    return NullRenderer(device_name, float(os.environ.get(STEP_SECONDS, "0.01")))
+    store, reads = open_store(settings), Reads()
+    weights, inputs = open_weights(settings, store, reads), StoredInputs(store, reads)
+    return NullRenderer(device_name, float(os.environ.get(STEP_SECONDS, "0.01")), weights, inputs, reads)
 
 
 def _obey(prompt: str) -> None:

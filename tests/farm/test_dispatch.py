@@ -35,6 +35,16 @@ class TestClaim:
         assert batch is not None
         assert (batch.checkpoint.name, batch.checkpoint.location) == ("demo", "/nowhere/demo")
 
+    def test_what_a_worker_passes_over_is_left_to_others(self, scene: Scene) -> None:
+        worker_id = scene.worker()
+        first, second = scene.submit(width=64), scene.submit(width=128)
+        key = str(scene.scalar("SELECT batch_key FROM counters WHERE job_id = :job", job=first))
+        assert job_ids(scene.claim(worker_id, passed_over=[key])) == [second]
+        assert scene.claim(worker_id, passed_over=[key]) == ()
+        batch = claim(scene.database, scene.worker("cpu:1"))
+        assert batch is not None
+        assert (job_ids(batch.leases), batch.key) == ([first], key)
+
     def test_nothing_is_claimed_where_nothing_is_queued(self, scene: Scene) -> None:
         assert claim(scene.database, scene.worker()) is None
 

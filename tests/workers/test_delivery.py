@@ -1,5 +1,6 @@
 """From pixels to a published result, through failing stores and lost leases."""
 
+import gc
 import shutil
 import threading
 import time
@@ -10,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy.exc import OperationalError
 
 import workers.delivery
 from farm.dispatch import ClaimedCheckpoint, Lease
 from farm.store import Store
-from tests.factories import Scene
+from tests.factories import LEASE_SECONDS, Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
 from tests.waiting import wait_until
 from workers.delivery import Delivery, Rendered
@@ -61,12 +63,16 @@ def deliver(scene: Scene, holdings: Holdings, spool: Spool) -> Deliver:
     """Deliver what was rendered to a store, and wait for it."""
 
     def deliver_all(store: Store, *rendered: Rendered) -> None:
-        delivery = Delivery(scene.database, store, holdings, spool, threads=2, limit=4)
+        delivery = Delivery(scene.database, store, holdings, spool, threads=2, limit=4, lease_seconds=LEASE_SECONDS)
         for image in rendered:
             delivery.accept(image)
         assert delivery.close(30)
 
     return deliver_all
+
+
+def a_delivery(scene: Scene, store: Store, holdings: Holdings, spool: Spool, limit: int = 4) -> Delivery:
+    return Delivery(scene.database, store, holdings, spool, threads=1, limit=limit, lease_seconds=LEASE_SECONDS)
 
 
 def a_render(lease: Lease, provenance: dict[str, Any] | None = None, relief: tuple[str, ...] = ()) -> Rendered:
@@ -163,28 +169,28 @@ def test_what_was_done_for_want_of_memory_is_recorded(scene: Scene, deliver: Del
 
 def test_a_delivered_image_leaves_the_spool(deliver: Deliver, lease: Lease, tmp_path: Path) -> None:
     deliver(MemoryStore(), a_render(lease))
-    assert attempts_in(tmp_path / "spool", WORKER_ID) == set()
+    assert attempts_in(tmp_path / "spool") == set()
 
 
 def test_an_image_that_cannot_be_stored_waits_in_the_spool(
     scene: Scene, holdings: Holdings, spool: Spool, lease: Lease, tmp_path: Path
 ) -> None:
-    delivery = Delivery(scene.database, FailingStore(failures=10_000), holdings, spool, threads=1, limit=4)
+    delivery = a_delivery(scene, FailingStore(failures=10_000), holdings, spool)
     delivery.accept(a_render(lease))
     assert not delivery.close(0.3)
-    assert attempts_in(tmp_path / "spool", WORKER_ID) == {(lease.task_id, lease.attempt)}
+    assert attempts_in(tmp_path / "spool") == {(lease.task_id, lease.attempt)}
     assert holdings.holds(lease)
 
 
 def test_the_next_worker_delivers_what_was_left_in_the_spool(
     scene: Scene, holdings: Holdings, spool: Spool, lease: Lease, tmp_path: Path
 ) -> None:
-    delivery = Delivery(scene.database, FailingStore(failures=10_000), holdings, spool, threads=1, limit=4)
+    delivery = a_delivery(scene, FailingStore(failures=10_000), holdings, spool)
     delivery.accept(a_render(lease))
     delivery.close(0.3)
     spool.close()
-    with closing(a_spool(tmp_path / "spool", WORKER_ID + 1)) as adopting:
-        next_one = Delivery(scene.database, MemoryStore(), Holdings(), adopting, threads=1, limit=4)
+    with closing(a_spool(tmp_path / "spool", scene.worker("cpu:1"))) as adopting:
+        next_one = a_delivery(scene, MemoryStore(), Holdings(), adopting)
         next_one.adopt()
         assert next_one.close(30)
     assert scene.statuses(lease.job_id) == ["succeeded"]
@@ -204,7 +210,7 @@ def test_a_worker_whose_disk_refuses_images_claims_no_more(
 ) -> None:
     shutil.rmtree(tmp_path / "spool" / str(WORKER_ID))
     store = StuckStore()
-    delivery = Delivery(scene.database, store, holdings, spool, threads=1, limit=4)
+    delivery = a_delivery(scene, store, holdings, spool)
     delivery.accept(a_render(lease))
     wait_until(lambda: delivery.is_full, seconds=10)
     store.let_go.set()
@@ -223,10 +229,10 @@ def test_what_was_accepted_outlives_this_process_after_the_wait_for_it(
 
     monkeypatch.setattr("workers.delivery._finish", slowly)
     store = StuckStore()
-    delivery = Delivery(scene.database, store, holdings, spool, threads=1, limit=1)
+    delivery = a_delivery(scene, store, holdings, spool, limit=1)
     delivery.accept(a_render(lease))
     delivery.wait_until_spooled()
-    assert attempts_in(tmp_path / "spool", WORKER_ID) == {(lease.task_id, lease.attempt)}
+    assert attempts_in(tmp_path / "spool") == {(lease.task_id, lease.attempt)}
     store.let_go.set()
     assert delivery.close(30)
 
@@ -238,10 +244,78 @@ def test_a_hanging_store_does_not_keep_further_images_from_the_spool(
     leases = scene.claim(scene.worker())
     holdings.take(leases)
     store = StuckStore()
-    delivery = Delivery(scene.database, store, holdings, spool, threads=1, limit=1)
+    delivery = a_delivery(scene, store, holdings, spool, limit=1)
     for lease in leases:
         delivery.accept(a_render(lease))
-    wait_until(lambda: len(attempts_in(tmp_path / "spool", WORKER_ID)) == 6, seconds=10)
+    wait_until(lambda: len(attempts_in(tmp_path / "spool")) == 6, seconds=10)
     store.let_go.set()
     assert delivery.close(30)
     assert len(store.objects) == 12
+
+
+@pytest.fixture
+def left_behind(scene: Scene, lease: Lease, tmp_path: Path) -> Lease:
+    """A worker rendered an image, could not store it, and is gone."""
+    with closing(a_spool(tmp_path / "spool")) as spool:
+        spool.put(workers.delivery._finish(a_render(lease)))
+    return lease
+
+
+@pytest.fixture
+def heir(scene: Scene, tmp_path: Path) -> Iterator[Delivery]:
+    """The deliveries of another worker, to a store that is stuck."""
+    store = StuckStore()
+    with closing(a_spool(tmp_path / "spool", scene.worker("cpu:1"))) as spool:
+        delivery = a_delivery(scene, store, Holdings(), spool)
+        yield delivery
+        store.let_go.set()
+        assert delivery.close(30)
+
+
+def test_what_is_taken_over_is_this_workers_at_once(scene: Scene, left_behind: Lease, heir: Delivery) -> None:
+    before = scene.scalar("SELECT worker_id FROM tasks")
+    heir.adopt()
+    after = scene.scalar("SELECT worker_id FROM tasks")
+    assert (before, after) == tuple(scene.column("SELECT id FROM workers ORDER BY id"))
+    assert scene.release_dead(before) == 0
+
+
+def test_what_cannot_be_made_ours_now_waits_where_it_lies(
+    scene: Scene, left_behind: Lease, heir: Delivery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("UPDATE tasks", {}, Exception("the server closed the connection"))
+
+    with monkeypatch.context() as postgres:
+        postgres.setattr("farm.dispatch.renew", away)
+        heir.adopt()
+    assert [path.parent.name for path in (tmp_path / "spool").rglob("*.image")] == [str(WORKER_ID)]
+    heir.adopt()
+    assert scene.scalar("SELECT worker_id FROM tasks") == scene.scalar("SELECT max(id) FROM workers")
+
+
+def test_an_image_whose_lease_was_lost_is_not_taken_over(
+    scene: Scene, left_behind: Lease, heir: Delivery, tmp_path: Path
+) -> None:
+    scene.let_leases_end(left_behind)
+    scene.expire()
+    heir.adopt()
+    assert attempts_in(tmp_path / "spool") == set()
+    assert scene.statuses(left_behind.job_id) == ["queued"]
+
+
+def test_images_that_wait_in_the_spool_take_no_memory(
+    scene: Scene, holdings: Holdings, spool: Spool, tmp_path: Path
+) -> None:
+    scene.submit(images_per_prompt=8, seed=4711)
+    leases = scene.claim(scene.worker())
+    holdings.take(leases)
+    delivery = a_delivery(scene, FailingStore(failures=10_000), holdings, spool)
+    for lease in leases:
+        delivery.accept(a_render(lease))
+    delivery.wait_until_spooled()
+    held = sum(isinstance(thing, Finished) and thing.lease in leases for thing in gc.get_objects())
+    assert len(attempts_in(tmp_path / "spool")) == 8
+    # The one that is being tried, and its record while that is read.
+    assert held <= 2
+    delivery.close(0)

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from farm.errors import CannotRender, RenderError, StoreError
+from farm.errors import CannotRender, RenderError, StoreAway, StoreError, StoreOutage, StoreRefused
 from tests.fakes import MemoryStore
 from tests.workers.studios import STORE, a_mask, a_picture, as_pixels, upload
 from workers import inputs as inputs_module
@@ -11,10 +11,14 @@ from workers.inputs import NoInputs, StoredInputs
 
 
 class AwayStore(MemoryStore):
-    """A store that cannot be reached."""
+    """A store that gives nothing."""
+
+    def __init__(self, error: StoreError) -> None:
+        super().__init__()
+        self._error = error
 
     def get(self, key: str) -> bytes:
-        raise StoreError("The store is away.")
+        raise self._error
 
 
 def test_a_picture_is_rgb_and_a_mask_is_grey() -> None:
@@ -50,10 +54,17 @@ def test_what_is_gone_is_named_and_not_tried_again() -> None:
         StoredInputs(MemoryStore()).picture("d" * 64)
 
 
-def test_a_store_that_is_away_is_tried_again() -> None:
-    with pytest.raises(RenderError, match="The store is away") as caught:
-        StoredInputs(AwayStore()).picture("d" * 64)
+@pytest.mark.parametrize("error", [StoreOutage("InternalError"), StoreRefused("AccessDenied")])
+def test_a_store_that_is_away_is_no_fact_about_the_picture(error: StoreError) -> None:
+    with pytest.raises(StoreAway, match=f"d cannot be read from the store now. {error}"):
+        StoredInputs(AwayStore(error)).picture("d" * 64)
+
+
+def test_an_error_of_another_kind_is_tried_again() -> None:
+    with pytest.raises(RenderError, match="Is a directory") as caught:
+        StoredInputs(AwayStore(StoreError("Is a directory"))).picture("d" * 64)
     assert caught.value.is_retryable
+    assert not isinstance(caught.value, StoreAway)
 
 
 def test_what_does_not_decode_is_not_tried_again() -> None:

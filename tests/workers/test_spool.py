@@ -40,6 +40,11 @@ def an_image(task_id: int = 5, attempt: int = 2, size: int = 1000) -> Finished:
     )
 
 
+def adopt_all(spool: Spool) -> list[Path]:
+    with spool.abandoned() as paths:
+        return [spool.adopt(path) for path in paths]
+
+
 def test_what_was_put_is_read_back_the_same(open_spool: OpenSpool) -> None:
     spool = open_spool()
     assert spool.read(spool.put(an_image())) == an_image()
@@ -49,8 +54,8 @@ def test_a_spool_knows_whose_images_it_holds(open_spool: OpenSpool, tmp_path: Pa
     spool = open_spool(worker_id=4)
     spool.put(an_image(5, 2))
     spool.drop(spool.put(an_image(6, 1)))
-    assert attempts_in(tmp_path, 4) == {(5, 2)}
-    assert attempts_in(tmp_path, 99) == set()
+    assert attempts_in(tmp_path) == {(5, 2)}
+    assert attempts_in(tmp_path / "nowhere") == set()
 
 
 def test_a_file_cut_short_is_told_apart(open_spool: OpenSpool) -> None:
@@ -74,7 +79,7 @@ def test_the_images_of_a_worker_that_is_gone_are_adopted(open_spool: OpenSpool, 
     gone.put(an_image())
     gone.close()
     heir = open_spool(2)
-    [path] = heir.adopt()
+    [path] = adopt_all(heir)
     assert heir.read(path) == an_image()
     assert not (tmp_path / "1").exists()
 
@@ -83,14 +88,47 @@ def test_a_half_written_image_of_a_worker_that_is_gone_is_dropped(open_spool: Op
     gone = open_spool(1)
     gone.put(an_image()).rename(tmp_path / "1" / "5-2.part")
     gone.close()
-    assert open_spool(2).adopt() == []
+    assert adopt_all(open_spool(2)) == []
     assert not (tmp_path / "1").exists()
 
 
 def test_the_images_of_a_worker_that_lives_are_left_alone(open_spool: OpenSpool, tmp_path: Path) -> None:
     open_spool(1).put(an_image())
-    assert open_spool(2).adopt() == []
-    assert attempts_in(tmp_path, 1) == {(5, 2)}
+    assert adopt_all(open_spool(2)) == []
+    assert attempts_in(tmp_path) == {(5, 2)}
+
+
+def test_abandoned_images_are_offered_to_one_worker_at_a_time(open_spool: OpenSpool) -> None:
+    gone = open_spool(1)
+    gone.put(an_image())
+    gone.close()
+    first, second = open_spool(2), open_spool(3)
+    with first.abandoned() as offered, second.abandoned() as also_offered:
+        assert (len(offered), also_offered) == (1, [])
+
+
+def test_what_is_offered_and_not_adopted_stays_for_the_next(open_spool: OpenSpool, tmp_path: Path) -> None:
+    gone = open_spool(1)
+    gone.put(an_image())
+    gone.close()
+    with open_spool(2).abandoned():
+        pass
+    assert attempts_in(tmp_path) == {(5, 2)}
+    assert len(adopt_all(open_spool(3))) == 1
+
+
+def test_an_image_is_known_whoever_has_it_by_now(open_spool: OpenSpool, tmp_path: Path) -> None:
+    gone = open_spool(1)
+    gone.put(an_image())
+    gone.close()
+    adopt_all(open_spool(2))
+    assert attempts_in(tmp_path) == {(5, 2)}
+
+
+def test_what_is_no_image_of_ours_is_no_attempt(open_spool: OpenSpool, tmp_path: Path) -> None:
+    open_spool(1)
+    (tmp_path / "1" / "holiday.image").touch()
+    assert attempts_in(tmp_path) == set()
 
 
 def test_an_image_is_adopted_once(open_spool: OpenSpool) -> None:
@@ -98,7 +136,7 @@ def test_an_image_is_adopted_once(open_spool: OpenSpool) -> None:
     gone.put(an_image())
     gone.close()
     first, second = open_spool(2), open_spool(3)
-    assert (len(first.adopt()), len(second.adopt())) == (1, 0)
+    assert (len(adopt_all(first)), len(adopt_all(second))) == (1, 0)
 
 
 def test_a_spool_is_full_once_another_batch_might_not_fit(open_spool: OpenSpool) -> None:
@@ -125,7 +163,7 @@ def test_adopted_images_count(open_spool: OpenSpool) -> None:
     gone.put(an_image())
     gone.close()
     heir = open_spool(2, limit_bytes=1500)
-    heir.adopt()
+    adopt_all(heir)
     assert heir.is_full
 
 

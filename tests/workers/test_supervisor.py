@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from collections.abc import Iterator
 from signal import SIGKILL
 
 import pytest
@@ -9,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.config import Settings
+from farm.dispatch import Lease
 from tests.conftest import SECRET
 from tests.factories import Scene
 from workers.device import Device
 from workers.pulse import Pulse
+from workers.spool import Encoded, Finished, Spool
 from workers.supervisor import Seat, Supervisor, pinned_environment
 
 CPU = Device("cpu", "a processor", "")
@@ -60,3 +63,45 @@ def test_a_child_without_a_sign_of_life_is_killed(scene: Scene) -> None:
     assert scene.scalar("SELECT status FROM workers") == "offline"
     supervisor._seats.clear()
     supervisor.stop()
+
+
+def a_dead_child() -> subprocess.Popen[bytes]:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child
+
+
+@pytest.fixture
+def bereaved(scene: Scene) -> Iterator[Supervisor]:
+    """A parent whose one child held two tasks, and is dead. An idle sibling of it has taken over one image."""
+    scene.submit(images_per_prompt=2, width=64, height=64)
+    worker_id = scene.worker()
+    rendered, _ = scene.claim(worker_id)
+    spool = Spool(scene.settings.spool_folder, scene.worker("cpu:1"), limit_bytes=2**30, batch=1)
+    spool.open()
+    spool.put(an_image(rendered))
+    supervisor = Supervisor(scene.settings, [])
+    # Five deaths before: its seat stays empty for a while.
+    supervisor._seats.append(Seat(CPU, 1, a_dead_child(), worker_id=worker_id, deaths=5))
+    supervisor._seats[0].started_at = time.monotonic()
+    yield supervisor
+    supervisor._seats.clear()
+    supervisor.stop()
+    spool.close()
+
+
+def an_image(lease: Lease) -> Finished:
+    file = Encoded(b"pixels", "image/png", ".png", 64, 64)
+    return Finished(lease, file, file, gpu_seconds=0.5, timings={}, provenance={}, relief=())
+
+
+def test_an_image_that_a_sibling_took_over_is_not_given_back_with_the_dead(
+    scene: Scene, bereaved: Supervisor
+) -> None:
+    bereaved.tend()
+    assert scene.column("SELECT status FROM tasks ORDER BY seq") == ["running", "queued"]
+
+
+def test_an_image_that_a_sibling_took_over_is_not_given_back_at_a_stop(scene: Scene, bereaved: Supervisor) -> None:
+    bereaved.stop()
+    assert scene.column("SELECT status FROM tasks ORDER BY seq") == ["running", "queued"]

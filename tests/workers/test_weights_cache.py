@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from farm.dispatch import ClaimedCheckpoint
-from farm.errors import RenderError, StoreError
+from farm.errors import RenderError, StoreAway, StoreError, StoreOutage, StoreRefused
 from farm.store.disk import DiskStore
 from farm.store.links import LinkSigner
 from farm.weights.blobs import key_of
@@ -160,6 +160,27 @@ class TestTroubles:
         remote.objects.clear()
         with pytest.raises(RenderError, match="Checkpoint 'a' is not in the store any more; add it again"):
             weights.folder_of(checkpoint)
+
+    @pytest.mark.parametrize("error", [StoreOutage("InternalError"), StoreRefused("AccessDenied")])
+    def test_a_store_that_is_away_is_no_fact_about_the_weights(
+        self, weights: CachedWeights, remote: CountingStore, error: StoreError
+    ) -> None:
+        checkpoint, lora = a_checkpoint(remote), an_addon(remote, b"a lora")
+        remote.errors = [error, error]
+        with pytest.raises(StoreAway, match=f"Checkpoint 'a' cannot be read from the store now. {error}"):
+            weights.folder_of(checkpoint)
+        with pytest.raises(StoreAway, match=f"The file {lora[:10]} cannot be read"):
+            weights.file_of(lora)
+
+    def test_what_is_here_is_used_while_the_store_is_away(
+        self, weights: CachedWeights, remote: CountingStore
+    ) -> None:
+        checkpoint = a_checkpoint(remote)
+        folder = weights.folder_of(checkpoint)
+        remote.errors = [StoreOutage()]
+        with pytest.raises(StoreAway):
+            weights.folder_of(a_checkpoint(remote, "b"))
+        assert weights.folder_of(checkpoint) == folder
 
     def test_a_full_disk_is_cleared_of_what_nobody_uses(
         self, weights: CachedWeights, remote: CountingStore, tmp_path: Path

@@ -1,0 +1,64 @@
+"""Taking over the rendered images of workers of this machine that are gone."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from farm import dispatch
+from farm.database import Database
+from farm.dispatch import Lease
+from workers.spool import DamagedFile, Spool
+
+log = structlog.get_logger(__name__)
+
+
+def adopt(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[Lease, Path]]:
+    """Make what lies abandoned ours; return whose images these are, and where they lie now.
+
+    1. Renew the leases: from then on the database names this worker. Whoever finds out only now that the
+       other one is dead does not give these tasks away.
+    2. Move the images here. Those whose lease was lost are dropped.
+
+    While Postgres is away they wait where they lie, for a later call or for another worker.
+    """
+    with spool.abandoned() as paths:
+        found = dict(_readable(spool, paths))
+        kept = _renew(database, spool.worker_id, list(found.values()), lease_seconds) if found else set()
+        if kept is None:
+            return []
+        for path, lease in found.items():
+            if lease not in kept:
+                log.info("Dropped an image of a worker that is gone: its lease was lost.", **lease.log_fields())
+                spool.drop(path)
+        return list(_moved(spool, {path: lease for path, lease in found.items() if lease in kept}.items()))
+
+
+def _readable(spool: Spool, paths: Iterable[Path]) -> Iterator[tuple[Path, Lease]]:
+    for path in paths:
+        try:
+            yield path, spool.read_lease(path)
+        except DamagedFile as error:
+            log.warning("An image in the spool is lost.", error=str(error))
+            spool.drop(path)
+
+
+def _renew(database: Database, worker_id: int, leases: Sequence[Lease], lease_seconds: float) -> set[Lease] | None:
+    """Those that still stand; None while Postgres is away."""
+    try:
+        with database.begin() as session:
+            return dispatch.renew(session, worker_id, leases, lease_seconds)
+    except SQLAlchemyError as error:
+        log.warning("Could not take over images yet.", images=len(leases), error=str(error.args[0]))
+        return None
+
+
+def _moved(spool: Spool, found: Iterable[tuple[Path, Lease]]) -> Iterator[tuple[Lease, Path]]:
+    for path, lease in found:
+        try:
+            yield lease, spool.adopt(path)
+        except OSError as error:
+            log.warning("Could not take over an image.", error=str(error), **lease.log_fields())
+            continue
+        log.info("Took over an image of a worker that is gone.", **lease.log_fields())

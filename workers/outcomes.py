@@ -1,0 +1,93 @@
+"""How attempts ended that brought no image, as the render loop says it to Postgres."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from farm import endings
+from farm.crashpoints import reach
+from farm.database import Database
+from farm.dispatch import Lease, Unreadable
+from workers.calls import Calls
+from workers.holdings import Holdings
+
+log = structlog.get_logger(__name__)
+
+Ending = Callable[[Session], object]
+
+
+class Outcomes:
+    """Says how attempts ended. Their leases are held no longer then, whether Postgres heard it or not."""
+
+    def __init__(self, database: Database, holdings: Holdings) -> None:
+        self._database = database
+        self._holdings = holdings
+
+    def hand_back(self, leases: Sequence[Lease], reason: str) -> None:
+        """Return tasks without using up a try. If Postgres is away the leases end by themselves."""
+        try:
+            self._say_handed_back(leases, reason)
+        finally:
+            self._holdings.drop(leases)
+
+    def insist_on_hand_back(self, leases: Sequence[Lease], reason: str, calls: Calls, pause_seconds: float) -> None:
+        """As `hand_back`; while Postgres is away the leases are kept, until it hears or this worker is to end."""
+        try:
+            while not self._say_handed_back(leases, reason) and not calls.is_draining:
+                calls.pause(pause_seconds)
+        finally:
+            self._holdings.drop(leases)
+
+    def fail(self, leases: Sequence[Lease], error: str, *, is_retryable: bool, relief: Sequence[str] = ()) -> None:
+        """Fail each task in a transaction of its own: one that locked several would meet the keeper crosswise."""
+        for lease in leases:
+            log.warning("Attempt ended: failed.", error=error, **lease.log_fields())
+            try:
+                self._say(partial(_fail, lease=lease, error=error, is_retryable=is_retryable, relief=relief))
+            finally:
+                self._holdings.drop([lease])
+            reach("worker.failed")
+
+    def fail_for_memory(self, leases: Sequence[Lease], error: str, *, relief: Sequence[str]) -> None:
+        """What did not fit here may fit elsewhere; each in a transaction of its own, as in `fail`."""
+        for lease in leases:
+            log.warning("Attempt ended: failed for want of memory.", error=error, **lease.log_fields())
+            try:
+                self._say(partial(endings.fail_for_memory, held=lease, error=error, relief=relief))
+            finally:
+                self._holdings.drop([lease])
+            reach("worker.failed")
+
+    def fail_unreadable(self, claimed: Sequence[Unreadable]) -> None:
+        """What this release cannot read another one may, while both are in use."""
+        for held in claimed:
+            log.warning("Attempt ended: failed.", error=held.error, **held.log_fields())
+            self._say(partial(endings.fail, held=held, error=held.error, is_retryable=True))
+
+    def _say_handed_back(self, leases: Sequence[Lease], reason: str) -> bool:
+        for lease in leases:
+            log.info("Attempt ended: handed back.", reason=reason, **lease.log_fields())
+        return self._say(partial(_hand_back, leases=leases, reason=reason))
+
+    def _say(self, ending: Ending) -> bool:
+        """Whether Postgres heard it."""
+        try:
+            with self._database.begin() as session:
+                ending(session)
+        except SQLAlchemyError as error:
+            log.warning("Could not say how a batch ended.", error=str(error.args[0]))
+            return False
+        return True
+
+
+def _hand_back(session: Session, leases: Sequence[Lease], reason: str) -> None:
+    endings.hand_back(session, leases, reason)
+    reach("worker.handing_back")
+
+
+def _fail(session: Session, lease: Lease, error: str, *, is_retryable: bool, relief: Sequence[str]) -> None:
+    endings.fail(session, lease, error, is_retryable=is_retryable, relief=relief)
+    reach("worker.failing")
