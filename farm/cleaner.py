@@ -17,7 +17,7 @@ from farm.database import Database
 from farm.errors import StoreError
 from farm.events import record
 from farm.models import Event
-from farm.store import Store
+from farm.store import Store, delete_each
 
 log = structlog.get_logger(__name__)
 
@@ -96,17 +96,16 @@ class Cleaner:
 
     def _discard(self) -> None:
         """Delete objects whose rows are gone: from the store first, so that a crash between is made good."""
-        deleted = 0
+        deleted, last = 0, ""
         while not self._stopped.is_set():
             with self._database.begin() as session:
-                keys = retention.discarded_keys(session)
+                keys = retention.discarded_keys(session, after=last)
             if not keys:
                 break
-            for key in keys:
-                self._store.delete(key)
+            gone = delete_each(self._store, keys)
             with self._database.begin() as session:
-                retention.forget_discarded(session, keys)
-            deleted += len(keys)
+                retention.forget_discarded(session, gone)
+            deleted, last = deleted + len(gone), keys[-1]
         self._log_deleted("objects", deleted)
 
     def _discard_uploads(self) -> None:

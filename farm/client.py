@@ -31,6 +31,14 @@ class PortalUnreachable(FarmError):
     """The portal does not answer."""
 
 
+class PartAway(PortalUnreachable):
+    """The portal answers that a part of the farm, its database or its store, does not for now."""
+
+
+class ImageUnreachable(PortalUnreachable):
+    """An image cannot be fetched now: the store is away, or what it sent was cut short."""
+
+
 class AnswerLost(PortalUnreachable):
     """The connection broke before the portal answered: it may have done what was asked, or not."""
 
@@ -146,7 +154,10 @@ class Client:
         return [AddonReport.model_validate(addon) for addon in self._call("GET", "/addons")["addons"]]
 
     def download(self, image: ImageReport | GridReport, folder: Path) -> Path:
-        """Save an image or a grid in a folder under its own name; one that is there already is left alone."""
+        """Save an image or a grid in a folder under its own name; one that is there already is left alone.
+
+        Whole or not at all. Raises ImageUnreachable for what may work later.
+        """
         path = folder / _plain_name(image.filename)
         if path.exists() and path.stat().st_size == image.size_bytes:
             return path
@@ -157,6 +168,8 @@ class Client:
             link = urljoin(f"{self.url}/", image.url)
             is_ours = link.startswith(f"{self.url}/")
             content = (self._http if is_ours else httpx).get(link).raise_for_status().content
+        if len(content) != image.size_bytes:
+            raise ImageUnreachable(f"{image.filename} came with {len(content)} of {image.size_bytes} bytes.")
         partial = path.with_name(f"{path.name}.part")
         partial.write_bytes(content)
         partial.rename(path)
@@ -194,7 +207,11 @@ def _reaching(url: str) -> Iterator[None]:
     try:
         yield
     except httpx.HTTPStatusError as error:
-        raise FarmError(f"{error.request.url.host} answered {error.response.status_code} for an image.") from None
+        status = error.response.status_code
+        is_passing = status >= 500 or status in (408, 429)
+        raise (ImageUnreachable if is_passing else FarmError)(
+            f"{error.request.url.host} answered {status} for an image."
+        ) from None
     except httpx.TransportError as error:
         kind = PortalUnreachable if isinstance(error, _NEVER_ASKED) else AnswerLost
         raise kind(
@@ -211,4 +228,4 @@ def _raise_problem(response: httpx.Response) -> None:
     detail = problem.get("detail") or f"The portal answered {response.status_code}."
     if problem.get("errors"):
         raise InvalidRequest([FieldProblem(e["field"], e["message"]) for e in problem["errors"]])
-    raise {404: NotFound, 409: Conflict}.get(response.status_code, FarmError)(detail)
+    raise {404: NotFound, 409: Conflict, 503: PartAway}.get(response.status_code, FarmError)(detail)

@@ -22,12 +22,12 @@ from sqlalchemy.orm import Session
 
 from farm.config import Settings
 from farm.database import Database
-from farm.errors import ObjectMissing, StoreError
+from farm.errors import FarmError, ObjectMissing, StoreError
 from farm.events import record
 from farm.gridsheet import Figure, Place, Sheet, Size, TooLarge
 from farm.models import Artifact, Discard, Grid, Job, Result, Task
 from farm.requests import Axis, JobRequest
-from farm.store import Store
+from farm.store import Store, delete_each
 from farm.sweeps import label
 
 log = structlog.get_logger(__name__)
@@ -36,6 +36,7 @@ PREFIX = "grids/"
 
 _LOCK = 7217
 _MOST_GRIDS = 100
+_MOST_JOBS = 20
 _PAUSE_SECONDS = 1.0
 
 
@@ -67,6 +68,7 @@ class GridMaker:
         self._settings = settings
         self._database = database
         self._store = store
+        self._last_tried = 0
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -78,45 +80,57 @@ class GridMaker:
         self._stopped.set()
 
     def make_round(self) -> None:
-        """Delete what was drawn in vain, then draw the grids of every sweep that has ended.
+        """Delete what was drawn in vain, then draw the grids of sweeps that have ended.
 
-        What fails is tried again in the next round, and keeps no other from being drawn.
+        What fails is tried again in a later round, and keeps no other from being done.
         """
         try:
             with self._database.alone(_LOCK) as is_alone:
                 if is_alone:
-                    delete_discarded(self._database, self._store)
+                    self._delete_discarded()
                     for job_id in self._due():
                         self._draw(job_id)
-        except (SQLAlchemyError, StoreError) as error:
+        except SQLAlchemyError as error:
             log.warning("Could not look after the grids.", error=str(error.args[0]))
 
+    def _delete_discarded(self) -> None:
+        try:
+            delete_discarded(self._database, self._store)
+        except (SQLAlchemyError, StoreError) as error:
+            log.warning("Could not delete what was drawn in vain.", error=str(error.args[0]))
+
     def _due(self) -> Sequence[int]:
+        """The next that are due; after the last ones the first again, however many of them cannot be drawn."""
         with self._database.begin() as session:
-            query = select(Job.id).where(Job.awaits_grid, Job.finished_at.is_not(None)).order_by(Job.id).limit(20)
-            return session.scalars(query).all()
+            is_due = Job.awaits_grid & Job.finished_at.is_not(None) & (Job.id > self._last_tried)
+            due = session.scalars(select(Job.id).where(is_due).order_by(Job.id).limit(_MOST_JOBS)).all()
+        self._last_tried = due[-1] if len(due) == _MOST_JOBS else 0
+        return due
 
     def _draw(self, job_id: int) -> None:
+        """A request may be from a release that knew what this one does not: that is a ValueError."""
         try:
             count = draw_job(self._database, self._store, job_id)
             log.info("Drew the grids of a sweep.", job_id=job_id, grids=count)
-        except (SQLAlchemyError, StoreError) as error:
-            log.warning("Could not draw a grid yet.", job_id=job_id, error=str(error.args[0]))
+        except (SQLAlchemyError, FarmError, ValueError) as error:
+            log.warning("Could not draw a grid yet.", job_id=job_id, error=str(error).split("\n", 1)[0])
 
 
 def delete_discarded(database: Database, store: Store) -> None:
-    """Delete the objects of grids that nothing names any more. Only while nobody draws."""
+    """Delete the objects of grids that nothing names any more. Only while nobody draws. Raises StoreOutage."""
     is_ours = Discard.key.startswith(PREFIX)
     with database.begin() as session:
         keys = session.scalars(select(Discard.key).where(is_ours)).all()
-    for key in keys:
-        store.delete(key)
+    gone = delete_each(store, keys)
     with database.begin() as session:
-        session.execute(delete(Discard).where(Discard.key.in_(keys)))
+        session.execute(delete(Discard).where(Discard.key.in_(gone)))
 
 
 def draw_job(database: Database, store: Store, job_id: int) -> int:
-    """Draw and publish all grids of a job in the place of those it had; return how many. Raises StoreError."""
+    """Draw and publish all grids of a job in the place of those it had; return how many.
+
+    Raises StoreError, and then nothing is published: an image that cannot be read now leaves no gap.
+    """
     with database.begin() as session:
         request = JobRequest.model_validate(session.get_one(Job, job_id).request)
         largest, frames = _frames(session, job_id)

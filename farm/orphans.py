@@ -12,16 +12,20 @@ The rule needs no clock. Keys are listed first and judged second, each page by o
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from farm.database import Database
-from farm.store import Store
+from farm.errors import StoreRefused
+from farm.store import Store, delete_each
 from farm.weights.blobs import PREFIX, tidy
+
+log = structlog.get_logger(__name__)
 
 _KEY = re.compile(r"(?:results|thumbnails)/(\d{1,18})/(\d{1,18})-(\d{1,9})\.\w+", re.ASCII)
 _PAGE = 1000
@@ -52,19 +56,29 @@ class Swept:
 
 
 def sweep(database: Database, store: Store) -> Swept:
-    """Delete every orphan, page by page. Raises StoreError; nothing is lost by sweeping again."""
+    """Delete every orphan, page by page. Raises StoreError; nothing is lost by sweeping again.
+
+    What the store refuses to do keeps the rest from nothing: the right to list begun uploads is often missing.
+    """
     orphans = strangers = 0
     others = (key for key in store.keys("") if not key.startswith(PREFIX))
     for page in _pages(others):
         with database.begin() as session:
             verdict = judge(session, page)
-        for key in verdict.orphans:
-            store.delete(key)
-        orphans += len(verdict.orphans)
+        orphans += len(delete_each(store, verdict.orphans))
         strangers += verdict.strangers
     # Weights have a rule of their own: nothing tells when one of them was put.
-    orphans += tidy(database, store)
-    return Swept(orphans, store.clear_leftovers(_LEFTOVER_SECONDS), strangers)
+    orphans += _unless_refused(lambda: tidy(database, store))
+    leftovers = _unless_refused(lambda: store.clear_leftovers(_LEFTOVER_SECONDS))
+    return Swept(orphans, leftovers, strangers)
+
+
+def _unless_refused(step: Callable[[], int]) -> int:
+    try:
+        return step()
+    except StoreRefused as error:
+        log.warning("The store refuses a step of the sweep.", error=str(error))
+        return 0
 
 
 def judge(session: Session, keys: Sequence[str]) -> Verdict:

@@ -130,10 +130,13 @@ _DISCARD_UPLOADS = text(
 )
 
 
-def discarded_keys(session: Session, limit: int = 100) -> Sequence[str]:
-    """Objects that are to be deleted from the store. Uploads, weights and grids have rules of their own."""
+def discarded_keys(session: Session, after: str = "", limit: int = 100) -> Sequence[str]:
+    """Objects that are to be deleted from the store, in the order of their keys.
+
+    Uploads, weights and grids have rules of their own.
+    """
     is_others = or_(*(Discard.key.startswith(prefix) for prefix in (INPUTS, WEIGHTS, GRIDS)))
-    keys = select(Discard.key).where(~is_others).order_by(Discard.key)
+    keys = select(Discard.key).where(~is_others, Discard.key > after).order_by(Discard.key)
     return session.scalars(keys.limit(limit)).all()
 
 

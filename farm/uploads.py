@@ -28,7 +28,7 @@ from farm.fetcher import Fetcher
 from farm.models import Artifact, Discard, JobInput, Upload
 from farm.pictures import MEDIA_TYPE, Cleaned, Limits, Role, clean
 from farm.reports import UploadReport
-from farm.store import Store
+from farm.store import Store, delete_each
 
 INPUTS = "inputs/"
 """What the keys of uploads begin with."""
@@ -202,7 +202,8 @@ def need(session: Session, job_id: int, digests: Collection[str], *, field: str 
 def discard(database: Database, store: Store) -> int:
     """Delete the objects of uploads that are gone, or never came to be; return how many.
 
-    One that is being sent at this moment is passed over. Raises StoreError.
+    One that is being sent at this moment is passed over, and so is one that the store refuses to delete.
+    Raises StoreOutage.
     """
     with database.begin() as session:
         keys = session.scalars(select(Discard.key).where(Discard.key.startswith(INPUTS))).all()
@@ -215,11 +216,11 @@ def _discard(database: Database, store: Store, key: str) -> bool:
             return False
         with connection.begin():
             is_due = connection.execute(select(Discard.key).where(Discard.key == key)).first() is not None
-        if is_due:
-            store.delete(key)
+        is_gone = is_due and bool(delete_each(store, [key]))
+        if is_gone:
             with connection.begin():
                 connection.execute(delete(Discard).where(Discard.key == key))
-        return is_due
+        return is_gone
 
 
 def _unknown(sha256: str) -> str:

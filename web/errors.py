@@ -11,7 +11,16 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from farm.errors import Busy, Conflict, IdempotencyConflict, InvalidRequest, NotFound, ObjectMissing, StoreError
+from farm.errors import (
+    Busy,
+    Conflict,
+    IdempotencyConflict,
+    InvalidRequest,
+    NotFound,
+    ObjectMissing,
+    StoreError,
+    StoreRefused,
+)
 from farm.requests import problems_of
 from farm.store.links import BadLink
 
@@ -55,6 +64,11 @@ _STORE_AWAY = _Answer(
     "store-unavailable",
     "The artifact store does not answer now; try again shortly.",
 )
+_STORE_REFUSES = _Answer(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "store-refuses",
+    "The artifact store refuses this farm: its credentials, bucket or rights are wrong. Its owner must mend them.",
+)
 _MISSING = _Answer(HTTPStatus.NOT_FOUND, "object-missing", "The artifact store holds no such object.")
 
 _ANSWERS: Mapping[type[Exception], _Answer] = {
@@ -68,6 +82,7 @@ _ANSWERS: Mapping[type[Exception], _Answer] = {
     Busy: _Answer(HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
     ObjectMissing: _MISSING,
     StoreError: _STORE_AWAY,
+    StoreRefused: _STORE_REFUSES,
     OperationalError: _DATABASE_AWAY,
     InterfaceError: _DATABASE_AWAY,
     PoolTimeout: _DATABASE_AWAY,

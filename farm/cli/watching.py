@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -95,14 +96,17 @@ def _with_grids(client: Client, job: JobReport) -> JobReport:
 
 
 def download_images(client: Client, job_id: int, folder: Path, *, with_sheet: bool = False) -> int:
-    """Save all images of a job and its grids, with a contact sheet if wished; return how many images there are."""
+    """Save all images of a job and its grids, with a contact sheet if wished; return how many images there are.
+
+    A store that is away is waited for.
+    """
     tiles = []
     try:
         for image in client.images(job_id):
-            path = client.download(image, folder)
+            path = insist(partial(client.download, image, folder), _PATIENCE_SECONDS)
             tiles.append(Tile(path, image.spec["prompt"], f"seed {image.spec['seed']}"))
         for grid in client.grids(job_id):
-            client.download(grid, folder)
+            insist(partial(client.download, grid, folder), _PATIENCE_SECONDS)
         if with_sheet and tiles:
             make_contact_sheet(tiles, folder / "contact-sheet.png")
     except OSError as error:

@@ -1,12 +1,16 @@
 """Where artifacts are kept: one protocol, a folder or an S3-compatible bucket behind it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+import structlog
+
 from farm.config import Settings
-from farm.errors import ConfigError
+from farm.errors import ConfigError, StoreError, StoreOutage
+
+log = structlog.get_logger(__name__)
 
 
 class Store(Protocol):
@@ -51,6 +55,24 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Raise StoreError unless the store can be reached."""
+
+
+def delete_each(store: Store, keys: Iterable[str]) -> list[str]:
+    """Delete objects; return the keys of those that are gone.
+
+    One that the store refuses to delete keeps no other. Raises StoreOutage at once: then none would go.
+    """
+    gone = []
+    for key in keys:
+        try:
+            store.delete(key)
+        except StoreOutage:
+            raise
+        except StoreError as error:
+            log.warning("An object cannot be deleted.", key=key, error=str(error))
+        else:
+            gone.append(key)
+    return gone
 
 
 def open_store(settings: Settings) -> Store:

@@ -201,7 +201,7 @@ def _translated(doing: str) -> Iterator[None]:
         raise _translate(doing, error) from error
     except RetriesExceededError as error:
         # Of a download: only what may pass was tried again.
-        raise StoreOutage(f"{doing}: {error}") from error
+        raise StoreOutage(f"{doing}: {getattr(error, 'last_exception', error)}") from error
     except Boto3Error as error:
         # Of an upload in parts: what went wrong is inside.
         if isinstance(error.__context__, ClientError):

@@ -6,13 +6,15 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from farm.cleaner import Cleaner
 from farm.database import Database, Role
 from farm.embedded.machine import environment
-from farm.errors import StoreError
+from farm.errors import StoreError, StoreRefused
+from farm.models import Discard
 from farm.store import Store
+from farm.uploads import INPUTS
 from tests.factories import Scene
 from tests.fakes import MemoryStore
 from tests.waiting import wait_until
@@ -103,6 +105,41 @@ def test_a_store_that_fails_keeps_no_other_step_from_being_made(scene: Scene) ->
     cleaner = a_cleaner(scene, UnlistedStore(), keep_events_days=30)
     cleaner.make_round()
     assert scene.scalar("SELECT count(*) FROM events") == 0
+
+
+class HeldStore(MemoryStore):
+    """A store that lets some objects not be deleted, and does not tell what was begun."""
+
+    def __init__(self, *held: str) -> None:
+        super().__init__()
+        self._held = held
+
+    def delete(self, key: str) -> None:
+        if key in self._held:
+            raise StoreRefused(f"Could not delete {key}: AccessDenied")
+        super().delete(key)
+
+    def clear_leftovers(self, older_than_seconds: float) -> int:
+        raise StoreRefused("Could not list begun uploads: AccessDenied")
+
+
+def test_an_object_that_cannot_be_deleted_keeps_no_other(scene: Scene) -> None:
+    store = HeldStore("results/1.png", f"{INPUTS}1.png")
+    with scene.database.begin() as session:
+        for key in ("results/1.png", "results/2.png", f"{INPUTS}1.png", f"{INPUTS}2.png"):
+            store.put(key, b"pixels", "image/png")
+            session.execute(insert(Discard).values(key=key))
+    a_cleaner(scene, store).make_round()
+    assert sorted(store.keys()) == [f"{INPUTS}1.png", "results/1.png"]
+    assert sorted(scene.column("SELECT key FROM discards")) == [f"{INPUTS}1.png", "results/1.png"]
+
+
+def test_a_sweep_ends_although_the_store_refuses_a_part_of_it(scene: Scene) -> None:
+    store = HeldStore()
+    orphan = an_orphan(scene, store)
+    a_cleaner(scene, store).make_round()
+    assert not store.exists(orphan)
+    assert scene.scalar("SELECT count(*) FROM events WHERE kind = 'store.swept'") == 1
 
 
 def test_a_sweep_that_failed_is_repeated_in_the_next_round(scene: Scene, store: Store) -> None:

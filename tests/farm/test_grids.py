@@ -5,11 +5,14 @@ from collections.abc import Sequence
 
 import pytest
 from PIL import Image
+from sqlalchemy import insert, update
 
 from farm import jobs, retention
 from farm.cleaner import Cleaner
+from farm.errors import StoreOutage, StoreRefused
 from farm.grids import PREFIX, GridMaker, draw_job, grids
 from farm.gridsheet import Figure, Sheet, TooLarge
+from farm.models import Discard, Job
 from tests.factories import Scene
 from tests.fakes import FailingStore, MemoryStore
 
@@ -217,6 +220,63 @@ def test_one_sweep_that_cannot_be_drawn_keeps_no_other(scene: Scene, store: Memo
     failing.objects = store.objects
     make_grids(scene, failing)
     assert (drawn(scene, first), len(drawn(scene, second))) == ([], 1)
+
+
+def test_an_image_that_cannot_be_read_now_leaves_no_gap(scene: Scene, store: MemoryStore) -> None:
+    job_id = a_sweep(scene)
+    render_all(scene, store)
+    make_grids(scene, AwayStore(store))
+    assert drawn(scene, job_id) == []
+    make_grids(scene, store)
+    with Image.open(io.BytesIO(store.objects[drawn(scene, job_id)[0]])) as grid:
+        assert sum(grid.convert("RGB").getpixel((x, grid.height - 40)) == RED for x in range(grid.width)) == 3 * 64
+
+
+def test_a_grid_that_the_store_refuses_to_delete_keeps_no_other_from_being_drawn(
+    scene: Scene, store: MemoryStore
+) -> None:
+    with scene.database.begin() as session:
+        session.execute(insert(Discard).values(key=f"{PREFIX}1/0-held.png"))
+    job_id = a_sweep(scene)
+    render_all(scene, store)
+    make_grids(scene, RefusingStore(store))
+    assert len(drawn(scene, job_id)) == 1
+
+
+def test_sweeps_that_can_never_be_drawn_keep_no_other_from_it(
+    scene: Scene, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.grids._MOST_JOBS", 2)
+    unreadable = [a_sweep(scene) for _ in range(3)]
+    job_id = a_sweep(scene)
+    render_all(scene, store)
+    with scene.database.begin() as session:
+        spoilt = update(Job).where(Job.id.in_(unreadable)).values(request={"prompts": "from another release"})
+        session.execute(spoilt)
+    maker = GridMaker(scene.settings, scene.database, store)
+    for _ in range(2):
+        maker.make_round()
+    assert len(drawn(scene, job_id)) == 1
+
+
+class AwayStore(MemoryStore):
+    """A store that cannot be read now."""
+
+    def __init__(self, other: MemoryStore) -> None:
+        self.objects, self.media_types = other.objects, other.media_types
+
+    def get(self, key: str) -> bytes:
+        raise StoreOutage(f"Could not read {key}: InternalError")
+
+
+class RefusingStore(MemoryStore):
+    """A store where nothing may be deleted."""
+
+    def __init__(self, other: MemoryStore) -> None:
+        self.objects, self.media_types = other.objects, other.media_types
+
+    def delete(self, key: str) -> None:
+        raise StoreRefused(f"Could not delete {key}: AccessDenied")
 
 
 def test_a_damaged_image_leaves_a_gap(scene: Scene, store: MemoryStore) -> None:

@@ -1,5 +1,6 @@
 """Errors as problem documents and as pages, and the state of the parts."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,17 @@ def test_a_store_that_fails_is_told_without_its_folder(client: FlaskClient, stor
     answer = client.get(link)
     assert answer.status_code == 503
     assert "results" not in answer.text
+
+
+def test_a_store_that_refuses_the_farm_is_told_apart(
+    client: FlaskClient, store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", "/srv/secret")
+
+    store.put("results/1.png", b"x", "image/png")
+    monkeypatch.setattr(Path, "open", refuse)
+    answer = client.get(store.link("results/1.png", seconds=60))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert "refuses this farm" in answer.text
+    assert "secret" not in answer.text
