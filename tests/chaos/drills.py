@@ -1,23 +1,40 @@
-"""The drills: the farm as it is under every fault, and two farms that lack a safeguard, which must be found out."""
+"""The drills: the farm as it is under all faults, and two farms that lack a safeguard, which must be found out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from tests.chaos.faults import Fault, kill_host, stop_child_past_lease
+from tests.chaos.faults import FAULTS, Fault, kill_host, replace_host, stop_child_past_lease
 from tests.chaos.run import Drill, Outcome
 from tests.chaos.stage import Plan
 
 ABLATION_SECONDS = 5.0
 
 
+_READS: Mapping[str, Any] = {"read_share": 0.5, "checkpoints": 4}
+"""Half of the jobs read the store for themselves, and weights are read again and again: a cache holds 2 of 4."""
+
+
 def full(seed: int, seconds: float, lease_seconds: float = 4.0) -> Drill:
     """Every fault against the farm as it is."""
-    return Drill(Plan(seed=seed, lease_seconds=lease_seconds), seconds)
+    return Drill(_cramped(seed, lease_seconds), seconds, **_READS)
 
 
 def dense(seed: int) -> Drill:
     """The same in little time: each fault about once."""
-    return Drill(Plan(seed=seed, lease_seconds=2.0), 12.0, pause_seconds=(0.3, 1.0), backlog=30)
+    return Drill(_cramped(seed, 2.0), 12.0, pause_seconds=(0.3, 1.0), backlog=30, **_READS)
+
+
+def store_away(seed: int) -> Drill:
+    """Nothing but faults of the store, and caches that are empty meanwhile: reads meet them all."""
+    faults = {name: FAULTS[name] for name in FAULTS if name.startswith("storage")}
+    faults["loss of a host with its cache"] = replace_host
+    plan = replace(_cramped(seed, 4.0), hosts=2, skewed_hosts=0, lost_rings=0.0)
+    return Drill(plan, 10.0, faults, pause_seconds=(0.2, 0.5), backlog=30, action_share=0.0, **_READS)
+
+
+def _cramped(seed: int, lease_seconds: float) -> Plan:
+    return Plan(seed=seed, lease_seconds=lease_seconds, cached_checkpoints=2)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import random
 import resource
+import shutil
 import signal
 import time
 from collections import Counter
@@ -51,6 +52,15 @@ def kill_child(stage: Stage, dice: random.Random) -> None:
 
 def kill_host(stage: Stage, dice: random.Random) -> None:
     kill(_host(stage, dice).program.tree())
+
+
+def replace_host(stage: Stage, dice: random.Random) -> None:
+    """Another machine comes in its place, whose cache is empty: its next renders read the store."""
+    host = _host(stage, dice)
+    dead = host.program.tree()
+    kill(dead)
+    psutil.wait_procs(dead, timeout=5)
+    shutil.rmtree(host.cache, ignore_errors=True)
 
 
 def stop_child_past_lease(stage: Stage, dice: random.Random) -> Mend:
@@ -155,6 +165,7 @@ FAULTS: Mapping[str, Fault] = {
     "kill -9 of a worker's parent": kill_parent,
     "kill -9 of a worker's child": kill_child,
     "loss of a host (parent and child)": kill_host,
+    "loss of a host with its cache": replace_host,
     "child stopped past its lease, then continued": stop_child_past_lease,
     "Redis flushed": flush_redis,
     "Redis killed": kill_redis,

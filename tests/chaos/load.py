@@ -1,5 +1,7 @@
 """Users: they submit jobs, repeat what was not answered, and cancel, pause, resume and retry some."""
 
+import base64
+import io
 import random
 import threading
 import time
@@ -8,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from PIL import Image
 
 from farm.client import Client
 from farm.errors import Conflict, FarmError, InvalidRequest, NotFound
@@ -29,7 +33,10 @@ class Accepted:
 
 @dataclass
 class Load:
-    """Submits on a thread of its own while there is less than a backlog of work. Seeds are never used twice."""
+    """Submits on a thread of its own while there is less than a backlog of work. Seeds are never used twice.
+
+    `read_share` of the jobs make the farm read its store: they bring pictures, or are sweeps whose grids are drawn.
+    """
 
     stage: Stage
     dice: random.Random
@@ -37,6 +44,8 @@ class Load:
     action_share: float = 0.15
     images: tuple[int, int] = (1, 12)
     pause_seconds: tuple[float, float] = (0.02, 0.3)
+    read_share: float = 0.0
+    checkpoints: int = 2
     accepted: list[Accepted] = field(default_factory=list)
     repeats: int = 0
     problems: list[str] = field(default_factory=list)
@@ -95,17 +104,18 @@ class Load:
         """A job of tiny images, of a kind that others of its kind may be batched with."""
         images = self.dice.randint(*self.images)
         seed, self._next_seed = self._next_seed, self._next_seed + images
+        size = self.dice.choice((64, 128)), 64
+        kind = self.dice.choice(_READING) if self.dice.random() < self.read_share else _of_words
         return parse_request(
             {
                 "prompts": ["a lighthouse"],
-                "checkpoint": self.dice.choice(CHECKPOINTS[:2]),
-                "seed": seed,
-                "images_per_prompt": images,
-                "width": self.dice.choice((64, 128)),
-                "height": 64,
+                "checkpoint": self.dice.choice(CHECKPOINTS[: self.checkpoints]),
+                "width": size[0],
+                "height": size[1],
                 "num_inference_steps": self.dice.choice((4, 8)),
                 "priority": self.dice.choice((20, 50, 80)),
                 "deterministic": self.dice.random() < 0.1,
+                **kind(range(seed, seed + images), size),
             }
         )
 
@@ -133,3 +143,34 @@ class Load:
         if action == "pause":
             self._paused.add(job_id)
         self._client.act(job_id, action)
+
+
+def _of_words(seeds: range, _size: tuple[int, int]) -> dict[str, Any]:
+    return {"seed": seeds[0], "images_per_prompt": len(seeds)}
+
+
+def _of_a_picture(seeds: range, size: tuple[int, int]) -> dict[str, Any]:
+    """Brings a picture that no other job has: no worker has it in memory."""
+    return {**_of_words(seeds, size), "mode": "img2img", "image": _picture(size, seeds[0])}
+
+
+def _of_a_mask(seeds: range, size: tuple[int, int]) -> dict[str, Any]:
+    mask = _picture(size, seeds[0], "white")
+    return {**_of_a_picture(seeds, size), "mode": "inpaint", "mask": mask, "area": "whole"}
+
+
+def _sweep(seeds: range, _size: tuple[int, int]) -> dict[str, Any]:
+    """Its grid is drawn once all of it is final."""
+    return {"seed": seeds[0], "axes": [{"field": "seed", "values": list(seeds)}]}
+
+
+_READING = (_of_a_picture, _of_a_mask, _sweep)
+
+
+def _picture(size: tuple[int, int], number: int, colour: str = "teal") -> str:
+    """A picture in base64, made different from others by the colour of its first points."""
+    picture = Image.new("RGB", size, colour)
+    picture.putdata([(number >> shift & 255,) * 3 for shift in (0, 8, 16)])
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return base64.b64encode(content.getvalue()).decode()

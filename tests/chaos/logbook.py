@@ -12,17 +12,22 @@ from tests.chaos.tampering import RING_LOST
 
 _REFUSED = "Attempt ended: refused, another attempt owns the task."
 _SWEPT = "The store was swept."
+_HANDED_BACK = "The store is away; a batch is handed back."
 _STOPPED = "Attempt ended: its lease was lost before it was stored."
 
 
 @dataclass(frozen=True)
 class Logbook:
-    """`duplicates` are renders of images rendered before, `swept` are orphans; `errors` counts by sentence."""
+    """`duplicates` are renders of images rendered before, `swept` are orphans; `errors` counts by sentence.
+
+    `handed_back` are batches that needed what the store did not give.
+    """
 
     renders: int
     duplicates: int
     refused: int
     lost_rings: int
+    handed_back: int
     swept: int
     errors: Counter[str]
 
@@ -36,6 +41,7 @@ def read(folder: Path) -> Logbook:
         duplicates=seeds.total() - len(seeds),
         refused=events[_REFUSED] + events[_STOPPED],
         lost_rings=events[RING_LOST],
+        handed_back=events[_HANDED_BACK],
         swept=sum(entry["orphans"] for entry in entries if entry["event"] == _SWEPT),
         errors=Counter(_title(entry) for entry in entries if entry["level"] in ("error", "critical")),
     )

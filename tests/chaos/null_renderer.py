@@ -24,12 +24,15 @@ from workers.inputs import Inputs, NoInputs, StoredInputs
 from workers.reads import Reads
 from workers.renderer import OnStep, Picture
 from workers.weights import PlacedWeights, Weights
-from workers.weights_cache import open_weights
+from workers.weights_cache import CachedWeights
 
 log = structlog.get_logger(__name__)
 
 STEP_SECONDS = "CHAOS_STEP_SECONDS"
 """The environment variable that says how long a step takes."""
+
+CACHE_BYTES = "CHAOS_CACHE_BYTES"
+"""The environment variable that says how many bytes of weights a host keeps: less than a farm may set."""
 
 RENDERED = "Rendered."
 """Logged for each call that came to its end, with the seeds of its images."""
@@ -86,8 +89,10 @@ class NullRenderer:
 
 def open_null(settings: Settings, label: str, device_name: str, threads: int) -> NullRenderer:
     store, reads = open_store(settings), Reads()
-    weights, inputs = open_weights(settings, store, reads), StoredInputs(store, reads)
-    return NullRenderer(device_name, float(os.environ.get(STEP_SECONDS, "0.01")), weights, inputs, reads)
+    cache_bytes = int(os.environ.get(CACHE_BYTES, settings.cache_bytes))
+    weights = CachedWeights(store, settings.cache_folder, cache_bytes, reads)
+    step_seconds = float(os.environ.get(STEP_SECONDS, "0.01"))
+    return NullRenderer(device_name, step_seconds, weights, StoredInputs(store, reads), reads)
 
 
 def _obey(prompt: str) -> None:

@@ -56,6 +56,10 @@ def _totals(outcome: Outcome) -> Mapping[str, int]:
         "duplicate executions": outcome.logbook.duplicates,
         "refused stale writes": outcome.logbook.refused,
         "requests repeated": outcome.repeats,
+        "handed back while the store was away": outcome.logbook.handed_back,
+        "grids drawn": verdict.grids,
+        "pictures downloaded": outcome.downloads.saved,
+        "downloads that failed for a while": outcome.downloads.refused,
     }
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from farm import orphans
+from farm import grids, orphans, uploads
 from tests.chaos import logbook
+from tests.chaos.downloads import Downloads
 from tests.chaos.faults import FAULTS, Demon, Fault
 from tests.chaos.load import Load
 from tests.chaos.logbook import Logbook
@@ -21,6 +22,7 @@ from tests.chaos.verify import Verdict, judge
 SETTLE_SECONDS = 300.0
 
 _RENDERING = "SELECT count(DISTINCT worker_id) FROM tasks WHERE status = 'running'"
+_UNDRAWN = "SELECT count(*) FROM jobs WHERE awaits_grid AND finished_at IS NOT NULL"
 _UNFINISHED = "SELECT count(*) FROM tasks WHERE status IN ('queued', 'running')"
 # Nobody will ever touch these again: their workers are silent for long and no keeper takes them back.
 _NOT_GIVEN_UP = """
@@ -31,7 +33,10 @@ _NOT_GIVEN_UP = """
 
 @dataclass(frozen=True)
 class Drill:
-    """A farm, and what it has to go through for so long."""
+    """A farm, and what it has to go through for so long.
+
+    `read_share` of its jobs bring pictures or are sweeps; they need so many `checkpoints`.
+    """
 
     plan: Plan
     seconds: float
@@ -40,6 +45,8 @@ class Drill:
     backlog: int = 60
     images: tuple[int, int] = (1, 12)
     action_share: float = 0.15
+    read_share: float = 0.0
+    checkpoints: int = 2
     keeps_logs: bool = True
 
 
@@ -50,6 +57,7 @@ class Outcome:
     seconds: float
     faults: Counter[str]
     repeats: int
+    downloads: Downloads
     swept: int
     verdict: Verdict
     logbook: Logbook
@@ -67,27 +75,45 @@ def carry_out(drill: Drill) -> Outcome:
     dice = random.Random(drill.plan.seed)
     with raised(drill.plan) as stage:
         demon = Demon(stage, random.Random(dice.random()), drill.faults, drill.pause_seconds)
-        load = Load(stage, random.Random(dice.random()), drill.backlog, drill.action_share, drill.images)
+        load = _load(stage, drill, random.Random(dice.random()))
+        downloads = Downloads(stage, load, random.Random(dice.random()))
         load.start()
+        downloads.start()
         _wait(stage, lambda: stage.scalar(_RENDERING) >= len(stage.hosts))
         _rage(stage, demon, drill.seconds)
         demon.mend_all()
         load.stop()
         _settle(stage, load)
+        downloads.stop()
         _stop_workers(stage)
         load.close()
-        return _outcome(stage, drill, demon, load)
+        return _outcome(stage, drill, demon, load, downloads)
 
 
-def _outcome(stage: Stage, drill: Drill, demon: Demon, load: Load) -> Outcome:
+def _load(stage: Stage, drill: Drill, dice: random.Random) -> Load:
+    return Load(
+        stage,
+        dice,
+        drill.backlog,
+        drill.action_share,
+        drill.images,
+        read_share=drill.read_share,
+        checkpoints=drill.checkpoints,
+    )
+
+
+def _outcome(stage: Stage, drill: Drill, demon: Demon, load: Load, downloads: Downloads) -> Outcome:
     swept = orphans.sweep(stage.database, stage.store).orphans
+    uploads.discard(stage.database, stage.store)
+    grids.delete_discarded(stage.database, stage.store)
     verdict = judge(stage, load.accepted)
-    broken = (*verdict.broken, *load.problems)
+    broken = (*verdict.broken, *load.problems, *downloads.problems)
     book = logbook.read(stage.logs)
     return Outcome(
         seconds=drill.seconds,
         faults=demon.counts,
         repeats=load.repeats,
+        downloads=downloads,
         swept=swept + book.swept,
         verdict=verdict,
         logbook=book,
@@ -105,7 +131,7 @@ def _rage(stage: Stage, demon: Demon, seconds: float) -> None:
 
 
 def _settle(stage: Stage, load: Load) -> None:
-    """Wait until every image is final, or nobody is left who would make it so."""
+    """Wait until every image is final and every grid drawn, or nobody is left who would make it so."""
     _wait(stage, load.is_done)
     patience_seconds = stage.plan.lease_seconds
     _wait(
@@ -115,6 +141,8 @@ def _settle(stage: Stage, load: Load) -> None:
             or (not stage.keepers and not stage.scalar(_NOT_GIVEN_UP, patience_seconds=patience_seconds))
         ),
     )
+
+    _wait(stage, lambda: not stage.keepers or not stage.scalar(_UNDRAWN))
 
 
 def _wait(stage: Stage, is_so: Callable[[], bool]) -> None:

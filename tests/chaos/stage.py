@@ -13,8 +13,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from farm import catalog, config, migrate
-from farm.catalog import CheckpointFolder
+from farm import config, migrate
 from farm.client import Client
 from farm.config import Settings
 from farm.database import Database, Role
@@ -23,19 +22,23 @@ from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
 from farm.store import Store, open_store
 from tests.chaos import tampering
-from tests.chaos.null_renderer import STEP_SECONDS
+from tests.chaos.null_renderer import CACHE_BYTES, STEP_SECONDS
 from tests.chaos.objects import ObjectServer
 from tests.chaos.programs import Program, python_environment
 from tests.chaos.proxy import Line, Network
+from tests.factories import a_stored_checkpoint
 
 CHECKPOINTS = tuple(f"bench-{number}" for number in range(8))
+# No file is larger than what a worker can write while its disk is full: that fault is about the spool.
+_FILES = ("text_encoder/model.safetensors", "unet/model.safetensors", "vae/model.safetensors")
+_FILE_BYTES = 3000
 READY_SECONDS = 120.0
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID": "farm", "AWS_SECRET_ACCESS_KEY": "farm-secret"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the farm consists of, and how it is set."""
+    """What the farm consists of, and how it is set. A host's cache has room for `cached_checkpoints`."""
 
     seed: int = 7
     keepers: int = 2
@@ -46,6 +49,7 @@ class Plan:
     lost_rings: float = 0.1
     skewed_hosts: int = 1
     is_fenced: bool = True
+    cached_checkpoints: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     def farm_settings(self) -> dict[str, Any]:
@@ -82,6 +86,7 @@ class Host:
     postgres: Line
     redis: Line
     spool: Path
+    cache: Path
 
 
 @dataclass
@@ -183,7 +188,8 @@ def _build(plan: Plan, folder: Path, cleanup: ExitStack) -> Stage:
     )
     database = Database.of(settings, Role.TOOL)
     cleanup.callback(database.close)
-    _register_checkpoints(database, folder)
+    store = open_store(settings)
+    _register_checkpoints(database, store)
     network = Network()
     cleanup.callback(network.close)
     make = _Maker(plan, folder, settings, network)
@@ -198,15 +204,18 @@ def _build(plan: Plan, folder: Path, cleanup: ExitStack) -> Stage:
         keepers=[make.program(f"keeper-{n}", "tests.chaos.keeper") for n in range(plan.keepers)],
         hosts=[make.host(n) for n in range(plan.hosts)],
         database=database,
-        store=open_store(settings),
+        store=store,
     )
 
 
-def _register_checkpoints(database: Database, folder: Path) -> None:
-    """Rows without files: the null renderer loads nothing."""
-    with database.begin() as session:
-        for number, name in enumerate(CHECKPOINTS):
-            catalog.add(session, name, CheckpointFolder(folder / name, "sd15", f"{number:064}"))
+def _register_checkpoints(database: Database, store: Store) -> None:
+    """Their files lie in the store, as those of real ones do; what they hold is no weights."""
+    for name in CHECKPOINTS:
+        a_stored_checkpoint(database, store, {path: _content(f"{name}/{path}") for path in _FILES}, name)
+
+
+def _content(name: str) -> bytes:
+    return random.Random(name).randbytes(_FILE_BYTES)
 
 
 @dataclass
@@ -236,16 +245,19 @@ class _Maker:
         """Hosts reach Postgres and Redis through lines of their own; the last ones live an hour ahead."""
         postgres = self.network.line(self.folder / "run" / ".s.PGSQL.5432")
         redis = self.network.line(self.folder / "run-redis" / "redis.sock")
-        spool = self.folder / f"spool-{number}"
+        spool, cache = self.folder / f"spool-{number}", self.folder / f"cache-{number}"
         env = {
             tampering.HOST: f"host-{number}",
             "FARM_DATABASE_URL": f"postgresql://farm@127.0.0.1:{postgres.port}/farm",
             "FARM_REDIS_URL": f"redis://127.0.0.1:{redis.port}/0",
             "FARM_SPOOL_DIR": str(spool),
+            "FARM_CACHE_DIR": str(cache),
         }
+        if self.plan.cached_checkpoints is not None:
+            env[CACHE_BYTES] = str(self.plan.cached_checkpoints * len(_FILES) * _FILE_BYTES)
         if number >= self.plan.hosts - self.plan.skewed_hosts:
             env[tampering.CLOCK_SKEW_SECONDS] = "3600"
         if not self.plan.is_fenced:
             env[tampering.NO_FENCE] = "1"
         program = self.program(f"host-{number}", "tests.chaos.worker", "--devices", self.plan.devices, **env)
-        return Host(program, postgres, redis, spool)
+        return Host(program, postgres, redis, spool, cache)

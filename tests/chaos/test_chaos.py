@@ -10,6 +10,14 @@ def test_no_promise_breaks_under_any_fault() -> None:
     assert outcome.verdict.statuses["succeeded"] > 0
 
 
+def test_no_image_fails_for_a_fault_of_the_store() -> None:
+    """Weights, uploaded pictures and the images of sweeps are read while it misbehaves."""
+    outcome = carry_out(drills.store_away(seed=7))
+    assert outcome.broken == (), outcome.logs
+    assert outcome.verdict.statuses["succeeded"] > 0
+    assert outcome.verdict.grids > 0
+
+
 def test_a_farm_without_its_fence_stores_images_twice() -> None:
     ablation = drills.no_fence(seed=7)
     assert ablation.shown_by(carry_out(ablation.drill)) > 0

@@ -4,6 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from farm import grids
+from farm.models import Job
+from farm.requests import JobRequest
+from farm.weights.blobs import key_of
 from tests.chaos import promises
 from tests.chaos.load import Accepted
 from tests.chaos.stage import Stage
@@ -20,6 +24,7 @@ class Verdict:
     stuck: int
     wrong: int
     orphans: int
+    grids: int
     repeated_attempts: int
     broken: tuple[str, ...]
 
@@ -41,8 +46,12 @@ def judge(stage: Stage, accepted: list[Accepted]) -> Verdict:
         stuck=statuses["queued"] + statuses["running"],
         wrong=len(wrong),
         orphans=len(orphans),
+        grids=stage.scalar("SELECT count(*) FROM grids"),
         repeated_attempts=stage.scalar("SELECT count(*) FROM attempts WHERE number > 1"),
-        broken=(*lost, *twice, *wrong, *orphans, *books, *_wrong_jobs(stage)),
+        broken=(
+            *(*lost, *twice, *wrong, *orphans, *books),
+            *(*_wrong_jobs(stage), *_failed(stage), *_wrong_grids(stage), *_kept_away(stage)),
+        ),
     )
 
 
@@ -70,7 +79,8 @@ def _stored_twice(stage: Stage) -> Iterator[str]:
 
 
 def _orphans(stage: Stage) -> Iterator[str]:
-    known = set(stage.column("SELECT key FROM artifacts"))
+    weights = "SELECT jsonb_path_query(files, '$.*.sha256') #>> '{}' FROM checkpoints"
+    known = {*stage.column("SELECT key FROM artifacts"), *map(key_of, stage.column(weights))}
     for key in stage.store.keys():  # noqa: SIM118 - a store is no mapping
         if key not in known:
             yield f"the object {key} belongs to nothing"
@@ -86,3 +96,36 @@ def _wrong_jobs(stage: Stage) -> Iterator[str]:
     for row in stage.rows(query):
         if row.status != row.due:
             yield f"job {row.id} is {row.status} and should be {row.due}"
+
+
+def _failed(stage: Stage) -> Iterator[str]:
+    """No image here can fail by itself: whatever made one fail, or use up a try, was a fault."""
+    for task_id, reason in stage.rows("SELECT id, reason FROM tasks WHERE status = 'failed'"):
+        yield f"task {task_id} failed: {reason}"
+    for task_id, number, error in stage.rows(
+        "SELECT task_id, number, error FROM attempts WHERE outcome = 'failed' ORDER BY task_id, number"
+    ):
+        yield f"attempt {number} of task {task_id} failed: {error}"
+
+
+def _kept_away(stage: Stage) -> Iterator[str]:
+    """Whoever could not read the store is not to blame for it."""
+    for worker, reason in stage.rows("SELECT worker_name, reason FROM exclusions"):
+        yield f"worker {worker} is kept from work: {reason}"
+
+
+def _wrong_grids(stage: Stage) -> Iterator[str]:
+    """Every sweep has the grids that would be drawn now, with nothing in the way, and so without a gap."""
+    for job_id, is_due in stage.rows(
+        "SELECT id, awaits_grid FROM jobs WHERE request -> 'axes' <> '[]' ORDER BY id"
+    ):
+        if is_due:
+            yield f"job {job_id} has no grid"
+            continue
+        with stage.database.begin() as session:
+            request = JobRequest.model_validate(session.get_one(Job, job_id).request)
+            largest, frames = grids._frames(session, job_id)
+            drawn = [grid.artifact.key for grid in grids.grids(session, job_id)]
+        due = [picture.content for picture in grids._drawings(request, frames, largest, stage.store)]
+        if [stage.store.get(key) for key in drawn] != due:
+            yield f"the grids of job {job_id} are not those of its images"
