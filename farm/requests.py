@@ -1,6 +1,5 @@
 """What a request may say: a job as it is submitted, its prompts, and its axes."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -39,6 +38,7 @@ from farm.fields import (
     Title,
     UpscaleMethod,
 )
+from farm.fingerprints import fingerprint
 from farm.samplers import split_name
 from farm.specs import FROZEN, Hires
 
@@ -197,11 +197,8 @@ class JobRequest(ImageSettings):
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of the request: a repeat under one Idempotency-Key must match it.
-
-        Defaults are left out, so that a release which adds a field still knows the repeats of before.
-        """
-        return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()
+        """The sha256 of the request: a repeat under one Idempotency-Key must match it, in whatever release."""
+        return fingerprint(self)
 
 
 def parse_request(data: Any) -> JobRequest:

@@ -1,5 +1,6 @@
 """Signed, expiring links to objects that the portal serves itself."""
 
+import hashlib
 import hmac
 import time
 from collections.abc import Mapping
@@ -20,7 +21,10 @@ class LinkSigner:
     """Signs links with the farm's secret key and checks them."""
 
     def __init__(self, secret_key: str) -> None:
-        self._signer = Signer(secret_key, salt="farm.store.links")
+        # The library's own choices would change with it, and while a farm is updated two portals sign and check.
+        self._signer = Signer(
+            secret_key, salt="farm.store.links", key_derivation="django-concat", digest_method=hashlib.sha1
+        )
 
     def sign(self, key: str, *, seconds: int, filename: str | None = None) -> str:
         """A path for the portal. The end is rounded up, so that a page shown again finds its images cached."""
