@@ -66,6 +66,8 @@ $(VENV)/.up: pyproject.toml constraints.txt
 	$(call install,up,workers.diffusion scipy.stats web.server)
 	touch $@
 
+# SD Prompt Reader comes without what its windows need, and without its old Pillow: the tests have it read files alone.
 $(VENV)/.test: pyproject.toml constraints.txt
 	$(call install,test,workers.diffusion scipy.stats web.server moto.server schemathesis)
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --no-deps sd-prompt-reader
 	touch $@ $(VENV)/.up

@@ -1,6 +1,7 @@
 """From pixels to the bytes that are stored: the image with its parameters text, and a thumbnail."""
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import structlog
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from farm.infotext import as_exif, as_user_comment
+from farm.infotext import as_exif, as_short_comment, as_user_comment
 from farm.specs import ImageSpec
 from workers.spool import Encoded
 
@@ -21,6 +22,7 @@ THUMBNAIL_SIDE = 256
 _PNG_LEVEL = 1
 # A segment of a JPEG file holds no more.
 _LARGEST_JPEG_EXIF_BYTES = 65_533
+_C1 = re.compile("[\x80-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -56,23 +58,31 @@ def encode(pixels: np.ndarray, spec: ImageSpec, parameters: str) -> Encoded:
 def encode_png(pixels: np.ndarray, parameters: str) -> Encoded:
     """Lossless PNG of uint8 pixels (height, width, 3), with the text that the WebUI reads under `parameters`."""
     text = PngInfo()
-    text.add_text("parameters", parameters)
+    # As the WebUI does, in Latin-1 where that suffices. Readers take Windows' code page for it, which has no C1.
+    add = text.add_itxt if _C1.search(parameters) else text.add_text
+    add("parameters", parameters)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text, compress_level=_PNG_LEVEL)
     return Encoded(buffer.getvalue(), "image/png", ".png", pixels.shape[1], pixels.shape[0])
 
 
 def _encode_lossy(pixels: np.ndarray, kind: _Format, quality: int | None, parameters: str) -> Encoded:
+    height, width = pixels.shape[:2]
     buffer = io.BytesIO()
-    exif = _jpeg_exif(parameters) if kind.name == "JPEG" else as_exif(as_user_comment(parameters))
-    Image.fromarray(pixels).save(buffer, kind.name, quality=quality or kind.quality, exif=exif, **kind.options)
-    return Encoded(buffer.getvalue(), kind.media_type, kind.suffix, pixels.shape[1], pixels.shape[0])
+    exif = _jpeg_exif if kind.name == "JPEG" else _exif
+    options = {"quality": quality or kind.quality, "exif": exif(parameters, width, height), **kind.options}
+    Image.fromarray(pixels).save(buffer, kind.name, **options)
+    return Encoded(buffer.getvalue(), kind.media_type, kind.suffix, width, height)
 
 
-def _jpeg_exif(parameters: str) -> bytes:
-    """As far as there is room: else in bare UTF-8, which the WebUI reads too; else without the text."""
-    for comment in (as_user_comment(parameters), parameters.encode()):
-        exif = as_exif(comment)
+def _exif(parameters: str, width: int, height: int) -> bytes:
+    return as_exif(as_user_comment(parameters), width, height)
+
+
+def _jpeg_exif(parameters: str, width: int, height: int) -> bytes:
+    """As far as there is room: else with the text in fewer bytes; else without it."""
+    for comment in (as_user_comment(parameters), as_short_comment(parameters)):
+        exif = as_exif(comment, width, height)
         if len(exif) <= _LARGEST_JPEG_EXIF_BYTES:
             return exif
     log.warning("A parameters text is too long for a JPEG file and left out.", characters=len(parameters))

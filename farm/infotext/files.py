@@ -7,15 +7,12 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from farm.errors import FieldProblem, InvalidRequest
+from farm.infotext.exif import read_user_comment
 from farm.infotext.reader import Infotext, read_infotext
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
 _LARGEST_FILE_BYTES = 512 * 2**20
 _LARGEST_TEXT_BYTES = 2**20
-
-# Eight bytes before a user comment say how it is encoded.
-_UNICODE = b"UNICODE\0"
-_OTHERS = (b"ASCII\0\0\0", bytes(8))
 
 
 def read_file(path: Path) -> Infotext:
@@ -51,29 +48,9 @@ def _text_in(image: Image.Image) -> str | None:
     if isinstance(text := image.info.get("parameters"), str):
         return text
     comment = image.getexif().get_ifd(IFD.Exif).get(Base.UserComment)
+    if isinstance(comment, str):
+        # Some programs write it as a string, whose bytes Pillow takes for Latin-1.
+        comment = comment.encode("latin-1", errors="ignore")
     if not isinstance(comment, bytes) or not comment or len(comment) > _LARGEST_TEXT_BYTES:
         return None
-    return _decoded(comment)
-
-
-def _decoded(comment: bytes) -> str:
-    """UTF-16 in either order of bytes; and UTF-8, marked as something else or not at all."""
-    code, body = comment[:8], comment[8:]
-    if code == _UNICODE:
-        texts = [body.decode(encoding, errors="replace") for encoding in ("utf-16-be", "utf-16-le")]
-        text = next((text for text in texts if "Steps: " in text), texts[0])
-    else:
-        text = (body if code in _OTHERS else comment).decode(errors="replace")
-    return text.rstrip("\0")
-
-
-def as_user_comment(text: str) -> bytes:
-    """A text as the WebUI writes it into EXIF: UTF-16, the high byte first."""
-    return _UNICODE + text.encode("utf-16-be")
-
-
-def as_exif(comment: bytes) -> bytes:
-    """An EXIF block with this user comment alone."""
-    exif = Image.Exif()
-    exif.get_ifd(IFD.Exif)[Base.UserComment] = comment
-    return exif.tobytes()
+    return read_user_comment(comment)

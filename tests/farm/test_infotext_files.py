@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.TiffTags import ASCII, BYTE, LONG, UNDEFINED
 
 from farm.errors import InvalidRequest
 from farm.infotext import as_exif, as_user_comment, read_file, read_image
@@ -37,7 +40,37 @@ def test_a_png_keeps_its_text_in_a_chunk(tmp_path: Path) -> None:
     ],
 )
 def test_a_user_comment_is_read_in_whatever_encoding_it_has(tmp_path: Path, suffix: str, comment: bytes) -> None:
-    assert read_image(saved(tmp_path / f"x{suffix}", exif=as_exif(comment))) == TEXT
+    assert read_image(saved(tmp_path / f"x{suffix}", exif=as_exif(comment, 16, 16))) == TEXT
+
+
+def exif_of(header: bytes, kind: int, comment: bytes) -> bytes:
+    """An EXIF block as other programs write it: in their order of bytes, with the comment in their type."""
+    order = "big" if header.startswith(b"MM") else "little"
+    first, second = ImageFileDirectory_v2(header), ImageFileDirectory_v2(header)
+    second.tagtype[Base.UserComment] = UNDEFINED
+    second[Base.UserComment] = comment
+    first.tagtype[IFD.Exif] = LONG
+    first[IFD.Exif] = 26
+    typed, wanted = (Base.UserComment.to_bytes(2, order) + each.to_bytes(2, order) for each in (UNDEFINED, kind))
+    return b"Exif\0\0" + header + first.tobytes(8) + second.tobytes(26).replace(typed, wanted)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif", ".png"])
+@pytest.mark.parametrize("header", [b"MM\0*\0\0\0\x08", b"II*\0\x08\0\0\0"], ids=["MM", "II"])
+@pytest.mark.parametrize("kind", [BYTE, ASCII, UNDEFINED])
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le"])
+def test_a_user_comment_is_read_in_whatever_type_and_order_of_bytes_it_has(
+    tmp_path: Path, suffix: str, header: bytes, kind: int, encoding: str
+) -> None:
+    exif = exif_of(header, kind, b"UNICODE\0" + TEXT.encode(encoding))
+    assert read_image(saved(tmp_path / f"x{suffix}", exif=exif)) == TEXT
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif", ".png"])
+def test_a_user_comment_of_the_release_before_is_read(tmp_path: Path, suffix: str) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(IFD.Exif)[Base.UserComment] = as_user_comment(TEXT)
+    assert read_image(saved(tmp_path / f"x{suffix}", exif=exif.tobytes())) == TEXT
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif", ".png"])
@@ -49,7 +82,7 @@ def test_an_image_without_a_text_has_none(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_file_says_what_it_asks_for(tmp_path: Path) -> None:
-    path = saved(tmp_path / "x.jpg", exif=as_exif(as_user_comment(TEXT)))
+    path = saved(tmp_path / "x.jpg", exif=as_exif(as_user_comment(TEXT), 16, 16))
     assert read_file(path).fields["seed"] == 7
 
 
@@ -68,7 +101,7 @@ def test_an_absent_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif", ".png"])
 def test_a_file_that_was_cut_short_breaks_nothing(tmp_path: Path, suffix: str) -> None:
-    whole = saved(tmp_path / f"x{suffix}", exif=as_exif(as_user_comment(TEXT))).read_bytes()
+    whole = saved(tmp_path / f"x{suffix}", exif=as_exif(as_user_comment(TEXT), 16, 16)).read_bytes()
     for length in range(0, len(whole), 7):
         path = tmp_path / "cut"
         path.write_bytes(whole[:length])

@@ -1,0 +1,88 @@
+"""Parameters texts in EXIF: the block that carries one in JPEG, WebP and AVIF, and how its bytes are read.
+
+The block holds what EXIF 2.32 demands of a compressed image (its "Tag Support Levels"), each value in its own type:
+piexif, by which the WebUI reads, raises on a comment of another, and validators name each tag that is missing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from PIL.ExifTags import IFD, Base
+from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
+from PIL.TiffTags import LONG, RATIONAL, SHORT, UNDEFINED
+
+Entries = Mapping[int, tuple[int, Any]]
+"""Types and values by their tags."""
+
+_MARK = b"Exif\0\0"
+# The high byte first, as in the comment: some readers take its order from here.
+_HEADER = b"MM\0\x2a\0\0\0\x08"
+
+# Eight bytes before a user comment say how it is encoded.
+_ASCII = b"ASCII\0\0\0"
+_UNICODE = b"UNICODE\0"
+_UNDEFINED = bytes(8)
+
+
+def as_user_comment(text: str) -> bytes:
+    """A text as the WebUI writes it into EXIF: UTF-16, the high byte first."""
+    return _UNICODE + text.encode("utf-16-be")
+
+
+def as_short_comment(text: str) -> bytes:
+    """A text in fewer bytes. What is not ASCII alone is bare UTF-8, which the WebUI reads, but not everyone does."""
+    return _ASCII + text.encode() if text.isascii() else text.encode()
+
+
+def read_user_comment(comment: bytes) -> str:
+    """UTF-16 in either order of bytes; and UTF-8, marked as something else or not at all."""
+    code, body = comment[:8], comment[8:]
+    if code == _UNICODE:
+        # Where the comment was taken for a string its last byte was taken for the end of one.
+        body += bytes(len(body) % 2)
+        texts = [body.decode(encoding, errors="replace") for encoding in ("utf-16-be", "utf-16-le")]
+        text = next((text for text in texts if "Steps: " in text), texts[0])
+    else:
+        text = (body if code in (_ASCII, _UNDEFINED) else comment).decode(errors="replace")
+    return text.rstrip("\0")
+
+
+def as_exif(comment: bytes, width: int, height: int) -> bytes:
+    """The EXIF block of an image of so many pixels, with this user comment."""
+    block, offset = _HEADER, len(_HEADER)
+    # The first directory has one length, whatever it says of where the second one lies.
+    behind = offset + len(_directory(_image(0), offset))
+    return _MARK + block + _directory(_image(behind), offset) + _directory(_details(comment, width, height), behind)
+
+
+def _image(details_offset: int) -> Entries:
+    return {
+        Base.XResolution: (RATIONAL, IFDRational(72)),
+        Base.YResolution: (RATIONAL, IFDRational(72)),
+        Base.ResolutionUnit: (SHORT, 2),
+        Base.YCbCrPositioning: (SHORT, 1),
+        IFD.Exif: (LONG, details_offset),
+    }
+
+
+def _details(comment: bytes, width: int, height: int) -> Entries:
+    return {
+        Base.ExifVersion: (UNDEFINED, b"0232"),
+        # Y, Cb, Cr.
+        Base.ComponentsConfiguration: (UNDEFINED, b"\1\2\3\0"),
+        Base.UserComment: (UNDEFINED, comment),
+        Base.FlashPixVersion: (UNDEFINED, b"0100"),
+        # sRGB.
+        Base.ColorSpace: (SHORT, 1),
+        Base.ExifImageWidth: (LONG, width),
+        Base.ExifImageHeight: (LONG, height),
+    }
+
+
+def _directory(entries: Entries, offset: int) -> bytes:
+    """The bytes of a directory that lies so many bytes behind the block's begin; Pillow alone would guess types."""
+    directory = ImageFileDirectory_v2(_HEADER)
+    for tag, (kind, value) in entries.items():
+        directory.tagtype[tag] = kind
+        directory[tag] = value
+    return directory.tobytes(offset)
