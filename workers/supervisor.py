@@ -21,6 +21,7 @@ from farm.crashpoints import reach
 from farm.database import Database, Role
 from farm.endings import AttemptKey
 from farm.fleet import WorkerIdentity
+from workers.cores import usable_cores
 from workers.device import Device
 from workers.pulse import Pulse
 from workers.spool import attempts_in
@@ -74,7 +75,7 @@ class Supervisor:
     def __post_init__(self) -> None:
         self._database = Database.of(self.settings, Role.WORKER)
         cpus = sum(not device.is_cuda for device in self.devices)
-        threads = max(1, (os.cpu_count() or 1) // max(1, cpus))
+        threads = _threads_of_each(cpus)
         self._seats = [Seat(device, threads) for device in self.devices]
 
     def start(self) -> None:
@@ -222,6 +223,15 @@ def start_child(
     assert child.stdin is not None
     os.set_blocking(child.stdin.fileno(), False)
     return child
+
+
+def _threads_of_each(cpu_workers: int) -> int:
+    """How many threads each child computes with: as the user says, else an equal share of the cores."""
+    # A list means nested regions, of which torch has none.
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    return max(1, usable_cores() // max(1, cpu_workers))
 
 
 def pinned_environment(settings: Settings, device: Device) -> dict[str, str]:

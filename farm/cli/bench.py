@@ -1,11 +1,14 @@
 """`farm bench`: measurements that print figures, each on a scratch farm of its own."""
 
+import os
+
 import click
 
 from farm.bench import claim as claim_bench
 from farm.bench import memory as memory_bench
 from farm.bench import overhead as overhead_bench
 from farm.bench import submit as submit_bench
+from farm.bench import threads as threads_bench
 from farm.bench.scratch import machine
 from farm.cli.parts import require_worker_packages
 
@@ -78,3 +81,18 @@ def memory(jobs: int, checkpoints: int) -> None:
     for name, value in zip(("first", "second", "last"), figures.thirds, strict=True):
         click.echo(f"  {name} third: {value / 2**20:.0f} MiB")
     click.echo(f"growth: {100 * (figures.growth - 1):+.1f} %")
+
+
+@bench.command()
+@click.option("--images", default=5, show_default=True, type=click.IntRange(1, 1000), help="In each round.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 50))
+def threads(images: int, rounds: int) -> None:
+    """What one other busy process costs a render on the CPU, by how torch's threads wait for each other."""
+    require_worker_packages()
+    click.echo(f"{machine()}, load average {os.getloadavg()[0]:.1f}")
+    click.echo(f"{images} images of 128 px, medians of {rounds}:")
+    for figures in threads_bench.measure(images, rounds=rounds):
+        click.echo(
+            f"  {figures.way:<33}alone {figures.alone_seconds:6.2f} s, beside a busy process "
+            f"{figures.beside_seconds:6.2f} s: {figures.ratio:.1f} times"
+        )

@@ -34,7 +34,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
-            env={**os.environ, **(env or {})},
+            env=inherited(env or {}),
             **as_user(user),
             cwd=cwd,
             start_new_session=True,
@@ -43,6 +43,11 @@ def spawn(
     finally:
         if output:
             output.close()
+
+
+def inherited(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child: our own, and these variables."""
+    return {**os.environ, **variables}
 
 
 def as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:

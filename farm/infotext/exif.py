@@ -30,7 +30,7 @@ def as_user_comment(text: str) -> bytes:
 
 
 def as_short_comment(text: str) -> bytes:
-    """A text in fewer bytes. What is not ASCII alone is bare UTF-8, which the WebUI reads, but not everyone does."""
+    """A text in fewer bytes. What is not ASCII alone is bare UTF-8, which the WebUI reads, but not all others."""
     return _ASCII + text.encode() if text.isascii() else text.encode()
 
 
