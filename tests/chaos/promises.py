@@ -53,7 +53,8 @@ _FORBIDDEN = {
 def broken(database: Database, store: Store) -> list[str]:
     """The promises that are broken, one line each; empty if none is."""
     with database.begin() as session:
-        return [*wrong_rows(session), *wrong_images(session, store)]
+        rows = list(wrong_rows(session))
+    return [*rows, *wrong_images(database, store)]
 
 
 def wrong_rows(session: Session) -> Iterator[str]:
@@ -62,14 +63,19 @@ def wrong_rows(session: Session) -> Iterator[str]:
             yield f"{what}: {found[:10]} ({len(found)} in all)"
 
 
-def wrong_images(session: Session, store: Store) -> Iterator[str]:
-    """Every result's object is there, is what the database says, and shows the image that was asked for."""
+def wrong_images(database: Database, store: Store) -> Iterator[str]:
+    """Every result's object is there, is what the database says, and shows the image that was asked for.
+
+    No transaction is open meanwhile: of thousands of images it would be taken for a forgotten one.
+    """
     query = (
         "SELECT t.id, t.spec, i.key, i.sha256, i.size_bytes, n.key AS thumbnail_key, n.sha256 AS thumbnail_sha256 "
         "FROM results r JOIN tasks t ON t.id = r.task_id "
         "JOIN artifacts i ON i.id = image_id JOIN artifacts n ON n.id = thumbnail_id"
     )
-    for row in session.execute(text(query)):
+    with database.begin() as session:
+        rows = session.execute(text(query)).all()
+    for row in rows:
         try:
             image, thumbnail = store.get(row.key), store.get(row.thumbnail_key)
         except ObjectMissing as error:

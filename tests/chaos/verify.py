@@ -34,8 +34,8 @@ def judge(stage: Stage, accepted: list[Accepted]) -> Verdict:
     lost = list(_lost(stage, accepted))
     twice = list(_stored_twice(stage))
     orphans = list(_orphans(stage))
+    wrong = list(promises.wrong_images(stage.database, stage.store))
     with stage.database.begin() as session:
-        wrong = list(promises.wrong_images(session, stage.store))
         books = list(promises.wrong_rows(session))
     statuses = Counter(stage.column("SELECT status FROM tasks"))
     return Verdict(
