@@ -36,7 +36,8 @@ def default_data_dir() -> Path:
 def _url_of(*schemes: str) -> AfterValidator:
     def check(url: str) -> str:
         try:
-            scheme = urlsplit(url).scheme
+            parts = urlsplit(url)
+            scheme, _ = parts.scheme, parts.port
         except ValueError:
             # urllib's own message repeats the URL, with its password.
             raise ValueError("is not a URL") from None
@@ -121,6 +122,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8420, ge=0, le=65535)
     web_threads: int = Field(16, ge=1, le=512)
+    await_checkpoint: bool = False
+    worker_port: int | None = Field(None, ge=1, le=65535)
     secret_key: str | None = Field(None, min_length=16)
     link_seconds: int = Field(3600, ge=60, le=7 * 86400)
 

@@ -6,12 +6,13 @@ work, and idle workers look by themselves.
 
 import contextlib
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import structlog
 from celery import Celery
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+
+from farm.errors import ConfigError
 
 log = structlog.get_logger(__name__)
 
@@ -71,13 +72,25 @@ def make_celery(redis_url: str, on_ring: Callable[[], None] | None = None) -> Ce
     return app
 
 
+def require_transport(redis_url: str) -> None:
+    """Load what a ring goes through, and connect to nothing.
+
+    Raises ConfigError where that fails: no ring will ever succeed here, however well Redis is.
+    """
+    try:
+        _ = make_celery(redis_url).connection_for_write().transport
+    except Exception as error:  # whatever an incomplete installation or a wrong URL raises
+        raise ConfigError(
+            f"Nothing can be rung from here ({type(error).__name__}: {error}). Check FARM_REDIS_URL, and that "
+            "`diffusion-farm` was installed with all that it requires (`pip check` tells)."
+        ) from error
+
+
 class Doorbell:
     """Rings the workers of a pool. Never raises and never waits long: a ring is only a courtesy."""
 
     def __init__(self, redis_url: str) -> None:
-        self._celery = make_celery(redis_url)
-        options = self._celery.conf.broker_transport_options
-        self._celery.conf.broker_transport_options = {**options, **_RING_ONCE}
+        self._redis_url = redis_url
         self.failures = 0
 
     def ring(self, pool: str, times: int = 1) -> None:
@@ -85,10 +98,19 @@ class Doorbell:
         try:
             for _ in range(max(1, times)):
                 self._celery.send_task(RING, queue=queue_name(pool), expires=_RING_EXPIRES_SECONDS, retry=False)
-        except (OperationalError, RedisError, OSError) as error:
+        except Exception as error:  # the caller's work is committed: nothing that a ring meets may undo it
             self.failures += 1
-            log.warning("Could not ring; the keeper will.", pool=pool, error=str(error))
+            reason = f"{type(error).__name__}: {error}"
+            log.warning("Could not ring; the keeper will.", pool=pool, error=reason, failures=self.failures)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(Exception):  # as for a ring
             self._celery.close()
+
+    @cached_property
+    def _celery(self) -> Celery:
+        """Made by the first ring, so that what goes wrong in it is no more the caller's than a lost ring is."""
+        celery = make_celery(self._redis_url)
+        options = celery.conf.broker_transport_options
+        celery.conf.broker_transport_options = {**options, **_RING_ONCE}
+        return celery

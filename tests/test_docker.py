@@ -24,9 +24,9 @@ each_dockerfile = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda 
 each_of_our_services = pytest.mark.parametrize("name", OURS)
 
 
-def instructions(dockerfile: Path, word: str) -> list[str]:
+def instructions(dockerfile: Path, word: str, what: str = "(.*)") -> list[str]:
     """What follows each `word` that begins a line."""
-    return re.findall(rf"^{word} +(.*)", dockerfile.read_text(), re.MULTILINE)
+    return re.findall(rf"^{word} +{what}", dockerfile.read_text(), re.MULTILINE)
 
 
 def environment(service: dict[str, Any]) -> str:
@@ -105,5 +105,25 @@ def test_every_farm_variable_is_a_setting(file: Path) -> None:
 
 
 def test_the_example_names_every_variable_of_the_compose_file() -> None:
-    wanted = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
+    wanted = {*re.findall(r"\$\{(\w+)", COMPOSE.read_text()), "COMPOSE_PROFILES"}
     assert wanted == set(re.findall(r"^#?(\w+)=", (DOCKER / "example.env").read_text(), re.MULTILINE))
+
+
+def test_workers_on_gpus_and_on_the_cpu_are_each_started_by_a_profile() -> None:
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {"worker": ["gpu"], "worker-cpu": ["cpu"]}
+    assert "COMPOSE_PROFILES=gpu\n" in (DOCKER / "example.env").read_text()
+
+
+def test_a_worker_on_the_cpu_asks_for_no_gpu_and_no_cuda() -> None:
+    worker = SERVICES["worker-cpu"]
+    assert "deploy" not in worker
+    assert worker["build"]["args"]["TORCH_INDEX"].endswith("/cpu")
+    assert set(worker["build"]["args"]) <= set(instructions(DOCKER / "worker.Dockerfile", "ARG", r"(\w+)="))
+
+
+@each_dockerfile
+def test_a_health_check_asks_an_address_that_the_image_serves(dockerfile: Path) -> None:
+    [port] = re.findall(r"http://127.0.0.1:\$(\w+)/(?:healthz|readyz)", dockerfile.read_text())
+    assert re.search(rf"^ +{port}=\d+", dockerfile.read_text(), re.MULTILINE)
+    assert port.removeprefix("FARM_").lower() in Settings.model_fields

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 
 import structlog
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, current_app, jsonify
 from sqlalchemy.exc import SQLAlchemyError
 
-from farm import migrate
-from farm.errors import StoreError
+from farm import catalog, migrate
+from farm.errors import ConfigError, StoreError
+from farm.queue import require_transport
 from web.services import services
 
 log = structlog.get_logger(__name__)
@@ -15,6 +16,7 @@ log = structlog.get_logger(__name__)
 health = Blueprint("health", __name__)
 
 _OK = "ok"
+_CHECKPOINT_SEEN = "farm-checkpoint-seen"
 
 
 @health.get("/healthz")
@@ -54,5 +56,36 @@ def _redis() -> str:
     return _OK if services().progress.is_reachable() else "does not answer"
 
 
-_CHECKS: Mapping[str, Callable[[], str]] = {"database": _database, "store": _store, "redis": _redis}
-_REQUIRED = ("database", "store")
+def _bell() -> str:
+    """What a Redis that is back does not mend: an installation or an address that no ring can leave from."""
+    try:
+        require_transport(services().settings.required_redis_url)
+    except ConfigError as error:
+        log.error("The portal cannot ring.", error=str(error))
+        return "cannot ring: see the log"
+    return _OK
+
+
+def _checkpoint() -> str:
+    """Whether jobs have a checkpoint to name, where that is waited for. Seen once, it is not asked for again."""
+    if not services().settings.await_checkpoint or _CHECKPOINT_SEEN in current_app.extensions:
+        return _OK
+    try:
+        with services().database.begin() as session:
+            is_seen = bool(catalog.by_name(session))
+    except SQLAlchemyError:
+        return "unknown while the database does not answer"
+    if not is_seen:
+        return "the first is being taken in"
+    current_app.extensions[_CHECKPOINT_SEEN] = True
+    return _OK
+
+
+_CHECKS: Mapping[str, Callable[[], str]] = {
+    "database": _database,
+    "store": _store,
+    "redis": _redis,
+    "bell": _bell,
+    "checkpoint": _checkpoint,
+}
+_REQUIRED = ("database", "store", "bell", "checkpoint")

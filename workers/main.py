@@ -13,9 +13,11 @@ import structlog
 from farm import config, crashpoints, logs
 from farm.config import Settings
 from farm.errors import ConfigError
+from farm.queue import require_transport
 from workers import spool
 from workers.bell import Bell
 from workers.device import choose_devices, find_gpus
+from workers.health import serve_health
 from workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -28,10 +30,12 @@ def main(child_module: str = "workers.child") -> None:
         settings = config.load(**({"pool": arguments.pool} if arguments.pool else {}))
         logs.configure(settings)
         crashpoints.arm(settings.crash_points)
+        require_transport(settings.required_redis_url)
         spool.prepare(settings.spool_folder)
         devices = choose_devices(arguments.devices, find_gpus())
         supervisor = Supervisor(settings, devices, child_module)
         bell = Bell(settings.required_redis_url, settings.pool, supervisor.ring)
+        serve_health(settings, supervisor)
     except ConfigError as error:
         sys.stderr.write(f"farm worker: {error}\n")
         sys.exit(2)

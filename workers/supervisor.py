@@ -63,13 +63,15 @@ class Seat:
 
 @dataclass
 class Supervisor:
-    """The children of this machine. All methods are called from one thread, but `ring`."""
+    """The children of this machine. All methods are called from one thread, but `ring` and what probes ask."""
 
     settings: Settings
     devices: list[Device]
     child_module: str = "workers.child"
     _seats: list[Seat] = field(init=False)
     _database: Database = field(init=False)
+    _tended_at: float = field(init=False, default_factory=time.monotonic)
+    _is_stopping: bool = field(init=False, default=False)
     _unburied: dict[int, tuple[GiveBack, str]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,6 +79,23 @@ class Supervisor:
         cpus = sum(not device.is_cuda for device in self.devices)
         threads = _threads_of_each(cpus)
         self._seats = [Seat(device, threads) for device in self.devices]
+
+    @property
+    def database(self) -> Database:
+        """The connections of this process."""
+        return self._database
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._is_stopping
+
+    @property
+    def seconds_since_round(self) -> float:
+        return time.monotonic() - self._tended_at
+
+    def seated(self) -> dict[str, int | None]:
+        """The id of the worker on each device; None where no process is there now."""
+        return {seat.device.label: seat.worker_id if seat.process else None for seat in self._seats}
 
     def start(self) -> None:
         self.tend()
@@ -96,9 +115,11 @@ class Supervisor:
         for seat in self._seats:
             if seat.process is None and time.monotonic() >= seat.empty_until:
                 self._fill(seat)
+        self._tended_at = time.monotonic()
 
     def stop(self) -> None:
         """Let the children finish or hand back what they render; kill whoever outstays the grace period."""
+        self._is_stopping = True
         for seat in self._seats:
             self._say(seat, "drain")
         deadline = time.monotonic() + self.settings.grace_seconds

@@ -11,7 +11,7 @@ from farm.config import Settings
 from farm.database import Database, Role
 from farm.grids import GridMaker
 from farm.keeper import Keeper
-from farm.queue import Doorbell
+from farm.queue import Doorbell, require_transport
 from farm.store import open_store
 
 
@@ -25,6 +25,8 @@ def keeper() -> None:
 
 
 def run_keeper(settings: Settings) -> None:
+    """Run until SIGTERM or Ctrl-C. Raises ConfigError where it could never ring."""
+    require_transport(settings.required_redis_url)
     database = Database.of(settings, Role.KEEPER)
     doorbell = Doorbell(settings.required_redis_url)
     housekeeping = Keeper(settings, database, doorbell)

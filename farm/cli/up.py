@@ -15,8 +15,11 @@ from farm.client import Client
 from farm.embedded.machine import LocalFarm
 from farm.requests import parse_request
 
+_DEMO_CHECKPOINT = "demo"
 _DEMO = {
     "name": "demo",
+    # Named, since a farm that was used has others too.
+    "checkpoint": _DEMO_CHECKPOINT,
     "prompts": [
         "a sailing boat with a white sail on the sea at sunset with the sun",
         "a tree on a green hill by day with a yellow sun and clouds",
@@ -33,7 +36,9 @@ _DEMO = {
 @click.option("--devices", default="all", show_default=True, help="all, or a list of: index, GPU-uuid, cpu, cpu:N.")
 @click.option("--host", help="Address of the portal.  [FARM_HOST]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the portal; 0 for any free one.  [FARM_PORT]")
-@click.option("--demo", is_flag=True, help="Submit a first batch.")
+@click.option(
+    "--demo", is_flag=True, help="Submit a first batch, to the demo checkpoint, which is added where it is missing."
+)
 @click.option(
     "--download",
     "folder",
@@ -55,7 +60,7 @@ def up(
         signal.signal(number, signal.default_int_handler)
     code = 0
     try:
-        with LocalFarm(settings, devices) as farm:
+        with LocalFarm(settings, devices, _DEMO_CHECKPOINT if demo else None) as farm:
             client = Client(farm.url, settings.api_key)
             farm.wait_until_ready(client.is_ready)
             click.echo(f"Diffusion Farm is up: {farm.url}")

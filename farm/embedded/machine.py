@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from subprocess import Popen
 
@@ -26,7 +26,7 @@ from farm.weights.wishes import Wish
 
 log = structlog.get_logger(__name__)
 
-_FIRST_CHECKPOINT = Wish("checkpoint", "demo")
+_FIRST_CHECKPOINT = "demo"
 _READY_SECONDS = 60.0
 
 
@@ -58,11 +58,16 @@ class Service:
 
 
 class LocalFarm:
-    """The farm of one data folder. Use as a context: leaving it stops everything that was started."""
+    """The farm of one data folder. Use as a context: leaving it stops everything that was started.
 
-    def __init__(self, settings: Settings, devices: str) -> None:
+    `checkpoint` is a preset that must be there once it has started. Without one, any checkpoint does, and
+    where there is none at all the demo's is taken in.
+    """
+
+    def __init__(self, settings: Settings, devices: str, checkpoint: str | None = None) -> None:
         self._given = settings
         self._devices = devices
+        self._checkpoint = checkpoint
         self._folder = DataFolder(settings.data_dir)
         self._servers: list[Service] = []
         self._programs: list[Service] = []
@@ -94,16 +99,21 @@ class LocalFarm:
         1. The data folder, private and ours alone.
         2. Postgres and Redis, unless they were given by URL; the schema.
         3. Keeper, portal and workers.
-        4. While they come up, a first checkpoint, where there is none at all.
+        4. While they come up, the checkpoint that is missing; the portal is not ready before there is one.
         5. Then the addresses are written down for the other commands.
         """
         self._folder.take()
         self.settings = self._resolve_settings(self._start_servers())
         migrate.upgrade(self.settings.required_database_url)
+        missing = self._missing_checkpoint()
+        self.settings = self.settings.model_copy(update={"await_checkpoint": missing is not None})
         self._add_program("keeper", "farm", "keeper")
         self._add_program("web", "web")
         self._add_program("worker", "workers", "--devices", self._devices, grace=self.settings.grace_seconds + 5)
-        self._ensure_checkpoint()
+        if missing:
+            self._take_in(missing)
+        # For a portal that is started again: whoever removes the last checkpoint meant to.
+        self.settings = self.settings.model_copy(update={"await_checkpoint": False})
         parts = ("database_url", "redis_url", "store_url", "secret_key")
         self._folder.write_addresses({**{name: getattr(self.settings, name) for name in parts}, "url": self.url})
 
@@ -142,14 +152,16 @@ class LocalFarm:
             }
         )
 
-    def _ensure_checkpoint(self) -> None:
-        """Where no checkpoint is registered, add the one that comes with the package."""
-        database = Database.of(self.settings, Role.TOOL)
-        with database.begin() as session:
-            is_needed = not catalog.by_name(session)
-        if is_needed:
-            Warehouse(self.settings, database, open_store(self.settings), Unwatched()).add(_FIRST_CHECKPOINT)
-        database.close()
+    def _missing_checkpoint(self) -> Wish | None:
+        """The checkpoint to take in: the one that must be there, or a first one where there is none at all."""
+        with closing(Database.of(self.settings, Role.TOOL)) as database, database.begin() as session:
+            names = catalog.by_name(session)
+        is_missing = self._checkpoint not in names if self._checkpoint else not names
+        return Wish("checkpoint", self._checkpoint or _FIRST_CHECKPOINT) if is_missing else None
+
+    def _take_in(self, wish: Wish) -> None:
+        with closing(Database.of(self.settings, Role.TOOL)) as database:
+            Warehouse(self.settings, database, open_store(self.settings), Unwatched()).add(wish)
 
     def _add_program(self, name: str, module: str, *arguments: str, grace: float = 10.0) -> None:
         service = Service(

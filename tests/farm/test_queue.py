@@ -1,8 +1,11 @@
 """The doorbell rings the right workers, and never holds anybody up."""
 
+import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -13,8 +16,11 @@ from typing import Any
 import pytest
 import redis
 
+from farm import fleet, jobs
+from farm.embedded.machine import environment
 from farm.embedded.redis import Redis
-from farm.queue import RING, Doorbell, broker_url, make_celery, queue_name
+from farm.keeper import Keeper
+from farm.queue import RING, Doorbell, broker_url, make_celery, queue_name, require_transport
 from tests.factories import Scene
 
 
@@ -84,7 +90,7 @@ def test_what_listens_is_called_by_a_ring_though_its_process_rings_too(scene: Sc
 
 
 def test_the_short_patience_of_a_doorbell_is_not_that_of_a_listener(scene: Scene) -> None:
-    Doorbell(scene.settings.required_redis_url)
+    scene.doorbell.ring("default")
     celery = make_celery(scene.settings.required_redis_url)
     assert "max_retries" not in celery.conf.broker_transport_options
 
@@ -122,6 +128,71 @@ def test_a_doorbell_works_again_once_redis_does(own_redis: Redis) -> None:
     with redis.Redis.from_url(own_redis.url) as client:
         assert client.llen(queue_name("default")) == 1
     doorbell.close()
+
+
+# What kombu and redis raise for these is none of their own errors.
+@pytest.mark.parametrize("url", ["redis://host:1/no-number", "redis://host/0?no_such_option=1", "redis://[::1", ""])
+def test_whatever_goes_wrong_in_a_ring_is_counted_and_raises_nothing(url: str) -> None:
+    doorbell = Doorbell(url)
+    doorbell.ring("default")
+    doorbell.close()
+    assert doorbell.failures == 1
+
+
+@pytest.fixture
+def broken(scene: Scene) -> Scene:
+    """A farm at work whose doorbell fails in ways that nobody foresaw."""
+    return dataclasses.replace(scene, doorbell=Doorbell("redis://host:1/no-number"))
+
+
+def test_a_ring_that_fails_keeps_no_job_from_being_accepted_resumed_and_retried(broken: Scene) -> None:
+    job_id = broken.submit()
+    jobs.pause(broken.database, job_id)
+    jobs.resume(broken.database, broken.doorbell, job_id)
+    broken.fail(*broken.claim(broken.worker()), is_retryable=False)
+    jobs.retry(broken.database, broken.settings, broken.doorbell, job_id)
+    assert broken.statuses(job_id) == ["queued"]
+    assert broken.doorbell.failures == 3
+
+
+def test_a_ring_that_fails_ends_no_round_of_the_keeper(broken: Scene) -> None:
+    broken.submit()
+    with broken.database.begin() as session:
+        fleet.beat(session, broken.worker(), "idle", None)
+    Keeper(broken.settings, broken.database, broken.doorbell).make_round()
+    assert broken.doorbell.failures == 2
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "unix:///nowhere/redis.sock", "rediss://127.0.0.1:1"])
+def test_what_a_ring_goes_through_is_there_while_redis_is_not(url: str) -> None:
+    require_transport(url)
+
+
+WITHOUT_TRANSPORT = """
+import sys
+sys.modules["kombu.transport.redis"] = None
+sys.argv = ["farm", *sys.argv[1:]]
+if sys.argv[1] == "worker":
+    from workers.main import main
+    sys.argv[1:2] = []
+else:
+    from farm.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("program", [["keeper"], ["worker", "--devices", "cpu"]])
+def test_what_could_never_ring_says_so_and_does_not_start(scene: Scene, program: list[str]) -> None:
+    started = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TRANSPORT, *program],
+        env={**os.environ, **environment(scene.settings)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert started.returncode == 2
+    assert "Nothing can be rung from here" in started.stderr
 
 
 def the_ring(client: redis.Redis) -> dict[str, Any]:

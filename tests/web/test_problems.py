@@ -1,12 +1,16 @@
 """Errors as problem documents and as pages, and the state of the parts."""
 
 import errno
+import sys
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
+from farm import catalog
+from farm.database import Database
 from farm.store.disk import DiskStore
+from tests.factories import a_checkpoint
 from tests.web.conftest import OpenPortal
 
 DEAD_DATABASE = "postgresql://farm:hunter2@/farm?host=/nowhere/at-all"
@@ -56,7 +60,8 @@ def test_what_nobody_foresaw_is_told_without_its_details(
 def test_a_whole_farm_is_ready(client: FlaskClient) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 200
-    assert answer.json == {"status": "ready", "parts": {"database": "ok", "store": "ok", "redis": "ok"}}
+    assert answer.json["status"] == "ready"
+    assert set(answer.json["parts"].values()) == {"ok"}
 
 
 def test_without_redis_the_portal_is_degraded_but_works(open_portal: OpenPortal) -> None:
@@ -78,7 +83,40 @@ def test_without_the_database_the_portal_lives_but_is_not_ready(open_portal: Ope
     assert client.get("/healthz").status_code == 200
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json["parts"] == {"database": "does not answer", "store": "ok", "redis": "ok"}
+    assert {name for name, state in answer.json["parts"].items() if state != "ok"} == {"database"}
+
+
+def test_a_portal_that_could_never_ring_is_not_ready(
+    open_portal: OpenPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where the package was installed without what Celery needs for Redis.
+    monkeypatch.setitem(sys.modules, "kombu.transport.redis", None)
+    monkeypatch.setattr("kombu.transport._transport_cache", {})
+    answer = open_portal().get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json["parts"]["bell"] == "cannot ring: see the log"
+
+
+def test_a_portal_that_awaits_a_checkpoint_is_ready_once_there_is_one(
+    open_portal: OpenPortal, database: Database
+) -> None:
+    client = open_portal(await_checkpoint=True)
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json["parts"]["checkpoint"]) == (503, "the first is being taken in")
+    assert client.get("/healthz").status_code == 200
+    a_checkpoint(database)
+    assert client.get("/readyz").status_code == 200
+
+
+def test_a_portal_that_was_ready_stays_so_when_the_last_checkpoint_is_removed(
+    open_portal: OpenPortal, database: Database
+) -> None:
+    client = open_portal(await_checkpoint=True)
+    a_checkpoint(database)
+    assert client.get("/readyz").status_code == 200
+    with database.begin() as session:
+        catalog.remove(session, "demo")
+    assert client.get("/readyz").status_code == 200
 
 
 def test_without_its_store_the_portal_is_not_ready(open_portal: OpenPortal, tmp_path: Path) -> None:

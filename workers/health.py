@@ -1,0 +1,171 @@
+"""/healthz and /readyz of the workers on this machine, answered by their parent: for probes of containers.
+
+A probe asks nobody but this process: a thread looks at the database each second and keeps what it saw, so that
+neither a dead Postgres nor many probes hold anything up.
+"""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from farm.config import Settings
+from farm.database import Database
+from farm.errors import ConfigError
+from farm.models import Worker
+
+log = structlog.get_logger(__name__)
+
+_OK = "ok"
+_LOOK_SECONDS = 1.0
+_STALE_SECONDS = 5.0
+# A round waits for Postgres, seat by seat, when that is cut off; one that takes longer does not end.
+_LONGEST_ROUND_SECONDS = 120.0
+_REQUEST_SECONDS = 5.0
+
+Parts = Mapping[str, str]
+"""What was looked at, and `ok` or what is wrong with it."""
+
+
+class Parent(Protocol):
+    """What is asked of the parent, from other threads than its own."""
+
+    @property
+    def database(self) -> Database: ...
+
+    @property
+    def is_stopping(self) -> bool: ...
+
+    @property
+    def seconds_since_round(self) -> float: ...
+
+    def seated(self) -> dict[str, int | None]: ...
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """What the database says of a worker. `reason` is None where nothing troubles it."""
+
+    status: str
+    reason: str | None
+
+
+def part_of(worker_id: int | None, row: WorkerRow | None) -> str:
+    """`ok`, or why a device renders nothing: `worker_id` is None where no process is on it."""
+    if worker_id is None:
+        return "has no worker process now; one is started"
+    if row is None or row.status == "starting":
+        return "is starting"
+    if row.status == "offline":
+        return f"is gone: {row.reason}"
+    if row.reason:
+        return row.reason
+    return "takes no work: it drains" if row.status in ("draining", "drained") else _OK
+
+
+class Outlook:
+    """Whether the workers render, as far as this process knows. Called from many threads; never waits."""
+
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self._rows: Mapping[int, WorkerRow] = {}
+        self._seen_at = -_STALE_SECONDS
+
+    def keep_looking(self) -> None:
+        """Look each second for as long as the process lives."""
+        while True:
+            self.look()
+            time.sleep(_LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Read what the database says of the workers that are here now."""
+        ids = [worker_id for worker_id in self._parent.seated().values() if worker_id is not None]
+        try:
+            with self._parent.database.begin() as session:
+                found = session.execute(
+                    select(Worker.id, Worker.status, Worker.reason).where(Worker.id.in_(ids))
+                ).all()
+        except SQLAlchemyError as error:
+            self._seen_at = -_STALE_SECONDS
+            log.debug("The workers' state could not be read.", error=str(error))
+            return
+        self._rows = {worker_id: WorkerRow(status, reason) for worker_id, status, reason in found}
+        self._seen_at = time.monotonic()
+
+    def health(self) -> Parts:
+        """Whether the parent makes its rounds; a drain takes as long as it takes."""
+        seconds = self._parent.seconds_since_round
+        is_stuck = seconds > _LONGEST_ROUND_SECONDS and not self._parent.is_stopping
+        return {"rounds": f"none for {seconds:.0f} s" if is_stuck else _OK}
+
+    def readiness(self) -> Parts:
+        """The database and each device; all are `ok` only when every worker can render."""
+        if self._parent.is_stopping:
+            return {"workers": "are draining"}
+        if time.monotonic() - self._seen_at > _STALE_SECONDS:
+            return {"database": "does not answer"}
+        seated = self._parent.seated()
+        return {
+            "database": _OK,
+            **{device: part_of(id, self._rows.get(id) if id else None) for device, id in seated.items()},
+        }
+
+
+class HealthServer(ThreadingHTTPServer):
+    """Answers the probes on threads that die with the process."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, outlook: Outlook) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
+        self.probes: Mapping[str, Callable[[], Parts]] = {
+            "/healthz": outlook.health,
+            "/readyz": outlook.readiness,
+        }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = _REQUEST_SECONDS
+    server: HealthServer
+
+    def do_GET(self) -> None:
+        probe = self.server.probes.get(self.path.split("?", 1)[0])
+        if probe is None:
+            self.send_error(404)
+            return
+        parts = probe()
+        is_well = all(part == _OK for part in parts.values())
+        body = json.dumps({"status": "ready" if is_well else "unavailable", "parts": parts}).encode()
+        self.send_response(200 if is_well else 503)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Probes come every few seconds: they are no news."""
+
+
+def serve_health(settings: Settings, parent: Parent) -> None:
+    """Answer probes from now on, where a port is set for them. Raises ConfigError where it cannot be bound."""
+    if settings.worker_port is None:
+        return
+    outlook = Outlook(parent)
+    try:
+        server = HealthServer(settings.host, settings.worker_port, outlook)
+    except OSError as error:
+        raise ConfigError(
+            f"FARM_WORKER_PORT: cannot bind {settings.host}:{settings.worker_port}: {error.strerror or error}. "
+            "The workers of one machine that are started by different commands need a port each."
+        ) from error
+    for work in (outlook.keep_looking, server.serve_forever):
+        threading.Thread(target=work, name="health", daemon=True).start()
