@@ -2,6 +2,10 @@
 # make up     install, start the farm, stay up until Ctrl-C
 # make test   install what the tests need and run all of them
 #
+# On Linux, PyPI has torch with CUDA only, which brings 5 GB. TORCH=cpu takes PyTorch's own build for the CPU (0.2 GB):
+#
+#             make demo TORCH=cpu
+#
 # make model      try the farm against its model in thousands of random histories, others each time (10 minutes)
 # make chaos      break a real farm for ten minutes; then two farms that must be found out (12 minutes)
 # make recovery   how long the farm takes to go on after a loss, and in an outage (8 minutes)
@@ -11,6 +15,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+TORCH ?=
+# Where TORCH=cpu finds torch, or a mirror of it; everything else still comes from PyPI.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: demo up test tests check fuzz model chaos recovery endurance clean
 
@@ -53,12 +60,23 @@ endurance: $(VENV)/.test
 clean:
 	rm -rf $(VENV) demo
 
+# Before anything is downloaded; a machine with a GPU wants those 5 GB, and one that has torch already gets no other.
+define say_what_torch_brings
+if [ -z "$(TORCH)" ] && [ "$$(uname -s)" = Linux ] && ! nvidia-smi > /dev/null 2>&1 \
+		&& ! [ -d "$$(echo $(VENV)/lib/python3*/site-packages/torch)" ]; then \
+	echo "No NVIDIA GPU is found here. Unless pip is set up to find torch for the CPU, it now downloads torch with CUDA,"; \
+	echo "3 GB that take 5 GB on disk. Without CUDA, 0.2 GB: stop this, and add TORCH=cpu to the same command."; \
+fi
+endef
+
 # The pip that comes with a Python may be old, and old ones take twice as long. What will be imported is compiled
 # afterwards, side by side: pip would compile three times as much, file by file.
 define install
+	@$(say_what_torch_brings)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[$(1)]'
+	$(BIN)/python -m pip install --quiet --no-compile $(if $(filter cpu,$(TORCH)),--extra-index-url $(TORCH_INDEX)) \
+		--constraint constraints.txt --editable '.[$(1)]'
 	for module in $(2); do PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "import gc; gc.disable(); import $$module" 2> /dev/null & done; wait
 endef
 

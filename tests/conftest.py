@@ -54,7 +54,16 @@ _ON_ONE_FARM = {
 }
 
 # Files whose tests take long by themselves: begun last, one of them would be waited for.
-_LONGEST = (*_ON_ONE_FARM, "e2e/", "chaos/", "farm/test_hygiene", "model/", "web/test_fuzz", "cli/")
+_LONGEST = (
+    *_ON_ONE_FARM,
+    "test_installs",
+    "e2e/",
+    "chaos/",
+    "farm/test_hygiene",
+    "model/",
+    "web/test_fuzz",
+    "cli/",
+)
 
 
 # As in `farm.imports`: while thousands of modules come, the collector would look through them again and again.

@@ -4,17 +4,24 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from shutil import rmtree
 
 import psutil
 import pytest
 
-from farm import config
+from farm import catalog, config
 from farm.client import Client
+from farm.config import http_url
+from farm.database import Database, Role
+from farm.embedded.machine import LocalFarm, free_port
 from tests.cli.conftest import type_farm
-from tests.farms import passable_folder, used_folder
+from tests.factories import a_checkpoint
+from tests.farms import Foundation, passable_folder, used_folder
 from tests.waiting import wait_until
 
 
@@ -86,6 +93,36 @@ def test_data_survives_a_restart_and_the_folder_is_private(new_folder: Path) -> 
         farm.wait(60)
     assert [(job.name, job.images.succeeded) for job in jobs] == [("demo", 12)]
     assert new_folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_demo_names_its_checkpoint_and_brings_it_where_there_are_others(folder: Path) -> None:
+    with Foundation(config.load_given(data_dir=folder, port=0), "cpu") as farm:
+        with closing(Database.of(farm.settings, Role.TOOL)) as database:
+            for name in ("ours", "theirs"):
+                a_checkpoint(database, name)
+            with database.begin() as session:
+                catalog.remove(session, "demo")
+    with start("--demo") as started:
+        assert started.stdout is not None
+        said = [next(started.stdout, "") for _ in range(3)]
+        started.terminate()
+    assert said[-1].startswith("Submitted a first batch of 12 images"), said
+
+
+def test_a_portal_that_says_it_is_ready_has_a_checkpoint(new_folder: Path) -> None:
+    settings = config.load_given(data_dir=new_folder, port=free_port("127.0.0.1", 0))
+    url = http_url(settings.host, settings.port)
+    with ThreadPoolExecutor(1) as thread, Client(url) as client:
+        names = thread.submit(names_when_ready, client)
+        with LocalFarm(settings, "cpu"):
+            assert names.result() == ["demo"]
+
+
+def names_when_ready(client: Client) -> list[str]:
+    """The checkpoints at the very moment at which the portal says for the first time that it is ready."""
+    while not client.is_ready():
+        time.sleep(0.002)
+    return [checkpoint.name for checkpoint in client.checkpoints()]
 
 
 @pytest.mark.parametrize(
