@@ -88,6 +88,10 @@ class CannotRender(RenderError):
     is_retryable = False
 
 
+class DeviceBroken(RenderError):
+    """The device failed in a way that lasts as long as its process, which ends. A fresh one may do better."""
+
+
 class OutOfMemory(RenderError):
     """The device has too little memory for this image. Another device may have more."""
 
@@ -101,6 +105,10 @@ class StoreAway(RenderError):
 
     Neither the task nor the worker is to blame: it is handed back, which costs no try.
     """
+
+
+class DeviceUnfit(FarmError):
+    """The device of a worker cannot render."""
 
 
 class LeaseLost(FarmError):

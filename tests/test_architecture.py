@@ -35,6 +35,7 @@ USERS_OF_THE_ENVIRONMENT = (
     "farm/embedded/child.py",  # what a child inherits
     "farm/cli/serve.py",  # what `farm web` leaves to the program it becomes
     "workers/__init__.py",  # how the threads of torch wait, before it is imported
+    "workers/main.py",  # the devices that this process was given
     "workers/supervisor.py",  # the device a child is pinned to, before it imports torch
 )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,7 +54,9 @@ def _read_vae(resident: Resident, ref: AddonRef, weights: Weights) -> Any:
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(own.config)
     device = device_of(resident.pipeline)
-    placed = {key: tensor.to(device, _dtype(resident, own)) for key, tensor in tensors.items()}
+    # Its own precision if it needs one, and not the checkpoint's VAE's: another one may overflow, or not.
+    dtype = resident.vae_needs.precisions.get(ref.sha256, dtype_of(resident.pipeline.unet))
+    placed = {key: tensor.to(device, dtype) for key, tensor in tensors.items()}
     try:
         vae.load_state_dict(placed, assign=True)
     except RuntimeError as error:
@@ -61,10 +64,5 @@ def _read_vae(resident: Resident, ref: AddonRef, weights: Weights) -> Any:
         raise CannotRender(
             f"VAE {ref.name!r} does not fit checkpoint {resident.checkpoint.name!r}: {reason}"
         ) from error
+    resident.vae_needs.weights[ref.sha256] = partial(load_file, path)
     return vae.eval().requires_grad_(False)
-
-
-def _dtype(resident: Resident, own: Any) -> torch.dtype:
-    """The own VAE's precision; full instead of half for SDXL, whose VAEs mostly overflow in half."""
-    is_risky = resident.family.is_sdxl and dtype_of(own) == torch.float16
-    return torch.float32 if is_risky else dtype_of(own)

@@ -12,16 +12,27 @@ from collections.abc import Callable
 from functools import partial
 from typing import TextIO
 
+import structlog
+
 from farm import config, crashpoints, logs
 from farm.config import Settings
+from farm.errors import DeviceBroken, DeviceUnfit
 from farm.imports import uncollected
 from workers.calls import Calls
 from workers.pulse import beat
 from workers.renderer import Renderer
-from workers.runner import Runner
+from workers.runner import BROKEN, Runner
+from workers.unfit import sit_out
+
+log = structlog.get_logger(__name__)
+
+_ARGUMENTS = 4
 
 OpenRenderer = Callable[[Settings, str, str, int], Renderer]
-"""(settings, device label, device name, CPU threads): called once the parent can be heard."""
+"""(settings, device label, device name, CPU threads): called once the parent can be heard.
+
+Raises DeviceUnfit where the device does not compute.
+"""
 
 
 def main() -> None:
@@ -37,8 +48,9 @@ def _open_diffusion(settings: Settings, label: str, device_name: str, threads: i
 
 
 def run(open_renderer: OpenRenderer) -> None:
-    """Arguments: worker id, device label, device name, CPU threads."""
+    """Arguments: worker id, device label, device name, CPU threads; and how often the device was unfit already."""
     worker_id, label, device_name, threads = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    tries = int(sys.argv[1 + _ARGUMENTS]) if len(sys.argv) > 1 + _ARGUMENTS else 0
     settings = config.load()
     logs.configure(settings)
     crashpoints.arm(settings.crash_points)
@@ -52,9 +64,22 @@ def run(open_renderer: OpenRenderer) -> None:
         target=obey, args=(sys.stdin, calls.ring, drain, settings.grace_seconds), name="parent", daemon=True
     ).start()
     threading.Thread(target=beat, args=(sys.stdout.buffer,), name="pulse", daemon=True).start()
-    renderer = open_renderer(settings, label, device_name, threads)
+    try:
+        renderer = open_renderer(settings, label, device_name, threads)
+    except DeviceUnfit as error:
+        sit_out(settings, worker_id, str(error), [*_own_arguments(), str(tries + 1)], tries)
     is_open.set()
-    Runner(settings, calls, renderer, worker_id).run()
+    try:
+        Runner(settings, calls, renderer, worker_id).run()
+    except DeviceBroken:
+        # Not by way of the interpreter's end, where a broken context may hang or crash.
+        log.error("The device broke; this process ends.", worker=worker_id)
+        os._exit(BROKEN)
+
+
+def _own_arguments() -> list[str]:
+    """What the parent started this interpreter with."""
+    return sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1 + _ARGUMENTS]
 
 
 def _drain(calls: Calls, is_open: threading.Event) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from diffusers import LMSDiscreteScheduler, PNDMScheduler
 
+from workers.brownian import BrownianNoise
+
 _LMS_ORDER = 4
 
 
@@ -16,8 +18,10 @@ _LMS_ORDER = 4
 class Course:
     """A scheduler made for one pass, and the timesteps that run.
 
-    `timesteps` has one for each call of the UNet; `steps` counts what users count: a step of Heun or
-    DPM2 takes two calls but for the last, and the first of PLMS does. Calls are counted from 0.
+    All of it stays on the host: what a scheduler looks up at each step would else be read back from the
+    device, which then waits for the next step to be prepared. `timesteps` has one for each call of the UNet;
+    `steps` counts what users count: a step of Heun or DPM2 takes two calls but for the last, and the first of
+    PLMS does. Calls are counted from 0.
     """
 
     scheduler: Any
@@ -49,11 +53,18 @@ class Course:
         noisy: torch.Tensor = self.scheduler.add_noise(latents, noise, when)
         return noisy
 
+    def scaled(self, latents: torch.Tensor, call: int) -> torch.Tensor:
+        """Latents as the UNet is shown them at a call."""
+        shown: torch.Tensor = self.scheduler.scale_model_input(latents, self.timesteps[call])
+        return shown
+
     def take(
         self, call: int, noise: torch.Tensor, latents: torch.Tensor, generators: Sequence[torch.Generator]
     ) -> torch.Tensor:
         """The latents after a call in which the UNet saw this noise in them."""
         options = self._options(call, generators)
+        if getattr(self.scheduler, "noise_sampler", self) is None:
+            self.scheduler.noise_sampler = BrownianNoise.of(self.scheduler, latents)
         after = self.scheduler.step(noise, self.timesteps[call], latents, **options, return_dict=False)[0]
         return after.to(latents.dtype)  # type: ignore[no-any-return]  # diffusers has no types
 
@@ -71,9 +82,9 @@ def steps_to_run(steps: int, strength: float) -> int:
     return max(1, min(steps, int(steps * strength)))
 
 
-def plan_course(scheduler: Any, steps: int, strength: float, device: Any) -> Course:
+def plan_course(scheduler: Any, steps: int, strength: float) -> Course:
     """The last part of a schedule of so many steps, as long as the strength says; all of it at 1."""
-    scheduler.set_timesteps(steps, device=device)
+    scheduler.set_timesteps(steps, device="cpu")
     runs = steps_to_run(steps, strength)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index((steps - runs) * scheduler.order)

@@ -59,9 +59,9 @@ def denoise(
 
     `tick` is called after each step; whatever it raises ends the loop.
     """
-    unet = _Unet(pipeline, told)
-    for call, timestep in enumerate(course.timesteps):
-        noise = unet.noise_in(latents, course.scheduler, timestep, course.step_of(call))
+    unet = _Unet(pipeline, told, course)
+    for call in range(len(course.timesteps)):
+        noise = unet.noise_in(latents, call)
         latents = course.take(call, noise, latents, draws.generators)
         if kept:
             latents = _put_back(kept, latents, course, call)
@@ -78,8 +78,11 @@ def _put_back(kept: Kept, latents: torch.Tensor, course: Course, call: int) -> t
 class _Unet:
     """The UNet with the texts it hears, which are joined anew only where they change."""
 
-    def __init__(self, pipeline: Any, told: Told) -> None:
+    def __init__(self, pipeline: Any, told: Told, course: Course) -> None:
         self._unet = pipeline.unet
+        self._course = course
+        # Those that the UNet hears go to the device at once, not one by one.
+        self._timesteps = course.timesteps.to(device_of(pipeline))
         self._told = told
         self._is_sdxl = is_sdxl(pipeline)
         self._is_guided = told.conditions[0].negative is not None
@@ -87,14 +90,14 @@ class _Unet:
         self._heard: list[Embeds] = []
         self._options: dict[str, Any] = {}
 
-    def noise_in(self, latents: torch.Tensor, scheduler: Any, timestep: torch.Tensor, step: int) -> torch.Tensor:
-        """The noise that the UNet sees in the latents, guided."""
-        self._listen(step)
+    def noise_in(self, latents: torch.Tensor, call: int) -> torch.Tensor:
+        """The noise that the UNet sees in the latents at a call, guided."""
+        self._listen(self._course.step_of(call))
         rows = len(self._heard) // len(latents)
-        seen = scheduler.scale_model_input(torch.cat([latents] * rows), timestep)
+        seen = self._course.scaled(torch.cat([latents] * rows), call)
         if self._told.channels is not None:
             seen = torch.cat([seen, torch.cat([self._told.channels] * rows)], dim=1)
-        predicted = self._unet(seen, timestep, **self._options, return_dict=False)[0].chunk(rows)
+        predicted = self._unet(seen, self._timesteps[call], **self._options, return_dict=False)[0].chunk(rows)
         if not self._is_guided:
             return torch.stack([w * p for w, p in zip(self._weights, predicted, strict=True)]).sum(0)
         negative, *prompts = predicted

@@ -2,19 +2,24 @@
 
 import platform
 import re
-import subprocess
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from farm.errors import ConfigError
+from workers.nvidia import CudaDevice, Listing, named
 
-_SMI_LINE = re.compile(r"GPU (?P<index>\d+): (?P<name>.+) \(UUID: (?P<uuid>[^)]+)\)")
+_CPU = re.compile(r"cpu(?::(?P<number>[1-9]\d?))?")
+_GPU = re.compile(r"(?P<place>\d+)(?::(?P<slice>\d+))?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device to pin a child to. `visible` is its CUDA_VISIBLE_DEVICES: a UUID where known, empty for the CPU."""
+    """A device to pin a child to. `visible` is its CUDA_VISIBLE_DEVICES: a UUID where known, empty for the CPU.
+
+    By the `label` a worker is known on its host, also after its process has ended: no two devices share one.
+    """
 
     label: str
     name: str
@@ -25,39 +30,21 @@ class Device:
         return bool(self.visible)
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """One line of `nvidia-smi -L`."""
-
-    index: int
-    name: str
-    uuid: str
+def needs_gpus(wish: str) -> bool:
+    """Whether `--devices` asks for anything but the CPU: only then is the driver asked, which may fail."""
+    return not all(_CPU.fullmatch(part.strip()) for part in wish.split(","))
 
 
-def find_gpus() -> list[Gpu]:
-    """The GPUs that the driver lists; none where there is no driver."""
-    try:
-        listing = subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return parse_listing(listing)
+def choose_devices(wish: str, listing: Listing) -> list[Device]:
+    """The devices named by `--devices`: `all`, or a list of indices, UUIDs, `cpu` and `cpu:N`.
 
-
-def parse_listing(listing: str) -> list[Gpu]:
-    """Read the output of `nvidia-smi -L`."""
-    return [Gpu(int(m["index"]), m["name"], m["uuid"]) for m in _SMI_LINE.finditer(listing)]
-
-
-def choose_devices(wish: str, gpus: list[Gpu]) -> list[Device]:
-    """The devices named by `--devices`: `all`, or a list of indices, GPU UUIDs, `cpu` and `cpu:N`.
-
-    `all` means every GPU, or the CPU where there is none. Raises ConfigError for what does not exist.
+    `all` means every GPU that may be used, or the CPU where there is none; of a GPU in MIG mode every slice. An
+    index counts what may be used, as in every CUDA program: with CUDA_VISIBLE_DEVICES=2,3 `0` is the GPU that
+    `nvidia-smi` calls 2. `0:1` is the second slice of such a GPU. Raises ConfigError for what does not exist.
     """
     if wish == "all":
-        return [_of_gpu(gpu) for gpu in gpus] or [_cpu("cpu")]
-    devices = [device for part in wish.split(",") for device in _choose(part.strip(), gpus)]
+        return [_of_cuda(device) for place in listing.places for device in place] or [_cpu("cpu")]
+    devices = [device for part in wish.split(",") for device in _choose(part.strip(), listing)]
     twice = [label for label, count in Counter(d.label for d in devices).items() if count > 1]
     if twice:
         raise ConfigError(
@@ -66,31 +53,46 @@ def choose_devices(wish: str, gpus: list[Gpu]) -> list[Device]:
     return devices
 
 
-def _choose(part: str, gpus: list[Gpu]) -> list[Device]:
-    if part == "cpu":
-        return [_cpu("cpu")]
-    if match := re.fullmatch(r"cpu:([1-9]\d?)", part):
-        return [_cpu(f"cpu:{number}") for number in range(int(match[1]))]
-    if part.isdecimal():
-        return [_by_index(int(part), gpus)]
-    if part.startswith(("GPU-", "MIG-")):
-        known = next((gpu for gpu in gpus if gpu.uuid == part), None)
-        return [_of_gpu(known) if known else Device(part, part, part)]
-    raise ConfigError(f"--devices: {part!r} is not a device. Use all, an index, a GPU-uuid, cpu or cpu:N.")
+def _choose(part: str, listing: Listing) -> list[Device]:
+    if match := _CPU.fullmatch(part):
+        number = match["number"]
+        return [_cpu(f"cpu:{place}") for place in range(int(number))] if number else [_cpu("cpu")]
+    match = _GPU.fullmatch(part)
+    if not match and not part.startswith(("GPU-", "MIG-")):
+        raise ConfigError(
+            f"--devices: {part!r} is not a device. Use all, an index, a GPU-uuid, a MIG-uuid, cpu or cpu:N."
+        )
+    if not listing.places and not listing.reason:
+        return [_of_cuda(_unlisted(part))]
+    chosen = _counted(match, listing) if match else named(part, listing.places)
+    if not chosen:
+        found = ", ".join(map(str, range(len(listing.places))))
+        raise ConfigError(
+            f"--devices: there is no GPU {part}; " + (f"found {found}." if found else f"{listing.reason}.")
+        )
+    return [_of_cuda(device) for device in chosen]
 
 
-def _by_index(index: int, gpus: list[Gpu]) -> Device:
-    for gpu in gpus:
-        if gpu.index == index:
-            return _of_gpu(gpu)
-    if gpus:
-        raise ConfigError(f"--devices: there is no GPU {index}; found {', '.join(str(g.index) for g in gpus)}.")
-    # No nvidia-smi (a slim container, say): CUDA understands the index itself.
-    return Device(f"cuda:{index}", f"GPU {index}", str(index))
+def _counted(match: re.Match[str], listing: Listing) -> Sequence[CudaDevice]:
+    """What an index means, or a slice's number behind it; nothing where it means nothing."""
+    index, number = int(match["place"]), match["slice"]
+    place = listing.places[index] if index < len(listing.places) else ()
+    if number is None:
+        return place
+    return [device for device in place if device.is_slice][int(number) : int(number) + 1]
 
 
-def _of_gpu(gpu: Gpu) -> Device:
-    return Device(f"cuda:{gpu.index}", gpu.name, gpu.uuid)
+def _unlisted(part: str) -> CudaDevice:
+    """There is no nvidia-smi (in a slim container, say): CUDA understands indices and UUIDs itself."""
+    return CudaDevice(int(part), f"GPU {part}", part) if part.isdecimal() else CudaDevice(None, part, part)
+
+
+def _of_cuda(device: CudaDevice) -> Device:
+    """Called by its index in `nvidia-smi`; a slice, which has none that lasts, by its UUID."""
+    if device.is_slice or device.index is None:
+        # Older drivers write slices as MIG-GPU-uuid/3/0, and a worker's name has one slash.
+        return Device(device.uuid.replace("/", ":"), device.name, device.uuid)
+    return Device(f"cuda:{device.index}", device.name, device.uuid)
 
 
 def _cpu(label: str) -> Device:

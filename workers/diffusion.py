@@ -1,6 +1,7 @@
 """The renderer that runs diffusers pipelines on a CUDA device or the CPU."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 import torch
@@ -12,10 +13,13 @@ from farm.specs import ImageSpec
 from farm.store import open_store
 from workers.adapters import fitted
 from workers.batches import alike, bucket_of, pad
+from workers.faults import faults_named
 from workers.inputs import Inputs, StoredInputs
-from workers.memory import Measures, MemoryLadder, applied, is_out_of_memory, kind_of
+from workers.memory import DoesNotFit, Measures, MemoryLadder, applied, is_out_of_memory, kind_of
 from workers.modes import RENDERS
 from workers.pipelines import Pipelines
+from workers.precision import resolve_precision
+from workers.probe import check_device
 from workers.provenance import Machine
 from workers.reads import Reads
 from workers.renderer import OnStep, Picture
@@ -26,14 +30,24 @@ log = structlog.get_logger(__name__)
 
 
 def open_renderer(settings: Settings, label: str, device_name: str, threads: int) -> "DiffusionRenderer":
-    """The renderer of the device that this process is pinned to."""
+    """The renderer of the device that this process is pinned to. Raises DeviceUnfit if that does not compute."""
     device = "cpu" if label.startswith("cpu") else "cuda"
     torch.set_num_threads(threads)
+    check_device(device, resolve_precision(settings.precision, device))
     torch.backends.cudnn.benchmark = False
     store, reads = open_store(settings), Reads()
     pipelines = Pipelines(device, settings.precision, open_weights(settings, store, reads))
     machine = Machine(device_name, pipelines.precision, threads if device == "cpu" else None)
     return DiffusionRenderer(pipelines, machine, StoredInputs(store, reads), reads)
+
+
+@dataclass(frozen=True)
+class _Shortage:
+    """Memory did not suffice: what the allocator said, and what the VAE had tried if it was the VAE."""
+
+    reason: str
+    is_vae: bool
+    relief: Sequence[str]
 
 
 class DiffusionRenderer:
@@ -59,52 +73,60 @@ class DiffusionRenderer:
         return self._reads.is_going_on
 
     def load(self, checkpoint: ClaimedCheckpoint) -> None:
-        self._pipelines.load(checkpoint)
+        with faults_named():
+            self._pipelines.load(checkpoint)
 
     def render(
         self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep
     ) -> Sequence[Picture]:
+        with faults_named():
+            return self._climb(checkpoint, specs, on_step)
+
+    def _climb(
+        self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep
+    ) -> Sequence[Picture]:
+        """Render with ever less at a time, until it fits."""
         kind = kind_of(checkpoint.sha256, specs[0])
         offloaded = self._pipelines.load(checkpoint).is_offloaded
         begun = measures = self._ladder.first(kind, bucket_of(len(specs)), is_offloaded=offloaded)
         while True:
-            pictures, reason = self._try(checkpoint, specs, on_step, measures)
-            if pictures is not None:
+            tried = self._try(checkpoint, specs, on_step, measures)
+            if not isinstance(tried, _Shortage):
                 self._ladder.note(kind, begun, measures)
-                return pictures
+                return tried
             # Outside the `except` of the try: its traceback kept the tensors that did not fit alive.
             if measures.is_offloaded and not offloaded:
                 # Half of it may be where it was moved to when memory ran out.
                 self._pipelines.unload()
             self._pipelines.shed()
-            measures = self._harder(measures, specs[0], reason)
+            measures = self._harder(measures, specs[0], tried)
 
     def _try(
         self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep, measures: Measures
-    ) -> tuple[list[Picture] | None, str]:
-        """The pictures; or None and what the allocator said, if memory did not suffice."""
+    ) -> "list[Picture] | _Shortage":
         try:
-            return self._render(checkpoint, specs, on_step, measures), ""
+            return self._render(checkpoint, specs, on_step, measures)
         except CannotRender as error:
             if len(specs) == 1:
                 raise
             # One spec of several may be at fault, and the others are innocent: each is tried alone.
             raise RenderError(f"One of {len(specs)} images rendered together failed. {error}") from error
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            return None, str(error).split("\n", 1)[0]
+            relief = error.relief if isinstance(error, DoesNotFit) else ()
+            return _Shortage(str(error).split("\n", 1)[0], isinstance(error, DoesNotFit), relief)
 
     def _render(
         self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep, measures: Measures
     ) -> list[Picture]:
         """Render in groups that go through the UNet together, each filled up to its own bucket."""
         resident = self._pipelines.load(checkpoint)
-        studio = Studio(resident, self._inputs)
-        relief = measures.words(bucket_of(len(specs)))
+        studio = Studio(resident, self._inputs, specs[0].vae.sha256 if specs[0].vae else "")
+        words = measures.words(bucket_of(len(specs)))
         pictures: dict[int, Picture] = {}
         try:
-            # The measures inside: what they tile and move is the VAE that decodes, which may be another.
+            # The measures inside: what they move is the VAE that decodes, which may be another.
             with (
                 fitted(resident, specs[0], resident.weights),
                 applied(measures, resident.pipeline, self._pipelines.device, was_offloaded=resident.is_offloaded),
@@ -115,19 +137,24 @@ class DiffusionRenderer:
                     steps = shared_steps(on_step, number, len(groups))
                     images = RENDERS[part[0].mode](studio, pad(part), steps)
                     bucket = bucket_of(len(part))
+                    # What the VAE was found to need while it worked on these.
+                    relief = tuple(dict.fromkeys([*words, *studio.vae.relief]))
                     for spec, place, pixels in zip(part, places, images, strict=False):
-                        provenance = self._machine.provenance(checkpoint, spec, bucket, relief)
+                        provenance = self._machine.provenance(
+                            checkpoint, spec, bucket, relief, vae_precision=studio.vae.precision
+                        )
                         pictures[place] = Picture(pixels, provenance, relief)
         finally:
             # Also after a cancel: a UNet left on the device would crowd the next job's text encoders.
             resident.pipeline.maybe_free_model_hooks()
         return [pictures[place] for place in range(len(specs))]
 
-    def _harder(self, measures: Measures, spec: ImageSpec, reason: str) -> Measures:
+    def _harder(self, measures: Measures, spec: ImageSpec, shortage: _Shortage) -> Measures:
         """The next rung. Raises OutOfMemory at the top, with what would be needed in the allocator's words."""
-        harder = measures.harder(can_offload=self._pipelines.device == "cuda")
+        harder = measures.harder(can_offload=self._pipelines.device == "cuda", is_vae=shortage.is_vae)
+        reason = shortage.reason
         if harder is None:
-            done = measures.words(1)
+            done = tuple(dict.fromkeys([*measures.words(1), *shortage.relief]))
             _sha256, width, height = kind_of("", spec)
             raise OutOfMemory(
                 f"An image of {width} x {height} does not fit into the memory of {self.device_name}, "

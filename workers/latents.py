@@ -1,4 +1,4 @@
-"""Latents: drawn from seeds, encoded from pictures, enlarged, decoded to pixels."""
+"""Latents and what they are made with: noise drawn from seeds, pictures and masks as tensors, enlarging."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from farm.errors import CannotRender
 from workers.placement import device_of, dtype_of
 
 CHANNELS = 4
@@ -70,53 +69,6 @@ def shrunk(mask: torch.Tensor, pipeline: Any) -> torch.Tensor:
     return pooled.to(device=device_of(pipeline), dtype=dtype_of(pipeline.unet))
 
 
-@torch.no_grad()
-def encode(pipeline: Any, pixels: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:
-    """Latents of what `pixels_of` makes: a sample of what the VAE holds likely, as in diffusers."""
-    vae = pipeline.vae
-    pixels = pixels.to(device=device_of(pipeline), dtype=dtype_of(vae))
-    samples = [
-        vae.encode(pixels[place : place + 1]).latent_dist.sample(own) for place, own in enumerate(generators)
-    ]
-    latents: torch.Tensor = vae.config.scaling_factor * torch.cat(samples).to(dtype_of(pipeline.unet))
-    return latents
-
-
-@torch.no_grad()
-def decode(pipeline: Any, latents: torch.Tensor) -> list[np.ndarray]:
-    """A picture for each, uint8 of shape (height, width, 3). Rounded on the device: fewer bytes to copy.
-
-    Raises CannotRender if there are no numbers left in them, in half precision nor in full.
-    """
-    images = _decoded(pipeline.vae, latents)
-    if not images.isfinite().all():
-        images = _decoded_in_full(pipeline.vae, latents)
-    shades = (images * 0.5 + 0.5).clamp(0, 1).float() * 255
-    return list(shades.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
-
-
-def _decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    scaled = latents.to(dtype_of(vae)) / vae.config.scaling_factor
-    images: torch.Tensor = vae.decode(scaled, return_dict=False)[0]
-    return images
-
-
-def _decoded_in_full(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Some VAEs overflow in half precision; their pictures would be black."""
-    dtype = dtype_of(vae)
-    vae.to(torch.float32)
-    try:
-        images = _decoded(vae, latents)
-    finally:
-        vae.to(dtype)
-    if not images.isfinite().all():
-        raise CannotRender(
-            "The image overflowed: it holds no numbers (NaN). Weights in the prompt, guidance or a LoRA may be too "
-            "strong, or the checkpoint does not bear half precision: FARM_PRECISION=bf16 or fp32."
-        )
-    return images
-
-
 def is_sdxl(pipeline: Any) -> bool:
     """Whether the UNet is told sizes and a pooled text: only SDXL's is."""
     return bool(pipeline.unet.config.addition_embed_type == "text_time")
@@ -135,6 +87,7 @@ def enlarge(latents: torch.Tensor, size: Size, how: str = "Latent") -> torch.Ten
     high, wide = size[1] // SIDE, size[0] // SIDE
     ratio = max(high / latents.shape[2], wide / latents.shape[3])
     covering = max(high, round(latents.shape[2] * ratio)), max(wide, round(latents.shape[3] * ratio))
-    enlarged = functional.interpolate(latents, covering, **_ENLARGEMENTS[how])
+    # In full precision: the processor cannot antialias in half.
+    enlarged = functional.interpolate(latents.float(), covering, **_ENLARGEMENTS[how]).to(latents.dtype)
     top, left = (covering[0] - high) // 2, (covering[1] - wide) // 2
     return enlarged[:, :, top : top + high, left : left + wide]

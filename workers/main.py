@@ -4,6 +4,7 @@ It never imports torch: a crash, a leak or a hang of CUDA stays in the child tha
 """
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -16,8 +17,9 @@ from farm.errors import ConfigError
 from farm.queue import require_transport
 from workers import spool
 from workers.bell import Bell
-from workers.device import choose_devices, find_gpus
+from workers.device import Device, choose_devices, needs_gpus
 from workers.health import serve_health
+from workers.nvidia import Listing, find_gpus
 from workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -32,7 +34,7 @@ def main(child_module: str = "workers.child") -> None:
         crashpoints.arm(settings.crash_points)
         require_transport(settings.required_redis_url)
         spool.prepare(settings.spool_folder)
-        devices = choose_devices(arguments.devices, find_gpus())
+        devices = _devices(arguments.devices)
         supervisor = Supervisor(settings, devices, child_module)
         bell = Bell(settings.required_redis_url, settings.pool, supervisor.ring)
         serve_health(settings, supervisor)
@@ -40,6 +42,16 @@ def main(child_module: str = "workers.child") -> None:
         sys.stderr.write(f"farm worker: {error}\n")
         sys.exit(2)
     run(settings, supervisor, bell)
+
+
+def _devices(wish: str) -> list[Device]:
+    listing = find_gpus(os.environ) if needs_gpus(wish) else Listing()
+    devices = choose_devices(wish, listing)
+    if needs_gpus(wish) and not any(device.is_cuda for device in devices):
+        # Said aloud: a farm that renders a hundred times slower than it could looks as if it worked.
+        why = listing.reason or "no NVIDIA driver was found"
+        log.warning(f"Images are rendered on the processor: {why}.", devices=wish)
+    return devices
 
 
 def run(settings: Settings, supervisor: Supervisor, bell: Bell) -> None:
@@ -56,6 +68,6 @@ def run(settings: Settings, supervisor: Supervisor, bell: Bell) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="farm worker", description=__doc__)
-    parser.add_argument("--devices", default="all", help="all, or a list of: index, GPU-uuid, cpu, cpu:N")
+    parser.add_argument("--devices", default="all", help="all, or a list of: index, UUID, cpu, cpu:N")
     parser.add_argument("--pool", help="the pool these workers serve")
     return parser

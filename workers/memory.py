@@ -1,7 +1,7 @@
 """What to do when a device's memory does not suffice, step by step, and what sufficed the last time."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,8 +15,25 @@ _WORDS = (
     "can't allocate memory",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    # A handle or a kernel library that finds no room says that it was not initialized.
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_NOT_INITIALIZED",
+    # cuDNN loads kernels as they are needed, and finds no room for them (pytorch issue 81620).
+    "CUDNN_STATUS_INTERNAL_ERROR",
+    # Every engine was tried, and none found room for its workspace (torch's try_plans, which hides why).
+    "unable to find an engine to execute this computation",
+    "Unable to find a valid cuDNN algorithm to run convolution",
 )
+
+
+class DoesNotFit(RuntimeError):
+    """A VAE lacked memory even for a tile of one picture; the message is the allocator's. `relief` was tried."""
+
+    def __init__(self, reason: str, relief: Sequence[str]) -> None:
+        super().__init__(reason)
+        self.relief = tuple(relief)
 
 
 @dataclass(frozen=True)
@@ -25,23 +42,22 @@ class Measures:
 
     bucket: int
     are_caches_freed: bool = False
-    is_vae_tiled: bool = False
     is_offloaded: bool = False
 
-    def harder(self, *, can_offload: bool) -> "Measures | None":
+    def harder(self, *, can_offload: bool, is_vae: bool = False) -> "Measures | None":
         """The next rung of the ladder; None at its top.
 
         1. Free what the allocator keeps: the memory may only be scattered.
         2. Halve the bucket, down to one image a call.
-        3. Decode in slices and tiles.
-        4. Keep on the device only the part that computes.
+        3. Keep on the device only the part that computes.
+
+        Where the VAE did not fit (`is_vae`) it has climbed a ladder of its own, down to a tile of one picture:
+        small batches would not help it, and only the last rung is left.
         """
-        if not self.are_caches_freed:
+        if not self.are_caches_freed and not is_vae:
             return replace(self, are_caches_freed=True)
-        if self.bucket > 1:
+        if self.bucket > 1 and not is_vae:
             return replace(self, bucket=self.bucket // 2)
-        if not self.is_vae_tiled:
-            return replace(self, is_vae_tiled=True)
         if can_offload and not self.is_offloaded:
             return replace(self, is_offloaded=True)
         return None
@@ -51,7 +67,6 @@ class Measures:
         steps = {
             "caches freed": self.are_caches_freed,
             f"bucket {self.bucket} instead of {wanted_bucket}": self.bucket < wanted_bucket,
-            "VAE sliced and tiled": self.is_vae_tiled,
             "offloaded": self.is_offloaded,
         }
         return tuple(word for word, is_done in steps.items() if is_done)
@@ -95,7 +110,7 @@ class MemoryLadder:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a render failed for want of memory: CUDA has a class for it, its libraries and the CPU have words."""
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, torch.OutOfMemoryError | DoesNotFit):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
 
@@ -112,17 +127,11 @@ def free_caches(device: str) -> None:
 def applied(measures: Measures, pipeline: Any, device: str, *, was_offloaded: bool) -> Iterator[None]:
     """Let a pipeline save memory for one call, and be as it was after it: a later job is not to suffer."""
     is_to_offload = measures.is_offloaded and not was_offloaded
-    if measures.is_vae_tiled:
-        pipeline.vae.enable_slicing()
-        pipeline.vae.enable_tiling()
     if is_to_offload:
         pipeline.enable_model_cpu_offload(device=device)
     try:
         yield
     finally:
-        if measures.is_vae_tiled:
-            pipeline.vae.disable_tiling()
-            pipeline.vae.disable_slicing()
         if is_to_offload:
             pipeline.remove_all_hooks()
             pipeline.to(device)

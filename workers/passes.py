@@ -9,8 +9,7 @@ from farm.specs import ImageSpec
 from workers.conditions import Conditions
 from workers.course import Course, plan_course
 from workers.denoise import Kept, Told, denoise
-from workers.latents import Draws, Size, encode, shrunk
-from workers.placement import device_of
+from workers.latents import Draws, Size, shrunk
 from workers.samplers import make_scheduler
 from workers.studio import Studio, Tick
 
@@ -67,7 +66,7 @@ def from_picture(studio: Studio, work: Pass, beginning: Beginning, tick: Tick) -
 def _course(studio: Studio, work: Pass, strength: float) -> Course:
     spec, own = work.specs[0], studio.pipeline.scheduler.config
     scheduler = make_scheduler(spec.sampler, spec.schedule_type, own, work.draws.seeds, work.steps)
-    return plan_course(scheduler, work.steps, strength, device_of(studio.pipeline))
+    return plan_course(scheduler, work.steps, strength)
 
 
 def _told(studio: Studio, work: Pass, beginning: Beginning | None) -> Told:
@@ -87,5 +86,5 @@ def _channels(studio: Studio, work: Pass, beginning: Beginning | None) -> torch.
     pixels = torch.zeros(len(work.specs), height, width, 3).permute(0, 3, 1, 2)
     if beginning is not None and beginning.mask is not None and beginning.pixels is not None:
         mask, pixels = beginning.mask, beginning.pixels * (beginning.mask < 0.5)
-    masked = encode(studio.pipeline, pixels, work.draws.generators)
+    masked = studio.vae.encode(pixels, work.draws.generators)
     return torch.cat([shrunk(mask, studio.pipeline), masked], dim=1)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from workers.images import resized
-from workers.latents import decode, encode, mask_of, pixels_of
+from workers.latents import mask_of, pixels_of
 from workers.masks import Box
 from workers.passes import Beginning, Pass, from_picture
 from workers.studio import Studio, Tick
@@ -43,7 +43,7 @@ def paint(studio: Studio, work: Pass, patches: Sequence[Patch], strength: float,
 
 def begin(studio: Studio, work: Pass, patches: Sequence[Patch]) -> torch.Tensor:
     """The latents of the patches' pictures."""
-    return encode(studio.pipeline, pixels_of([patch.picture for patch in patches]), work.draws.generators)
+    return studio.vae.encode(pixels_of([patch.picture for patch in patches]), work.draws.generators)
 
 
 def paint_over(
@@ -53,5 +53,5 @@ def paint_over(
     mask = mask_of([patch.mask for patch in patches])
     pixels = pixels_of([patch.picture for patch in patches])
     painted = from_picture(studio, work, Beginning(latents, strength, mask, pixels), tick)
-    pictures = decode(studio.pipeline, painted)
+    pictures = studio.vae.decode(painted)
     return [patch.put_back(picture) for patch, picture in zip(patches, pictures, strict=True)]

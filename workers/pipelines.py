@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,16 @@ from farm.errors import RenderError
 from farm.families import FAMILIES, Family
 from workers.bounded import Bounded
 from workers.loras import Loras
-from workers.memory import free_caches
+from workers.memory import free_caches, is_out_of_memory
+from workers.precision import DTYPES, resolve_precision
 from workers.text.encoder import ChunkKey, Encoded
+from workers.vae import VaeNeeds
 from workers.weights import PlacedWeights, Weights
 
 log = structlog.get_logger(__name__)
 
 # What diffusers, transformers and safetensors raise for files that are missing, cut short or do not fit.
 _BROKEN_FILES = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
-
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 _CLASSES: Mapping[str, Any] = {
     "StableDiffusionPipeline": StableDiffusionPipeline,
@@ -59,6 +60,7 @@ class Resident:
     is_offloaded: bool
     weights: Weights
     loras: Loras
+    vae_needs: VaeNeeds = field(default_factory=VaeNeeds)
     vaes: Bounded[str, Any] = field(default_factory=lambda: Bounded(_VAES_KEPT))
     embeddings: Bounded[str, tuple[torch.Tensor, ...]] = field(default_factory=lambda: Bounded(_EMBEDDINGS_KEPT))
     texts: Bounded[ChunkKey, Encoded] = field(default_factory=lambda: Bounded(_CHUNKS_KEPT))
@@ -86,6 +88,7 @@ class Pipelines:
         self.device = device
         self.precision = resolve_precision(precision, device)
         self.weights = weights or PlacedWeights()
+        self.vae_needs = VaeNeeds()
         self.resident: Resident | None = None
         # A worker's output is a log: no progress bars in it.
         diffusers_logging.disable_progress_bar()
@@ -108,7 +111,9 @@ class Pipelines:
         self.unload()
         pipeline = self._read(folder, checkpoint, family)
         is_offloaded = not self._place(pipeline)
-        self.resident = Resident(checkpoint, family, pipeline, is_offloaded, self.weights, Loras(pipeline))
+        self.resident = Resident(
+            checkpoint, family, pipeline, is_offloaded, self.weights, Loras(pipeline), self.vae_needs
+        )
         log.info(
             "Loaded a checkpoint.",
             checkpoint=checkpoint.name,
@@ -121,7 +126,9 @@ class Pipelines:
         """Move a pipeline to the device; where it does not fit, let its parts go there in turn and say False."""
         try:
             pipeline.to(self.device)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             fits = False
         else:
             fits = True
@@ -133,28 +140,25 @@ class Pipelines:
 
     def _read(self, folder: Path, checkpoint: ClaimedCheckpoint, family: Family) -> Any:
         try:
-            pipeline = self._read_folder(folder, family)
+            pipeline = self._read_folder(folder, family, self._vae_dtype(checkpoint))
         except _BROKEN_FILES as error:
             raise RenderError(f"Checkpoint {checkpoint.name!r} does not load: {error}") from error
         _check(pipeline, checkpoint, family)
+        self.vae_needs.weights[checkpoint.sha256] = partial(_vae_tensors, folder)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
-    def _read_folder(self, folder: Path, family: Family) -> Any:
+    def _read_folder(self, folder: Path, family: Family, vae_dtype: torch.dtype) -> Any:
         return _CLASSES[family.pipeline].from_pretrained(
             folder,
-            dtype={"vae": self._vae_dtype(folder, family), "default": _DTYPES[self.precision]},
+            dtype={"vae": vae_dtype, "default": DTYPES[self.precision]},
             local_files_only=True,
             **_OPTIONS[family.pipeline],
         )
 
-    def _vae_dtype(self, folder: Path, family: Family) -> torch.dtype:
-        """SDXL's VAE overflows in half precision: it is read in full, unless its config says that it does not."""
-        dtype = _DTYPES[self.precision]
-        if not family.is_sdxl or dtype != torch.float16:
-            return dtype
-        config = AutoencoderKL.load_config(folder, subfolder="vae", local_files_only=True)
-        return torch.float32 if config.get("force_upcast", True) else dtype
+    def _vae_dtype(self, checkpoint: ClaimedCheckpoint) -> torch.dtype:
+        """Full where it was found to need that; else the same as all parts, until it overflows."""
+        return self.vae_needs.precisions.get(checkpoint.sha256, DTYPES[self.precision])
 
     def shed(self) -> None:
         """Give back what no render needs now, and what the allocator keeps."""
@@ -168,16 +172,16 @@ class Pipelines:
         free_caches(self.device)
 
 
+def _vae_tensors(folder: Path) -> Mapping[str, torch.Tensor]:
+    """The VAE's weights as its file has them."""
+    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=torch.float32, local_files_only=True)
+    tensors: Mapping[str, torch.Tensor] = vae.state_dict()
+    return tensors
+
+
 def _is_same(resident: ClaimedCheckpoint, wanted: ClaimedCheckpoint) -> bool:
     """The same weights may have been registered again as another family, which renders them in another way."""
     return (resident.sha256, resident.family) == (wanted.sha256, wanted.family)
-
-
-def resolve_precision(wish: str, device: str) -> str:
-    """What `auto` means: half precision on a GPU, full on a CPU."""
-    if wish != "auto":
-        return wish
-    return "fp16" if device == "cuda" else "fp32"
 
 
 def _family_of(checkpoint: ClaimedCheckpoint) -> Family:

@@ -25,9 +25,18 @@ class Machine:
     threads: int | None
 
     def provenance(
-        self, checkpoint: ClaimedCheckpoint, spec: ImageSpec, bucket: int, relief: tuple[str, ...] = ()
+        self,
+        checkpoint: ClaimedCheckpoint,
+        spec: ImageSpec,
+        bucket: int,
+        relief: tuple[str, ...] = (),
+        *,
+        vae_precision: str,
     ) -> dict[str, Any]:
-        """The record of one image; `relief` is what was done for want of memory, since it may enter pixels."""
+        """The record of one image; `relief` is what was done for want of memory, since it may enter pixels.
+
+        The VAE's precision is another one where it was found to overflow, in this image or one before.
+        """
         return {
             "checkpoint": checkpoint.name,
             "checkpoint_sha256": checkpoint.sha256,
@@ -35,6 +44,7 @@ class Machine:
             **dict(_addons(spec)),
             "device": self.device_name,
             "precision": self.precision,
+            "vae_precision": vae_precision,
             "bucket": bucket,
             "versions": self.versions,
             **({"threads": self.threads} if self.threads else {}),

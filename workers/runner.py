@@ -13,7 +13,7 @@ from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database, Role
 from farm.dispatch import Batch, Lease
-from farm.errors import FarmError, LeaseLost, OutOfMemory, RenderError, StoreAway
+from farm.errors import DeviceBroken, FarmError, LeaseLost, OutOfMemory, RenderError, StoreAway
 from farm.progress import ProgressBoard
 from farm.store import open_store
 from workers.affinity import Affinity
@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 STALLED = 75
 """The exit status of a process whose render hung: nothing else gets rid of a call that does not return."""
 
+BROKEN = 76
+"""The exit status of a process whose device broke under it: whatever it rendered next would fail."""
+
 _DELIVERY_THREADS = 2
 # More than one task has tries: a single bad task is not taken for a broken device.
 _MOST_UNFORESEEN = 5
@@ -50,8 +53,9 @@ class SuspectDevice(FarmError):
 class Runner:
     """One worker at work. `run` returns when it has drained and all its images are delivered or in the spool.
 
-    Raises SuspectDevice after several unforeseen failures in a row: a CUDA context that is broken
-    stays so, and would fail every task it can claim.
+    Raises DeviceBroken after the first attempt that its device broke under: a CUDA context that is broken
+    stays so, and would fail every task it can claim. Raises SuspectDevice after several unforeseen failures in
+    a row.
     """
 
     def __init__(self, settings: Settings, calls: Calls, renderer: Renderer, worker_id: int) -> None:
@@ -66,6 +70,7 @@ class Runner:
         self._passed_over = PassedOver()
         self._failures = 0
         self._unforeseen = 0
+        self._broken: DeviceBroken | None = None
         self._rendering: tuple[Lease, ...] = ()
         self._heartbeat = Heartbeat(settings, self._database, worker_id, self._holdings, calls.drain)
         self._reporter = Reporter(ProgressBoard(settings.required_redis_url))
@@ -88,10 +93,12 @@ class Runner:
         for thread in (self._heartbeat, self._reporter, self._stalls):
             thread.start()
         log.info("A worker is ready.", worker=self._worker_id, device=self._renderer.device_name)
-        while not self._calls.is_draining and self._unforeseen < _MOST_UNFORESEEN:
+        while not self._calls.is_draining and not self._broken and self._unforeseen < _MOST_UNFORESEEN:
             self._calls.hush()
             self._take_turn()
         self._end_all()
+        if self._broken:
+            raise self._broken
         if self._unforeseen >= _MOST_UNFORESEEN:
             raise SuspectDevice
 
@@ -110,7 +117,7 @@ class Runner:
             return
         self._tell("busy")
         self._work_on(batch)
-        if self._failures:
+        if self._failures and not self._broken:
             self._ease_off()
 
     def _end_all(self) -> None:
@@ -179,6 +186,9 @@ class Runner:
             self._outcomes.fail_for_memory(batch.leases, str(error), relief=error.relief)
         except StoreAway as error:
             self._pass_over(batch, f"handed back: {error}")
+        except DeviceBroken as error:
+            self._broken = error
+            self._outcomes.fail(batch.leases, str(error), is_retryable=True)
         except RenderError as error:
             self._failures += error.is_retryable
             self._outcomes.fail(batch.leases, str(error), is_retryable=error.is_retryable, relief=error.relief)

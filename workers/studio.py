@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -13,6 +14,7 @@ from workers.latents import SIDE
 from workers.pipelines import Resident
 from workers.renderer import OnStep
 from workers.text.encode import conditions_of
+from workers.vae import Vae
 
 Tick = Callable[[], None]
 """Called after each step; raises to stop the render."""
@@ -20,14 +22,23 @@ Tick = Callable[[], None]
 
 @dataclass(frozen=True)
 class Studio:
-    """The resident checkpoint, with the LoRAs and the VAE of a batch fitted to it, and the uploaded pictures."""
+    """The resident checkpoint, with the LoRAs and the VAE of a batch fitted to it, and the uploaded pictures.
+
+    `vae_sha256` is that of a VAE which is not the checkpoint's own.
+    """
 
     resident: Resident
     inputs: Inputs
+    vae_sha256: str = ""
 
     @property
     def pipeline(self) -> Any:
         return self.resident.pipeline
+
+    @cached_property
+    def vae(self) -> Vae:
+        sha256 = self.vae_sha256 or self.resident.checkpoint.sha256
+        return Vae(self.pipeline, sha256, self.resident.vae_needs)
 
     @property
     def family(self) -> Family:

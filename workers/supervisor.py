@@ -33,6 +33,8 @@ _LONGEST_PAUSE_SECONDS = 30.0
 _HEALTHY_SECONDS = 60.0
 _SILENT_SECONDS = 60.0
 _SILENT_LEASES = 3.0
+# Of workers.runner, which this process does not import.
+_STATUSES = {75: "its render hung", 76: "its device broke"}
 
 
 GiveBack = Callable[[Session], object]
@@ -263,7 +265,8 @@ def pinned_environment(settings: Settings, device: Device) -> dict[str, str]:
     return {
         **{f"FARM_{name.upper()}": value for name, value in parts.items() if value is not None},
         "CUDA_VISIBLE_DEVICES": device.visible,
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        # A device is pinned by its index only where nobody could list it: then as our own environment counts.
+        "CUDA_DEVICE_ORDER": os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID"),
         # A worker renders what it was given and asks no hub for anything.
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
@@ -274,4 +277,5 @@ def pinned_environment(settings: Settings, device: Device) -> dict[str, str]:
 def _ending(returncode: int) -> str:
     if returncode < 0:
         return f"killed by {signal.Signals(-returncode).name}"
-    return f"exit status {returncode}"
+    why = _STATUSES.get(returncode)
+    return f"exit status {returncode}" + (f", {why}" if why else "")

@@ -22,7 +22,7 @@ def web(host: str | None, port: int | None) -> None:
 
 
 @click.command()
-@click.option("--devices", default="all", show_default=True, help="all, or a list of: index, GPU-uuid, cpu, cpu:N.")
+@click.option("--devices", default="all", show_default=True, help="all, or a list of: index, UUID, cpu, cpu:N.")
 @click.option("--pool", help="The pool to serve.  [FARM_POOL]")
 def worker(devices: str, pool: str | None) -> None:
     """Run workers, one on each device."""

@@ -33,7 +33,7 @@ _DEMO = {
 
 
 @click.command()
-@click.option("--devices", default="all", show_default=True, help="all, or a list of: index, GPU-uuid, cpu, cpu:N.")
+@click.option("--devices", default="all", show_default=True, help="all, or a list of: index, UUID, cpu, cpu:N.")
 @click.option("--host", help="Address of the portal.  [FARM_HOST]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the portal; 0 for any free one.  [FARM_PORT]")
 @click.option(

@@ -8,6 +8,7 @@ from farm.config import Settings
 from tests.farms import RunningFarm
 from tests.waiting import wait_until
 from workers.device import choose_devices
+from workers.nvidia import Listing
 from workers.supervisor import start_child
 
 
@@ -32,7 +33,7 @@ def test_the_parent_never_loads_torch(two_workers: RunningFarm) -> None:
 
 @pytest.mark.parametrize(("wish", "visible"), [("1", "1"), ("GPU-5e1f-42", "GPU-5e1f-42")])
 def test_a_child_is_pinned_before_its_interpreter_starts(settings: Settings, wish: str, visible: str) -> None:
-    (device,) = choose_devices(wish, gpus=[])
+    (device,) = choose_devices(wish, Listing())
     # As a context it closes its three pipes, once it is dead.
     with start_child(settings, device, worker_id=0, threads=1) as child:
         try:

@@ -3,11 +3,8 @@
 import copy
 import gc
 import hashlib
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -396,17 +393,16 @@ def test_the_own_weights_as_another_vae_decode_bit_for_bit(
         assert torch.equal(decoded(resident), base)
 
 
-def test_another_vae_of_sdxl_decodes_in_full_precision_where_the_own_bears_half(
-    load: Load, placed: dict[str, Path], tmp_path: Path
+def test_another_vae_takes_its_own_precision_and_not_that_of_the_checkpoints(
+    load: Load, placed: dict[str, Path]
 ) -> None:
     checkpoint = load("sdxl").checkpoint
-    shutil.copytree(checkpoint.location, tmp_path / "bears half")
-    config = tmp_path / "bears half" / "vae" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "force_upcast": False}))
-    resident = Pipelines("cpu", "fp16").load(replace(checkpoint, location=str(tmp_path / "bears half")))
-    assert resident.pipeline.vae.dtype == torch.float16
+    pipelines = Pipelines("cpu", "fp16")
+    pipelines.vae_needs.precisions[checkpoint.sha256] = torch.float32
+    resident = pipelines.load(checkpoint)
     with fitted(resident, spec(vae=other_vae(resident, placed)), PlacedWeights(placed)):
-        assert resident.pipeline.vae.dtype == torch.float32
+        assert resident.pipeline.vae.dtype == torch.float16
+    assert resident.pipeline.vae.dtype == torch.float32
 
 
 def test_a_vae_that_does_not_fit_is_refused_with_the_reason(

@@ -1,17 +1,14 @@
 """What a worker does when memory runs out, and that a later job does not suffer for it."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from farm.dispatch import ClaimedCheckpoint
 from farm.errors import OutOfMemory
-from farm.specs import AddonRef
 from tests.factories import a_spec
 from tests.workers.studios import a_spec_of
 from workers.diffusion import DiffusionRenderer
@@ -22,7 +19,6 @@ from workers.pipelines import Pipelines
 from workers.provenance import Machine
 from workers.renderer import OnStep, Picture
 from workers.studio import Studio
-from workers.weights import PlacedWeights
 
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
 CUDA_WORDS = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB"
@@ -49,12 +45,12 @@ def render(pipelines: Pipelines, demo: ClaimedCheckpoint) -> Render:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
-    """The pipeline calls that are made: (bucket, whether the VAE is tiled)."""
-    made: list[tuple[int, bool]] = []
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The buckets of the pipeline calls that are made."""
+    made: list[int] = []
 
     def noting(studio: Studio, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
-        made.append((len(specs), studio.pipeline.vae.use_tiling))
+        made.append(len(specs))
         return txt2img.render(studio, specs, on_step)
 
     monkeypatch.setitem(RENDERS, "txt2img", noting)
@@ -62,15 +58,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
 
 
 @pytest.fixture
-def fits(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[int, bool]]) -> Callable[..., None]:
+def fits(monkeypatch: pytest.MonkeyPatch, calls: list[int]) -> Callable[..., None]:
     """Let memory suffice for no more than this."""
     plain = RENDERS["txt2img"]
 
-    def allow(*, images: int, untiled: bool = True) -> None:
+    def allow(*, images: int) -> None:
         def render(studio: Studio, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
-            is_tiled = studio.pipeline.vae.use_tiling
-            if len(specs) > images or not (untiled or is_tiled):
-                calls.append((len(specs), is_tiled))
+            if len(specs) > images:
+                calls.append(len(specs))
                 raise torch.OutOfMemoryError(CUDA_WORDS)
             return plain(studio, specs, on_step)
 
@@ -79,17 +74,17 @@ def fits(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[int, bool]]) -> Call
     return allow
 
 
-def test_with_enough_memory_nothing_is_done(render: Render, calls: list[tuple[int, bool]]) -> None:
+def test_with_enough_memory_nothing_is_done(render: Render, calls: list[int]) -> None:
     pictures = render(4)
-    assert calls == [(4, False)]
+    assert calls == [4]
     assert {picture.relief for picture in pictures} == {()}
     assert "relief" not in pictures[0].provenance
 
 
-def test_caches_are_freed_before_anything_else(render: Render, calls: list[tuple[int, bool]], fits: Any) -> None:
+def test_caches_are_freed_before_anything_else(render: Render, calls: list[int], fits: Any) -> None:
     fits(images=2)
     render(4)
-    assert calls == [(4, False), (4, False), (2, False), (2, False)]
+    assert calls == [4, 4, 2, 2]
 
 
 def test_what_only_waits_to_be_used_again_goes_first(render: Render, fits: Any, pipelines: Pipelines) -> None:
@@ -116,21 +111,19 @@ def test_what_was_done_is_recorded_with_image_and_attempt(render: Render, fits: 
 
 
 def test_the_bucket_is_remembered_for_the_same_checkpoint_and_size(
-    render: Render, calls: list[tuple[int, bool]], fits: Any
+    render: Render, calls: list[int], fits: Any
 ) -> None:
     fits(images=2)
     render(4)
     calls.clear()
     render(4)
-    assert calls == [(2, False), (2, False)]
+    assert calls == [2, 2]
 
 
-def test_after_a_small_batch_the_next_is_rendered_in_large_calls(
-    render: Render, calls: list[tuple[int, bool]]
-) -> None:
+def test_after_a_small_batch_the_next_is_rendered_in_large_calls(render: Render, calls: list[int]) -> None:
     render(1)
     assert render(4)[0].relief == ()
-    assert calls == [(1, False), (4, False)]
+    assert calls == [1, 4]
 
 
 def test_that_caches_had_to_be_freed_for_a_small_batch_says_nothing_of_large_ones() -> None:
@@ -139,44 +132,19 @@ def test_that_caches_had_to_be_freed_for_a_small_batch_says_nothing_of_large_one
     assert ladder.first(("sha", 64, 64), 4, is_offloaded=False) == Measures(4)
 
 
-def test_another_vae_is_tiled_where_it_decodes(
-    demo: ClaimedCheckpoint, calls: list[tuple[int, bool]], fits: Any, tmp_path: Path
-) -> None:
-    other = AddonRef(name="other", sha256="f" * 64)
-    pipelines = Pipelines("cpu", "auto", PlacedWeights({other.sha256: tmp_path / "vae.safetensors"}))
-    resident = pipelines.load(demo)
-    save_file(resident.pipeline.vae.state_dict(), tmp_path / "vae.safetensors")
-    fits(images=1, untiled=False)
-    DiffusionRenderer(pipelines, MACHINE, NoInputs()).render(demo, [a_spec(**SMALL, vae=other)], unheard)
-    assert calls[-1] == (1, True)
-    assert not resident.vaes.take(other.sha256, lambda: None).use_tiling
-
-
-def test_another_size_is_not_held_back(render: Render, calls: list[tuple[int, bool]], fits: Any) -> None:
+def test_another_size_is_not_held_back(render: Render, calls: list[int], fits: Any) -> None:
     fits(images=2)
     render(4)
     fits(images=16)
     calls.clear()
     render(4, width=72)
-    assert calls == [(4, False)]
+    assert calls == [4]
 
 
-def test_tiling_comes_last_and_is_undone_for_the_next_job(
-    render: Render, calls: list[tuple[int, bool]], fits: Any, pipelines: Pipelines
-) -> None:
-    fits(images=1, untiled=False)
-    assert render(2)[0].relief == ("caches freed", "bucket 1 instead of 2", "VAE sliced and tiled")
-    assert calls[-2:] == [(1, True), (1, True)]
-    assert pipelines.resident is not None
-    assert not pipelines.resident.pipeline.vae.use_tiling
-
-
-def test_what_fits_in_no_way_says_what_would_be_needed(render: Render, fits: Any, pipelines: Pipelines) -> None:
+def test_what_fits_in_no_way_says_what_would_be_needed(render: Render, fits: Any) -> None:
     fits(images=0)
     with pytest.raises(OutOfMemory, match=r"64 x 64 does not fit .* Tried to allocate 2\.00 GiB"):
         render(2)
-    assert pipelines.resident is not None
-    assert not pipelines.resident.pipeline.vae.use_tiling
 
 
 def test_a_later_job_is_rendered_as_if_nothing_had_happened(render: Render, fits: Any) -> None:
@@ -205,6 +173,13 @@ def test_another_error_is_not_taken_for_want_of_memory(render: Render, monkeypat
         (torch.OutOfMemoryError(CUDA_WORDS), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"), True),
+        (RuntimeError("FIND was unable to find an engine to execute this computation"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"), True),
+        (torch.AcceleratorError("CUDA error: out of memory"), True),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), False),
         (RuntimeError("shapes do not match"), False),
         (MemoryError(), False),
     ],
@@ -214,12 +189,17 @@ def test_want_of_memory_is_told_by_class_or_by_words(error: Exception, expected:
 
 
 def test_a_gpu_offloads_before_it_gives_up() -> None:
-    top = Measures(1, are_caches_freed=True, is_vae_tiled=True)
+    top = Measures(1, are_caches_freed=True)
     assert top.harder(can_offload=False) is None
     offloaded = top.harder(can_offload=True)
     assert offloaded is not None
     assert offloaded.is_offloaded
     assert offloaded.harder(can_offload=True) is None
+
+
+def test_a_vae_that_fits_not_even_in_tiles_is_not_helped_by_small_batches() -> None:
+    assert Measures(8).harder(can_offload=True, is_vae=True) == Measures(8, is_offloaded=True)
+    assert Measures(8).harder(can_offload=False, is_vae=True) is None
 
 
 def test_a_checkpoint_that_was_offloaded_to_be_loaded_begins_there() -> None:

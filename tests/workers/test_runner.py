@@ -13,7 +13,7 @@ import torch
 
 from farm import catalog, intake, jobs
 from farm.config import Settings
-from farm.errors import CannotRender, RenderError
+from farm.errors import CannotRender, DeviceBroken, RenderError
 from farm.explain import explain
 from farm.store import Store
 from tests.chaos.null_renderer import NullRenderer
@@ -191,8 +191,23 @@ def test_what_was_tried_for_want_of_memory_is_recorded_with_the_attempt(
     job_id = submit()
     work()
     assert finish(scene, job_id) == "failed"
-    assert scene.scalar("SELECT relief FROM attempts LIMIT 1") == ["caches freed", "VAE sliced and tiled"]
+    assert scene.scalar("SELECT relief FROM attempts LIMIT 1") == ["caches freed"]
     assert "Tried to allocate 2.00 GiB" in str(scene.tasks(job_id)[0].reason)
+
+
+def test_a_broken_device_costs_one_attempt_and_takes_no_other(
+    scene: Scene, submit: Submit, pipelines: Pipelines, render_with: Callable[[Render], None]
+) -> None:
+    render_with(raising(torch.AcceleratorError("CUDA error: an illegal memory access was encountered")))
+    job_id = submit(images_per_prompt=2, deterministic=True)
+    renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1), NoInputs())
+    with pytest.raises(DeviceBroken):
+        Runner(scene.settings, Calls(drain_seconds=0), renderer, scene.worker()).run()
+    assert outcomes(scene) == ["failed"]
+    assert scene.scalar("SELECT error FROM attempts") == (
+        "The device broke: CUDA error: an illegal memory access was encountered"
+    )
+    assert {task.status for task in scene.tasks(job_id)} == {"queued"}
 
 
 @pytest.mark.parametrize(

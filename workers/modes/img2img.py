@@ -9,7 +9,7 @@ from PIL import Image
 from farm.specs import ImageToImageSpec
 from workers.course import steps_to_run
 from workers.images import resized
-from workers.latents import SIDE, Draws, Size, decode, encode, enlarge, pixels_of
+from workers.latents import SIDE, Draws, Size, enlarge, pixels_of
 from workers.passes import Beginning, Pass, from_picture
 from workers.renderer import OnStep
 from workers.studio import Studio, ticking
@@ -22,7 +22,7 @@ def render(studio: Studio, specs: Sequence[ImageToImageSpec], on_step: OnStep) -
     draws = Draws.of([spec.seed for spec in specs])
     work = Pass(specs, studio.conditions(specs), (first.width, first.height), first.num_inference_steps, draws)
     latents = _latents(studio, specs, draws)
-    return decode(studio.pipeline, from_picture(studio, work, Beginning(latents, first.strength), tick))
+    return studio.vae.decode(from_picture(studio, work, Beginning(latents, first.strength), tick))
 
 
 def _latents(studio: Studio, specs: Sequence[ImageToImageSpec], draws: Draws) -> torch.Tensor:
@@ -30,7 +30,7 @@ def _latents(studio: Studio, specs: Sequence[ImageToImageSpec], draws: Draws) ->
     pictures = [studio.inputs.picture(spec.image) for spec in specs]
     if how != "latent":
         pixels = pixels_of([resized(picture.convert("RGB"), size, how) for picture in pictures])
-        return encode(studio.pipeline, pixels, draws.generators)
+        return studio.vae.encode(pixels, draws.generators)
     own = zip(pictures, draws.generators, strict=True)
     return torch.cat([_enlarged(studio, picture, size, generator) for picture, generator in own])
 
@@ -38,7 +38,7 @@ def _latents(studio: Studio, specs: Sequence[ImageToImageSpec], draws: Draws) ->
 def _enlarged(studio: Studio, picture: Image.Image, size: Size, generator: torch.Generator) -> torch.Tensor:
     """A picture's latents at another size. What is larger than that is made smaller in pixels."""
     own = min(size[0], _whole(picture.width)), min(size[1], _whole(picture.height))
-    latents = encode(studio.pipeline, pixels_of([resized(picture.convert("RGB"), own)]), [generator])
+    latents = studio.vae.encode(pixels_of([resized(picture.convert("RGB"), own)]), [generator])
     return latents if own == size else enlarge(latents, size)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from farm.specs import Hires, TextToImageSpec
 from workers.course import steps_to_run
 from workers.images import resized
-from workers.latents import Draws, Size, decode, encode, enlarge, pixels_of
+from workers.latents import Draws, Size, enlarge, pixels_of
 from workers.passes import Beginning, Pass, from_noise, from_picture
 from workers.renderer import OnStep
 from workers.studio import Studio, Tick, hires_steps, ticking
@@ -29,7 +29,7 @@ def render(studio: Studio, specs: Sequence[TextToImageSpec], on_step: OnStep) ->
     latents = from_noise(studio, work, tick)
     if first.hires:
         latents = _again(studio, specs, first.hires, latents, tick)
-    return decode(studio.pipeline, latents)
+    return studio.vae.decode(latents)
 
 
 def _steps_in_all(spec: TextToImageSpec) -> int:
@@ -50,6 +50,6 @@ def _again(
 def _enlarged(studio: Studio, latents: torch.Tensor, size: Size, upscaler: str, draws: Draws) -> torch.Tensor:
     if upscaler != "Lanczos":
         return enlarge(latents, size, upscaler)
-    pictures = [Image.fromarray(pixels) for pixels in decode(studio.pipeline, latents)]
+    pictures = [Image.fromarray(pixels) for pixels in studio.vae.decode(latents)]
     larger = [resized(picture, size, "crop") for picture in pictures]
-    return encode(studio.pipeline, pixels_of(larger), draws.generators)
+    return studio.vae.encode(pixels_of(larger), draws.generators)

@@ -9,7 +9,7 @@ from farm.specs import UpscaleSpec
 from workers.conditions import Conditions
 from workers.course import steps_to_run
 from workers.images import resized
-from workers.latents import Draws, decode, encode, pixels_of
+from workers.latents import Draws, pixels_of
 from workers.passes import Beginning, Pass, from_picture
 from workers.renderer import OnStep
 from workers.studio import Studio, Tick, ticking
@@ -57,9 +57,9 @@ def _again(
 ) -> list[np.ndarray]:
     draws = Draws.of([spec.seed for spec in specs], number)
     work = Pass(specs, conditions, tiles[0].size, specs[0].num_inference_steps, draws)
-    latents = encode(studio.pipeline, pixels_of(tiles), draws.generators)
+    latents = studio.vae.encode(pixels_of(tiles), draws.generators)
     beginning = Beginning(latents, specs[0].strength)
-    return decode(studio.pipeline, from_picture(studio, work, beginning, tick))
+    return studio.vae.decode(from_picture(studio, work, beginning, tick))
 
 
 def _enlarged(studio: Studio, spec: UpscaleSpec) -> Image.Image:
