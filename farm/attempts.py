@@ -13,6 +13,11 @@ EXPIRED = "the lease ended without a word from the worker"
 """The error of attempts that nobody saw end."""
 
 
+def storable(text: str) -> str:
+    """A text as Postgres can hold it: what a library said may have a NUL in it, or half a character."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
 def open_attempts(session: Session, claimed: Sequence[Moved]) -> None:
     """Record that an attempt of each task begins, by the worker that claimed it."""
     task_ids = [m.task_id for m in claimed]
@@ -34,5 +39,18 @@ def end_attempts(
         update(Attempt)
         .where(tuple_(Attempt.task_id, Attempt.number).in_(keys), Attempt.outcome == "running")
         .values(outcome=outcome, error=error, ended_at=func.clock_timestamp(), **figures)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def excuse_attempts(session: Session, task_ids: Sequence[int]) -> None:
+    """What failed before a person mended something is no evidence against a worker: others may succeed now."""
+    session.execute(
+        update(Attempt)
+        .where(
+            Attempt.task_id == any_(literal(list(task_ids), ARRAY(BigInteger))),
+            Attempt.outcome.in_(("failed", "lost")),
+        )
+        .values(is_excused=True)
         .execution_options(synchronize_session=False)
     )

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from farm import exclusions
 from farm.fleet import is_open
-from farm.models import Checkpoint, Counters, Exclusion, MemoryLimit, Task, Worker
+from farm.models import Attempt, Checkpoint, Counters, Exclusion, MemoryLimit, Task, Worker
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def note_misfit(session: Session, task_id: int, reason: str) -> None:
 
 
 def is_left_to_others(session: Session, task_id: int) -> bool:
-    """Whether another worker of its pool is open that is not known to be unfit for the task's image."""
+    """Whether another worker of its pool is open that suits the task's image, and did not try it in vain."""
     row = session.execute(
         select(Counters.pool, Counters.checkpoint_id, Checkpoint.family, Counters.pixels, Worker.name)
         .select_from(Task)
@@ -93,7 +93,13 @@ def is_left_to_others(session: Session, task_id: int) -> bool:
     ).one()
     need = Need(row.checkpoint_id, row.family, row.pixels)
     known = fitness(session)
-    return any(known.suits(name, need) for name in open_workers(session, row.pool) if name != row.name)
+    tried = session.scalars(
+        select(Worker.name)
+        .join(Attempt, Attempt.worker_id == Worker.id)
+        .where(Attempt.task_id == task_id, Attempt.outcome.in_(("failed", "lost")))
+    )
+    left = set(open_workers(session, row.pool)) - {row.name, *tried}
+    return any(known.suits(name, need) for name in left)
 
 
 def open_workers(session: Session, pool: str) -> Sequence[str]:

@@ -3,7 +3,7 @@
 A worker suits a line (the queued tasks of one job and batch key) unless it is kept from the line's checkpoint
 or is known to have too little memory for it. One that does not suit it leaves it to those that do, as long
 as there are such; so no line is left by all. In the same way a task that failed on a worker, or lost it, is
-left to suitable workers that did not try it yet.
+left to suitable workers that did not try it yet, but only for some minutes: they may be busy with other work.
 """
 
 from farm.shares import DECAYED
@@ -25,12 +25,19 @@ _IS_CLAIMABLE = f"""
 _HAS_FAILED = """
     EXISTS (
         SELECT FROM attempts a JOIN workers w ON w.id = a.worker_id
-        WHERE a.task_id = t.id AND a.outcome IN ('failed', 'lost') AND w.name = {worker} OFFSET 0)
+        WHERE a.task_id = t.id AND a.outcome IN ('failed', 'lost') AND w.name = {worker}{lately} OFFSET 0)
 """
+_LATELY = " AND a.ended_at > now() - make_interval(secs => :left_seconds)"
 _MAY_TRY = f"""
-    NOT ({_HAS_FAILED.format(worker="(SELECT name FROM claimant)")} AND EXISTS (
-        SELECT FROM others o WHERE NOT {_HAS_FAILED.format(worker="o.name")}
+    NOT ({_HAS_FAILED.format(worker="(SELECT name FROM claimant)", lately=_LATELY)} AND EXISTS (
+        SELECT FROM others o WHERE NOT {_HAS_FAILED.format(worker="o.name", lately="")}
         AND {_OTHER_SUITS}))
+"""
+
+_HAS_UNTRIED = """
+    EXISTS (
+        SELECT FROM tasks
+        WHERE job_id = {line}.job_id AND batch_key = {line}.batch_key AND status = 'queued' AND NOT runs_alone)
 """
 
 # In order:
@@ -45,6 +52,8 @@ _MAY_TRY = f"""
 #   lone      once the head has none of those: a task of it whose last try failed or lost its worker. It is
 #             tried alone, so that it cannot harm its batch mates
 # Owners count as equal within :share_seconds, so that two of them do not alternate checkpoints image by image.
+# With :untried_only lines count that have a task which nobody tried, and no others: asked again when the first
+# lines held nothing but tasks that this worker leaves to others.
 NEXT = f"""
     WITH excluded AS MATERIALIZED (
         SELECT worker_name, checkpoint_id FROM exclusions
@@ -73,21 +82,20 @@ NEXT = f"""
         CROSS JOIN LATERAL (
             SELECT job_id, batch_key, batch_limit, priority, queued, checkpoint_id, pixels FROM counters c
             WHERE owner_id = u.id AND {_IS_CLAIMABLE} AND batch_key <> ALL (CAST(:passed_over AS text[]))
+              AND (NOT :untried_only OR {_HAS_UNTRIED.format(line="c")})
             ORDER BY priority DESC, job_id LIMIT 32
         ) line
     ), ranked AS MATERIALIZED (
         SELECT * FROM lines
-        ORDER BY priority DESC, share, (checkpoint_id = :resident) DESC NULLS LAST, job_id, batch_key LIMIT 64
+        ORDER BY priority DESC, share, (checkpoint_id = :resident) DESC NULLS LAST, job_id, batch_key LIMIT 32
     ), head AS MATERIALIZED (
         SELECT * FROM ranked
-        WHERE EXISTS (
-            SELECT FROM tasks
-            WHERE job_id = ranked.job_id AND batch_key = ranked.batch_key AND status = 'queued' AND NOT runs_alone)
+        WHERE {_HAS_UNTRIED.format(line="ranked")}
         OR EXISTS (
             SELECT FROM (
                 SELECT id FROM tasks
                 WHERE job_id = ranked.job_id AND batch_key = ranked.batch_key AND status = 'queued' AND runs_alone
-                ORDER BY seq LIMIT 64
+                ORDER BY seq LIMIT 8
             ) t
             WHERE {_MAY_TRY.format(line="ranked")})
         LIMIT 1
@@ -118,3 +126,6 @@ NEXT = f"""
     UNION ALL
     SELECT id, status FROM fresh WHERE NOT EXISTS (SELECT FROM lone)
 """
+
+IS_ANYTHING_QUEUED = "SELECT EXISTS (SELECT FROM counters WHERE pool = :pool AND is_open AND has_queued)"
+"""Whether a claim that got nothing may have looked at the wrong lines. One probe of an index."""

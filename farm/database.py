@@ -9,7 +9,7 @@ from functools import cached_property, partial
 import psycopg
 from psycopg import sql
 from sqlalchemy import Engine, create_engine, event, func, select, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -118,6 +118,10 @@ def _limit_transactions(longest: str, connection: psycopg.Connection, _: object)
     if connection.info.server_version >= _KNOWS_TRANSACTION_TIMEOUT:
         connection.execute(sql.SQL("SET transaction_timeout = {}").format(longest))
         connection.commit()
+
+
+PASSING = (OperationalError, InterfaceError, InternalError, PoolTimeout)
+"""What Postgres says while it is away, restarts or fails over, or others hold its locks. All else will not pass."""
 
 
 def is_lost_connection(error: SQLAlchemyError) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from farm import lifecycle
 from farm.attempts import open_attempts
-from farm.claimable import NEXT
+from farm.claimable import IS_ANYTHING_QUEUED, NEXT
 from farm.exclusions import AVOIDED_SECONDS
 from farm.fleet import HEARD_SECONDS
 from farm.models import Checkpoint, Counters, Task
@@ -22,8 +22,10 @@ from farm.specs import ImageSpec, read_spec
 from farm.weights.blobs import StoredFile, read_files
 
 _NEXT = text(NEXT).columns(Task.id, Task.status)
+_IS_ANYTHING_QUEUED = text(IS_ANYTHING_QUEUED)
 
 _SHARE_SECONDS = 30.0
+_LEFT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -97,26 +99,26 @@ def claim(
     `resident` is the id of the checkpoint loaded on the worker's device, preferred among equals. `passed_over`
     are batch keys that the worker cannot serve at this moment, and another may.
     """
-    chosen = _NEXT.bindparams(
-        pool=pool,
-        limit=limit,
-        claimant=worker_id,
-        resident=resident,
-        passed_over=list(passed_over),
-        share_seconds=_SHARE_SECONDS,
-        avoided_seconds=AVOIDED_SECONDS,
-        heard_seconds=HEARD_SECONDS,
-    )
-    moved = lifecycle.move(
-        session,
-        lifecycle.CLAIM,
-        chosen,
-        values={
-            "attempt": Task.attempt + 1,
-            "worker_id": worker_id,
-            "lease_until": _lease_end(lease_seconds),
-        },
-    )
+
+    def take(*, untried_only: bool) -> list[lifecycle.Moved]:
+        chosen = _NEXT.bindparams(
+            pool=pool,
+            limit=limit,
+            claimant=worker_id,
+            resident=resident,
+            passed_over=list(passed_over),
+            untried_only=untried_only,
+            share_seconds=_SHARE_SECONDS,
+            avoided_seconds=AVOIDED_SECONDS,
+            left_seconds=_LEFT_SECONDS,
+            heard_seconds=HEARD_SECONDS,
+        )
+        values = {"attempt": Task.attempt + 1, "worker_id": worker_id, "lease_until": _lease_end(lease_seconds)}
+        return lifecycle.move(session, lifecycle.CLAIM, chosen, values=values)
+
+    moved = take(untried_only=False)
+    if not moved and session.scalar(_IS_ANYTHING_QUEUED, {"pool": pool}):
+        moved = take(untried_only=True)
     if not moved:
         return None
     open_attempts(session, moved)

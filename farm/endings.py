@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, and_, func, insert, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from farm import capacity, lifecycle, shares, trust
-from farm.attempts import EXPIRED, end_attempts
-from farm.dispatch import Held, Lease
+from farm.attempts import EXPIRED, end_attempts, storable
+from farm.dispatch import Held, Lease, Unreadable
 from farm.events import record
 from farm.models import Artifact, Attempt, Result, Task, Worker
 
@@ -51,7 +51,12 @@ class _Ending:
     reason: str
     relief: Sequence[str] = ()
     log_tail: str | None = None
-    is_misfit: bool = False
+    is_excused: bool = False
+
+    @classmethod
+    def of(cls, outcome: str, reason: str, *, log_tail: str | None = None, **rest: Any) -> "_Ending":
+        """An ending in texts that Postgres can hold: a failure that cannot be stored would be taken for a loss."""
+        return cls(outcome, storable(reason), log_tail=log_tail and storable(log_tail), **rest)
 
 
 def publish(
@@ -96,9 +101,9 @@ def publish(
         timings=dict(timings),
         relief=_or_none(relief),
     )
-    shares.charge(session, lease.job_id, gpu_seconds)
     if lease.attempt > 1:
         trust.judge_by_success(session, lease.task_id)
+    shares.charge(session, lease.job_id, gpu_seconds)
     return True
 
 
@@ -126,7 +131,7 @@ def fail(session: Session, held: Held, error: str, *, is_retryable: bool, relief
     be. Returns whether it will be tried again. If the lease was lost, nothing changes. `relief` names what
     was done first where memory was short.
     """
-    ending = _Ending("failed", error, relief=relief)
+    ending = _Ending.of("failed", error, relief=relief)
     is_attempt = _is_attempt(held)
     again = is_retryable and _move_running(
         session, lifecycle.REQUEUE, ending, *is_attempt, _has_tries_left(), runs_alone=True
@@ -139,10 +144,11 @@ def fail(session: Session, held: Held, error: str, *, is_retryable: bool, relief
 def fail_for_memory(session: Session, held: Held, error: str, *, relief: Sequence[str] = ()) -> bool:
     """End an attempt whose image did not fit into the device's memory; say whether it will be tried again.
 
-    That is noted against the device, family and size. While another device may take the image, it costs no
-    try; where none may, it is tried again as after any failure. If the lease was lost, nothing changes.
+    That is noted against the device, family and size. While another device may take the image that did not
+    try it in vain yet, it costs no try; where none may, it is tried again as after any failure. If the lease
+    was lost, nothing changes.
     """
-    ending = _Ending("failed", error, relief=relief, is_misfit=True)
+    ending = _Ending.of("failed", error, relief=relief, is_excused=True)
     is_attempt = _is_attempt(held)
     if session.execute(lifecycle.lock(lifecycle.REQUEUE, *is_attempt)).first() is None:
         return False
@@ -158,12 +164,21 @@ def fail_for_memory(session: Session, held: Held, error: str, *, relief: Sequenc
     return bool(again)
 
 
+def fail_unreadable(session: Session, held: Unreadable) -> bool:
+    """End an attempt whose spec this worker's release cannot read; another worker's may, during an update."""
+    ending = _Ending.of("failed", held.error, is_excused=True)
+    return bool(
+        _move_running(session, lifecycle.REQUEUE, ending, *_is_attempt(held), _has_tries_left(), runs_alone=True)
+        or _move_running(session, lifecycle.FAIL, ending, *_is_attempt(held))
+    )
+
+
 def hand_back(session: Session, leases: Sequence[Lease], reason: str) -> None:
     """Return tasks unfinished (a drain, say) without using up one of their tries."""
     _move_running(
         session,
         lifecycle.REQUEUE,
-        _Ending("handed_back", reason),
+        _Ending.of("handed_back", reason),
         _is_one_of((lease.task_id, lease.attempt) for lease in leases),
         attempt_limit=Task.attempt_limit + 1,
     )
@@ -178,7 +193,7 @@ def hand_back_all(session: Session, worker_id: int, reason: str, *, spared: Coll
     _move_running(
         session,
         lifecycle.REQUEUE,
-        _Ending("handed_back", reason),
+        _Ending.of("handed_back", reason),
         Task.worker_id == worker_id,
         ~_is_one_of(spared),
         attempt_limit=Task.attempt_limit + 1,
@@ -197,8 +212,7 @@ def release_dead(
 
     What is `spared` lies rendered on the worker's disk: it stays leased, as in `hand_back_all`.
     """
-    # Postgres' text holds no NUL, and a log may.
-    ending = _Ending("lost", error, log_tail=log_tail and log_tail.replace("\0", ""))
+    ending = _Ending.of("lost", error, log_tail=log_tail)
     lost = _lose(session, ending, (Task.worker_id == worker_id) & ~_is_one_of(spared))
     trust.judge(session, lost)
     return len(lost)
@@ -217,7 +231,7 @@ def expire(session: Session, limit: int = 500) -> int:
         .with_for_update(skip_locked=True)
     )
     task_ids = session.scalars(expired).all()
-    return len(_lose(session, _Ending("lost", EXPIRED), Task.id.in_(task_ids))) if task_ids else 0
+    return len(_lose(session, _Ending.of("lost", EXPIRED), Task.id.in_(task_ids))) if task_ids else 0
 
 
 def _lose(session: Session, ending: _Ending, condition: ColumnElement[bool]) -> list[lifecycle.Moved]:
@@ -284,7 +298,7 @@ def _move_running(
     evidence = {
         "relief": _or_none(ending.relief),
         "log_tail": ending.log_tail,
-        "is_misfit": ending.is_misfit,
+        "is_excused": ending.is_excused,
     }
     end_attempts(session, moved, ending.outcome, ending.reason, gpu_seconds=_seconds_since_start(), **evidence)
     for m in moved:

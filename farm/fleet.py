@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from farm import __version__
+from farm.attempts import storable
 from farm.errors import NotFound
 from farm.exclusions import is_out_of_service
 from farm.models import Attempt, Worker
@@ -60,7 +61,12 @@ def beat(
     statement = (
         update(Worker)
         .where(Worker.id == worker_id)
-        .values(status=status, checkpoint_id=checkpoint_id, reason=trouble, last_seen_at=func.now())
+        .values(
+            status=status,
+            checkpoint_id=checkpoint_id,
+            reason=trouble and storable(trouble),
+            last_seen_at=func.now(),
+        )
         .returning(is_out_of_service())
         .execution_options(synchronize_session=False)
     )
@@ -75,7 +81,7 @@ def retire(session: Session, worker_id: int, reason: str) -> None:
     session.execute(
         update(Worker)
         .where(Worker.id == worker_id, Worker.status != "offline")
-        .values(status="offline", reason=reason)
+        .values(status="offline", reason=storable(reason))
         .execution_options(synchronize_session=False)
     )
 

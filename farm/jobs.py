@@ -6,7 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from farm import lifecycle
-from farm.attempts import end_attempts
+from farm.attempts import end_attempts, excuse_attempts
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database
@@ -68,6 +68,7 @@ def retry(database: Database, settings: Settings, doorbell: Doorbell, job_id: in
         )
         if not moved:
             raise Conflict(f"Job {job_id} has no failed images to retry.")
+        excuse_attempts(session, [m.task_id for m in moved])
         lifecycle.open_for_claims(session, job_id, is_open=True)
         if not lifecycle.move_job(session, job_id, JobStatus.ACTIVE, reason="retried by hand"):
             _require_active(session, job_id, "retried")

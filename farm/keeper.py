@@ -54,19 +54,22 @@ class Keeper:
         4. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
            ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
         """
-        for step in (self._expire, self._cancel_overdue, self._look_after_workers, self._ring):
-            self._attempt(step)
+        steps = (self._expire, self._cancel_overdue, self._look_after_workers, self._ring)
+        was_away = [self._attempt(step) for step in steps]
+        if all(was_away):
+            # Whoever renders could not renew either: after an outage each gets a lease's time to speak.
+            self._patient_until = time.monotonic() + self._settings.lease_seconds
 
-    def _attempt(self, step: Callable[[], None]) -> None:
+    def _attempt(self, step: Callable[[], None]) -> bool:
+        """Make a step; whether Postgres was away. One step that keeps losing its connection is no outage."""
         try:
             step()
         except SQLAlchemyError as error:
-            if is_lost_connection(error):
-                # Whoever renders could not renew either: after an outage each gets a lease's time to speak.
-                self._patient_until = time.monotonic() + self._settings.lease_seconds
             log.warning("A step of the round failed; the next round tries again.", error=str(error.args[0]))
+            return is_lost_connection(error)
         except Exception:  # a bug in one step must not stop the leases of the whole farm from ending
             log.exception("A step of the round failed; the next round tries again.")
+        return False
 
     def _expire(self) -> None:
         if time.monotonic() < self._patient_until:

@@ -193,9 +193,9 @@ def _finish_if_done(session: Session, job_id: int, reason: str | None) -> None:
     """Give the job its final status once no task of it is queued or running.
 
     The job row is locked first: of two transactions that end the last tasks of two batch keys,
-    the second waits here and then sees the first's counters.
+    the second waits here and then sees the first's counters. Events that name the job are let through.
     """
-    session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+    session.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True))
     left, failed, cancelled = session.execute(
         select(
             func.sum(Counters.queued + Counters.running),

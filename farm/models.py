@@ -189,7 +189,8 @@ class Task(Base):
     """One image to render. `attempt` counts claims and is the fencing token.
 
     It may be claimed up to `attempt_limit` times, which is raised for each claim that was no failure of
-    its own: handed back, or lost with its worker. `losses` counts the latter.
+    its own: handed back, lost with its worker, or too large for a device while another one may take it.
+    `losses` counts the second.
 
     `cell` says where in a sweep it stands: prompt, x, y, z and repeat, from 0.
 
@@ -218,7 +219,7 @@ class Attempt(Base):
     """One try of one task by one worker.
 
     `relief` names what was done where memory was short; `log_tail` holds the last words of a worker that died.
-    `is_misfit` says that it failed because the image did not fit into the device's memory.
+    `is_excused` says that its failure is no evidence against the worker: see `farm.trust`.
     """
 
     __tablename__ = "attempts"
@@ -233,7 +234,7 @@ class Attempt(Base):
     timings: Mapped[dict[str, Any] | None]
     relief: Mapped[list[str] | None]
     log_tail: Mapped[str | None]
-    is_misfit: Mapped[bool] = mapped_column(server_default="false")
+    is_excused: Mapped[bool] = mapped_column(server_default="false")
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 

@@ -4,11 +4,13 @@ Asked in the transaction in which attempts end badly, or one succeeds where othe
 wrong is put down to whatever all of it has in common: to the owner's job, to the checkpoint, or to the worker.
 
 - A batch counts once, however many images it had: one crash is one crash.
-- What was handed back or cancelled counts neither way, nor does an image too large for the device's memory.
+- What was handed back or cancelled counts neither way, nor does what is excused: an image too large for the
+  device's memory, a spec of a newer release, what failed before a person mended it and said retry.
 - A lease that merely ended counts once its worker has been heard of again. One that is gone may have been
   switched off or cut off, and is not to blame.
-- A task that other workers failed too clears the worker: the task is at fault.
-- A task that another worker rendered speaks against the worker: so a broken one is found whoever owns the jobs.
+- A batch with a task that other workers failed too counts for nothing: the task is at fault.
+- A batch that other workers rendered, all of it, speaks against the worker: so a broken one is found whoever
+  owns the jobs.
 - What nobody else has tried yet may be the fault of one owner's jobs, and speaks against the worker only
   where the jobs of several owners failed.
 - What fails on other workers too is put down to the checkpoint, and leaves this worker in service.
@@ -19,6 +21,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
+from typing import Any
 
 import structlog
 from sqlalchemy import ColumnElement, or_, select, tuple_
@@ -65,13 +68,16 @@ class Ended:
 
 
 def judge(session: Session, ended: Sequence[Moved]) -> None:
-    """Exclude what deserves it, now that these attempts ended badly. Call last: no lock is taken after these."""
+    """Exclude what deserves it, now that these attempts ended badly.
+
+    Call it after all that locks tasks, counters or jobs.
+    """
     attempts = tuple_(Attempt.task_id, Attempt.number).in_([(m.task_id, m.attempt) for m in ended])
     _judge_all(session, _suspects(session, attempts))
 
 
 def judge_by_success(session: Session, task_id: int) -> None:
-    """Exclude what deserves it, now that a worker rendered a task which others had failed. Call last."""
+    """Exclude what deserves it, now that a worker rendered a task which others had failed."""
     _judge_all(session, _suspects(session, (Attempt.task_id == task_id) & Attempt.outcome.in_(("failed", "lost"))))
 
 
@@ -97,7 +103,7 @@ def against_worker(history: Iterable[Ended], avoided_elsewhere: frozenset[int] =
 def against_pair(history: Iterable[Ended], checkpoint_id: int) -> str | None:
     """Why the worker should be kept from the checkpoint; None if it may go on."""
     bad = _since_success(entry for entry in history if entry.checkpoint_id == checkpoint_id)
-    if len({entry.task_id for entry in bad if not entry.is_refuted}) < _TASKS:
+    if len({entry.task_id for entry in bad}) < _TASKS:
         return None
     evidence = _evidence(bad, _BAD_BATCHES_OF_A_CHECKPOINT)
     return evidence and f"with this checkpoint its last {evidence}. The last error: {_short(bad[0].error)}"
@@ -105,14 +111,23 @@ def against_pair(history: Iterable[Ended], checkpoint_id: int) -> str | None:
 
 def _evidence(bad: Sequence[Ended], least: int) -> str | None:
     """What at least so many batches show, in words; None where they show nothing against the worker."""
-    confirmed = {entry.batch for entry in bad if entry.is_confirmed}
+    batches = _by_batch(bad)
+    confirmed = [batch for batch in batches if all(entry.is_confirmed for entry in batch)]
     if len(confirmed) >= least:
         return f"{len(confirmed)} batches failed, and other workers rendered them"
-    open_ = [entry for entry in bad if not entry.is_refuted]
-    batches, owners = {entry.batch for entry in open_}, {entry.owner_id for entry in open_}
-    if len(batches) >= least and len(owners) >= _OWNERS:
-        return f"{len(batches)} batches failed, for {len(owners)} owners"
+    # One task that is at fault fails its whole batch.
+    open_ = [batch for batch in batches if not any(entry.is_refuted for entry in batch)]
+    owners = {entry.owner_id for batch in open_ for entry in batch}
+    if len(open_) >= least and len(owners) >= _OWNERS:
+        return f"{len(open_)} batches failed, for {len(owners)} owners"
     return None
+
+
+def _by_batch(entries: Iterable[Ended]) -> Sequence[Sequence[Ended]]:
+    batches: dict[Any, list[Ended]] = defaultdict(list)
+    for entry in entries:
+        batches[entry.batch].append(entry)
+    return list(batches.values())
 
 
 def _since_success(history: Iterable[Ended]) -> list[Ended]:
@@ -157,14 +172,14 @@ def _history(session: Session, worker_name: str) -> list[Ended]:
         .where(
             Attempt.worker_id == process.c.id,
             Attempt.outcome.in_(("succeeded", "failed", "lost")),
-            ~Attempt.is_misfit,
+            ~Attempt.is_excused,
             or_(Attempt.outcome != "lost", heard_of_since),
         )
         .order_by(Attempt.ended_at.desc())
         .limit(_MOST_ATTEMPTS)
         .lateral("last")
     )
-    columns = (last.c.worker_id, last.c.started_at, last.c.task_id, last.c.outcome, last.c.error)
+    columns = (last.c[name] for name in ("worker_id", "started_at", "ended_at", "task_id", "outcome", "error"))
     query = (
         select(*columns, Counters.owner_id, Counters.checkpoint_id)
         .select_from(process)
@@ -178,12 +193,19 @@ def _history(session: Session, worker_name: str) -> list[Ended]:
     elsewhere = _elsewhere(session, worker_name, {row.task_id for row in rows if row.outcome != "succeeded"})
     return [
         Ended(
-            (row.worker_id, row.started_at),
+            _batch_of(row),
             *(row.task_id, row.owner_id, row.checkpoint_id, row.outcome, row.error),
             elsewhere.get(row.task_id, frozenset()),
         )
         for row in rows
     ]
+
+
+def _batch_of(row: Any) -> tuple[int, datetime]:
+    """What failed together: a pipeline call; or all that a worker lost at one time, of however many calls."""
+    if row.outcome == "lost":
+        return row.worker_id, row.ended_at.replace(second=0, microsecond=0)
+    return row.worker_id, row.started_at
 
 
 def _elsewhere(session: Session, worker_name: str, task_ids: Collection[int]) -> Mapping[int, frozenset[str]]:
@@ -195,7 +217,7 @@ def _elsewhere(session: Session, worker_name: str, task_ids: Collection[int]) ->
             Attempt.task_id.in_(task_ids),
             Worker.name != worker_name,
             Attempt.outcome.in_(("succeeded", "failed", "lost")),
-            ~Attempt.is_misfit,
+            ~Attempt.is_excused,
         )
         .distinct()
     )

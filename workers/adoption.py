@@ -21,8 +21,16 @@ def adopt(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[
        other one is dead does not give these tasks away.
     2. Move the images here. Those whose lease was lost are dropped.
 
-    While Postgres is away they wait where they lie, for a later call or for another worker.
+    While Postgres is away, or the disk fails, they wait where they lie, for a later call or for another worker.
     """
+    try:
+        return _adopted(database, spool, lease_seconds)
+    except OSError as error:
+        log.warning("Could not look for images of workers that are gone.", error=str(error))
+        return []
+
+
+def _adopted(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[Lease, Path]]:
     with spool.abandoned() as paths:
         found = dict(_readable(spool, paths))
         kept = _renew(database, spool.worker_id, list(found.values()), lease_seconds) if found else set()

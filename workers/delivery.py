@@ -11,12 +11,11 @@ from pathlib import Path
 from threading import BoundedSemaphore
 
 import structlog
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 
 from farm import endings
 from farm.crashpoints import reach
-from farm.database import Database
+from farm.database import PASSING, Database
 from farm.dispatch import ClaimedCheckpoint, Lease
 from farm.endings import StoredObject
 from farm.errors import LeaseLost, StoreError
@@ -33,8 +32,7 @@ log = structlog.get_logger(__name__)
 _SHORTEST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 
-# What Postgres says while it is away, restarts or fails over. Anything else is a bug and will not pass.
-_OUTAGES = (StoreError, OperationalError, InterfaceError, InternalError, PoolTimeout)
+_OUTAGES = (StoreError, *PASSING)
 
 
 @dataclass(frozen=True)
@@ -151,8 +149,10 @@ class Delivery:
 
     def _run(self) -> None:
         while (parcel := self._parcels.get()) is not None and not self._ending.is_set():
-            self._deliver(parcel)
-            self._parcels.task_done()
+            try:
+                self._deliver(parcel)
+            finally:
+                self._parcels.task_done()
 
     def _deliver(self, parcel: _Parcel) -> None:
         """One try. After an outage the image goes to the end of the line, to be read from the spool again."""
@@ -185,10 +185,14 @@ class Delivery:
         self._pause_seconds = min(self._pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 
     def _forget(self, parcel: _Parcel) -> None:
-        if isinstance(parcel.place, Path):
-            self._spool.drop(parcel.place)
-        self._in_memory.discard(parcel.lease)
+        """The lease first: a disk that fails must neither keep it renewed nor end this thread."""
         self._holdings.drop([parcel.lease])
+        self._in_memory.discard(parcel.lease)
+        if isinstance(parcel.place, Path):
+            try:
+                self._spool.drop(parcel.place)
+            except OSError as error:
+                log.warning("Could not delete from the spool.", error=str(error), **parcel.lease.log_fields())
 
     def _store_and_publish(self, finished: Finished) -> None:
         """Raises StoreError and what SQLAlchemy says of an outage; LeaseLost once the lease is known to be."""
@@ -244,7 +248,8 @@ class Delivery:
                 endings.fail(session, lease, f"delivery failed: {error}", is_retryable=True)
         except SQLAlchemyError as failure:
             log.warning("Could not say how an attempt ended.", error=str(failure.args[0]), **lease.log_fields())
-        self._holdings.drop([lease])
+        finally:
+            self._holdings.drop([lease])
 
 
 def _finish(rendered: Rendered) -> Finished:

@@ -35,7 +35,7 @@ class Heartbeat:
         self._worker_id = worker_id
         self._holdings = holdings
         self._on_forgotten = on_forgotten
-        self._trouble: str | None = None
+        self._troubles: dict[str, str] = {}
         self._resident: int | None = None
         self._status = "idle"
         self._is_out_of_service = False
@@ -57,11 +57,18 @@ class Heartbeat:
             self._status, self._resident = status, resident
             self._changed.set()
 
-    def tell_trouble(self, trouble: str | None) -> None:
-        """Say what keeps the worker from work, or that nothing does any more."""
-        if trouble != self._trouble:
-            self._trouble = trouble
+    def tell_trouble(self, cause: str, trouble: str | None) -> None:
+        """Say what keeps the worker from work, or from a part of it; None: this cause does not any more."""
+        before = self._trouble
+        # A new dict each time: the heartbeat's own thread may be reading the old one.
+        others = {name: said for name, said in self._troubles.items() if name != cause}
+        self._troubles = {**others, cause: trouble} if trouble else others
+        if self._trouble != before:
             self._changed.set()
+
+    @property
+    def _trouble(self) -> str | None:
+        return "; ".join(self._troubles.values()) or None
 
     def _run(self) -> None:
         while not self._stopped:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from farm import endings
 from farm.crashpoints import reach
-from farm.database import Database
+from farm.database import PASSING, Database
 from farm.dispatch import Lease, Unreadable
 from workers.calls import Calls
 from workers.holdings import Holdings
@@ -20,7 +20,10 @@ Ending = Callable[[Session], object]
 
 
 class Outcomes:
-    """Says how attempts ended. Their leases are held no longer then, whether Postgres heard it or not."""
+    """Says how attempts ended. Their leases are held no longer then, whether Postgres heard it or not.
+
+    Only `insist_on_hand_back` holds them until it did.
+    """
 
     def __init__(self, database: Database, holdings: Holdings) -> None:
         self._database = database
@@ -65,7 +68,7 @@ class Outcomes:
         """What this release cannot read another one may, while both are in use."""
         for held in claimed:
             log.warning("Attempt ended: failed.", error=held.error, **held.log_fields())
-            self._say(partial(endings.fail, held=held, error=held.error, is_retryable=True))
+            self._say(partial(endings.fail_unreadable, held=held))
 
     def _say_handed_back(self, leases: Sequence[Lease], reason: str) -> bool:
         for lease in leases:
@@ -73,13 +76,13 @@ class Outcomes:
         return self._say(partial(_hand_back, leases=leases, reason=reason))
 
     def _say(self, ending: Ending) -> bool:
-        """Whether Postgres heard it."""
+        """Whether it is said, or no repetition would help; false while Postgres is away or others hold locks."""
         try:
             with self._database.begin() as session:
                 ending(session)
         except SQLAlchemyError as error:
             log.warning("Could not say how a batch ended.", error=str(error.args[0]))
-            return False
+            return not isinstance(error, PASSING)
         return True
 
 

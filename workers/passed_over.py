@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 _SHORTEST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
+_FORGOTTEN_SECONDS = 300.0
 
 
 class PassedOver:
@@ -24,7 +25,15 @@ class PassedOver:
         """The batch keys that are not to be claimed at this moment."""
         return frozenset(self._keys) if self._clock() < self._until else frozenset()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is left alone at this moment."""
+        return bool(self.now())
+
     def note_failure(self, key: str) -> None:
+        if self._clock() > self._until + _FORGOTTEN_SECONDS:
+            # Of an earlier outage: others have rendered since what was left to them.
+            self._forget()
         self._keys.add(key)
         pause = min(_LONGEST_PAUSE_SECONDS, _SHORTEST_PAUSE_SECONDS * 2.0 ** min(self._failures, 10))
         self._failures += 1
@@ -33,5 +42,8 @@ class PassedOver:
     def note_success(self, key: str) -> None:
         """A batch was rendered. Of what needed no read that tells nothing of the store."""
         if key in self._keys:
-            self._keys.clear()
-            self._failures = 0
+            self._forget()
+
+    def _forget(self) -> None:
+        self._keys.clear()
+        self._failures = 0

@@ -108,6 +108,7 @@ class Runner:
         What another worker left is taken over first: its leases may end before this one has nothing to render.
         """
         self._delivery.adopt()
+        self._tell_troubles()
         batch = None if self._delivery.is_full else self._claim()
         if batch is None:
             self._tell("idle")
@@ -137,6 +138,14 @@ class Runner:
     def _tell(self, status: str) -> None:
         self._heartbeat.tell(status, self._renderer.resident_id)
 
+    def _tell_troubles(self) -> None:
+        """What keeps this worker from all work or some: others that count on it take that meanwhile."""
+        is_full, is_waiting = self._delivery.is_full, self._passed_over.is_waiting
+        full = "its spool is full: rendered images wait for the store or PostgreSQL, and nothing is claimed"
+        away = "the store does not give it what some images need; it leaves those to others"
+        self._heartbeat.tell_trouble("spool", full if is_full else None)
+        self._heartbeat.tell_trouble("store", away if is_waiting else None)
+
     def _claim(self) -> Batch | None:
         try:
             with self._database.begin() as session:
@@ -153,9 +162,9 @@ class Runner:
                     reach("worker.claiming")
         except Exception as error:  # whatever it is, the farm says so, and this worker tries again
             log.warning("Could not claim.", worker=self._worker_id, exc_info=not isinstance(error, SQLAlchemyError))
-            self._heartbeat.tell_trouble(f"it cannot claim work: {_first_line(error)}")
+            self._heartbeat.tell_trouble("claim", f"it cannot claim work: {_first_line(error)}")
             return None
-        self._heartbeat.tell_trouble(None)
+        self._heartbeat.tell_trouble("claim", None)
         if batch:
             self._holdings.take(batch.leases)
             self._affinity.note_claim()
@@ -240,11 +249,13 @@ class Runner:
     def _give_up_stalled(self, error: str) -> None:
         """Called from the watch's thread while the render hangs: end its attempts, and then this process."""
         log.error("A render hangs; this process ends.", worker=self._worker_id, error=error)
-        if self._renderer.is_reading:
-            self._outcomes.hand_back(self._rendering, f"handed back: the store does not answer; {error}")
-        else:
-            self._outcomes.fail(self._rendering, error, is_retryable=True)
-        os._exit(STALLED)
+        try:
+            if self._renderer.is_reading:
+                self._outcomes.hand_back(self._rendering, f"handed back: the store does not answer; {error}")
+            else:
+                self._outcomes.fail(self._rendering, error, is_retryable=True)
+        finally:
+            os._exit(STALLED)
 
     def _pass_over(self, batch: Batch, reason: str) -> None:
         """Give back at once what the store does not let us render, and leave it to others for a while.

@@ -133,13 +133,13 @@ class Spool:
             self._expected.pop(lease, None)
 
     def read(self, path: Path) -> Finished:
-        """An image with its record. Raises DamagedFile."""
+        """An image with its record. Raises DamagedFile; OSError for what may be read another time."""
         with _opened(path) as archive:
             finished = _RECORDS.validate_json(archive.read("record.json"))
             return _with_contents(finished, archive.read("image"), archive.read("thumbnail"))
 
     def read_lease(self, path: Path) -> Lease:
-        """Whose an image is, without its contents. Raises DamagedFile."""
+        """Whose an image is, without its contents. Raises as `read` does."""
         with _opened(path) as archive:
             return _RECORDS.validate_json(archive.read("record.json")).lease
 
@@ -213,7 +213,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (OSError, KeyError, zipfile.BadZipFile, ValidationError) as error:
+    except (FileNotFoundError, KeyError, zipfile.BadZipFile, ValidationError) as error:
         raise DamagedFile(f"{path.name} in the spool cannot be read: {error}") from error
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from farm import endings, fleet
 from farm.config import Settings
 from farm.crashpoints import reach
-from farm.database import Database, Role
+from farm.database import Database, Role, is_lost_connection
 from farm.endings import AttemptKey
 from farm.fleet import WorkerIdentity
 from workers.cores import usable_cores
@@ -183,7 +183,9 @@ class Supervisor:
                     fleet.retire(session, worker_id, reason)
             except SQLAlchemyError as error:
                 log.warning("Could not give back a dead worker's tasks yet.", worker=worker_id, error=str(error))
-                return
+                if is_lost_connection(error):
+                    return
+                continue
             del self._unburied[worker_id]
             reach("parent.buried")
             # Whoever idles beside it goes on at once.

@@ -15,8 +15,9 @@ ALTER TABLE tasks ADD COLUMN losses integer NOT NULL DEFAULT 0;
 -- How many pixels go through the UNet and the VAE at once. NULL: accepted by the release before.
 ALTER TABLE counters ADD COLUMN pixels bigint;
 
--- A failure that speaks of the device's memory, and neither against the task nor against the worker.
-ALTER TABLE attempts ADD COLUMN is_misfit boolean NOT NULL DEFAULT false;
+-- A failure that is no evidence against its worker: the image was too large for the device, a person has mended
+-- what was wrong, or the worker's release cannot read what a newer one accepted.
+ALTER TABLE attempts ADD COLUMN is_excused boolean NOT NULL DEFAULT false;
 
 -- The smallest image of a family that did not fit into a worker's memory; the worker by its name, as in exclusions.
 CREATE TABLE memory_limits (
@@ -31,7 +32,7 @@ CREATE TABLE memory_limits (
 
 DOWNGRADE = """
 DROP TABLE memory_limits;
-ALTER TABLE attempts DROP COLUMN is_misfit;
+ALTER TABLE attempts DROP COLUMN is_excused;
 ALTER TABLE counters DROP COLUMN pixels;
 ALTER TABLE tasks DROP COLUMN losses;
 """

@@ -73,6 +73,18 @@ def test_what_fits_nowhere_fails_after_its_tries(scene: Scene) -> None:
     assert scene.statuses(job_id) == ["failed"]
 
 
+def test_what_fits_nowhere_fails_also_where_its_size_was_not_recorded(scene: Scene) -> None:
+    """The release before did not: nothing can be noted of it, and each device tries it once for nothing."""
+    job_id = scene.submit(**LARGE)
+    scene.execute("UPDATE counters SET pixels = NULL")
+    workers = [scene.worker(str(number)) for number in range(2)]
+    for _ in range(4):
+        for worker_id in workers:
+            for lease in scene.claim(worker_id):
+                scene.fail_for_memory(lease)
+    assert scene.statuses(job_id) == ["failed"]
+
+
 def test_what_fits_no_device_is_no_reason_to_leave_it_to_others(scene: Scene) -> None:
     """All are known to be too small, so all may try."""
     job_id = scene.submit(**LARGE)

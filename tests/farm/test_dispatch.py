@@ -6,7 +6,8 @@ from itertools import chain
 import pytest
 from sqlalchemy import text
 
-from farm import dispatch, endings, fleet, jobs
+from farm import dispatch, endings, fleet, jobs, lifecycle
+from farm.events import record
 from tests.factories import Scene, a_checkpoint, a_user, an_object, claim
 
 
@@ -259,6 +260,22 @@ class TestRetryElsewhere:
             scene.fail(*scene.claim(worker_id, limit=1))
         assert [lease.spec.seed for lease in scene.claim(first)] == [1]
         assert [lease.spec.seed for lease in scene.claim(second)] == [0]
+
+    def test_a_task_is_left_to_others_for_some_minutes_only(self, scene: Scene) -> None:
+        """They may be busy with other work for hours."""
+        scene.submit()
+        failing, _ = scene.worker("0"), scene.worker("1", status="busy")
+        scene.fail(*scene.claim(failing))
+        scene.execute("UPDATE attempts SET ended_at = ended_at - interval '11 minutes'")
+        assert len(scene.claim(failing)) == 1
+
+    def test_many_jobs_that_are_left_to_others_hide_none_that_nobody_tried(self, scene: Scene) -> None:
+        failing, _ = scene.worker("0"), scene.worker("1")
+        for _ in range(40):
+            scene.submit()
+            scene.fail(*scene.claim(failing, limit=1))
+        untried = scene.submit()
+        assert job_ids(scene.claim(failing)) == [untried]
 
 
 class TestRenew:
@@ -701,3 +718,24 @@ def test_a_lost_batch_and_a_retry_by_hand_do_not_deadlock(scene: Scene) -> None:
             scene.wait_for_blocked(2)
         assert (losing.result(), retrying.result()) == (3, 1)
     assert scene.counters() == scene.recount()
+
+
+@pytest.mark.parametrize("error", ["a NUL\0 in it", "half a character \ud800"], ids=["NUL", "surrogate"])
+def test_what_a_library_said_is_kept_whatever_it_holds(scene: Scene, error: str) -> None:
+    """What could not be stored would be taken for a loss, and its evidence be gone."""
+    job_id = scene.submit(images_per_prompt=2)
+    worker_id = scene.worker()
+    failed, _ = scene.claim(worker_id)
+    scene.fail(failed, error, is_retryable=False)
+    assert scene.release_dead(worker_id, error, log_tail=error) == 1
+    assert scene.statuses(job_id) == ["failed", "queued"]
+    scene.trouble(worker_id, error)
+
+
+def test_who_looks_whether_a_job_is_done_lets_its_events_through(scene: Scene) -> None:
+    """Two workers that lose tasks of one job each record events of it, and each look whether it is done."""
+    job_id = scene.submit(images_per_prompt=2)
+    with scene.database.begin() as looking, scene.database.begin() as recording:
+        lifecycle._finish_if_done(looking, job_id, None)
+        recording.execute(text("SET LOCAL lock_timeout = '500ms'"))
+        record(recording, "task.requeue", job_id=job_id)

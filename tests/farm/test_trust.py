@@ -110,6 +110,16 @@ class TestRules:
         assert against_pair(history, 1)
         assert against_pair(history, 2) is None
 
+    def test_one_bad_task_of_a_batch_does_not_speak_against_the_worker(self) -> None:
+        """Its batch mates are rendered elsewhere, since they were innocent."""
+        history = [
+            entry(batch, task=batch * 4 + place, owner=batch % 2, elsewhere=("succeeded" if place else "failed",))
+            for batch in range(9)
+            for place in range(4)
+        ]
+        assert against_worker(history) is None
+        assert against_pair(history, 1) is None
+
     def test_a_long_error_is_cut(self) -> None:
         long = Ended((1, NOON), 1, 1, 1, "failed", "x" * 10_000)
         told = against_worker([long, *(entry(batch, owner=2) for batch in range(1, 5))])
@@ -186,6 +196,7 @@ class TestWorker:
             job_id = scene.submit(owner=BOTH[number % 2])
             scene.lose(worker_id)
             jobs.cancel(scene.database, job_id)
+            scene.execute("UPDATE attempts SET ended_at = ended_at - interval '2 minutes' WHERE outcome = 'lost'")
         scene.scalar("UPDATE workers SET last_seen_at = clock_timestamp() RETURNING id")
         scene.break_down(worker_id, batches=1)
         assert OUT in scene.excluded()
@@ -215,6 +226,29 @@ class TestWorker:
         scene.submit()
         [stale] = scene.lose(worker_id)
         scene.fail(stale)
+        assert scene.excluded() == []
+
+    def test_one_crash_is_one_crash_however_many_batches_were_open(self, scene: Scene) -> None:
+        dying, other = scene.worker(), scene.worker("1")
+        for _ in range(2):
+            for number, owner in enumerate(("ana", "mia", "ana")):
+                scene.submit(owner=owner, width=512 + 64 * number)
+                scene.claim(dying)
+            scene.release_dead(dying)
+            for _ in range(3):
+                scene.publish(*scene.claim(other))
+        assert scene.excluded() == []
+
+    def test_what_a_person_mended_before_a_retry_speaks_against_nobody(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=6)
+        failing, other = scene.worker(), scene.worker("1")
+        for _ in range(6):
+            scene.fail(*scene.claim(failing, limit=1), error="the LoRA is not in the store", is_retryable=False)
+        jobs.retry(scene.database, scene.settings, scene.doorbell, job_id)
+        while leases := scene.claim(other):
+            for lease in leases:
+                scene.publish(lease)
+        assert scene.job(job_id).status == "succeeded"
         assert scene.excluded() == []
 
 
@@ -256,10 +290,9 @@ class TestPair:
         assert scene.excluded() == []
 
     def test_deaths_count_as_failures_do(self, scene: Scene) -> None:
-        worker_id = scene.worker()
         for owner in ("ana", "mia", "ana"):
             assert scene.excluded() == []
-            die(scene, worker_id, owner=owner)
+            die(scene, scene.worker(), owner=owner)
         assert scene.excluded() == [KEPT]
 
     def test_another_checkpoint_is_rendered_as_before(self, scene: Scene) -> None:

@@ -168,7 +168,10 @@ def test_a_worker_that_the_farm_has_forgotten_ends(scene: Scene, beating: Beatin
 
 def test_a_worker_in_trouble_says_so_until_it_is_over(scene: Scene, beating: Beating) -> None:
     heartbeat = beating(scene.worker())
-    heartbeat.tell_trouble("it cannot claim work")
+    heartbeat.tell_trouble("claim", "it cannot claim work")
     wait_until(lambda: scene.scalar("SELECT reason FROM workers") == "it cannot claim work")
-    heartbeat.tell_trouble(None)
+    heartbeat.tell_trouble("spool", "its spool is full")
+    wait_until(lambda: scene.scalar("SELECT reason FROM workers") == "it cannot claim work; its spool is full")
+    for cause in ("claim", "spool"):
+        heartbeat.tell_trouble(cause, None)
     wait_until(lambda: scene.scalar("SELECT reason FROM workers") is None)
