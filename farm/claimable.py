@@ -8,44 +8,42 @@ left to suitable workers that did not try it yet, but only for some minutes: the
 
 from farm.shares import DECAYED
 
-# `line` is a row of counters, `worker` an expression for a name.
-_SUITS = """
-    NOT EXISTS (SELECT FROM {excluded} x WHERE x.worker_name = {worker} AND x.checkpoint_id = {line}.checkpoint_id)
-    AND NOT EXISTS (
-        SELECT FROM {limits} l WHERE l.worker_name = {worker} AND {line}.pixels >= l.pixels
-        AND l.family = (SELECT family FROM checkpoints WHERE id = {line}.checkpoint_id))
-"""
-_OTHER_SUITS = _SUITS.replace("{worker}", "o.name").replace("{excluded}", "excluded").replace("{limits}", "limits")
-_OWN_SUITS = _SUITS.format(worker="claimant.name", line="c", excluded="own_excluded", limits="own_limits")
-_IS_CLAIMABLE = f"""
-    c.pool = :pool AND c.is_open AND c.has_queued AND (c.not_before IS NULL OR c.not_before <= now())
-    AND (({_OWN_SUITS}) OR NOT EXISTS (SELECT FROM others o WHERE {_OTHER_SUITS.format(line="c")}))
-"""
-# OFFSET 0 keeps Postgres from reading all that ever failed on the worker, for one task.
-_HAS_FAILED = """
-    EXISTS (
-        SELECT FROM attempts a JOIN workers w ON w.id = a.worker_id
-        WHERE a.task_id = t.id AND a.outcome IN ('failed', 'lost') AND w.name = {worker}{lately} OFFSET 0)
-"""
-_LATELY = " AND a.ended_at > now() - make_interval(secs => :left_seconds)"
-_MAY_TRY = f"""
-    NOT ({_HAS_FAILED.format(worker="(SELECT name FROM claimant)", lately=_LATELY)} AND EXISTS (
-        SELECT FROM others o WHERE NOT {_HAS_FAILED.format(worker="o.name", lately="")}
-        AND {_OTHER_SUITS}))
-"""
-
 _HAS_UNTRIED = """
     EXISTS (
         SELECT FROM tasks
         WHERE job_id = {line}.job_id AND batch_key = {line}.batch_key AND status = 'queued' AND NOT runs_alone)
 """
+_IS_CLAIMABLE = """
+    c.pool = :pool AND c.is_open AND c.has_queued AND (c.not_before IS NULL OR c.not_before <= now())
+    AND NOT EXISTS (
+        SELECT FROM unfit u JOIN left_to USING (checkpoint_id)
+        WHERE u.checkpoint_id = c.checkpoint_id
+          AND (u.from_pixels IS NULL OR c.pixels >= u.from_pixels)
+          AND (c.pixels IS NULL OR below_pixels IS NULL OR c.pixels < below_pixels))
+"""
+# OFFSET 0 keeps Postgres from reading all that ever failed on the worker, for one task.
+_MAY_TRY = """
+    NOT EXISTS (
+        SELECT FROM attempts a JOIN workers w ON w.id = a.worker_id
+        WHERE a.task_id = t.id AND a.outcome IN ('failed', 'lost') AND w.name = (SELECT name FROM claimant)
+          AND a.ended_at > now() - make_interval(secs => :left_seconds) OFFSET 0)
+    OR (SELECT count(*) FROM suited s
+        WHERE s.checkpoint_id = {line}.checkpoint_id AND s.pixels IS NOT DISTINCT FROM {line}.pixels)
+       <= (SELECT count(DISTINCT w.name) FROM attempts a JOIN workers w ON w.id = a.worker_id
+           JOIN suited s ON s.name = w.name
+           WHERE a.task_id = t.id AND a.outcome IN ('failed', 'lost')
+             AND s.checkpoint_id = {line}.checkpoint_id AND s.pixels IS NOT DISTINCT FROM {line}.pixels)
+"""
 
 # In order:
 #   serving   the workers that may take work of the pool, and what each is kept from (excluded, limits)
 #   others    those beside the claimant that are open, heard of and without trouble: what it leaves, they take
+#   unfit     the checkpoints that the claimant does not suit, from so many pixels on: NULL is from the first
+#   left_to   of these, those that others suit, below so many pixels: NULL is up to any number
 #   lines     the first lines of every owner that the claimant may take and does not ask to pass over, with the
 #             owner's share of the GPUs so far
 #   ranked    highest priority; then the owner who had least; then what is resident on this device; then the oldest
+#   suited    the others that suit them, by what they need
 #   head      the first of them that has a task for this worker. A CTE is read in the order in which it was made
 #   mates     the head, followed by other jobs with its batch key, to fill the batch
 #   fresh     their tasks, up to the worker's part of what is queued, so that a short job spreads over all workers
@@ -64,10 +62,6 @@ NEXT = f"""
     ), claimant AS MATERIALIZED (
         SELECT name FROM workers WHERE id = :claimant
         AND NOT EXISTS (SELECT FROM excluded WHERE worker_name = name AND checkpoint_id IS NULL)
-    ), own_excluded AS MATERIALIZED (
-        SELECT e.* FROM excluded e JOIN claimant ON name = worker_name
-    ), own_limits AS MATERIALIZED (
-        SELECT l.* FROM limits l JOIN claimant ON name = worker_name
     ), serving AS MATERIALIZED (
         SELECT w.name, w.status IN ('idle', 'busy') AND w.reason IS NULL
                AND w.last_seen_at > now() - make_interval(secs => :heard_seconds) AS is_open
@@ -75,7 +69,18 @@ NEXT = f"""
         WHERE w.pool = :pool AND w.status NOT IN ('offline', 'draining')
           AND NOT EXISTS (SELECT FROM excluded e WHERE e.worker_name = w.name AND e.checkpoint_id IS NULL)
     ), others AS MATERIALIZED (
-        SELECT name FROM serving WHERE is_open AND name <> (SELECT name FROM claimant)
+        SELECT DISTINCT name FROM serving WHERE is_open AND name <> (SELECT name FROM claimant)
+    ), unfit AS MATERIALIZED (
+        SELECT e.checkpoint_id, NULL AS from_pixels FROM excluded e JOIN claimant ON name = worker_name
+        UNION ALL
+        SELECT k.id, l.pixels FROM limits l JOIN claimant ON name = worker_name JOIN checkpoints k USING (family)
+    ), left_to AS MATERIALIZED (
+        SELECT k.id AS checkpoint_id, CASE WHEN count(*) = count(l.pixels) THEN max(l.pixels) END AS below_pixels
+        FROM checkpoints k CROSS JOIN others o
+        LEFT JOIN limits l ON l.worker_name = o.name AND l.family = k.family
+        LEFT JOIN excluded x ON x.worker_name = o.name AND x.checkpoint_id = k.id
+        WHERE k.id IN (SELECT checkpoint_id FROM unfit) AND x.worker_name IS NULL
+        GROUP BY k.id
     ), lines AS (
         SELECT line.*, floor(({DECAYED}) / :share_seconds) AS share
         FROM claimant CROSS JOIN users u
@@ -88,6 +93,14 @@ NEXT = f"""
     ), ranked AS MATERIALIZED (
         SELECT * FROM lines
         ORDER BY priority DESC, share, (checkpoint_id = :resident) DESC NULLS LAST, job_id, batch_key LIMIT 32
+    ), suited AS MATERIALIZED (
+        SELECT n.checkpoint_id, n.pixels, o.name
+        FROM (SELECT DISTINCT checkpoint_id, pixels FROM ranked) n
+        JOIN checkpoints k ON k.id = n.checkpoint_id
+        CROSS JOIN others o
+        LEFT JOIN limits l ON l.worker_name = o.name AND l.family = k.family
+        LEFT JOIN excluded x ON x.worker_name = o.name AND x.checkpoint_id = k.id
+        WHERE x.worker_name IS NULL AND (l.pixels IS NULL OR n.pixels IS NULL OR n.pixels < l.pixels)
     ), head AS MATERIALIZED (
         SELECT * FROM ranked
         WHERE {_HAS_UNTRIED.format(line="ranked")}
@@ -100,7 +113,7 @@ NEXT = f"""
             WHERE {_MAY_TRY.format(line="ranked")})
         LIMIT 1
     ), mates AS (
-        SELECT c.job_id, c.batch_key, c.queued FROM claimant CROSS JOIN head JOIN counters c USING (batch_key)
+        SELECT c.job_id, c.batch_key, c.queued FROM head JOIN counters c USING (batch_key)
         WHERE {_IS_CLAIMABLE}
         ORDER BY (c.job_id = head.job_id) DESC, c.priority DESC, c.job_id LIMIT 16
     ), part AS (
@@ -119,7 +132,7 @@ NEXT = f"""
         SELECT t.id, t.status FROM head JOIN tasks t USING (job_id, batch_key)
         WHERE t.status = 'queued' AND t.runs_alone
           AND NOT EXISTS (SELECT FROM fresh WHERE fresh.job_id = head.job_id)
-          AND {_MAY_TRY.format(line="head")}
+          AND ({_MAY_TRY.format(line="head")})
         ORDER BY t.seq LIMIT 1 FOR UPDATE OF t SKIP LOCKED
     )
     SELECT id, status FROM lone
@@ -128,4 +141,4 @@ NEXT = f"""
 """
 
 IS_ANYTHING_QUEUED = "SELECT EXISTS (SELECT FROM counters WHERE pool = :pool AND is_open AND has_queued)"
-"""Whether a claim that got nothing may have looked at the wrong lines. One probe of an index."""
+"""One probe of an index: where nothing is queued, nobody needs to look at every owner's lines."""

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from farm import orphans, retention, uploads
+from farm import exclusions, fleet, orphans, retention, uploads
 from farm.config import Settings
 from farm.database import Database
 from farm.errors import StoreError
@@ -56,7 +56,7 @@ class Cleaner:
         """In this order: what a job needed may be deleted once the job is."""
         return (
             *(self._prune_events, self._prune_attempts, self._delete_jobs, self._prune_uploads),
-            *(self._discard, self._discard_uploads, self._sweep),
+            *(self._forget_workers, self._discard, self._discard_uploads, self._sweep),
         )
 
     def _prune_events(self) -> None:
@@ -85,10 +85,21 @@ class Cleaner:
         with self._database.begin() as session:
             job_ids = retention.old_jobs(session, days)
         for job_id in job_ids:
-            with self._database.begin() as session:
-                is_deleted = retention.delete_job(session, job_id, days)
+            try:
+                with self._database.begin() as session:
+                    is_deleted = retention.delete_job(session, job_id, days)
+            except SQLAlchemyError as error:
+                # It stays the oldest: ended here, nothing behind it would ever be deleted.
+                log.warning("A job could not be deleted.", job_id=job_id, error=str(error.args[0]))
+                continue
             if is_deleted:
                 log.info("A job was deleted: it ended long ago.", job_id=job_id)
+
+    def _forget_workers(self) -> None:
+        """Workers that went long ago, and what was held against some for a time that is over."""
+        with self._database.begin() as session:
+            fleet.forget_gone(session)
+            exclusions.forget_passed(session)
 
     def _prune_uploads(self) -> None:
         if hours := self._settings.keep_uploads_hours:

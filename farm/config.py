@@ -99,6 +99,7 @@ def _one_of_the_batch_sizes(size: int) -> int:
 BatchSize = Annotated[int, AfterValidator(_one_of_the_batch_sizes)]
 
 
+LONGEST_LEASE_SECONDS = 3600
 Days = Annotated[int, Field(ge=0, le=36500)]
 """How long something is kept; 0 is for ever."""
 
@@ -128,7 +129,7 @@ class Settings(BaseSettings):
     link_seconds: int = Field(3600, ge=60, le=7 * 86400)
 
     pool: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
-    lease_seconds: float = Field(20.0, ge=1, le=3600)
+    lease_seconds: float = Field(20.0, ge=1, le=LONGEST_LEASE_SECONDS)
     poll_seconds: float = Field(2.0, ge=0.1, le=60)
     keeper_seconds: float = Field(1.0, ge=0.1, le=60)
     keep_events_days: Days = 30

@@ -4,12 +4,12 @@ Only the database's clock enters a lease. A claim is one short transaction; noth
 uploaded inside one. How an attempt ends is told in `farm.endings`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, any_, func, literal, select, text, tuple_, update
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Integer, any_, func, literal, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from farm import lifecycle
@@ -100,25 +100,23 @@ def claim(
     are batch keys that the worker cannot serve at this moment, and another may.
     """
 
-    def take(*, untried_only: bool) -> list[lifecycle.Moved]:
-        chosen = _NEXT.bindparams(
-            pool=pool,
-            limit=limit,
-            claimant=worker_id,
-            resident=resident,
-            passed_over=list(passed_over),
-            untried_only=untried_only,
-            share_seconds=_SHARE_SECONDS,
-            avoided_seconds=AVOIDED_SECONDS,
-            left_seconds=_LEFT_SECONDS,
-            heard_seconds=HEARD_SECONDS,
-        )
-        values = {"attempt": Task.attempt + 1, "worker_id": worker_id, "lease_until": _lease_end(lease_seconds)}
-        return lifecycle.move(session, lifecycle.CLAIM, chosen, values=values)
-
-    moved = take(untried_only=False)
-    if not moved and session.scalar(_IS_ANYTHING_QUEUED, {"pool": pool}):
-        moved = take(untried_only=True)
+    if not session.scalar(_IS_ANYTHING_QUEUED, {"pool": pool}):
+        return None
+    chosen = _NEXT.bindparams(
+        pool=pool,
+        limit=limit,
+        claimant=worker_id,
+        resident=resident,
+        passed_over=list(passed_over),
+        share_seconds=_SHARE_SECONDS,
+        avoided_seconds=AVOIDED_SECONDS,
+        left_seconds=_LEFT_SECONDS,
+        heard_seconds=HEARD_SECONDS,
+    )
+    values = {"attempt": Task.attempt + 1, "worker_id": worker_id, "lease_until": _lease_end(lease_seconds)}
+    moved = lifecycle.move(session, lifecycle.CLAIM, chosen.bindparams(untried_only=False), values=values)
+    if not moved:
+        moved = lifecycle.move(session, lifecycle.CLAIM, chosen.bindparams(untried_only=True), values=values)
     if not moved:
         return None
     open_attempts(session, moved)
@@ -170,7 +168,7 @@ def renew(session: Session, worker_id: int, leases: Sequence[Lease], lease_secon
     keys = {(lease.task_id, lease.attempt): lease for lease in leases}
     held = (
         select(Task.id)
-        .where(tuple_(Task.id, Task.attempt).in_(list(keys)), Task.status == "running")
+        .where(is_one_of(keys), Task.status == "running")
         .order_by(Task.id)
         .with_for_update()
         .cte("held")
@@ -183,6 +181,17 @@ def renew(session: Session, worker_id: int, leases: Sequence[Lease], lease_secon
         .execution_options(synchronize_session=False)
     )
     return {keys[row.id, row.attempt] for row in rows}
+
+
+def is_one_of(attempts: Iterable[tuple[int, int]]) -> ColumnElement[bool]:
+    """Whether a task runs one of these (task id, attempt). Two arrays: a spool may hold tens of thousands."""
+    task_ids, numbers = zip(*attempts, strict=True) if (attempts := list(attempts)) else ((), ())
+    pairs = (
+        func.unnest(literal(list(task_ids), ARRAY(BigInteger)), literal(list(numbers), ARRAY(Integer)))
+        .table_valued("task_id", "number")
+        .render_derived()
+    )
+    return tuple_(Task.id, Task.attempt).in_(select(pairs.c.task_id, pairs.c.number))
 
 
 def _lease_end(lease_seconds: float) -> ColumnElement[Any]:

@@ -4,16 +4,17 @@ Whoever ends an attempt must still hold it: every statement here is fenced by th
 and does nothing where another attempt owns the task by now.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from farm import capacity, lifecycle, shares, trust
 from farm.attempts import EXPIRED, end_attempts, storable
-from farm.dispatch import Held, Lease, Unreadable
+from farm.config import LONGEST_LEASE_SECONDS
+from farm.dispatch import Held, Lease, Unreadable, is_one_of
 from farm.events import record
 from farm.models import Artifact, Attempt, Result, Task, Worker
 
@@ -179,7 +180,7 @@ def hand_back(session: Session, leases: Sequence[Lease], reason: str) -> None:
         session,
         lifecycle.REQUEUE,
         _Ending.of("handed_back", reason),
-        _is_one_of((lease.task_id, lease.attempt) for lease in leases),
+        is_one_of((lease.task_id, lease.attempt) for lease in leases),
         attempt_limit=Task.attempt_limit + 1,
     )
 
@@ -195,7 +196,7 @@ def hand_back_all(session: Session, worker_id: int, reason: str, *, spared: Coll
         lifecycle.REQUEUE,
         _Ending.of("handed_back", reason),
         Task.worker_id == worker_id,
-        ~_is_one_of(spared),
+        ~is_one_of(spared),
         attempt_limit=Task.attempt_limit + 1,
     )
 
@@ -213,25 +214,33 @@ def release_dead(
     What is `spared` lies rendered on the worker's disk: it stays leased, as in `hand_back_all`.
     """
     ending = _Ending.of("lost", error, log_tail=log_tail)
-    lost = _lose(session, ending, (Task.worker_id == worker_id) & ~_is_one_of(spared))
+    lost = _lose(session, ending, (Task.worker_id == worker_id) & ~is_one_of(spared))
     trust.judge(session, lost)
     return len(lost)
 
 
-def expire(session: Session, limit: int = 500) -> int:
-    """Take back the tasks whose lease has ended; several keepers may do so at once.
+def expire(session: Session, limit: int = 500, *, task_id: int | None = None) -> int:
+    """Take back the tasks whose lease has ended, or this one; several keepers may do so at once.
 
     Nobody is judged by that now: whether the worker is simply gone will show.
     """
+    chosen = _has_expired() if task_id is None else _has_expired() & (Task.id == task_id)
     expired = (
-        select(Task.id)
-        .where(Task.status == "running", Task.lease_until < func.now())
-        .order_by(Task.lease_until)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+        select(Task.id).where(chosen).order_by(Task.lease_until).limit(limit).with_for_update(skip_locked=True)
     )
     task_ids = session.scalars(expired).all()
     return len(_lose(session, _Ending.of("lost", EXPIRED), Task.id.in_(task_ids))) if task_ids else 0
+
+
+def expired(session: Session, limit: int = 500) -> Sequence[int]:
+    """The tasks whose lease has ended."""
+    return session.scalars(select(Task.id).where(_has_expired()).order_by(Task.lease_until).limit(limit)).all()
+
+
+def _has_expired() -> ColumnElement[bool]:
+    """Also what stands longer than any lease: the database's clock was set back, and nobody renewed it since."""
+    too_long = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, 2 * LONGEST_LEASE_SECONDS)
+    return (Task.status == "running") & or_(Task.lease_until < func.now(), Task.lease_until > too_long)
 
 
 def _lose(session: Session, ending: _Ending, condition: ColumnElement[bool]) -> list[lifecycle.Moved]:
@@ -308,10 +317,6 @@ def _move_running(
 
 def _is_attempt(held: Held) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return Task.id == held.task_id, Task.attempt == held.attempt
-
-
-def _is_one_of(attempts: Iterable[AttemptKey]) -> ColumnElement[bool]:
-    return tuple_(Task.id, Task.attempt).in_(list(attempts))
 
 
 def _or_none(relief: Sequence[str]) -> list[str] | None:

@@ -95,6 +95,16 @@ def _forget_limits(session: Session, worker_name: str) -> int:
     return session.connection().execute(statement).rowcount
 
 
+def forget_passed(session: Session) -> None:
+    """Delete what is no longer in force, a day after it was entered: every claim reads these tables."""
+    a_day_ago = func.now() - func.make_interval(0, 0, 0, 1)
+    for table in (Exclusion, MemoryLimit):
+        passed = table.created_at < a_day_ago
+        if table is Exclusion:
+            passed &= Exclusion.checkpoint_id.is_not(None)
+        session.execute(delete(table).where(passed).execution_options(synchronize_session=False))
+
+
 def in_force(session: Session, worker_names: Sequence[str] | None = None) -> list[Exclusion]:
     """What is excluded now, of all workers or of these: by name, a worker's being out of service first."""
     query = (

@@ -110,7 +110,9 @@ def submit(
         record(session, "job.submitted", job_id=job_id)
         reach("portal.accepting")
     reach("portal.accepted")
-    doorbell.ring(request.pool, times=min(unfolding.images, serving, 16))
+    if serving:
+        # Where nobody listens, rings would pile up in Redis under whatever name a request gives to its pool.
+        doorbell.ring(request.pool, times=min(unfolding.images, serving, 16))
     reach("portal.rung")
     return Submitted(job_id, unfolding.images, is_replay=False, warnings=warnings)
 

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 _SILENT_LEASES = 2.0
 _MOST_RINGS = 16
+# A round must not stand still over one job of a million images; the next one goes on with it.
+_MOST_CANCELLED = 10_000
 
 
 class Keeper:
@@ -50,7 +52,7 @@ class Keeper:
 
         1. Leases that have ended: their tasks are queued again, or set aside when they lost too many workers.
         2. Jobs past their deadline: what has not started is cancelled.
-        3. Workers not heard of for two leases are marked as gone; those gone for long are forgotten.
+        3. Workers not heard of for two leases are marked as gone.
         4. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
            ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
         """
@@ -74,11 +76,28 @@ class Keeper:
     def _expire(self) -> None:
         if time.monotonic() < self._patient_until:
             return
+        try:
+            self._expire_some()
+        except SQLAlchemyError as error:
+            if is_lost_connection(error):
+                raise
+            log.warning("Leases could not be ended together.", error=str(error.args[0]))
+            self._expire_one_by_one()
+
+    def _expire_one_by_one(self) -> None:
+        """One task that cannot be taken back must not hold up all others."""
         with self._database.begin() as session:
-            if expired := endings.expire(session):
-                log.warning("Leases ended without a word.", tasks=expired)
+            task_ids = endings.expired(session)
+        for task_id in task_ids:
+            self._attempt(partial(self._expire_some, task_id))
+
+    def _expire_some(self, task_id: int | None = None) -> None:
+        with self._database.begin() as session:
+            expired = endings.expire(session, task_id=task_id)
+            if expired:
                 reach("keeper.expiring")
         if expired:
+            log.warning("Leases ended without a word.", tasks=expired)
             reach("keeper.expired")
 
     def _cancel_overdue(self) -> None:
@@ -94,7 +113,6 @@ class Keeper:
     def _look_after_workers(self) -> None:
         with self._database.begin() as session:
             fleet.retire_silent(session, _SILENT_LEASES * self._settings.lease_seconds)
-            fleet.forget_gone(session)
 
     def _ring(self) -> None:
         """As many rings as workers: one alone may be heard by a parent whose worker is busy, or has just died."""
@@ -112,8 +130,9 @@ def overdue_jobs(session: Session) -> Sequence[int]:
 
 
 def cancel_queued(session: Session, job_id: int, reason: str) -> None:
-    """Cancel what has not started of a job; what is rendering finishes."""
-    chosen = lifecycle.lock(lifecycle.CANCEL, Task.job_id == job_id, Task.status == "queued", skip_locked=True)
+    """Cancel what has not started of a job, so much at a time; what is rendering finishes."""
+    queued = Task.job_id == job_id, Task.status == "queued"
+    chosen = lifecycle.lock(lifecycle.CANCEL, *queued, skip_locked=True).limit(_MOST_CANCELLED)
     lifecycle.move(session, lifecycle.CANCEL, chosen, reason=reason)
 
 

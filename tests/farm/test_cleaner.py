@@ -15,7 +15,7 @@ from farm.errors import StoreError, StoreRefused
 from farm.models import Discard
 from farm.store import Store
 from farm.uploads import INPUTS
-from tests.factories import Scene
+from tests.factories import Scene, a_checkpoint
 from tests.fakes import MemoryStore
 from tests.waiting import wait_until
 
@@ -168,3 +168,22 @@ def test_the_keepers_process_cleans_too(scene: Scene, store: Store) -> None:
     wait_until(lambda: list(store.keys()) == [], seconds=30)
     keeper.terminate()
     assert keeper.wait(20) == 0
+
+
+def test_workers_that_went_long_ago_are_forgotten(scene: Scene, store: Store) -> None:
+    scene.worker()
+    scene.execute("UPDATE workers SET last_seen_at = now() - interval '8 days', status = 'offline'")
+    Cleaner(scene.settings, scene.database, store).make_round()
+    assert scene.scalar("SELECT count(*) FROM workers") == 0
+
+
+def test_what_was_held_against_a_worker_for_a_time_is_forgotten_a_day_later(scene: Scene, store: Store) -> None:
+    scene.submit()
+    scene.fail_for_memory(*scene.claim(scene.worker()))
+    scene.avoid("host/cpu", a_checkpoint(scene.database))
+    scene.drain()
+    for table in ("memory_limits", "exclusions"):
+        scene.execute(f"UPDATE {table} SET created_at = created_at - interval '25 hours'")
+    Cleaner(scene.settings, scene.database, store).make_round()
+    assert scene.scalar("SELECT count(*) FROM memory_limits") == 0
+    assert scene.column("SELECT checkpoint_id FROM exclusions") == [None]

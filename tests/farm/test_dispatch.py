@@ -1,6 +1,7 @@
 """How work changes hands: by claim, lease, publish, failure and loss."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -307,6 +308,16 @@ class TestRenew:
         scene.let_leases_end(*leases)
         scene.renew(worker_id, *leases)
         assert scene.expire() == 0
+
+    def test_very_many_leases_are_renewed_at_once(self, scene: Scene) -> None:
+        """A full spool holds thousands of images; as pairs in a list they are too many for Postgres' stack."""
+        scene.submit(images_per_prompt=2)
+        worker_id = scene.worker()
+        leases = scene.claim(worker_id)
+        many = [replace(leases[0], task_id=number) for number in range(10_000, 50_000)]
+        assert scene.renew(worker_id, *many, *leases) == set(leases)
+        spared = {(lease.task_id, lease.attempt) for lease in (*many, leases[0])}
+        assert scene.release_dead(worker_id, spared=spared) == 1
 
     def test_renewing_nothing_is_harmless(self, scene: Scene) -> None:
         assert scene.renew(scene.worker()) == set()

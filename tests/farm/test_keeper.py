@@ -248,9 +248,19 @@ def test_only_what_ends_a_connection_is_an_outage(sqlstate: str | None, is_lost:
     assert is_lost_connection(OperationalError("SELECT 1", {}, original)) == is_lost
 
 
-def test_workers_that_went_long_ago_are_forgotten(scene: Scene, keeper: Keeper) -> None:
-    scene.worker()
-    with scene.database.begin() as session:
-        session.execute(text("UPDATE workers SET last_seen_at = now() - interval '8 days'"))
+def test_a_task_that_cannot_be_taken_back_holds_up_no_other(scene: Scene, keeper: Keeper) -> None:
+    stuck, other = scene.submit(), scene.submit(width=768)
+    worker_id = scene.worker()
+    scene.let_leases_end(*scene.claim(worker_id), *scene.claim(worker_id))
+    # Its counters say less than it has: to bring them in step would make them negative.
+    scene.execute("UPDATE counters SET running = 0 WHERE job_id = :id", id=stuck)
     keeper.make_round()
-    assert scene.scalar("SELECT count(*) FROM workers") == 0
+    assert scene.statuses(stuck) + scene.statuses(other) == ["running", "queued"]
+
+
+def test_a_lease_that_stands_since_the_clock_was_set_back_is_ended(scene: Scene, keeper: Keeper) -> None:
+    job_id = scene.submit()
+    scene.claim(scene.worker())
+    scene.execute("UPDATE tasks SET lease_until = now() + interval '5 hours'")
+    keeper.make_round()
+    assert scene.statuses(job_id) == ["queued"]
