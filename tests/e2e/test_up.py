@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -120,8 +119,7 @@ def test_a_portal_that_says_it_is_ready_has_a_checkpoint(new_folder: Path) -> No
 
 def names_when_ready(client: Client) -> list[str]:
     """The checkpoints at the very moment at which the portal says for the first time that it is ready."""
-    while not client.is_ready():
-        time.sleep(0.002)
+    wait_until(client.is_ready)
     return [checkpoint.name for checkpoint in client.checkpoints()]
 
 
