@@ -81,8 +81,8 @@ def require_transport(redis_url: str) -> None:
         _ = make_celery(redis_url).connection_for_write().transport
     except Exception as error:  # whatever an incomplete installation or a wrong URL raises
         raise ConfigError(
-            f"Nothing can be rung from here ({type(error).__name__}: {error}). Check FARM_REDIS_URL, and that "
-            "`diffusion-farm` was installed with all that it requires (`pip check` tells)."
+            f"Nothing can be rung from here ({type(error).__name__}: {error}). Check FARM_REDIS_URL; if that is "
+            "right, install `diffusion-farm` again, with all that it requires."
         ) from error
 
 

@@ -83,7 +83,7 @@ def test_the_portal_alone_accepts_a_job_and_rings(without_extras: Installation, 
         running(without_extras, "web", settings=settings),
         Client(f"http://127.0.0.1:{settings.port}") as client,
     ):
-        wait_until(client.is_ready)
+        wait_until(client.is_ready, seconds=100)
         job, _ = client.submit(parse_request({"prompts": ["a lighthouse"]}))
         assert (job.images.queued, rings(settings)) == (1, 1)
 

@@ -34,6 +34,9 @@ _REQUEST_SECONDS = 5.0
 Parts = Mapping[str, str]
 """What was looked at, and `ok` or what is wrong with it."""
 
+Probe = tuple[str, Callable[[], Parts]]
+"""The word for all being well, and what is asked."""
+
 
 class Parent(Protocol):
     """What is asked of the parent, from other threads than its own."""
@@ -127,9 +130,9 @@ class HealthServer(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, outlook: Outlook) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
-        self.probes: Mapping[str, Callable[[], Parts]] = {
-            "/healthz": outlook.health,
-            "/readyz": outlook.readiness,
+        self.probes: Mapping[str, Probe] = {
+            "/healthz": ("ok", outlook.health),
+            "/readyz": ("ready", outlook.readiness),
         }
 
 
@@ -142,9 +145,10 @@ class _Handler(BaseHTTPRequestHandler):
         if probe is None:
             self.send_error(404)
             return
-        parts = probe()
+        good, ask = probe
+        parts = ask()
         is_well = all(part == _OK for part in parts.values())
-        body = json.dumps({"status": "ready" if is_well else "unavailable", "parts": parts}).encode()
+        body = json.dumps({"status": good if is_well else "unavailable", "parts": parts}).encode()
         self.send_response(200 if is_well else 503)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
