@@ -95,7 +95,7 @@ def test_the_keeper_alone_makes_its_rounds_and_rings(without_extras: Installatio
     with scene.database.begin() as session:
         fleet.beat(session, scene.worker(), "idle", None)
     with running(without_extras, "keeper", settings=settings) as keeper:
-        wait_until(lambda: rings(settings) >= before + 2)
+        wait_until(lambda: rings(settings) >= before + 2 or keeper.poll() is not None)
         assert keeper.poll() is None
 
 
