@@ -142,6 +142,7 @@ class Vae:
 
     def _widen(self) -> None:
         """Full precision, with the bits that the file has: what was rounded to half is lost."""
+        free_caches(device_of(self._pipeline).type)
         self._model.to(torch.float32)
         read = self._needs.weights.get(self._sha256)
         try:
