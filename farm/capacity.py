@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from farm import exclusions
 from farm.fleet import is_open
 from farm.models import Attempt, Checkpoint, Counters, Exclusion, MemoryLimit, Task, Worker
+from farm.prompts.compose import compose
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,17 @@ def note_misfit(session: Session, task_id: int, reason: str) -> None:
     Of several sizes the smallest counts; what is no longer in force is replaced.
     """
     found = session.execute(
-        select(Worker.name, Checkpoint.family, Counters.pixels)
+        select(Worker.name, Checkpoint.family, Counters.pixels, Task.spec["prompt"].astext)
         .select_from(Task)
         .join(Worker, Worker.id == Task.worker_id)
         .join(Counters, (Counters.job_id == Task.job_id) & (Counters.batch_key == Task.batch_key))
         .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
         .where(Task.id == task_id, Counters.pixels.is_not(None))
     ).one_or_none()
-    if found is None:
+    # Each prompt that AND joins is a row more through the UNet: such an image says nothing of others of its size.
+    if found is None or len(compose(found[3])) > 1:
         return
-    name, family, pixels = found
+    name, family, pixels, _ = found
     new = {"pixels": pixels, "reason": reason, "created_at": func.now()}
     session.execute(
         upsert(MemoryLimit)

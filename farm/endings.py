@@ -161,7 +161,7 @@ def fail_for_memory(session: Session, held: Held, error: str, *, relief: Sequenc
         again = _move_running(session, lifecycle.REQUEUE, ending, *is_attempt, _has_tries_left(), **values)
     if not again:
         _move_running(session, lifecycle.FAIL, ending, *is_attempt)
-    capacity.note_misfit(session, held.task_id, error)
+    capacity.note_misfit(session, held.task_id, ending.reason)
     return bool(again)
 
 

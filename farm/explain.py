@@ -63,14 +63,18 @@ def explain(session: Session, job_id: int) -> list[str]:
 
 
 def _needs(session: Session, job_id: int) -> set[Need]:
-    """What the job's queued images ask of a worker; empty where none is queued."""
+    """What the job's queued images ask of a worker, of each checkpoint the least and most. None: none waits."""
     query = (
-        select(Counters.checkpoint_id, Checkpoint.family, Counters.pixels)
+        select(Counters.checkpoint_id, Checkpoint.family, func.min(Counters.pixels), func.max(Counters.pixels))
         .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
         .where(Counters.job_id == job_id, Counters.has_queued)
-        .distinct()
+        .group_by(Counters.checkpoint_id, Checkpoint.family)
     )
-    return {Need(*row) for row in session.execute(query)}
+    return {
+        Need(checkpoint_id, family, pixels)
+        for checkpoint_id, family, *bounds in session.execute(query)
+        for pixels in bounds
+    }
 
 
 def _crew(session: Session, pool: str, needs: Collection[Need]) -> _Crew:

@@ -4,8 +4,9 @@ Asked in the transaction in which attempts end badly, or one succeeds where othe
 wrong is put down to whatever all of it has in common: to the owner's job, to the checkpoint, or to the worker.
 
 - A batch counts once, however many images it had: one crash is one crash.
-- What was handed back or cancelled counts neither way, nor does what is excused: an image too large for the
-  device's memory, a spec of a newer release, what failed before a person mended it and said retry.
+- What was handed back or cancelled counts neither way, nor does a batch of which something is excused: an
+  image too large for the device's memory, what failed before a person mended it and said retry, a spec of a
+  newer release.
 - A lease that merely ended counts once its worker has been heard of again. One that is gone may have been
   switched off or cut off, and is not to blame.
 - A batch with a task that other workers failed too counts for nothing: the task is at fault.
@@ -55,6 +56,7 @@ class Ended:
     outcome: str
     error: str | None
     elsewhere: frozenset[str] = frozenset()
+    is_excused: bool = False
 
     @property
     def is_refuted(self) -> bool:
@@ -111,16 +113,21 @@ def against_pair(history: Iterable[Ended], checkpoint_id: int) -> str | None:
 
 def _evidence(bad: Sequence[Ended], least: int) -> str | None:
     """What at least so many batches show, in words; None where they show nothing against the worker."""
-    batches = _by_batch(bad)
+    batches = [batch for batch in _by_batch(bad) if not any(entry.is_excused for entry in batch)]
     confirmed = [batch for batch in batches if all(entry.is_confirmed for entry in batch)]
     if len(confirmed) >= least:
         return f"{len(confirmed)} batches failed, and other workers rendered them"
     # One task that is at fault fails its whole batch.
     open_ = [batch for batch in batches if not any(entry.is_refuted for entry in batch)]
-    owners = {entry.owner_id for batch in open_ for entry in batch}
-    if len(open_) >= least and len(owners) >= _OWNERS:
+    if len(open_) >= least and len(owners := _sole_owners(open_)) >= _OWNERS:
         return f"{len(open_)} batches failed, for {len(owners)} owners"
     return None
+
+
+def _sole_owners(batches: Iterable[Sequence[Ended]]) -> set[int]:
+    """The owners of batches that were wholly theirs: in a mixed one any of them may be at fault."""
+    owners = [{entry.owner_id for entry in batch} for batch in batches]
+    return {owner for of_batch in owners if len(of_batch) == 1 for owner in of_batch}
 
 
 def _by_batch(entries: Iterable[Ended]) -> Sequence[Sequence[Ended]]:
@@ -172,14 +179,16 @@ def _history(session: Session, worker_name: str) -> list[Ended]:
         .where(
             Attempt.worker_id == process.c.id,
             Attempt.outcome.in_(("succeeded", "failed", "lost")),
-            ~Attempt.is_excused,
             or_(Attempt.outcome != "lost", heard_of_since),
         )
         .order_by(Attempt.ended_at.desc())
         .limit(_MOST_ATTEMPTS)
         .lateral("last")
     )
-    columns = (last.c[name] for name in ("worker_id", "started_at", "ended_at", "task_id", "outcome", "error"))
+    columns = (
+        last.c[name]
+        for name in ("worker_id", "started_at", "ended_at", "task_id", "outcome", "error", "is_excused")
+    )
     query = (
         select(*columns, Counters.owner_id, Counters.checkpoint_id)
         .select_from(process)
@@ -196,6 +205,7 @@ def _history(session: Session, worker_name: str) -> list[Ended]:
             _batch_of(row),
             *(row.task_id, row.owner_id, row.checkpoint_id, row.outcome, row.error),
             elsewhere.get(row.task_id, frozenset()),
+            row.is_excused,
         )
         for row in rows
     ]

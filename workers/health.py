@@ -9,9 +9,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from sqlalchemy import select
@@ -30,6 +32,7 @@ _STALE_SECONDS = 5.0
 # A round waits for Postgres, seat by seat, when that is cut off; one that takes longer does not end.
 _LONGEST_ROUND_SECONDS = 120.0
 _REQUEST_SECONDS = 5.0
+_MOST_REQUESTS = 16
 
 Parts = Mapping[str, str]
 """What was looked at, and `ok` or what is wrong with it."""
@@ -65,12 +68,13 @@ def part_of(worker_id: int | None, row: WorkerRow | None) -> str:
     """`ok`, or why a device renders nothing: `worker_id` is None where no process is on it."""
     if worker_id is None:
         return "has no worker process now; one is started"
-    if row is None or row.status == "starting":
+    if row is None or (row.status == "starting" and row.reason is None):
         return "is starting"
+    # Probes need no key, and what libraries say may name hosts, users and paths.
     if row.status == "offline":
-        return f"is gone: {row.reason}"
+        return "is gone: `farm workers` says why"
     if row.reason:
-        return row.reason
+        return "is in trouble: `farm workers` says what it is"
     return "takes no work: it drains" if row.status in ("draining", "drained") else _OK
 
 
@@ -127,17 +131,43 @@ class HealthServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """On a thread, while there are few: more would take the threads and descriptors of the workers' parent."""
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """With an end, however slowly a request comes in."""
+        deadline = threading.Timer(_REQUEST_SECONDS, partial(_end, request))
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            deadline.cancel()
+            self._room.release()
+
     def __init__(self, host: str, port: int, outlook: Outlook) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
+        self._room = threading.BoundedSemaphore(_MOST_REQUESTS)
         self.probes: Mapping[str, Probe] = {
             "/healthz": ("ok", outlook.health),
             "/readyz": ("ready", outlook.readiness),
         }
 
 
+def _end(request: socket.socket) -> None:
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
+
+
 class _Handler(BaseHTTPRequestHandler):
     timeout = _REQUEST_SECONDS
+    server_version = "farm"
+    sys_version = ""
     server: HealthServer
 
     def do_GET(self) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm import dispatch
 from farm.config import Settings
 from farm.crashpoints import reach
-from farm.database import Database, Role
+from farm.database import Database, Role, is_lost_connection
 from farm.dispatch import Batch, Lease
 from farm.errors import DeviceBroken, FarmError, LeaseLost, OutOfMemory, RenderError, StoreAway
 from farm.progress import ProgressBoard
@@ -162,7 +162,7 @@ class Runner:
                     reach("worker.claiming")
         except Exception as error:  # whatever it is, the farm says so, and this worker tries again
             log.warning("Could not claim.", worker=self._worker_id, exc_info=not isinstance(error, SQLAlchemyError))
-            self._heartbeat.tell_trouble("claim", f"it cannot claim work: {_first_line(error)}")
+            self._heartbeat.tell_trouble("claim", f"it cannot claim work: {_said(error)}")
             return None
         self._heartbeat.tell_trouble("claim", None)
         if batch:
@@ -267,7 +267,9 @@ class Runner:
         self._outcomes.insist_on_hand_back(batch.leases, reason, self._calls, self._settings.poll_seconds)
 
 
-def _first_line(error: Exception) -> str:
-    """What went wrong, without the statement that SQLAlchemy adds below."""
+def _said(error: Exception) -> str:
+    """What went wrong, for everybody to read: not where PostgreSQL lies, nor the statement that SQLAlchemy adds."""
+    if isinstance(error, SQLAlchemyError) and is_lost_connection(error):
+        return "PostgreSQL does not answer"
     said = str(error.args[0] if error.args else error).strip() or type(error).__name__
     return said.splitlines()[0]

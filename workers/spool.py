@@ -17,7 +17,7 @@ from threading import Lock
 from typing import IO, Any
 
 import structlog
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from farm.dispatch import Lease
 from farm.endings import AttemptKey
@@ -189,15 +189,12 @@ def prepare(folder: Path) -> None:
 def attempts_in(folder: Path) -> set[AttemptKey]:
     """The attempts whose images lie anywhere in the spools on this machine, whoever rendered them.
 
-    None is overlooked while it is adopted: it moves under the lock that is held here.
+    None is overlooked while it is adopted: it moves under the lock that is held here. Raises OSError.
     """
     try:
         with _locked(folder / _LOCK):
             paths = [path for spool in folder.iterdir() if spool.is_dir() for path in _images(spool)]
     except FileNotFoundError:
-        return set()
-    except OSError as error:
-        log.warning("The spool cannot be looked through.", error=str(error))
         return set()
     named = [_NAME.fullmatch(path.name) for path in paths]
     return {(int(name[1]), int(name[2])) for name in named if name}
@@ -205,7 +202,7 @@ def attempts_in(folder: Path) -> set[AttemptKey]:
 
 def _images(folder: Path) -> Iterator[Path]:
     with suppress(FileNotFoundError):
-        yield from (path for path in folder.iterdir() if path.suffix == _SUFFIX)
+        yield from (path for path in folder.iterdir() if path.suffix == _SUFFIX and not path.is_symlink())
 
 
 @contextmanager
@@ -213,7 +210,11 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (FileNotFoundError, KeyError, zipfile.BadZipFile, ValidationError) as error:
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError | IsADirectoryError):
+            raise
+        raise DamagedFile(f"{path.name} in the spool cannot be read: {error}") from error
+    except Exception as error:  # whatever zipfile and zlib raise of bytes that we did not write
         raise DamagedFile(f"{path.name} in the spool cannot be read: {error}") from error
 
 

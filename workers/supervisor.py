@@ -13,7 +13,6 @@ from functools import partial
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from farm import endings, fleet
 from farm.config import Settings
@@ -37,8 +36,8 @@ _SILENT_LEASES = 3.0
 _STATUSES = {75: "its render hung", 76: "its device broke"}
 
 
-GiveBack = Callable[[Session], object]
-"""Returns to the queue what a worker held that is gone."""
+GiveBack = Callable[..., object]
+"""Returns to the queue what a worker held that is gone, but for what is `spared`: (session, *, spared)."""
 
 
 @dataclass
@@ -138,7 +137,7 @@ class Supervisor:
             process.kill()
             process.wait()
         reason = f"the worker was stopped ({_ending(process.returncode)})"
-        give_back = partial(endings.hand_back_all, worker_id=seat.worker_id, reason=reason, spared=self._spooled())
+        give_back = partial(endings.hand_back_all, worker_id=seat.worker_id, reason=reason)
         self._unburied[seat.worker_id] = (give_back, reason)
 
     def _end_if_hung(self, seat: Seat) -> None:
@@ -159,7 +158,6 @@ class Supervisor:
             worker_id=seat.worker_id,
             error=reason,
             log_tail=seat.tail.text() if seat.tail else None,
-            spared=self._spooled(),
         )
         self._unburied[seat.worker_id] = (give_back, reason)
         seat.deaths = 1 if time.monotonic() - seat.started_at > _HEALTHY_SECONDS else seat.deaths + 1
@@ -179,8 +177,12 @@ class Supervisor:
             reach("parent.bereaved")
             try:
                 with self._database.begin() as session:
-                    give_back(session)
+                    give_back(session, spared=self._spooled())
                     fleet.retire(session, worker_id, reason)
+            except OSError as error:
+                # What lies rendered there must not be given back: it is looked for again in the next round.
+                log.warning("The spool cannot be looked through.", error=str(error))
+                return
             except SQLAlchemyError as error:
                 log.warning("Could not give back a dead worker's tasks yet.", worker=worker_id, error=str(error))
                 if is_lost_connection(error):
@@ -200,9 +202,18 @@ class Supervisor:
             seat.empty_until = time.monotonic() + self.settings.poll_seconds
             return
         reach("parent.registered")
-        seat.process = start_child(
-            self.settings, seat.device, seat.worker_id, seat.threads, module=self.child_module
-        )
+        try:
+            seat.process = start_child(
+                self.settings, seat.device, seat.worker_id, seat.threads, module=self.child_module
+            )
+        except OSError as error:
+            # No descriptor or no memory is left on this machine: that may pass, and the other seats go on.
+            log.warning("Could not start a worker yet.", device=seat.device.label, error=str(error))
+            reason = "the worker could not be started"
+            give_back = partial(endings.hand_back_all, worker_id=seat.worker_id, reason=reason)
+            self._unburied[seat.worker_id] = (give_back, reason)
+            seat.empty_until = time.monotonic() + _LONGEST_PAUSE_SECONDS
+            return
         assert seat.process.stderr is not None
         assert seat.process.stdout is not None
         seat.tail = Tail(seat.process.stderr)

@@ -36,7 +36,7 @@ def read_image(path: Path) -> str | None:
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_FORMATS) as image:
                 return _text_in(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
         raise _problem(path, "is no PNG, JPEG, WebP or AVIF image that can be read") from None
 
 

@@ -142,6 +142,24 @@ def test_a_size_is_tried_again_once_the_worker_is_restored(scene: Scene) -> None
         scene.restore("host/0")
 
 
+def test_a_prompt_of_several_parts_that_does_not_fit_says_nothing_of_its_size(scene: Scene) -> None:
+    """Each part is a row more through the UNet."""
+    scene.submit(prompts=["a fox AND a hen AND a barn"], width=256, height=256)
+    small, large = scene.worker("0"), scene.worker("1")
+    scene.fail_for_memory(*scene.claim(small))
+    assert limits(scene) == []
+    assert scene.claim(small) == ()
+    assert scene.publish(*scene.claim(large))
+
+
+@pytest.mark.parametrize("error", ["with a NUL\0", "half a character \ud800"], ids=["NUL", "surrogate"])
+def test_what_the_allocator_said_is_kept_whatever_it_holds(scene: Scene, error: str) -> None:
+    scene.submit()
+    small, _ = scene.worker("0"), scene.worker("1")
+    assert scene.fail_for_memory(*scene.claim(small), error)
+    assert len(limits(scene)) == 1
+
+
 def test_a_lost_lease_notes_nothing(scene: Scene) -> None:
     scene.submit()
     [stale] = scene.lose(scene.worker())

@@ -1,6 +1,7 @@
 """When the farm by itself takes a worker out of service, or keeps it from a checkpoint."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -117,6 +118,19 @@ class TestRules:
             for batch in range(9)
             for place in range(4)
         ]
+        assert against_worker(history) is None
+        assert against_pair(history, 1) is None
+
+    def test_a_batch_of_which_something_is_excused_counts_for_nothing(self) -> None:
+        """Its guilty task may be the one that was retried by hand; the others are rendered elsewhere."""
+        history = [entry(batch, task=batch, elsewhere=("succeeded",)) for batch in range(9)]
+        excused = [replace(entry(batch, task=100 + batch), is_excused=True) for batch in range(9)]
+        assert against_worker([*history, *excused]) is None
+
+    def test_batches_of_several_owners_accuse_nobody_by_themselves(self) -> None:
+        """One owner's bad image may have failed those of the others."""
+        mixed = [entry(0, task=1, owner=1), entry(0, task=2, owner=2)]
+        history = [*mixed, *(entry(batch, task=batch + 2, owner=1) for batch in range(1, 9))]
         assert against_worker(history) is None
         assert against_pair(history, 1) is None
 

@@ -4,13 +4,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from farm import fleet
 from farm.config import Settings
@@ -56,8 +56,9 @@ def an_open_worker(scene: Scene, device: str = "cpu") -> int:
         (WorkerRow("busy", None), "ok"),
         (WorkerRow("starting", None), "is starting"),
         (None, "is starting"),
-        (WorkerRow("idle", "could not claim: permission denied"), "could not claim: permission denied"),
-        (WorkerRow("offline", "not heard of"), "is gone: not heard of"),
+        (WorkerRow("idle", "could not claim"), "is in trouble: `farm workers` says what it is"),
+        (WorkerRow("starting", "it has no CUDA"), "is in trouble: `farm workers` says what it is"),
+        (WorkerRow("offline", "not heard of"), "is gone: `farm workers` says why"),
         (WorkerRow("drained", None), "takes no work: it drains"),
     ],
 )
@@ -72,15 +73,39 @@ def test_a_device_without_a_process_is_not_ready() -> None:
 
 
 def test_workers_are_ready_when_each_of_them_is(scene: Scene) -> None:
-    parent = AParent(scene.database, {"cuda:0": an_open_worker(scene, "cuda:0"), "cuda:1": scene.worker("cuda:1")})
+    parent = AParent(
+        scene.database,
+        {"cuda:0": an_open_worker(scene, "cuda:0"), "cuda:1": scene.worker("cuda:1", status="starting")},
+    )
     assert an_outlook(parent).readiness() == {"database": "ok", "cuda:0": "ok", "cuda:1": "is starting"}
 
 
-def test_a_worker_in_trouble_is_not_ready_and_says_why(scene: Scene) -> None:
+def test_what_troubles_a_worker_is_told_to_no_probe(scene: Scene) -> None:
+    """Probes need no key, and what libraries say names hosts, users and paths."""
     worker_id = an_open_worker(scene)
-    with scene.database.begin() as session:
-        session.execute(text("UPDATE workers SET reason = 'could not claim: the relation is gone'"))
-    assert an_outlook(AParent(scene.database, {"cpu": worker_id})).readiness()["cpu"].startswith("could not claim")
+    scene.trouble(worker_id, 'connection to server at "10.1.2.3" failed for user "farm"')
+    readiness = an_outlook(AParent(scene.database, {"cpu": worker_id})).readiness()
+    assert readiness["cpu"] == "is in trouble: `farm workers` says what it is"
+
+
+def test_requests_that_do_not_end_leave_room_for_probes(scene: Scene) -> None:
+    """Each is cut off after a while, and so many at a time take no more threads than there is room for."""
+    database = Database.of(scene.settings, Role.WORKER)
+    with with_port(scene.settings) as (settings, url), closing(database), ExitStack() as slow:
+        serve_health(settings, AParent(database, {"cpu": an_open_worker(scene)}))
+        before = threading.active_count()
+        for _ in range(60):
+            client = slow.enter_context(socket.create_connection(("127.0.0.1", settings.worker_port)))
+            client.sendall(b"GET ")
+        assert threading.active_count() - before <= 2 * 16
+        wait_until(lambda: is_ready(url))
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_without_postgres_workers_are_not_ready_but_well(scene: Scene) -> None:
@@ -132,13 +157,6 @@ def with_port(settings: Settings) -> Iterator[tuple[Settings, str]]:
 
 
 PARENT = "from workers.main import main; main('tests.chaos.child')"
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").is_success
-    except httpx.TransportError:
-        return False
 
 
 def test_the_workers_of_a_machine_answer_probes_until_they_end(scene: Scene) -> None:
