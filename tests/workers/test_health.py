@@ -102,8 +102,16 @@ def test_requests_that_do_not_end_leave_room_for_probes(settings: Settings) -> N
 
 
 def is_well(url: str) -> bool:
+    return answers(f"{url}/healthz")
+
+
+def is_ready(url: str) -> bool:
+    return answers(f"{url}/readyz")
+
+
+def answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/healthz").is_success
+        return httpx.get(url).is_success
     except httpx.TransportError:
         return False
 
