@@ -69,14 +69,21 @@ if [ -z "$(TORCH)" ] && [ "$$(uname -s)" = Linux ] && ! nvidia-smi > /dev/null 2
 fi
 endef
 
+# Alone and first: what is not there is known at once, and no other package is asked of that index.
+define take_torch_for_the_cpu
+$(BIN)/python -m pip install --quiet --no-compile --no-deps --retries 0 --timeout 20 --index-url $(TORCH_INDEX) \
+		--constraint constraints.txt torch \
+		|| { echo "TORCH=cpu: torch cannot be had from $(TORCH_INDEX). TORCH_INDEX= takes a mirror or a folder."; exit 1; }
+endef
+
 # The pip that comes with a Python may be old, and old ones take twice as long. What will be imported is compiled
 # afterwards, side by side: pip would compile three times as much, file by file.
 define install
 	@$(say_what_torch_brings)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --no-compile $(if $(filter cpu,$(TORCH)),--extra-index-url $(TORCH_INDEX)) \
-		--constraint constraints.txt --editable '.[$(1)]'
+	$(if $(filter cpu,$(TORCH)),$(take_torch_for_the_cpu))
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[$(1)]'
 	for module in $(2); do PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "import gc; gc.disable(); import $$module" 2> /dev/null & done; wait
 endef
 

@@ -110,9 +110,7 @@ def submit(
         record(session, "job.submitted", job_id=job_id)
         reach("portal.accepting")
     reach("portal.accepted")
-    if serving:
-        # Where nobody listens, rings would pile up in Redis under whatever name a request gives to its pool.
-        doorbell.ring(request.pool, times=min(unfolding.images, serving, 16))
+    doorbell.ring(request.pool, times=min(unfolding.images, serving, 16))
     reach("portal.rung")
     return Submitted(job_id, unfolding.images, is_replay=False, warnings=warnings)
 

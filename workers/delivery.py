@@ -87,6 +87,7 @@ class Delivery:
         self._parcels: queue.Queue[_Parcel | None] = queue.Queue()
         self._in_memory: set[Lease] = set()
         self._pause_seconds = _SHORTEST_PAUSE_SECONDS
+        self._is_held_up = False
         self._ending = threading.Event()
         self._threads = threads
         # Daemons: an upload that hangs must not keep a stopping process from its end.
@@ -96,6 +97,11 @@ class Delivery:
     @property
     def is_full(self) -> bool:
         return self._spool.is_full or bool(self._in_memory)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the last try to deliver met a store or a Postgres that did not take it."""
+        return self._is_held_up
 
     def accept(self, rendered: Rendered) -> None:
         """Take over an image; its lease is dropped when it is published, or found lost."""
@@ -170,6 +176,7 @@ class Delivery:
             self._store_and_publish(self._spool.read(place) if isinstance(place, Path) else place)
         except _OUTAGES as error:
             log.warning("Could not deliver an image yet.", error=str(error.args[0]), **parcel.lease.log_fields())
+            self._is_held_up = True
             return False
         except LeaseLost:
             # Nothing is deleted here: if the answer to a COMMIT was lost, the objects are those of a result.
@@ -178,6 +185,7 @@ class Delivery:
             self._surrender(parcel.lease, error)
         else:
             self._pause_seconds = _SHORTEST_PAUSE_SECONDS
+            self._is_held_up = False
         return True
 
     def _rest(self) -> None:

@@ -62,7 +62,6 @@ class Outcomes:
                 self._say(partial(endings.fail_for_memory, held=lease, error=error, relief=relief))
             finally:
                 self._holdings.drop([lease])
-            reach("worker.failed")
 
     def fail_unreadable(self, claimed: Sequence[Unreadable]) -> None:
         """What this release cannot read another one may, while both are in use."""

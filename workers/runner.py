@@ -145,6 +145,8 @@ class Runner:
         away = "the store does not give it what some images need; it leaves those to others"
         self._heartbeat.tell_trouble("spool", full if is_full else None)
         self._heartbeat.tell_trouble("store", away if is_waiting else None)
+        held_up = "rendered images wait in its spool: the store or PostgreSQL does not take them now"
+        self._heartbeat.tell_trouble("delivery", held_up if self._delivery.is_held_up and not is_full else None)
 
     def _claim(self) -> Batch | None:
         try:

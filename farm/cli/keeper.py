@@ -26,8 +26,8 @@ def keeper() -> None:
 
 def run_keeper(settings: Settings) -> None:
     """Run until SIGTERM or Ctrl-C. Raises ConfigError where it could never ring."""
-    require_transport(settings.required_redis_url)
     database = Database.of(settings, Role.KEEPER)
+    require_transport(settings.required_redis_url)
     doorbell = Doorbell(settings.required_redis_url)
     housekeeping = Keeper(settings, database, doorbell)
     store = open_store(settings)

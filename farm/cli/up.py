@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from farm.embedded.machine import LocalFarm
 from farm.requests import parse_request
 
 _DEMO_CHECKPOINT = "demo"
+_DEVICES_SECONDS = 10.0
 _DEMO = {
     "name": "demo",
     # Named, since a farm that was used has others too.
@@ -65,6 +67,7 @@ def up(
             farm.wait_until_ready(client.is_ready)
             click.echo(f"Diffusion Farm is up: {farm.url}")
             click.echo(f"Data and logs are in {settings.data_dir}. Ctrl-C stops it.")
+            _name_devices(client, farm.tend)
             if demo:
                 code = _run_demo(farm, client, folder)
             while not stop_when_done:
@@ -84,3 +87,19 @@ def _run_demo(farm: LocalFarm, client: Client, folder: Path | None) -> int:
         count = download_images(client, job.id, folder, with_sheet=True)
         click.echo(f"Saved {count_images(count)} and contact-sheet.png in {folder}")
     return exit_code(job)
+
+
+def _name_devices(client: Client, tend: Callable[[], None]) -> None:
+    """Say what renders: a farm on the processor alone looks as if it worked, a hundred times slower."""
+    deadline = time.monotonic() + _DEVICES_SECONDS
+    while not (live := [worker for worker in client.workers() if worker.status != "offline"]):
+        if time.monotonic() > deadline:
+            click.echo("No worker has started yet; the log of the worker says why.")
+            return
+        tend()
+        time.sleep(0.2)
+    click.echo(
+        "Images are rendered on " + ", ".join(f"{worker.device} ({worker.device_name})" for worker in live) + "."
+    )
+    if all(worker.device.startswith("cpu") for worker in live):
+        click.echo("That is the processor: no GPU is used.")

@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 _FIRST_CHECKPOINT = "demo"
 _READY_SECONDS = 60.0
+_SETTINGS_REFUSED = 2
+"""The exit status of a program that refuses a setting; its last line says which."""
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Service:
     launch: Callable[[], Popen[bytes]]
     halt: Callable[[Popen[bytes]], None]
     process: Popen[bytes] | None = None
+    last_words: Callable[[], str] = lambda: ""
     died_at: list[float] = field(default_factory=list)
 
     def start(self) -> None:
@@ -52,7 +55,12 @@ class Service:
         if self.process is None or self.process.poll() is None:
             return
         self.died_at = [t for t in self.died_at if t > time.monotonic() - 60] + [time.monotonic()]
-        log.warning("A process ended; starting it again.", process=self.name, status=self.process.returncode)
+        log.warning(
+            "A process ended; starting it again.",
+            process=self.name,
+            status=self.process.returncode,
+            reason=self.last_words(),
+        )
         time.sleep(min(5.0, len(self.died_at) - 1.0))
         self.start()
 
@@ -71,6 +79,7 @@ class LocalFarm:
         self._folder = DataFolder(settings.data_dir)
         self._servers: list[Service] = []
         self._programs: list[Service] = []
+        self._started_at = time.monotonic()
         self.settings = settings
 
     def __enter__(self) -> "LocalFarm":
@@ -89,9 +98,19 @@ class LocalFarm:
         return http_url(self.settings.host, self.settings.port)
 
     def tend(self) -> None:
-        """One round: start again what has ended."""
+        """One round: start again what has ended. Raises ConfigError for settings that a program refuses."""
+        self._check_settings()
         for service in (*self._servers, *self._programs):
             service.restart_if_dead()
+
+    def _check_settings(self) -> None:
+        """What a program refuses when it first starts, it would refuse for ever."""
+        if time.monotonic() > self._started_at + _READY_SECONDS:
+            return
+        for service in self._programs:
+            is_first = not service.died_at
+            if is_first and service.process and service.process.poll() == _SETTINGS_REFUSED:
+                raise ConfigError(service.last_words().partition(": ")[2] or f"{service.name} does not start.")
 
     def _start(self) -> None:
         """Start everything, in order.
@@ -168,6 +187,7 @@ class LocalFarm:
             name,
             launch=lambda: self._spawn(name, module, *arguments),
             halt=lambda process: stop(process, grace_seconds=grace),
+            last_words=lambda: self._log_end(name, lines=1),
         )
         service.start()
         self._programs.append(service)
@@ -183,14 +203,15 @@ class LocalFarm:
         """Wait for the portal. Raises FarmError with the end of its log if it does not come up."""
         deadline = time.monotonic() + _READY_SECONDS
         while not is_ready():
+            self._check_settings()
             web = next(service for service in self._programs if service.name == "web")
             if time.monotonic() > deadline or (web.process and web.process.poll() is not None):
                 raise FarmError(f"The portal did not start:\n{self._log_end('web')}")
             time.sleep(0.05)
 
-    def _log_end(self, name: str) -> str:
-        lines = (self._folder.subfolder("logs") / f"{name}.log").read_text(errors="replace").splitlines()
-        return "\n".join(lines[-10:])
+    def _log_end(self, name: str, lines: int = 10) -> str:
+        written = (self._folder.subfolder("logs") / f"{name}.log").read_text(errors="replace").splitlines()
+        return "\n".join(written[-lines:])
 
 
 def _stop_together(services: Sequence[Service]) -> None:

@@ -151,6 +151,7 @@ def test_the_housekeeping_copes_with_a_year(old_scene: Scene) -> None:
 
 def test_every_page_and_reason_can_be_told_of_an_old_farm(old_scene: Scene) -> None:
     waiting = old_scene.scalar("SELECT max(job_id) FROM counters WHERE has_queued AND pool = 'default'")
+    old_scene.worker("page")
     with old_scene.database.begin() as session:
         assert len(overview.jobs(session, limit=200)) == 200
         assert overview.farm(session).queued >= OPEN_JOBS - 20

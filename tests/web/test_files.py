@@ -63,6 +63,7 @@ def test_without_a_signature_nothing_is_served(client: FlaskClient, store: Store
 
 
 def test_a_valid_link_to_what_is_gone_is_not_found(client: FlaskClient, store: Store) -> None:
+    store.put("results/other.png", b"here", "image/png")
     assert client.get(store.link("results/gone.png", seconds=60)).status_code == 404
 
 

@@ -151,7 +151,7 @@ def test_published_images_are_listed_with_links_page_by_page(
 def test_checkpoints_samplers_workers_and_figures_are_shown(
     client: FlaskClient, database: Database, job_id: int
 ) -> None:
-    a_worker(database)
+    a_worker(database, status="starting")
     assert client.get("/api/v1/checkpoints").json["checkpoints"][0]["name"] == "demo"
     assert "Euler a" in [sampler["name"] for sampler in client.get("/api/v1/samplers").json["samplers"]]
     assert client.get("/api/v1/workers").json["workers"][0]["status"] == "starting"
