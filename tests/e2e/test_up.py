@@ -137,3 +137,22 @@ def test_a_bad_setting_stops_the_start_and_is_named(new_folder: Path, name: str,
     assert said.exit_code == 2
     assert name in said.output
     assert not new_folder.exists()
+
+
+def test_a_device_that_does_not_exist_ends_it_and_is_named(folder: Path) -> None:
+    """The worker alone knows: in its log nobody would look, while it was started again and again."""
+    with start("--devices", "gpu") as process:
+        output, _ = process.communicate()
+    assert process.returncode == 2
+    assert "farm: --devices: 'gpu' is not a device." in output
+    assert leftovers(folder) == []
+
+
+def test_what_renders_is_named(folder: Path) -> None:
+    with start("--devices", "cpu") as process:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if line.startswith("Images are rendered on cpu ("))
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate()[0]
+    assert said
+    assert "That is the processor: no GPU is used." in rest
