@@ -1,7 +1,9 @@
 """How work changes hands: by claim, lease, publish, failure and loss."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 
 import pytest
@@ -711,24 +713,53 @@ class TestUnreadable:
         assert "hologram" in batch.unreadable[0].error
 
 
-def test_a_lost_batch_and_a_retry_by_hand_do_not_deadlock(scene: Scene) -> None:
-    """Each moves tasks of two jobs or batch keys in two steps; their counters are locked in one order."""
-    earlier, later = (scene.submit(prompts=[{"prompt": "a"}, {"prompt": "b", "width": 768}]) for _ in range(2))
-    worker_id = scene.worker()
-    while leases := scene.claim(worker_id):
-        for lease in leases:
-            if lease.job_id == later and lease.spec.width == 768:
-                scene.fail(lease, is_retryable=False)
-    scene.scalar("UPDATE tasks SET losses = 7 WHERE job_id = :id RETURNING id", id=earlier)
+def lock_while(scene: Scene, counters: str, first: Callable[[], object], second: Callable[[], object]) -> None:
+    """Hold some counters until both, in this order, wait for them or for each other; then let them go on."""
     with ThreadPoolExecutor() as threads:
         with scene.database.begin() as session:
-            session.execute(text("SELECT FROM counters WHERE job_id = :id FOR UPDATE"), {"id": later})
-            losing = threads.submit(scene.release_dead, worker_id)
+            session.execute(text(f"SELECT FROM counters WHERE {counters} FOR UPDATE"))
+            running = [threads.submit(first)]
             scene.wait_for_blocked()
-            retrying = threads.submit(jobs.retry, scene.database, scene.settings, scene.doorbell, later)
+            running.append(threads.submit(second))
             scene.wait_for_blocked(2)
-        assert (losing.result(), retrying.result()) == (3, 1)
+        for future in running:
+            future.result()
     assert scene.counters() == scene.recount()
+
+
+def test_two_workers_that_die_with_tasks_of_the_same_jobs_do_not_deadlock(scene: Scene) -> None:
+    """One loses a task of the earlier job for the last time: that is moved after the one of the later job."""
+    earlier, later = scene.submit(images_per_prompt=2), scene.submit(images_per_prompt=2, width=768)
+    ordered, crossed = scene.worker("0"), scene.worker("1")
+    for worker_id in (ordered, crossed):
+        scene.claim(worker_id, limit=1)
+    for worker_id, job_id in ((ordered, later), (crossed, later)):
+        scene.execute("UPDATE counters SET priority = 90 WHERE job_id = :id", id=job_id)
+        assert [lease.job_id for lease in scene.claim(worker_id, limit=1)] == [later]
+    scene.execute(
+        "UPDATE tasks SET losses = 7 WHERE job_id = :job_id AND worker_id = :worker_id",
+        job_id=earlier,
+        worker_id=crossed,
+    )
+    lock_while(
+        scene, f"job_id = {earlier}", partial(scene.release_dead, ordered), partial(scene.release_dead, crossed)
+    )
+
+
+def test_a_worker_that_dies_and_a_retry_by_hand_do_not_deadlock(scene: Scene) -> None:
+    """The retry moves tasks of the later key, and opens all keys of the job."""
+    job_id = scene.submit(prompts=[{"prompt": "a", "width": width, "images_per_prompt": 2} for width in (512, 768)])
+    dying, other = scene.worker("0"), scene.worker("1")
+    while leases := scene.claim(dying, limit=1) + scene.claim(other, limit=1):
+        last = leases
+    assert last
+    first_key, last_key = sorted({task.batch_key for task in scene.tasks(job_id)})
+    of_other = "SELECT id FROM tasks WHERE batch_key = :key AND worker_id = :worker"
+    failing = scene.scalar(of_other, key=last_key, worker=other)
+    [lease] = [x for x in last if x.task_id == failing] or [replace(last[-1], task_id=failing)]
+    scene.fail(lease, is_retryable=False)
+    retry = partial(jobs.retry, scene.database, scene.settings, scene.doorbell, job_id)
+    lock_while(scene, f"batch_key = '{first_key}'", partial(scene.release_dead, dying), retry)
 
 
 @pytest.mark.parametrize("error", ["a NUL\0 in it", "half a character \ud800"], ids=["NUL", "surrogate"])
