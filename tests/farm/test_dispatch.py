@@ -231,7 +231,7 @@ class TestRetryElsewhere:
         assert len(scene.claim(workers[0])) == 1
 
     @pytest.mark.parametrize(
-        "reason", ["gone", "starting", "draining", "drained", "troubled", "elsewhere", "avoiding"]
+        "reason", ["gone", "starting", "draining", "drained", "troubled", "silent", "elsewhere", "avoiding"]
     )
     def test_a_task_is_tried_on_the_same_device_where_no_other_may_take_it(self, scene: Scene, reason: str) -> None:
         scene.submit()
@@ -245,6 +245,10 @@ class TestRetryElsewhere:
                 scene.drain("host/1")
             case "troubled":
                 scene.trouble(other)
+            case "silent":
+                scene.execute(
+                    "UPDATE workers SET last_seen_at = now() - interval '1 minute' WHERE id = :id", id=other
+                )
             case "avoiding":
                 scene.avoid("host/1", a_checkpoint(scene.database))
         assert len(scene.claim(failing)) == 1
