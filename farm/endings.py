@@ -1,31 +1,21 @@
-"""How an attempt ends: published, failed, handed back, or lost with its worker.
+"""How an attempt ends: published, failed, or handed back. How one is lost with its worker: `farm.losses`.
 
 Whoever ends an attempt must still hold it: every statement here is fenced by the attempt's number,
 and does nothing where another attempt owns the task by now.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select
+from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.orm import Session
 
 from farm import capacity, lifecycle, shares, trust
-from farm.attempts import EXPIRED, end_attempts, storable
-from farm.config import LONGEST_LEASE_SECONDS
+from farm.attempts import end_attempts, storable
 from farm.dispatch import Held, Lease, Unreadable, is_one_of
 from farm.events import record
-from farm.models import Artifact, Attempt, Result, Task, Worker
-
-QUARANTINED = "quarantined: its workers died again and again"
-
-_MOST_LOSSES = 6
-"""How often a task may lose its worker. More than its tries: a worker may die of anything."""
-_WORKERS_LOST = 2
-"""How many workers, by name, it must have lost by then, if so many were there to lose."""
-_LOSSES_OF_ONE_WORKER = 8
-"""How often it may lose the same worker, where no other one took it."""
+from farm.models import Artifact, Attempt, Result, Task
 
 AttemptKey = tuple[int, int]
 """(task id, number of the attempt)"""
@@ -45,7 +35,7 @@ class StoredObject:
 
 
 @dataclass(frozen=True)
-class _Ending:
+class Ending:
     """How attempts ended that brought no image, and the evidence that they leave."""
 
     outcome: str
@@ -55,7 +45,7 @@ class _Ending:
     is_excused: bool = False
 
     @classmethod
-    def of(cls, outcome: str, reason: str, *, log_tail: str | None = None, **rest: Any) -> "_Ending":
+    def of(cls, outcome: str, reason: str, *, log_tail: str | None = None, **rest: Any) -> "Ending":
         """An ending in texts that Postgres can hold: a failure that cannot be stored would be taken for a loss."""
         return cls(outcome, storable(reason), log_tail=log_tail and storable(log_tail), **rest)
 
@@ -132,12 +122,12 @@ def fail(session: Session, held: Held, error: str, *, is_retryable: bool, relief
     be. Returns whether it will be tried again. If the lease was lost, nothing changes. `relief` names what
     was done first where memory was short.
     """
-    ending = _Ending.of("failed", error, relief=relief)
+    ending = Ending.of("failed", error, relief=relief)
     is_attempt = _is_attempt(held)
-    again = is_retryable and _move_running(
+    again = is_retryable and move_running(
         session, lifecycle.REQUEUE, ending, *is_attempt, _has_tries_left(), runs_alone=True
     )
-    ended = again or _move_running(session, lifecycle.FAIL, ending, *is_attempt)
+    ended = again or move_running(session, lifecycle.FAIL, ending, *is_attempt)
     trust.judge(session, ended)
     return bool(again)
 
@@ -149,37 +139,37 @@ def fail_for_memory(session: Session, held: Held, error: str, *, relief: Sequenc
     try it in vain yet, it costs no try; where none may, it is tried again as after any failure. If the lease
     was lost, nothing changes.
     """
-    ending = _Ending.of("failed", error, relief=relief, is_excused=True)
+    ending = Ending.of("failed", error, relief=relief, is_excused=True)
     is_attempt = _is_attempt(held)
     if session.execute(lifecycle.lock(lifecycle.REQUEUE, *is_attempt)).first() is None:
         return False
     values: dict[str, Any] = {"runs_alone": True}
     if capacity.is_left_to_others(session, held.task_id):
         values["attempt_limit"] = Task.attempt_limit + 1
-        again = _move_running(session, lifecycle.REQUEUE, ending, *is_attempt, **values)
+        again = move_running(session, lifecycle.REQUEUE, ending, *is_attempt, **values)
     else:
-        again = _move_running(session, lifecycle.REQUEUE, ending, *is_attempt, _has_tries_left(), **values)
+        again = move_running(session, lifecycle.REQUEUE, ending, *is_attempt, _has_tries_left(), **values)
     if not again:
-        _move_running(session, lifecycle.FAIL, ending, *is_attempt)
+        move_running(session, lifecycle.FAIL, ending, *is_attempt)
     capacity.note_misfit(session, held.task_id, ending.reason)
     return bool(again)
 
 
 def fail_unreadable(session: Session, held: Unreadable) -> bool:
     """End an attempt whose spec this worker's release cannot read; another worker's may, during an update."""
-    ending = _Ending.of("failed", held.error, is_excused=True)
+    ending = Ending.of("failed", held.error, is_excused=True)
     return bool(
-        _move_running(session, lifecycle.REQUEUE, ending, *_is_attempt(held), _has_tries_left(), runs_alone=True)
-        or _move_running(session, lifecycle.FAIL, ending, *_is_attempt(held))
+        move_running(session, lifecycle.REQUEUE, ending, *_is_attempt(held), _has_tries_left(), runs_alone=True)
+        or move_running(session, lifecycle.FAIL, ending, *_is_attempt(held))
     )
 
 
 def hand_back(session: Session, leases: Sequence[Lease], reason: str) -> None:
     """Return tasks unfinished (a drain, say) without using up one of their tries."""
-    _move_running(
+    move_running(
         session,
         lifecycle.REQUEUE,
-        _Ending.of("handed_back", reason),
+        Ending.of("handed_back", reason),
         is_one_of((lease.task_id, lease.attempt) for lease in leases),
         attempt_limit=Task.attempt_limit + 1,
     )
@@ -191,112 +181,24 @@ def hand_back_all(session: Session, worker_id: int, reason: str, *, spared: Coll
     What is `spared` lies rendered on the worker's disk: it stays leased, and is delivered when the
     worker starts again, or expires.
     """
-    _move_running(
+    move_running(
         session,
         lifecycle.REQUEUE,
-        _Ending.of("handed_back", reason),
+        Ending.of("handed_back", reason),
         Task.worker_id == worker_id,
         ~is_one_of(spared),
         attempt_limit=Task.attempt_limit + 1,
     )
 
 
-def release_dead(
-    session: Session,
-    worker_id: int,
-    error: str,
-    *,
-    log_tail: str | None = None,
-    spared: Collection[AttemptKey] = (),
-) -> int:
-    """Take back, at once, all that a worker held that is known to be dead; keep its last words as evidence.
-
-    What is `spared` lies rendered on the worker's disk: it stays leased, as in `hand_back_all`.
-    """
-    ending = _Ending.of("lost", error, log_tail=log_tail)
-    lost = _lose(session, ending, (Task.worker_id == worker_id) & ~is_one_of(spared))
-    trust.judge(session, lost)
-    return len(lost)
-
-
-def expire(session: Session, limit: int = 500, *, task_id: int | None = None) -> int:
-    """Take back the tasks whose lease has ended, or this one; several keepers may do so at once.
-
-    Nobody is judged by that now: whether the worker is simply gone will show.
-    """
-    chosen = _has_expired() if task_id is None else _has_expired() & (Task.id == task_id)
-    expired = (
-        select(Task.id).where(chosen).order_by(Task.lease_until).limit(limit).with_for_update(skip_locked=True)
-    )
-    task_ids = session.scalars(expired).all()
-    return len(_lose(session, _Ending.of("lost", EXPIRED), Task.id.in_(task_ids))) if task_ids else 0
-
-
-def expired(session: Session, limit: int = 500) -> Sequence[int]:
-    """The tasks whose lease has ended."""
-    return session.scalars(select(Task.id).where(_has_expired()).order_by(Task.lease_until).limit(limit)).all()
-
-
-def _has_expired() -> ColumnElement[bool]:
-    """Also what stands longer than any lease: the database's clock was set back, and nobody renewed it since."""
-    too_long = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, 2 * LONGEST_LEASE_SECONDS)
-    return (Task.status == "running") & or_(Task.lease_until < func.now(), Task.lease_until > too_long)
-
-
-def _lose(session: Session, ending: _Ending, condition: ColumnElement[bool]) -> list[lifecycle.Moved]:
-    """Requeue what lost its worker, which costs none of its tries; set aside what lost too many.
-
-    Locks are taken in their order for both moves together: all tasks, then all their counters.
-    """
-    task_ids = [row.id for row in session.execute(lifecycle.lock(lifecycle.REQUEUE, condition))]
-    if not task_ids:
-        return []
-    lifecycle.lock_counters(session, task_ids)
-    deadly = _deadly(session, task_ids)
-    again = _move_running(
-        session,
-        lifecycle.REQUEUE,
-        ending,
-        Task.id.in_(task_ids),
-        Task.id.not_in(deadly),
-        runs_alone=True,
-        losses=Task.losses + 1,
-        attempt_limit=Task.attempt_limit + 1,
-    )
-    quarantined = replace(ending, reason=f"{QUARANTINED}; last: {ending.reason}")
-    dead = _move_running(session, lifecycle.FAIL, quarantined, Task.id.in_(deadly), losses=Task.losses + 1)
-    return [*again, *dead]
-
-
-def _deadly(session: Session, task_ids: Sequence[int]) -> list[int]:
-    """Those of the tasks, each about to lose one worker more, that are to be set aside.
-
-    One worker that keeps dying loses whatever it claims, and says little of its tasks: losses are weighed by
-    how many workers they hit. On a farm where no other worker takes them, more are waited for.
-    """
-    workers = (
-        select(func.count(func.distinct(Worker.name)))
-        .select_from(Attempt)
-        .join(Worker, Worker.id == Attempt.worker_id)
-        .where(Attempt.task_id == Task.id, Attempt.outcome.in_(("lost", "running")))
-        .correlate(Task)
-        .scalar_subquery()
-    )
-    losses = Task.losses + 1
-    query = select(Task.id).where(
-        Task.id.in_(task_ids),
-        or_(and_(losses >= _MOST_LOSSES, workers >= _WORKERS_LOST), losses >= _LOSSES_OF_ONE_WORKER),
-    )
-    return list(session.scalars(query))
-
-
-def _move_running(
+def move_running(
     session: Session,
     arrow: lifecycle.Arrow,
-    ending: _Ending,
+    ending: Ending,
     *conditions: ColumnElement[bool],
     **values: Any,
 ) -> list[lifecycle.Moved]:
+    """Send running tasks along an arrow, close their attempts with the evidence, and record an event of each."""
     moved = lifecycle.move(
         session,
         arrow,

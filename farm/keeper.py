@@ -14,7 +14,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from farm import endings, fleet, lifecycle
+from farm import fleet, lifecycle, losses
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database, is_lost_connection
@@ -87,13 +87,13 @@ class Keeper:
     def _expire_one_by_one(self) -> None:
         """One task that cannot be taken back must not hold up all others."""
         with self._database.begin() as session:
-            task_ids = endings.expired(session)
+            task_ids = losses.expired(session)
         for task_id in task_ids:
             self._attempt(partial(self._expire_some, task_id))
 
     def _expire_some(self, task_id: int | None = None) -> None:
         with self._database.begin() as session:
-            expired = endings.expire(session, task_id=task_id)
+            expired = losses.expire(session, task_id=task_id)
             if expired:
                 reach("keeper.expiring")
         if expired:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, text, update
 
-from farm import addons, catalog, dispatch, endings, exclusions, fleet, intake
+from farm import addons, catalog, dispatch, endings, exclusions, fleet, intake, losses
 from farm.addons import StoredAddon
 from farm.catalog import CheckpointFolder, StoredCheckpoint
 from farm.config import Settings
@@ -193,7 +193,7 @@ class Scene:
 
     def release_dead(self, worker_id: int, error: str = "killed by signal 9", **evidence: Any) -> int:
         with self.database.begin() as session:
-            return endings.release_dead(session, worker_id, error, **evidence)
+            return losses.release_dead(session, worker_id, error, **evidence)
 
     def let_leases_end(self, *leases: Lease) -> None:
         """Time passes: the ends of these leases lie in the past."""
@@ -223,7 +223,7 @@ class Scene:
 
     def expire(self) -> int:
         with self.database.begin() as session:
-            return endings.expire(session)
+            return losses.expire(session)
 
     def lose(self, worker_id: int) -> tuple[Lease, ...]:
         """A worker claims one task and is never heard of again."""

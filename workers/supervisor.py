@@ -14,7 +14,7 @@ from functools import partial
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from farm import endings, fleet
+from farm import endings, fleet, losses
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database, Role, is_lost_connection
@@ -154,7 +154,7 @@ class Supervisor:
         log.warning("A worker process died.", worker=seat.worker_id, device=seat.device.label, ending=ending)
         reason = f"the worker process died: {ending}"
         give_back = partial(
-            endings.release_dead,
+            losses.release_dead,
             worker_id=seat.worker_id,
             error=reason,
             log_tail=seat.tail.text() if seat.tail else None,

@@ -9,7 +9,7 @@ from itertools import chain
 import pytest
 from sqlalchemy import text
 
-from farm import dispatch, endings, fleet, jobs, lifecycle
+from farm import dispatch, endings, fleet, jobs, lifecycle, losses
 from farm.events import record
 from tests.factories import Scene, a_checkpoint, a_user, an_object, claim
 
@@ -557,8 +557,8 @@ class TestLoss:
         scene.let_leases_end(*scene.claim(scene.worker()))
         with scene.database.begin() as first, scene.database.begin() as second:
             second.execute(text("SET LOCAL lock_timeout = '200ms'"))
-            assert endings.expire(first) == 1
-            assert endings.expire(second) == 0
+            assert losses.expire(first) == 1
+            assert losses.expire(second) == 0
 
     def test_a_dead_worker_gives_back_all_it_held_and_nothing_else(self, scene: Scene) -> None:
         job_id = scene.submit(images_per_prompt=3)
@@ -597,7 +597,7 @@ class TestLoss:
         kill_in_turn(scene, [scene.worker("0"), scene.worker("1")], 6)
         [task] = scene.tasks(job_id)
         assert task.status == "failed"
-        assert task.reason == f"{endings.QUARANTINED}; last: killed by signal 9"
+        assert task.reason == f"{losses.QUARANTINED}; last: killed by signal 9"
         assert scene.scalar("SELECT count(*) FROM attempts WHERE outcome = 'lost'") == 6
 
     def test_losses_use_up_no_tries(self, scene: Scene) -> None:

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
-from farm import dispatch, endings, exclusions, fleet, jobs, keeper
+from farm import dispatch, endings, exclusions, fleet, jobs, keeper, losses
 from farm.dispatch import Lease
 from farm.errors import Conflict
 from farm.models import User
@@ -93,7 +93,7 @@ class FarmMachine(RuleBasedStateMachine):
             assert {x.task_id for x in (batch.leases if batch else ())} == {task.id for task in due}
             for zombie in self.zombies[-1:]:
                 self.rehearse_zombie(session, zombie)
-            assert endings.expire(session) == len(self.expected.expired())
+            assert losses.expire(session) == len(self.expected.expired())
             session.rollback()
 
     def rehearse_zombie(self, session: Session, zombie: Lease) -> None:
