@@ -14,6 +14,8 @@ from farm.cli.parts import require_worker_packages
 from farm.cli.watching import download_images, exit_code, watch_job
 from farm.client import Client
 from farm.embedded.machine import LocalFarm
+from farm.errors import FarmError
+from farm.reports import WorkerReport
 from farm.requests import parse_request
 
 _DEMO_CHECKPOINT = "demo"
@@ -92,14 +94,23 @@ def _run_demo(farm: LocalFarm, client: Client, folder: Path | None) -> int:
 def _name_devices(client: Client, tend: Callable[[], None]) -> None:
     """Say what renders: a farm on the processor alone looks as if it worked, a hundred times slower."""
     deadline = time.monotonic() + _DEVICES_SECONDS
-    while not (live := [worker for worker in client.workers() if worker.status != "offline"]):
+    while not (live := _live_workers(client)):
         if time.monotonic() > deadline:
-            click.echo("No worker has started yet; the log of the worker says why.")
+            click.echo(
+                "No worker is seen yet; `farm workers` lists them, and the log of the worker says what it does."
+            )
             return
         tend()
         time.sleep(0.2)
-    click.echo(
-        "Images are rendered on " + ", ".join(f"{worker.device} ({worker.device_name})" for worker in live) + "."
-    )
+    devices = ", ".join(f"{worker.device} ({worker.device_name})" for worker in live)
+    click.echo(f"Images are rendered on {devices}.")
     if all(worker.device.startswith("cpu") for worker in live):
         click.echo("That is the processor: no GPU is used.")
+
+
+def _live_workers(client: Client) -> list[WorkerReport]:
+    """None while the portal does not answer, or asks for a key that this command was not given."""
+    try:
+        return [worker for worker in client.workers() if worker.status != "offline"]
+    except FarmError:
+        return []
