@@ -84,8 +84,8 @@ def memory(jobs: int, checkpoints: int) -> None:
 
 
 @bench.command()
-@click.option("--images", default=5, show_default=True, type=click.IntRange(1, 1000), help="In each round.")
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 50))
+@click.option("--images", default=2, show_default=True, type=click.IntRange(1, 1000), help="In each round.")
+@click.option("--rounds", default=1, show_default=True, type=click.IntRange(1, 50))
 def threads(images: int, rounds: int) -> None:
     """What one other busy process costs a render on the CPU, by how torch's threads wait for each other."""
     require_worker_packages()
