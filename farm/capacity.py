@@ -29,8 +29,10 @@ class Need:
 
 @dataclass(frozen=True)
 class Fitness:
-    """What keeps workers from work, by (name, checkpoint id): checkpoints; by (name, family): images too large."""
+    """What keeps workers from work: from all of it, by name; from checkpoints, by (name, id); and from images that
+    are too large, by (name, family)."""
 
+    out_of_service: Mapping[str, Exclusion]
     avoided: Mapping[tuple[str, int], Exclusion]
     limits: Mapping[tuple[str, str], MemoryLimit]
 
@@ -46,10 +48,11 @@ class Fitness:
 
 def fitness(session: Session) -> Fitness:
     """All that is in force now."""
-    avoided = [found for found in exclusions.in_force(session) if found.checkpoint_id is not None]
+    excluded = exclusions.in_force(session)
     limits = session.scalars(select(MemoryLimit).where(_is_in_force()))
     return Fitness(
-        {(found.worker_name, found.checkpoint_id): found for found in avoided if found.checkpoint_id is not None},
+        {found.worker_name: found for found in excluded if found.checkpoint_id is None},
+        {(found.worker_name, found.checkpoint_id): found for found in excluded if found.checkpoint_id is not None},
         {(limit.worker_name, limit.family): limit for limit in limits},
     )
 

@@ -5,8 +5,6 @@ keeps a worker from a checkpoint. When the farm does so by itself is told in `fa
 meant by its name, which outlives its process.
 """
 
-from collections.abc import Sequence
-
 from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
@@ -105,15 +103,13 @@ def forget_passed(session: Session) -> None:
         session.execute(delete(table).where(passed).execution_options(synchronize_session=False))
 
 
-def in_force(session: Session, worker_names: Sequence[str] | None = None) -> list[Exclusion]:
-    """What is excluded now, of all workers or of these: by name, a worker's being out of service first."""
+def in_force(session: Session) -> list[Exclusion]:
+    """What is excluded now: by the workers' names, a worker's being out of service first."""
     query = (
         select(Exclusion)
         .where(is_in_force())
         .order_by(Exclusion.worker_name, Exclusion.checkpoint_id.nulls_first())
     )
-    if worker_names is not None:
-        query = query.where(Exclusion.worker_name.in_(worker_names))
     return list(session.scalars(query))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from farm import capacity, exclusions
+from farm import capacity
 from farm.capacity import Fitness, Need
 from farm.errors import NotFound
 from farm.fleet import is_open
@@ -84,8 +84,8 @@ def _crew(session: Session, pool: str, needs: Collection[Need]) -> _Crew:
         .order_by(Worker.name)
     )
     live = [_Member(*row) for row in session.execute(query)]
-    out = {x.worker_name: x for x in exclusions.in_force(session) if x.checkpoint_id is None}
     known = capacity.fitness(session)
+    out = known.out_of_service
     serving = [member for member in live if member.name not in out]
     takers = _takers(serving, known, needs)
     return _Crew(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from farm.specs import ImageSpec, TextToImageSpec, UpscaleSpec
+from farm.specs import ImageSpec
 
 _WORDS = (
     "not enough memory",
@@ -77,13 +77,8 @@ Kind = tuple[str, int, int]
 
 
 def kind_of(checkpoint_sha256: str, spec: ImageSpec) -> Kind:
-    """The size is the largest that goes through UNet and VAE: a second pass's, or a tile's."""
-    size = spec.width, spec.height
-    if isinstance(spec, TextToImageSpec):
-        size = spec.output_size
-    elif isinstance(spec, UpscaleSpec):
-        size = min(spec.tile, spec.width), min(spec.tile, spec.height)
-    return checkpoint_sha256, *size
+    """What images of a spec's size take on a checkpoint."""
+    return checkpoint_sha256, *spec.heaviest_size
 
 
 class MemoryLadder:
