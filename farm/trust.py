@@ -10,7 +10,7 @@ wrong is put down to whatever all of it has in common: to the owner's job, to th
 - A lease that merely ended counts once its worker has been heard of again. One that is gone may have been
   switched off or cut off, and is not to blame.
 - A batch with a task that other workers failed too counts for nothing: the task is at fault.
-- A batch that other workers rendered, all of it, speaks against the worker: so a broken one is found whoever
+- A batch that other workers rendered, all of it, speaks against the worker: so a broken one is found, whichever
   owns the jobs.
 - What nobody else has tried yet may be the fault of one owner's jobs, and speaks against the worker only
   where the jobs of several owners failed.

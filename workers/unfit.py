@@ -37,7 +37,7 @@ def sit_out(settings: Settings, worker_id: int, trouble: str, arguments: Sequenc
 
 
 def pause_seconds(tries: int) -> float:
-    """Doubling, lest a device that waits to be mended keep a processor busy."""
+    """Doubling, so that a device that waits to be mended does not keep a processor busy."""
     # The power is bounded too: a device that is broken for months must not overflow it.
     return min(_LONGEST_PAUSE_SECONDS, _SHORTEST_PAUSE_SECONDS * 2.0 ** min(tries, 10))
 

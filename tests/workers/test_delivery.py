@@ -1,5 +1,6 @@
 """From pixels to a published result, through failing stores and lost leases."""
 
+import errno
 import gc
 import shutil
 import threading
@@ -19,6 +20,7 @@ from farm.store import Store
 from tests.factories import LEASE_SECONDS, Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
 from tests.waiting import wait_until
+from workers import adoption
 from workers.delivery import Delivery, Rendered
 from workers.holdings import Holdings
 from workers.renderer import Picture
@@ -319,3 +321,35 @@ def test_images_that_wait_in_the_spool_take_no_memory(
     # The one that is being tried, and its record while that is read.
     assert held <= 2
     delivery.close(0)
+
+
+def test_a_disk_that_deletes_nothing_holds_up_neither_leases_nor_further_images(
+    scene: Scene, holdings: Holdings, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.submit(images_per_prompt=3)
+    leases = scene.claim(scene.worker())
+    holdings.take(leases)
+
+    def refuse(_: Path) -> None:
+        raise OSError(errno.EROFS, "read-only file system")
+
+    monkeypatch.setattr(spool, "drop", refuse)
+    delivery = a_delivery(scene, MemoryStore(), holdings, spool)
+    for lease in leases:
+        delivery.accept(a_render(lease))
+    assert delivery.close(30)
+    assert holdings.all() == []
+    assert scene.statuses(leases[0].job_id) == ["succeeded"] * 3
+
+
+def test_a_disk_that_fails_keeps_no_worker_from_its_turn(
+    scene: Scene, left_behind: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr("workers.spool.Spool.read_lease", fail)
+    spool = a_spool(tmp_path / "spool", WORKER_ID + 1)
+    assert adoption.adopt(scene.database, spool, LEASE_SECONDS) == []
+    spool.close()
+    assert len(list(tmp_path.rglob("*.image"))) == 1

@@ -65,3 +65,14 @@ def test_what_needed_no_read_frees_none(passed_over: PassedOver) -> None:
     passed_over.note_failure("a")
     passed_over.note_success("resident")
     assert passed_over.now() == {"a"}
+
+
+def test_an_outage_of_long_ago_lengthens_no_pause_of_today(passed_over: PassedOver, clock: Clock) -> None:
+    """Others may have rendered what was left to them: nothing here ever saw the store come back."""
+    for _ in range(5):
+        passed_over.note_failure("a")
+    clock.now = 3600.0
+    passed_over.note_failure("b")
+    assert passed_over.now() == {"b"}
+    clock.now += 2.0
+    assert passed_over.now() == frozenset()
