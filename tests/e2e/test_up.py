@@ -151,8 +151,11 @@ def test_a_device_that_does_not_exist_ends_it_and_is_named(folder: Path) -> None
 def test_what_renders_is_named(folder: Path) -> None:
     with start("--devices", "cpu") as process:
         assert process.stdout is not None
-        said = next(line for line in process.stdout if line.startswith("Images are rendered on cpu ("))
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("That is the processor"):
+                break
         process.send_signal(signal.SIGINT)
-        rest = process.communicate()[0]
-    assert said
-    assert "That is the processor: no GPU is used." in rest
+    assert said[-2].startswith("Images are rendered on cpu (")
+    assert said[-1] == "That is the processor: no GPU is used.\n"
