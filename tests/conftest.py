@@ -24,6 +24,7 @@ from farm.embedded.redis import Redis
 from farm.models import Base
 from farm.queue import Doorbell
 from farm.store import Store, open_store
+from tests import costs
 from tests.factories import Scene
 from tests.farms import SHARED_FOLDER, RunningFarm, passable_folder, run_farm
 
@@ -98,6 +99,10 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, each kept together; all else in the order that was drawn."""
     items.sort(key=lambda item: next((n for n, name in enumerate(_LONGEST) if name in item.nodeid), len(_LONGEST)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    costs.summary(terminalreporter)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,11 @@
+"""What the attacks share."""
+
+import pytest
+
+from tests.costs import Meter
+
+
+@pytest.fixture
+def costs(request: pytest.FixtureRequest) -> Meter:
+    """Measures and bounds what the test's attack costs; it is printed after the run."""
+    return Meter(request)
