@@ -1,1 +1,1 @@
-"""Attacks on the farm, each with what it may cost: the seconds and bytes are printed at the end of a run, and bounded."""
+"""Attacks on the farm, each with what it may cost: seconds and bytes are printed after a run, and bounded."""
