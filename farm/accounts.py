@@ -2,31 +2,87 @@
 
 import hashlib
 import hmac
+import re
 import secrets
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Update, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import Conflict, FieldProblem, InvalidRequest, NotFound
+from farm.intake import LOCAL_USER
 from farm.models import ApiKey, User
+from farm.reports import AccountReport
 
 _SECRET_BYTES = 32
+
+# Letters and digits of any script: a name stands in tables, in logs and on pages, and is typed into commands.
+_NAME = re.compile(r"[^\W_][\w.@+-]{0,63}")
+_PREFIX = re.compile(r"[0-9a-f]{8}")
 
 
 def add_user(session: Session, name: str) -> str:
     """Create the user, or take the one of that name, and return a new key: `farm_<prefix>_<secret>`.
 
-    Raises InvalidRequest for a name that cannot be one.
+    Raises InvalidRequest for a name that cannot be one; Conflict for a user who is disabled.
     """
-    if not name.strip() or "\x00" in name:
-        raise InvalidRequest([FieldProblem("name", "must not be empty")])
-    session.execute(upsert(User).values(name=name).on_conflict_do_nothing())
-    prefix = secrets.token_hex(4)
-    key = f"farm_{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
-    user_id = select(User.id).where(User.name == name).scalar_subquery()
-    session.execute(insert(ApiKey).values(user_id=user_id, prefix=prefix, sha256=_digest(key)))
-    return key
+    _refuse_local(name)
+    found = _user(session, name)
+    if found is None:
+        session.execute(upsert(User).values(name=_checked(name)).on_conflict_do_nothing())
+        found = _known_user(session, _checked(name))
+    if found.disabled_at is not None:
+        raise Conflict(f"{found.name} is disabled. `farm users enable {found.name}` allows a new key.")
+    return _add_key(session, found)
+
+
+def rotate_keys(session: Session, name: str) -> str:
+    """Revoke all keys of the user and return a new one. Raises NotFound; Conflict for a user who is disabled."""
+    found = _known_user(session, name)
+    session.execute(_revoking().where(ApiKey.user_id == found.id))
+    return add_user(session, found.name)
+
+
+def revoke_key(session: Session, prefix: str) -> str:
+    """Make the key with this prefix worthless, and return whose it was.
+
+    Takes a whole key too: whoever found one somewhere has nothing else. Raises NotFound.
+    """
+    shown = prefix.split("_")[1] if prefix.startswith("farm_") else prefix
+    found = session.scalars(select(ApiKey).where(ApiKey.prefix == shown)) if _PREFIX.fullmatch(shown) else None
+    key = found and found.one_or_none()
+    if not key:
+        raise NotFound("There is no such key. `farm users list` shows their beginnings.")
+    session.execute(_revoking().where(ApiKey.id == key.id))
+    return key.user.name
+
+
+def disable_user(session: Session, name: str) -> None:
+    """Revoke all keys of the user and give out no new one; jobs that were submitted go on. Raises NotFound."""
+    found = _known_user(session, name)
+    session.execute(update(User).where(User.id == found.id).values(disabled_at=func.now()))
+    session.execute(_revoking().where(ApiKey.user_id == found.id))
+
+
+def enable_user(session: Session, name: str) -> None:
+    """Let the user have keys again; the old ones stay revoked. Raises NotFound."""
+    found = _known_user(session, name)
+    session.execute(update(User).where(User.id == found.id).values(disabled_at=None))
+
+
+def all_users(session: Session) -> Sequence[AccountReport]:
+    """Everybody who has or had a key, by name, with the beginnings of the keys that are valid."""
+    keys = func.array_agg(ApiKey.prefix).filter(ApiKey.revoked_at.is_(None)).label("keys")
+    query = select(User.name, User.created_at, User.disabled_at, keys).join(ApiKey).group_by(User.id)
+    return [
+        AccountReport(
+            name=row.name, created_at=row.created_at, disabled_at=row.disabled_at, keys=sorted(row.keys or ())
+        )
+        for row in session.execute(query.order_by(User.name))
+    ]
 
 
 def user_of_key(session: Session, key: str) -> str | None:
@@ -37,9 +93,8 @@ def user_of_key(session: Session, key: str) -> str | None:
     parts = key.split("_", 2)
     if len(parts) != 3 or "\x00" in key:
         return None
-    found = session.scalars(
-        select(ApiKey).where(ApiKey.prefix == parts[1], ApiKey.revoked_at.is_(None))
-    ).one_or_none()
+    query = select(ApiKey).join(User).where(ApiKey.prefix == parts[1], *_is_valid())
+    found = session.scalars(query).one_or_none()
     if found is None or not hmac.compare_digest(found.sha256, _digest(key)):
         return None
     return found.user.name
@@ -47,8 +102,50 @@ def user_of_key(session: Session, key: str) -> str | None:
 
 def has_accounts(session: Session) -> bool:
     """Whether anybody holds a key that is valid."""
-    query = select(func.count()).select_from(ApiKey).where(ApiKey.revoked_at.is_(None))
-    return session.execute(query).scalar_one() > 0
+    return bool(session.scalar(select(exists(select(ApiKey.id).join(User).where(*_is_valid())))))
+
+
+def _is_valid() -> tuple[Any, ...]:
+    return ApiKey.revoked_at.is_(None), User.disabled_at.is_(None)
+
+
+def _checked(name: str) -> str:
+    """The name as it is kept. Raises InvalidRequest for one that would mislead where it is shown."""
+    composed = unicodedata.normalize("NFC", name)
+    if not _NAME.fullmatch(composed):
+        raise InvalidRequest(
+            [FieldProblem("name", "must be 1 to 64 letters and digits, or . _ @ + - after the first")]
+        )
+    return composed
+
+
+def _refuse_local(name: str) -> None:
+    """No key may stand for who needs none. Raises InvalidRequest."""
+    if name.strip().casefold() == LOCAL_USER:
+        message = f"{LOCAL_USER!r} means whoever asks without a key on loopback; choose another"
+        raise InvalidRequest([FieldProblem("name", message)])
+
+
+def _user(session: Session, name: str) -> User | None:
+    """The user of that name; earlier releases took any name, and those stay usable."""
+    return None if "\x00" in name else session.scalars(select(User).where(User.name == name)).one_or_none()
+
+
+def _known_user(session: Session, name: str) -> User:
+    if found := _user(session, name):
+        return found
+    raise NotFound("There is no such account. `farm users list` shows them.")
+
+
+def _add_key(session: Session, user: User) -> str:
+    prefix = secrets.token_hex(4)
+    key = f"farm_{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+    session.execute(insert(ApiKey).values(user_id=user.id, prefix=prefix, sha256=_digest(key)))
+    return key
+
+
+def _revoking() -> Update:
+    return update(ApiKey).where(ApiKey.revoked_at.is_(None)).values(revoked_at=func.now())
 
 
 def _digest(key: str) -> bytes:

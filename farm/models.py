@@ -47,6 +47,7 @@ class User(Base):
     gpu_seconds: Mapped[float] = mapped_column(server_default="0")
     gpu_seconds_at: Mapped[datetime]
     created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
 
 
 class Project(Base):

@@ -52,6 +52,15 @@ class JobReport(Report):
         return self.finished_at is not None
 
 
+class AccountReport(Report):
+    """One account. `keys`: the public beginnings of its valid keys."""
+
+    name: str
+    created_at: datetime
+    disabled_at: datetime | None
+    keys: list[str]
+
+
 class PreviewReport(Report):
     """What a request would become. `seconds` is null where nothing like it was rendered of late."""
 

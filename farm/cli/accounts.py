@@ -3,20 +3,81 @@
 import click
 
 from farm import accounts
-from farm.cli.console import open_database
+from farm.cli.console import ago, json_option, one_line, open_database, print_json, print_table
+
+_name = click.argument("name")
 
 
 @click.group()
 def users() -> None:
-    """Look after accounts."""
+    """Look after accounts and their API keys."""
 
 
 @users.command()
-@click.argument("name")
+@_name
 def add(name: str) -> None:
     """Make an account, or another key for it; the key is shown once."""
     with open_database().begin() as session:
         key = accounts.add_user(session, name)
+    _hand_over(key)
+
+
+@users.command("list")
+@json_option
+def list_users(as_json: bool) -> None:
+    """List the accounts, and how their valid keys begin."""
+    with open_database().begin() as session:
+        found = list(accounts.all_users(session))
+    if as_json:
+        return print_json(found)
+    return print_table(
+        found,
+        {
+            "NAME": lambda user: user.name,
+            "KEYS": lambda user: ", ".join(f"farm_{prefix}_..." for prefix in user.keys),
+            "STATUS": lambda user: f"disabled {ago(user.disabled_at)} ago" if user.disabled_at else "enabled",
+            "AGE": lambda user: ago(user.created_at),
+        },
+    )
+
+
+@users.command()
+@_name
+def rotate(name: str) -> None:
+    """Revoke all keys of an account and make a new one, which is shown once."""
+    with open_database().begin() as session:
+        key = accounts.rotate_keys(session, name)
+    _hand_over(key)
+
+
+@users.command()
+@click.argument("key", metavar="PREFIX")
+def revoke(key: str) -> None:
+    """Revoke one key, named by the eight characters after `farm_`, or by the whole key."""
+    with open_database().begin() as session:
+        owner = accounts.revoke_key(session, key)
+    click.echo(f"The key of {one_line(owner)} is revoked.")
+
+
+@users.command()
+@_name
+def disable(name: str) -> None:
+    """Revoke all keys of an account, and give it no new one until it is enabled. Its jobs go on."""
+    with open_database().begin() as session:
+        accounts.disable_user(session, name)
+    click.echo(f"{one_line(name)} is disabled. `farm users enable` lets the account have keys again.")
+
+
+@users.command()
+@_name
+def enable(name: str) -> None:
+    """Let a disabled account have keys again; `farm users add` makes one."""
+    with open_database().begin() as session:
+        accounts.enable_user(session, name)
+    click.echo(f"{one_line(name)} is enabled, without a key. `farm users add` makes one.")
+
+
+def _hand_over(key: str) -> None:
     click.echo(key)
     click.echo(
         "Keep this key: it is not shown again. Use it as FARM_API_KEY, or as the password in a browser.", err=True

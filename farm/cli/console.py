@@ -10,6 +10,7 @@ import click
 from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from farm import config
 from farm.client import Client
@@ -67,14 +68,13 @@ def print_table(rows: Sequence[BaseModel], columns: dict[str, Callable[[Any], st
     for heading in columns:
         table.add_column(heading, overflow="ellipsis", no_wrap=True)
     for row in rows:
-        table.add_row(*(_styled(one_line(cell(row))) for cell in columns.values()))
+        table.add_row(*(_cell(one_line(cell(row))) for cell in columns.values()))
     Console().print(table)
 
 
-def _styled(text: str) -> str:
-    style = _STYLES.get(text)
-    escaped = text.replace("[", "\\[")
-    return f"[{style}]{escaped}[/]" if style else escaped
+def _cell(text: str) -> Text:
+    """A text of a table; never read as markup, which users' words may look like."""
+    return Text(text, style=_STYLES.get(text, ""))
 
 
 def one_line(text: str) -> str:

@@ -1,10 +1,13 @@
 """The bell as the workers hear it: a real Redis, a real Celery message, in a process of its own."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import redis
 
 from farm.config import Settings
 from farm.queue import Doorbell
@@ -43,3 +46,22 @@ def test_every_ring_is_heard(listener: subprocess.Popen[str], doorbell: Doorbell
 def test_a_ring_for_another_pool_is_not_heard(listener: subprocess.Popen[str], doorbell: Doorbell) -> None:
     doorbell.ring("slow")
     assert heard(listener) == 0
+
+
+def test_messages_that_are_none_do_not_end_the_listening(
+    listener: subprocess.Popen[str], doorbell: Doorbell, settings: Settings
+) -> None:
+    doorbell.ring("fast")
+    with redis.Redis.from_url(settings.required_redis_url) as client:
+        # As the doorbell writes one, without what Celery cannot do without.
+        ring = json.loads(client.lpop("ring.fast") or "{}")
+        for junk in (b"no JSON", b"[]", b"[" * 100_000, *(json.dumps(message) for message in _mutilated(ring))):
+            client.lpush("ring.fast", junk)
+    doorbell.ring("fast")
+    assert heard(listener, seconds=15) == 1
+
+
+def _mutilated(ring: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield {**ring, "headers": 5}
+    yield {**ring, "body": "%%%"}
+    yield {**ring, "headers": {name: value for name, value in ring["headers"].items() if name != "id"}}

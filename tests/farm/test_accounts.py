@@ -1,0 +1,124 @@
+"""Accounts: their names, and keys that come to an end."""
+
+import pytest
+from sqlalchemy import insert
+
+from farm import accounts
+from farm.database import Database
+from farm.errors import Conflict, InvalidRequest, NotFound
+from farm.models import User
+
+
+def key_of(database: Database, name: str = "mia") -> str:
+    with database.begin() as session:
+        return accounts.add_user(session, name)
+
+
+def user_of(database: Database, key: str) -> str | None:
+    with database.begin() as session:
+        return accounts.user_of_key(session, key)
+
+
+@pytest.mark.parametrize("name", ["mia", "Ana-Lúcia", "bob@example.org", "render.team_2", "木村", "7"])
+def test_a_name_may_have_letters_of_any_script(database: Database, name: str) -> None:
+    assert user_of(database, key_of(database, name)) == name
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "a\nb", "<b>a</b>", "[red]a[/]", "a\x1b[2J", "a\x00", "-a", "x" * 65])
+def test_a_name_that_would_mislead_is_refused(database: Database, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="letters and digits"):
+        key_of(database, name)
+
+
+@pytest.mark.parametrize("name", ["local", "Local", " local "])
+def test_no_key_stands_for_the_user_who_needs_none(database: Database, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="without a key"):
+        key_of(database, name)
+
+
+def test_two_ways_to_write_the_same_letters_are_one_name(database: Database) -> None:
+    key = key_of(database, "Zoe\u0308")
+    assert user_of(database, key) == "Zo\u00eb"
+
+
+def test_an_account_that_an_earlier_release_let_in_still_gets_a_key(database: Database) -> None:
+    with database.begin() as session:
+        session.execute(insert(User).values(name="The Team"))
+    assert user_of(database, key_of(database, "The Team")) == "The Team"
+
+
+def test_a_revoked_key_is_worthless_and_the_others_stay(database: Database) -> None:
+    lost, kept = key_of(database), key_of(database)
+    with database.begin() as session:
+        assert accounts.revoke_key(session, lost.split("_")[1]) == "mia"
+    assert (user_of(database, lost), user_of(database, kept)) == (None, "mia")
+
+
+def test_a_key_can_be_revoked_by_whoever_found_it(database: Database) -> None:
+    key = key_of(database)
+    with database.begin() as session:
+        accounts.revoke_key(session, key)
+    assert user_of(database, key) is None
+
+
+@pytest.mark.parametrize("prefix", ["00000000", "", "farm_", "%", "a\x00"])
+def test_a_key_that_is_not_there_cannot_be_revoked(database: Database, prefix: str) -> None:
+    key_of(database)
+    with database.begin() as session, pytest.raises(NotFound):
+        accounts.revoke_key(session, prefix)
+
+
+def test_rotated_keys_are_worthless_but_the_new_one(database: Database) -> None:
+    old = key_of(database)
+    with database.begin() as session:
+        new = accounts.rotate_keys(session, "mia")
+    assert (user_of(database, old), user_of(database, new)) == (None, "mia")
+
+
+def test_a_disabled_account_has_no_key_and_gets_none(database: Database) -> None:
+    key = key_of(database)
+    with database.begin() as session:
+        accounts.disable_user(session, "mia")
+    assert user_of(database, key) is None
+    with pytest.raises(Conflict, match="is disabled"):
+        key_of(database)
+
+
+def test_a_refused_rotation_leaves_a_disabled_account_as_it_is(database: Database) -> None:
+    key_of(database)
+    with database.begin() as session:
+        accounts.disable_user(session, "mia")
+    with database.begin() as session, pytest.raises(Conflict):
+        accounts.rotate_keys(session, "mia")
+
+
+def test_an_enabled_account_gets_a_new_key_and_the_old_one_stays_revoked(database: Database) -> None:
+    old = key_of(database)
+    with database.begin() as session:
+        accounts.disable_user(session, "mia")
+        accounts.enable_user(session, "mia")
+    assert user_of(database, key_of(database)) == "mia"
+    assert user_of(database, old) is None
+
+
+def test_a_portal_without_a_valid_key_has_no_accounts(database: Database) -> None:
+    key_of(database)
+    with database.begin() as session:
+        assert accounts.has_accounts(session)
+        accounts.disable_user(session, "mia")
+        assert not accounts.has_accounts(session)
+
+
+def test_accounts_are_listed_with_the_beginnings_of_their_valid_keys(database: Database) -> None:
+    first, second = key_of(database), key_of(database)
+    with database.begin() as session:
+        accounts.revoke_key(session, first)
+        [listed] = accounts.all_users(session)
+    assert (listed.name, listed.keys) == ("mia", [second.split("_")[1]])
+
+
+@pytest.mark.parametrize("change", [accounts.disable_user, accounts.enable_user, accounts.rotate_keys])
+def test_an_account_that_is_not_there_is_said(database: Database, change: object) -> None:
+    assert callable(change)
+    with database.begin() as session, pytest.raises(NotFound, match="no such account"):
+        change(session, "nobody")
