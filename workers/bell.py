@@ -45,7 +45,9 @@ class Bell:
             try:
                 self._make_controller().start()
             except Exception as error:  # whatever a foreign message has Celery raise
-                log.warning("What came as a ring is none; listening again.", error=f"{type(error).__name__}: {error}")
+                log.warning(
+                    "What came as a ring is none; listening again.", error=f"{type(error).__name__}: {error}"
+                )
             time.sleep(_PAUSE_SECONDS)
 
     def _make_controller(self) -> WorkController:

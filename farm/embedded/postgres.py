@@ -59,6 +59,7 @@ class Postgres:
         if not (self._cluster / "PG_VERSION").exists():
             self._make_cluster()
         self._drop_stale_pid_file()
+        self._let_in_the_owner_alone()
         self.launch()
         self._wait_until_it_answers()
         self._make_database()
@@ -112,7 +113,7 @@ class Postgres:
                 str(self._programs / "initdb"),
                 f"--pgdata={self._cluster}",
                 "--username=farm",
-                "--auth=trust",
+                "--auth=peer",
                 "--encoding=UTF8",
                 "--locale=C",
             ],
@@ -124,6 +125,20 @@ class Postgres:
         )
         if made.returncode:
             raise ConfigError(f"initdb failed in {self._cluster}:\n{made.stderr.strip()}")
+
+    def _let_in_the_owner_alone(self) -> None:
+        """Write who may connect: who runs this farm, and root, as the kernel names them; also in old clusters.
+
+        Run as root the server is another program's user, say `postgres`, of whom there may be other processes: they
+        are not let in.
+        """
+        owners = dict.fromkeys((pwd.getpwuid(os.geteuid()).pw_name, "root"))
+        lines = {
+            "pg_hba.conf": "local all farm peer map=farm\n",
+            "pg_ident.conf": "".join(f'farm "{owner}" farm\n' for owner in owners),
+        }
+        for name, text in lines.items():
+            (self._cluster / name).write_text(text)
 
     def _drop_stale_pid_file(self) -> None:
         """After a kill -9 of everything the file may name a process that is by now something else."""

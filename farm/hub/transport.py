@@ -13,8 +13,9 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from farm.config import LOOPBACK_HOSTS, is_safe_url
+from farm.config import is_safe_url
 from farm.errors import FarmError
+from farm.fetcher import is_public, resolve
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
@@ -125,15 +126,26 @@ def _followed(
                 yield response
                 return
             url = urljoin(url, response.headers.get("Location", ""))
-        _check_redirect(start, url)
+        check_redirect(start, url)
     raise httpx.TooManyRedirects("too many redirects")
 
 
-def _check_redirect(start: str, url: str) -> None:
-    """A page on the internet may not send us to an unencrypted address, nor to a server on this machine."""
-    is_at_home = urlsplit(start).hostname in LOOPBACK_HOSTS
-    if not is_safe_url(url) or (urlsplit(url).hostname in LOOPBACK_HOSTS and not is_at_home):
+def check_redirect(start: str, url: str) -> None:
+    """Raise DownloadError: a page on the internet may not send us to an unencrypted address or a private one."""
+    if not is_safe_url(url) or (_is_inside(url) and not _is_inside(start)):
         raise DownloadError(f"{shown(start)} redirects to {shown(url)}, which is not asked.")
+
+
+def _is_inside(url: str) -> bool:
+    """Whether the host is of this machine or its network: loopback, private, link-local (clouds keep keys there).
+
+    A name that only a proxy can look up is none of them.
+    """
+    parts = urlsplit(url)
+    try:
+        return not all(map(is_public, resolve(parts.hostname or "", parts.port or 443)))
+    except (OSError, ValueError):
+        return False
 
 
 def _refusal(response: httpx.Response, url: str, access: Access) -> DownloadError:

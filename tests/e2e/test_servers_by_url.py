@@ -32,7 +32,10 @@ def postgres_url() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="farm-tcp-"))
     folder.chmod(0o711)
     port = free_port("127.0.0.1", 0)
-    server = Postgres(folder / "pg", folder / "run", settings={"listen_addresses": "127.0.0.1", "port": str(port)})
+    access = folder / "access.conf"
+    access.write_text("local all farm trust\nhost all farm 127.0.0.1/32 trust\n")
+    settings = {"listen_addresses": "127.0.0.1", "port": str(port), "hba_file": str(access)}
+    server = Postgres(folder / "pg", folder / "run", settings=settings)
     server.start()
     yield f"postgresql://farm@127.0.0.1:{port}/farm"
     server.stop()

@@ -24,7 +24,9 @@ def test_a_name_may_have_letters_of_any_script(database: Database, name: str) ->
     assert user_of(database, key_of(database, name)) == name
 
 
-@pytest.mark.parametrize("name", ["", " ", "a b", "a\nb", "<b>a</b>", "[red]a[/]", "a\x1b[2J", "a\x00", "-a", "x" * 65])
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "a\nb", "<b>a</b>", "[red]a[/]", "a\x1b[2J", "a\x00", "-a", "x" * 65]
+)
 def test_a_name_that_would_mislead_is_refused(database: Database, name: str) -> None:
     with pytest.raises(InvalidRequest, match="letters and digits"):
         key_of(database, name)

@@ -15,7 +15,7 @@ import redis
 
 from farm.embedded.child import as_user
 from farm.embedded.postgres import Postgres, service_user
-from farm.embedded.redis import Redis
+from farm.embedded.redis import Redis, program, version_of
 from farm.errors import ConfigError
 
 
@@ -139,10 +139,10 @@ class TestRedis:
         assert stat.S_IMODE((folder / "run" / "redis.sock").stat().st_mode) == 0o700
 
     def test_a_server_that_does_not_start_shows_the_end_of_its_log(self, folder: Path) -> None:
-        (folder / "redis").mkdir()
+        kept = folder / "redis" / f"{program().name}-{version_of(program())[0]}"
+        kept.mkdir(parents=True)
         # Where Redis 7 keeps its log, and where those before do.
-        (folder / "redis" / "appendonlydir").write_text("in the way")
-        (folder / "redis" / "appendonly.aof").mkdir()
+        (kept / "appendonlydir").write_text("in the way")
         with pytest.raises(ConfigError, match="Redis did not start:\n"):
             Redis(folder / "redis", folder / "run").start()
 
