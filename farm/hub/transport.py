@@ -16,6 +16,7 @@ import httpx
 from farm.config import is_safe_url
 from farm.errors import FarmError
 from farm.fetcher import is_public, resolve
+from farm.proxies import open_http
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
@@ -87,7 +88,7 @@ def _certificates() -> ssl.SSLContext:
 @contextmanager
 def connected() -> Iterator[httpx.Client]:
     """A client for the requests of one download."""
-    with httpx.Client(verify=_certificates(), timeout=_TIMEOUT, headers=_HEADERS, follow_redirects=False) as client:
+    with open_http(verify=_certificates(), timeout=_TIMEOUT, headers=_HEADERS, follow_redirects=False) as client:
         yield client
 
 

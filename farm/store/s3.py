@@ -24,6 +24,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
+from farm.config import is_on_this_machine
 from farm.errors import ConfigError, ObjectMissing, StoreError, StoreOutage, StoreRefused
 
 if TYPE_CHECKING:
@@ -186,6 +187,8 @@ def _client(endpoint: str | None, region: str | None, path_style: bool) -> "S3Cl
         # Checksums of newer boto3 are refused by older S3-compatible servers.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
+        # None: as the environment says.
+        proxies={} if endpoint and is_on_this_machine(endpoint) else None,
     )
     try:
         return boto3.client("s3", endpoint_url=endpoint, region_name=region, config=config)

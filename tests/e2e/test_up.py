@@ -23,6 +23,8 @@ from tests.factories import a_checkpoint
 from tests.farms import Foundation, passable_folder, used_folder
 from tests.waiting import wait_until
 
+NOWHERE = "http://127.0.0.1:1"
+
 
 def data_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The data folder in a folder that goes when the test ends; commands take it."""
@@ -159,3 +161,12 @@ def test_what_renders_is_named(folder: Path) -> None:
         process.send_signal(signal.SIGINT)
     assert said[-2].startswith("Images are rendered on cpu (")
     assert said[-1] == "That is the processor: no GPU is used.\n"
+
+
+def test_a_farm_comes_up_where_a_proxy_is_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", NOWHERE)
+    monkeypatch.setenv("ALL_PROXY", NOWHERE.replace("http:", "socks5:"))
+    with start() as farm:
+        wait_for_portal(folder)
+        farm.send_signal(signal.SIGINT)
+        assert farm.wait(60) == 0
