@@ -22,15 +22,39 @@ RUNNING_FILE = "running.json"
 LOCK_FILE = "farm.lock"
 _PARTS = ("database_url", "redis_url", "store_url")
 _ADDRESSES = (*_PARTS, "secret_key", "url")
+DEFAULT_PORT = 8420
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def default_data_dir() -> Path:
-    """/var/lib for root, since PostgreSQL then runs as another user who cannot enter root's home."""
+    """/var/lib for root, since PostgreSQL then runs as another user who cannot enter root's home.
+
+    Raises ConfigError for a user without a home.
+    """
     if os.geteuid() == 0:
         return Path("/var/lib/diffusion-farm")
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    try:
+        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    except RuntimeError:
+        raise ConfigError(
+            "FARM_DATA_DIR is not set, and this user has no home folder to take one in. Set it to a folder that "
+            "the user may write in."
+        ) from None
     return Path(base) / "diffusion-farm"
+
+
+def _absolute(path: Path) -> Path:
+    """The folder as it is meant from here: the farm's programs run elsewhere. `~` is a home, as in a shell."""
+    try:
+        expanded = path.expanduser()
+        return expanded if expanded.is_absolute() else Path.cwd() / expanded
+    except RuntimeError:
+        raise ValueError("names the home of a user who has none here") from None
+    except FileNotFoundError:
+        raise ValueError("is a path from the current folder, which is gone") from None
+
+
+Folder = Annotated[Path, AfterValidator(_absolute)]
 
 
 def _url_of(*schemes: str) -> AfterValidator:
@@ -121,7 +145,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FARM_", env_ignore_empty=True, frozen=True, extra="ignore")
 
-    data_dir: Path = Field(default_factory=default_data_dir)
+    data_dir: Folder = Field(default_factory=default_data_dir)
     database_url: DatabaseUrl | None = None
     redis_url: RedisUrl | None = None
     store_url: StoreUrl | None = None
@@ -129,7 +153,7 @@ class Settings(BaseSettings):
     api_key: str | None = None
 
     host: str = "127.0.0.1"
-    port: int = Field(8420, ge=0, le=65535)
+    port: int = Field(DEFAULT_PORT, ge=0, le=65535)
     web_threads: int = Field(16, ge=1, le=512)
     await_checkpoint: bool = False
     worker_port: int | None = Field(None, ge=1, le=65535)
@@ -149,19 +173,19 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, le=20)
     max_batch: BatchSize = 4
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
-    spool_dir: Path | None = None
+    spool_dir: Folder | None = None
     spool_bytes: int = Field(2 * 2**30, ge=2**20)
-    cache_dir: Path | None = None
+    cache_dir: Folder | None = None
     cache_bytes: int = Field(50 * 2**30, ge=2**20)
     stall_seconds: float = Field(120.0, ge=1, le=86400)
-    crash_points: Path | None = None
+    crash_points: Folder | None = None
 
     hf_endpoint: HubUrl = "https://huggingface.co"
     hf_token: Token | None = _token_of("FARM_HF_TOKEN", "HF_TOKEN", "hf_token")
     civitai_endpoint: HubUrl = "https://civitai.com"
     civitai_token: Token | None = _token_of("FARM_CIVITAI_TOKEN", "CIVITAI_TOKEN", "civitai_token")
     clip_repo: str = Field("openai/clip-vit-large-patch14", pattern=r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
-    download_dir: Path | None = None
+    download_dir: Folder | None = None
 
     max_images_per_job: int = Field(100_000, ge=1, le=1_000_000)
     max_side: int = Field(2048, ge=64, le=8192)

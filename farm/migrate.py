@@ -48,6 +48,7 @@ def _scripts() -> ScriptDirectory:
 
 def _config(database_url: str) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
+    # A % in an option begins a reference to another one.
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["url"] = database_url
     return config

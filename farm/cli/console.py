@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from farm import config
+from farm.cli.streams import shows_all
 from farm.client import Client
+from farm.config import DEFAULT_PORT, Settings, http_url
 from farm.database import Database, Role
-
-DEFAULT_URL = "http://127.0.0.1:8420"
+from farm.errors import ConfigError
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -37,7 +38,22 @@ _STYLES = {
 def open_client() -> Client:
     """A client of the portal at FARM_URL, else of the farm in the data folder; closed with the command."""
     settings = config.load()
-    return click.get_current_context().with_resource(Client(settings.url or DEFAULT_URL, settings.api_key))
+    return click.get_current_context().with_resource(Client(portal_of(settings), settings.api_key))
+
+
+def portal_of(settings: Settings) -> str:
+    """Where the portal is. Raises ConfigError where a folder was named and no farm runs there.
+
+    Whatever else listens on this machine would be another farm, or none.
+    """
+    if settings.url:
+        return settings.url
+    if "data_dir" in settings.model_fields_set and settings.database_url is None:
+        raise ConfigError(
+            f"No farm runs in FARM_DATA_DIR={settings.data_dir}. Start it with `farm up`, or set FARM_URL to the "
+            "address of a portal."
+        )
+    return http_url("127.0.0.1", settings.port or DEFAULT_PORT)
 
 
 def open_database() -> Database:
@@ -48,7 +64,7 @@ def open_database() -> Database:
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=not shows_all()))
 
 
 def _plain(value: Any) -> Any:

@@ -14,6 +14,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from farm import __version__
+from farm.cli import mishaps, streams
 from farm.errors import ConfigError, FarmError, InvalidRequest
 from farm.imports import uncollected
 
@@ -52,6 +53,15 @@ class FarmGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return _import(cmd_name) if cmd_name in _PLACES else None
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command; whatever it raises, a person reads a sentence."""
+        streams.prepare()
+        try:
+            return super().main(*args, **options)
+        except Exception as error:  # what nobody foresaw, anywhere below
+            click.echo(f"farm: {mishaps.sentence(error)}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -27,10 +27,16 @@ class DataFolder:
 
     def take(self) -> None:
         """Make the folder, or take one that a farm left. Raises ConfigError if it is in use, or is no farm's."""
-        self._refuse_foreign()
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path.chmod(0o700)
-        lock = (self.path / LOCK_FILE).open("a+")
+        try:
+            self._refuse_foreign()
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+            lock = (self.path / LOCK_FILE).open("a+")
+        except OSError as error:
+            raise ConfigError(
+                f"FARM_DATA_DIR={self.path} cannot be used: {error.strerror} ({error.filename}). Set it to a "
+                "folder that this user may write in."
+            ) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -165,7 +165,7 @@ class LocalFarm:
         return self._given.model_copy(
             update={
                 **started,
-                "store_url": self._given.store_url or f"file://{self._folder.path / 'artifacts'}",
+                "store_url": self._given.store_url or (self._folder.path / "artifacts").as_uri(),
                 "secret_key": self._given.secret_key or self._folder.secret_key(),
                 "port": free_port(self._given.host, self._given.port),
             }

@@ -56,10 +56,11 @@ class Postgres:
             _refuse_impassable(self.folder, self._service_user)
             for folder in (self.folder, self.sockets):
                 os.chown(folder, self._service_user.pw_uid, self._service_user.pw_gid)
+        owner = _own_name()
         if not (self._cluster / "PG_VERSION").exists():
             self._make_cluster()
         self._drop_stale_pid_file()
-        self._let_in_the_owner_alone()
+        self._let_in_alone(owner)
         self.launch()
         self._wait_until_it_answers()
         self._make_database()
@@ -126,16 +127,16 @@ class Postgres:
         if made.returncode:
             raise ConfigError(f"initdb failed in {self._cluster}:\n{made.stderr.strip()}")
 
-    def _let_in_the_owner_alone(self) -> None:
+    def _let_in_alone(self, owner: str) -> None:
         """Write who may connect: who runs this farm, and root, as the kernel names them; also in old clusters.
 
         Run as root the server is another program's user, say `postgres`, of whom there may be other processes: they
         are not let in.
         """
-        owners = dict.fromkeys((pwd.getpwuid(os.geteuid()).pw_name, "root"))
+        owners = dict.fromkeys((owner, "root"))
         lines = {
             "pg_hba.conf": "local all farm peer map=farm\n",
-            "pg_ident.conf": "".join(f'farm "{owner}" farm\n' for owner in owners),
+            "pg_ident.conf": "".join(f'farm "{name}" farm\n' for name in owners),
         }
         for name, text in lines.items():
             (self._cluster / name).write_text(text)
@@ -170,6 +171,17 @@ class Postgres:
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'farm'").fetchone()
             if found is None:
                 connection.execute("CREATE DATABASE farm")
+
+
+def _own_name() -> str:
+    """What the system calls us. Raises ConfigError for a user whom it does not know, as some containers have."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise ConfigError(
+            f"PostgreSQL does not run as a user without a name, and number {os.geteuid()} has none in /etc/passwd. "
+            "Run farm as another user, or set FARM_DATABASE_URL to a server of yours."
+        ) from None
 
 
 def service_user() -> pwd.struct_passwd | None:

@@ -6,6 +6,7 @@ import subprocess
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 import redis
 
@@ -31,7 +32,7 @@ class Redis:
 
     @property
     def url(self) -> str:
-        return f"unix://{self._socket}?db=0"
+        return f"unix://{quote(str(self._socket))}?db=0"
 
     def start(self) -> None:
         """Start the server and wait until it answers. Raises ConfigError with its log's end if it does not."""

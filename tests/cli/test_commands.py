@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from farm import catalog, config, exclusions
-from farm.cli.console import DEFAULT_URL
 from farm.presets import preset
 from tests.cli.conftest import Farm
 from tests.farms import RunningFarm
@@ -62,7 +61,7 @@ def count_jobs(farm: Farm) -> int:
 
 class TestWhere:
     def test_the_data_folder_says_where_the_portal_is(self, running: RunningFarm, farm: Farm) -> None:
-        assert config.running_farm(running.farm.settings.data_dir)["url"] == running.farm.url != DEFAULT_URL
+        assert config.running_farm(running.farm.settings.data_dir)["url"] == running.farm.url
         assert farm("jobs").exit_code == 0
 
     def test_a_second_farm_on_the_same_folder_says_where_the_first_is(

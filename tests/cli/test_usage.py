@@ -89,7 +89,7 @@ def test_the_version_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_is_said_with_exit_code_2(tmp_path: Path, line: str, message: str) -> None:
-    said = typed(tmp_path, *line.split())
+    said = typed(tmp_path, *line.split(), FARM_URL=NOWHERE)
     assert (said.exit_code, said.stdout) == (2, "")
     assert message in said.stderr
 

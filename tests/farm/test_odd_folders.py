@@ -1,0 +1,45 @@
+"""A farm's folder may be called anything that a disk takes."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import redis
+
+from farm import config, migrate
+from farm.embedded.postgres import Postgres
+from farm.embedded.redis import Redis
+from farm.queue import Doorbell, queue_name
+from farm.store import open_store
+
+
+@pytest.fixture(scope="module", params=["a%20b%s", "a#b?c&d=e", "ä ไ+{x}$y;'"])
+def folder(request: pytest.FixtureRequest, server_folder: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(dir=server_folder)) / request.param
+    folder.mkdir(mode=0o711)
+    folder.parent.chmod(0o711)
+    return folder
+
+
+def test_the_database_in_it_is_migrated(folder: Path) -> None:
+    server = Postgres(folder / "pg", folder / "run", settings={"fsync": "off"})
+    server.start()
+    migrate.upgrade(server.url)
+    server.stop()
+
+
+def test_the_bell_in_it_rings(folder: Path) -> None:
+    server = Redis(folder / "redis", folder / "bell")
+    server.start()
+    bell = Doorbell(server.url)
+    bell.ring("default")
+    with redis.Redis.from_url(server.url) as client:
+        assert client.llen(queue_name("default")) == 1
+    bell.close()
+    server.stop()
+
+
+def test_the_store_in_it_keeps_objects(folder: Path) -> None:
+    store = open_store(config.load_given(store_url=(folder / "artifacts").as_uri(), secret_key="x" * 16))
+    store.put("a.png", b"content", "image/png")
+    assert (folder / "artifacts" / "a.png").read_bytes() == b"content"
