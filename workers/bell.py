@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 from celery.worker import WorkController
-from kombu import Queue
+from kombu.entity import Queue
 
 from farm.queue import make_celery, queue_name
 

@@ -24,7 +24,7 @@ from farm.weights.add import Added, Warehouse, Watch
 from farm.weights.wishes import Wish
 
 _COLUMNS = (
-    TextColumn("{task.description}", markup=False),
+    TextColumn("{task.description}"),
     BarColumn(),
     DownloadColumn(),
     TransferSpeedColumn(),

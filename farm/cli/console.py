@@ -80,12 +80,17 @@ def print_table(rows: Sequence[BaseModel], columns: dict[str, Callable[[Any], st
         for row in rows:
             click.echo("\t".join(one_line(cell(row)) for cell in columns.values()))
         return
+    Console().print(as_table(rows, columns))
+
+
+def as_table(rows: Sequence[Any], columns: dict[str, Callable[[Any], str]]) -> Table:
+    """The rows as a terminal shows them."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in columns:
         table.add_column(heading, overflow="ellipsis", no_wrap=True)
     for row in rows:
         table.add_row(*(_cell(one_line(cell(row))) for cell in columns.values()))
-    Console().print(table)
+    return table
 
 
 def _cell(text: str) -> Text:
