@@ -25,7 +25,7 @@ HOMES = {
     "celery": ("farm/queue.py", "workers/"),
     "kombu": ("farm/queue.py", "workers/"),
     "alembic": ("farm/migrate.py", "migrations/"),
-    "httpx": ("farm/client.py", "farm/cli/", "farm/hub/"),
+    "httpx": ("farm/client.py", "farm/proxies.py", "farm/cli/", "farm/hub/"),
     "click": ("farm/cli/", "workers/demo/"),
     "rich": ("farm/cli/",),
 }

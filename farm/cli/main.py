@@ -14,7 +14,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from farm import __version__
-from farm.cli import mishaps, streams
+from farm.cli import streams
 from farm.errors import ConfigError, FarmError, InvalidRequest
 from farm.imports import uncollected
 
@@ -60,6 +60,9 @@ class FarmGroup(click.Group):
         try:
             return super().main(*args, **options)
         except Exception as error:  # what nobody foresaw, anywhere below
+            mishaps = import_module(
+                "farm.cli.mishaps"
+            )  # when it is needed: it brings what commands are slow to import
             click.echo(f"farm: {mishaps.sentence(error)}", err=True)
             sys.exit(1)
 
