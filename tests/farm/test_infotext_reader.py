@@ -67,7 +67,8 @@ def fields_of(items: str) -> dict[str, Any]:
             {"hires": {"width": 1024, "height": 768, "upscaler": "Latent"}},
         ),
         ("Hires upscale: 1.5, Hires steps: 0", {"hires": {"scale": 1.5}}),
-        ("Denoising strength: 0.4", {"mode": "img2img", "strength": 0.4}),
+        ("Denoising strength: 0.4", {"mode": "txt2img", "strength": None}),
+        ("Denoising strength: 0.4, Noise multiplier: 1", {"mode": "img2img", "strength": 0.4}),
         ("Denoising strength: 1, Mask blur: 4", {"mode": "inpaint", "mask_blur": 4, "strength": 1}),
         (
             "Mask mode: Inpaint not masked, Inpaint area: Only masked, Masked content: fill",
@@ -105,8 +106,8 @@ def test_noise_of_a_gpu_and_pictures_that_are_elsewhere_are_named() -> None:
     assert "image" not in read.fields
 
 
-@pytest.mark.parametrize("text", ["a fox", "a fox\nSteps: 20, Sampler: Euler", "", "\n\n", "a: b, c: d"])
-def test_a_text_without_three_items_is_all_prompt(text: str) -> None:
+@pytest.mark.parametrize("text", ["a fox", "a fox\nSampler: Euler, Seed: 4", "", "\n\n", "a: b, c: d, e: f"])
+def test_a_text_without_settings_is_all_prompt(text: str) -> None:
     assert read_infotext(text).fields == {
         "mode": "txt2img",
         "prompts": [text.strip()],
