@@ -18,7 +18,7 @@ class Registered:
     """The sha256 of what may be named here: of checkpoints by name, of addons by kind and name.
 
     Of addons that is the file that the farm keeps. `sources` are the hashes of the file that it was made of, by
-    which others know it: its sha256, and that of the tensors in it. They are empty for what an earlier release took in.
+    which others know it: its sha256, and that of the tensors in it. What an earlier release took in has none.
     """
 
     checkpoints: Mapping[str, str]
@@ -44,25 +44,26 @@ def recognised(read: Infotext, here: Registered) -> Infotext:
 
 def _doubts(hashes: tuple[WeightsHash, ...], here: Registered) -> Iterator[str]:
     for wanted in hashes:
-        name = _name_here(wanted, here)
-        found = here.addons.get((wanted.kind, name))
-        if found is not None and _is_of(wanted, (wanted.kind, name), here):
+        key = (wanted.kind, _name_here(wanted, here))
+        if key in here.addons and _is_of(wanted, key, here):
             continue
-        twin = next((key[1] for key in here.addons if key[0] == wanted.kind and _is_of(wanted, key, here)), None)
-        hint = f"; what the image was made with is called {twin!r} here" if twin else ""
-        title = TITLES[wanted.kind]
-        if found is None:
-            yield f"there is no {title} {wanted.name!r} here{hint}"
-        elif wanted.is_exact or here.sources.get((wanted.kind, name)):
-            yield (
-                _another(title, name, found if wanted.is_exact else _source(name, wanted, here), wanted.digits)
-                + hint
-            )
-        else:
-            yield (
-                f"whether the {title} {name!r} here is the image's cannot be told{hint}: "
-                "it was added by a release that kept no hash of its file; remove it and add it again"
-            )
+        twin = next((other for other in here.addons if other[0] == key[0] and _is_of(wanted, other, here)), None)
+        hint = f"; what the image was made with is called {twin[1]!r} here" if twin else ""
+        yield _doubt(wanted, key, here) + hint
+
+
+def _doubt(wanted: WeightsHash, key: tuple[str, str], here: Registered) -> str:
+    title = TITLES[wanted.kind]
+    if key not in here.addons:
+        return f"there is no {title} {wanted.name!r} here"
+    known = (here.addons[key],) if wanted.is_exact else here.sources.get(key, ())
+    if known:
+        # What the WebUI would write for a LoRA is the hash of its tensors alone, which is the last.
+        return _another(title, key[1], known[-1 if wanted.kind == "lora" else 0], wanted.digits)
+    return (
+        f"it cannot be told whether the {title} {key[1]!r} here is the image's: a release added it that kept no "
+        "hash of its file. Remove it and add it again"
+    )
 
 
 def _name_here(wanted: WeightsHash, here: Registered) -> str:
@@ -83,12 +84,6 @@ def _is_of(wanted: WeightsHash, key: tuple[str, str], here: Registered) -> bool:
         return here.addons[key] == wanted.digits
     known = (here.addons[key], *here.sources.get(key, ()))
     return any(sha256.startswith(wanted.digits.lower()) for sha256 in known)
-
-
-def _source(name: str, wanted: WeightsHash, here: Registered) -> str:
-    """The one of a LoRA's hashes that the WebUI would write is of its tensors alone, which is the last."""
-    hashes = here.sources[wanted.kind, name]
-    return hashes[-1] if wanted.kind == "lora" else hashes[0]
 
 
 def _another(what: str, name: str, here: str, wanted: str) -> str:

@@ -59,7 +59,7 @@ def _first(body: bytes, encodings: tuple[str, ...]) -> str:
 
 
 def _utf16(body: bytes) -> str:
-    """In the order of bytes that makes more sense of it: a mark of order, else Latin letters, else known letters."""
+    """In the order of bytes that makes more sense of it: by its mark, else by Latin letters, else by known ones."""
     # Where the comment was taken for a string its last byte was taken for the end of one.
     body += bytes(len(body) % 2)
     marked = {b"\xfe\xff": "utf-16-be", b"\xff\xfe": "utf-16-le"}.get(body[:2])

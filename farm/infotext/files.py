@@ -97,7 +97,7 @@ def _in_png(chunks: Chunks) -> Texts:
 
 
 def _unpacked(profile: str) -> bytes:
-    """An EXIF block as ImageMagick writes it into PNG: its name and its length on lines, then hexadecimal digits."""
+    """An EXIF block as ImageMagick writes it into PNG: lines of its name and length, then hexadecimal digits."""
     digits = "".join(profile.split("\n")[3:])
     try:
         return bytes.fromhex(digits)

@@ -5,6 +5,7 @@ a colon or a line break is a JSON string. Spaces around lines and empty lines be
 
 To the WebUI the items are the last line, if it has three of them. Here they are the last line that begins with
 `Steps: ` and a number, wherever it stands: sd-dynamic-prompts appends its templates, and people their notes.
+Where there is none they are the last line all the same, if it begins with another usual key.
 """
 
 import json
@@ -15,7 +16,6 @@ from dataclasses import dataclass, field
 _NEGATIVE = "Negative prompt:"
 _TEMPLATES = ("Template:", "Negative Template:")
 _FEWEST_ITEMS = 3
-_FEWEST_KNOWN = 2
 
 # The WebUI's, but for the bound on keys: without it a long line of letters takes quadratic time.
 _ITEM = re.compile(r'(\w[\w \-/]{1,99}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -49,7 +49,7 @@ class Parsed:
         """Why a prompt holds what is none, or None: settings without a line of their own, or what was JSON."""
         for prompt in (self.prompt, self.negative_prompt):
             if _SETTINGS.match(prompt) or len(set(_WORD.findall(prompt))) >= _FEWEST_ITEMS:
-                return "settings stand within its prompt: they must stand on a line of their own"
+                return "settings stand within its prompt, on no line that begins with `Steps:` and a number"
             if len(_MEMBER.findall(prompt)) >= _FEWEST_MEMBERS:
                 return "its prompt is JSON that is damaged"
         return None
@@ -76,9 +76,8 @@ def _place_of_settings(lines: Sequence[str]) -> int:
     for place in range(len(lines) - 1, -1, -1):
         if _SETTINGS.match(lines[place]):
             return place
-    last = lines[-1]
-    found = [key for key, _value in _ITEM.findall(last)]
-    is_settings = len(found) >= _FEWEST_ITEMS and len(_WORD.findall(last)) >= _FEWEST_KNOWN
+    last = lines[-1].strip()
+    is_settings = _WORD.match(last) and len(_ITEM.findall(last)) >= _FEWEST_ITEMS
     return len(lines) - 1 if is_settings else len(lines)
 
 

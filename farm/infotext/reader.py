@@ -118,8 +118,8 @@ def _second_pass(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _mode(parsed: Parsed, fields: Mapping[str, Any]) -> str:
-    """The WebUI does not say it. A mask calls for inpainting; a strength alone tells nothing, for it stands in texts
-    of images from text too. SD.Next says what it did.
+    """The WebUI does not say it. A mask calls for inpainting; a strength alone tells nothing, for images from text
+    have one too. SD.Next says what it did.
     """
     if any(name in fields for name in _OF_A_MASK):
         return "inpaint"

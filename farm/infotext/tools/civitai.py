@@ -1,4 +1,4 @@
-"""Civitai's generator: ComfyUI's nodes as JSON in an EXIF comment, and beside them what was asked for, as JSON in a text."""
+"""Civitai's generator: ComfyUI's nodes as JSON in an EXIF comment, and beside them, as a text, what was asked."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,8 @@
 """ComfyUI: the nodes of the prompt, in the PNG chunk `prompt` or in EXIF, as far as they are the usual ones.
 
-From the node that saved the image back to the one sampler, and from there to its checkpoint, prompts and latents. Any
-other node on these ways may do anything: the image is refused with that node's name. Nodes beside them do not matter.
+From the node that saved the image back to the one sampler, and from there to its checkpoint, prompts and latents.
+Any other node on these ways may do anything: the image is refused with that node's name. Nodes beside them do not
+matter.
 """
 
 from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ _WORD = re.compile(r"\b(?:AND|BREAK)\b")
 
 
 def in_webui_words(prompt: str, taken: Taken) -> str:
-    """Brackets mean nothing to ComfyUI and less attention to the WebUI; an embedding is called by its name alone."""
+    """Brackets mean nothing to ComfyUI and less attention to the WebUI; an embedding is called by its name."""
     if _WORD.search(prompt):
         taken.warnings.append(f"AND and BREAK are words to {taken.tool}, and divide a prompt here")
     return _BRACKET.sub(lambda match: "\\" + match[0], _EMBEDDING.sub(r"\1", prompt))

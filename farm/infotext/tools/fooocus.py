@@ -93,7 +93,7 @@ def _prompt(said: Mapping[str, Any], key: str) -> str:
 
 
 def _loras(listed: Any, combined: Mapping[str, Any], taken: Taken) -> Iterator[tuple[str, float]]:
-    """From the list with hashes, or else from `name : weight`, which a release wrote as `enabled : name : weight`."""
+    """From the list with hashes, or else from `name : weight`, which some write as `enabled : name : weight`."""
     try:
         for name, weight, *rest in listed:
             if rest and (digits := comparable(rest[0])):

@@ -21,9 +21,9 @@ def _model(value: Any) -> str | None:
     return name_of(value.get("name", value.get("model_name")))
 
 
-def _clip_skip(value: Any) -> int:
+def _clip_skip(value: Any) -> int | None:
     """It counts the layers left out."""
-    return whole(value) + 1
+    return whole(value) + 1 if value else None
 
 
 def _mode(value: Any) -> str:
