@@ -166,7 +166,9 @@ def test_a_comment_is_read_whatever_it_is_marked_as(tmp_path: Path, header: byte
     assert read_image(path) == JAPANESE
 
 
-@pytest.mark.parametrize("comment", [b"UNICODE\0\xd8\xd8\xd8\xd8", b"ASCII\0\0\0\xff\xfe\xfd", b"JIS\0\0\0\0\0\xff\xff"])
+@pytest.mark.parametrize(
+    "comment", [b"UNICODE\0\xd8\xd8\xd8\xd8", b"ASCII\0\0\0\xff\xfe\xfd", b"JIS\0\0\0\0\0\xff\xff"]
+)
 def test_a_comment_in_no_encoding_is_refused(tmp_path: Path, comment: bytes) -> None:
     path = saved(tmp_path / "x.jpg", exif=exif_of(b"MM\0*\0\0\0\x08", UNDEFINED, comment))
     with pytest.raises(InvalidRequest, match=r"x\.jpg: holds a comment"):
