@@ -125,17 +125,24 @@ def _in_image(path: Path) -> Texts:
 
 def _in_blocks(exif: bytes, xmp: bytes) -> Texts:
     """The texts of an EXIF block and of XMP. Of several in one place the first counts."""
-    texts: Texts = {}
     try:
-        if exif:
-            block = Image.Exif()
-            block.load(exif if exif.startswith(b"Exif\0\0") else b"Exif\0\0" + exif)
-            for place, text in exif_texts(block):
-                texts.setdefault(place, text)
+        with warnings.catch_warnings(record=True) as skipped:
+            warnings.simplefilter("always")
+            texts = _in_exif(exif) if exif else {}
+        if skipped and not texts:
+            raise Damaged(f"is damaged: its EXIF cannot be read: {skipped[0].message}".strip())
         if xmp and (comment := xmp_comment(xmp)):
             texts["XMP UserComment"] = comment
     except Damaged:
         raise
     except BROKEN:
         raise Damaged("is damaged: its EXIF or XMP cannot be read") from None
+    return texts
+
+
+def _in_exif(block: bytes) -> Texts:
+    exif, texts = Image.Exif(), Texts()
+    exif.load(block if block.startswith(b"Exif\0\0") else b"Exif\0\0" + block)
+    for place, text in exif_texts(exif):
+        texts.setdefault(place, text)
     return texts

@@ -47,8 +47,10 @@ class Parsed:
     @property
     def misread(self) -> str | None:
         """Why a prompt holds what is none, or None: settings without a line of their own, or what was JSON."""
+        if _NEGATIVE in self.prompt:
+            return "its negative prompt stands within its prompt, on no line of its own"
         for prompt in (self.prompt, self.negative_prompt):
-            if _SETTINGS.match(prompt) or len(set(_WORD.findall(prompt))) >= _FEWEST_ITEMS:
+            if any(map(_SETTINGS.match, prompt.split("\n"))) or len(set(_WORD.findall(prompt))) >= _FEWEST_ITEMS:
                 return "settings stand within its prompt, on no line that begins with `Steps:` and a number"
             if len(_MEMBER.findall(prompt)) >= _FEWEST_MEMBERS:
                 return "its prompt is JSON that is damaged"
