@@ -26,7 +26,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.command()
 @click.argument("prompts", nargs=-1)
 @click.option("--file", "-f", "file", type=_FILE, help="Prompts from a file: .json, .jsonl, .csv, or one per line.")
-@click.option("--from-image", "image_file", type=_FILE, help="Render an image again, by what stands in its file.")
+@click.option(
+    "--from-image",
+    "image_file",
+    type=_FILE,
+    help="Render an image again, by what its tool wrote into it, or into a .txt beside it.",
+)
 @request_options
 @click.option("--idempotency-key", help="A repeat with the same key makes no second job.")
 @click.option("--dry-run", is_flag=True, help="Only check, count and estimate.")

@@ -89,7 +89,7 @@ def _in_png(chunks: Chunks) -> Texts:
     for name, found in chunks.texts.items():
         if name == PARAMETERS and len(set(found)) > 1:
             raise Damaged(f"holds {len(set(found))} different texts {name!r}")
-    texts = {name: found[-1] for name, found in chunks.texts.items()}
+    texts = {name: found[-1] for name, found in chunks.texts.items() if found[-1].strip()}
     if PARAMETERS in texts:
         return texts
     block = chunks.exif or _unpacked(texts.pop(_RAW_EXIF, ""))

@@ -19,6 +19,7 @@ _FEWEST_ITEMS = 3
 
 # The WebUI's, but for the bound on keys: without it a long line of letters takes quadratic time.
 _ITEM = re.compile(r'(\w[\w \-/]{1,99}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_STEPS = re.compile(r"\s*Steps: {0,9}\d")
 _SETTINGS = re.compile(r"\s*Steps: {0,9}\d+\s*(?:,|$)")
 # Civitai's extension writes it bare, with commas and colons in it.
 _HASHES = re.compile(r",? ?\bHashes: ?(\{[^{}]*\})")
@@ -26,6 +27,7 @@ _WORDS = ("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model hash", "Schedu
 _WORD = re.compile(rf"(?<!\w)({'|'.join(_WORDS)}): ?")
 _MEMBER = re.compile(r'"\w{1,60}"\s{0,9}:')
 _FEWEST_MEMBERS = 3
+_FEWEST_LINES = 2
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,14 @@ class Parsed:
         """Why a prompt holds what is none, or None: settings without a line of their own, or what was JSON."""
         if _NEGATIVE in self.prompt:
             return "its negative prompt stands within its prompt, on no line of its own"
+        lines = (line for text in (self.prompt, self.negative_prompt) for line in text.split("\n"))
+        behind = (line for _number, line in self.behind)
+        words = {match[1] for match in map(_WORD.match, (*lines, *behind)) if match}
+        # One is enough beside a line that holds no more than one or two itself.
+        if len(words) >= (_FEWEST_LINES if len(self.items) >= _FEWEST_ITEMS or not self.items else 1):
+            return "its settings stand on several lines"
         for prompt in (self.prompt, self.negative_prompt):
-            if any(map(_SETTINGS.match, prompt.split("\n"))) or len(set(_WORD.findall(prompt))) >= _FEWEST_ITEMS:
+            if any(map(_STEPS.match, prompt.split("\n"))) or len(set(_WORD.findall(prompt))) >= _FEWEST_ITEMS:
                 return "settings stand within its prompt, on no line that begins with `Steps:` and a number"
             if len(_MEMBER.findall(prompt)) >= _FEWEST_MEMBERS:
                 return "its prompt is JSON that is damaged"
@@ -62,7 +70,7 @@ def parse(text: str) -> Parsed:
     lines = text.strip().split("\n")
     place = _place_of_settings(lines)
     before, behind = (lines[:place], lines[place + 1 :]) if place < len(lines) else (lines, [])
-    line, hashes = _without_hashes(lines[place]) if place < len(lines) else ("", "")
+    line, hashes = _without_hashes(lines[place].strip()) if place < len(lines) else ("", "")
     found = [(key, _unquoted(value)) for key, value in _ITEM.findall(line)]
     prompt, negative, templates = _prompts(before)
     numbered = [(place + 2 + number, text) for number, text in enumerate(behind) if text.strip()]

@@ -6,7 +6,16 @@ from typing import Any
 
 from farm.infotext.grammar import Parsed, parse
 from farm.infotext.keys import KEYS, VERSION_KEY, WEBUI_KEYS, Addons
-from farm.infotext.reading import Infotext, NotRead, WeightsHash, comparable, hashes_of, of_text_alone, shown
+from farm.infotext.reading import (
+    AddonKind,
+    Infotext,
+    NotRead,
+    WeightsHash,
+    comparable,
+    hashes_of,
+    of_text_alone,
+    shown,
+)
 from farm.infotext.tools.fooocus import in_webui_keys
 from farm.samplers import split_name
 from farm.specs import ImageSpec, read_spec
@@ -26,7 +35,11 @@ _OF_A_PICTURE = ("Image CFG scale", "Noise multiplier", "Init image hash")
 _NO_REQUEST_TAKES = ("input_size",)
 # They follow from the picture and the sides.
 _NOT_FOR_OUTPAINT = ("width", "height")
-_KINDS = {"lora": "lora", "embed": "embedding", "vae": "vae"}
+_KINDS: Mapping[str, AddonKind] = {"lora": "lora", "embed": "embedding", "vae": "vae"}
+_LISTS: tuple[tuple[str, str, AddonKind], ...] = (
+    ("Lora hashes", "lora_hashes", "lora"),
+    ("TI hashes", "embedding_hashes", "embedding"),
+)
 
 
 def read_parameters(text: str) -> Infotext:
@@ -158,28 +171,25 @@ def _of_addons(addons: Addons) -> Iterator[WeightsHash]:
 
 def _hashes(parsed: Parsed, values: Mapping[str, Any]) -> tuple[tuple[WeightsHash, ...], str | None, list[str]]:
     """The hashes of addons, that of the checkpoint, and what could not be read of them."""
-    found: dict[tuple[str, str], WeightsHash] = {}
-    unclear = []
+    found: list[WeightsHash] = []
+    unclear: list[str] = []
+    if "vae" in values and "vae_hash" in values:
+        found.append(WeightsHash("vae", _stem(values["vae"]), values["vae_hash"]))
+    for name, field, kind in _LISTS:
+        try:
+            found += hashes_of(kind, values.get(field, ""))
+        except ValueError:
+            unclear.append(f"{name} is left out: {shown(values[field])} is no value for it")
     try:
         named = _named_hashes(parsed.hashes)
     except ValueError:
-        named, unclear = {}, [f"Hashes is left out: {shown(parsed.hashes)} is no value for it"]
-    model_hash = values.get("model_hash") or named.pop(("model", ""), None)
-    if "vae" in values and "vae_hash" in values:
-        found["vae", ""] = WeightsHash("vae", _stem(values["vae"]), values["vae_hash"])
-    for kind, name, field in (
-        ("lora", "Lora hashes", "lora_hashes"),
-        ("embedding", "TI hashes", "embedding_hashes"),
-    ):
-        try:
-            found |= {(kind, each.name): each for each in hashes_of(kind, values.get(field, ""))}  # type: ignore[arg-type]
-        except ValueError:
-            unclear.append(f"{name} is left out: {shown(values[field])} is no value for it")
+        named, unclear = {}, [*unclear, f"Hashes is left out: {shown(parsed.hashes)} is no value for it"]
+    known = {(each.kind, each.name) for each in found}
     for (word, name), digits in named.items():
-        kind = _KINDS.get(word)
-        if kind and name:
-            found.setdefault((kind, name), WeightsHash(kind, name, digits))  # type: ignore[arg-type]
-    return tuple(each for each in found.values() if comparable(each.digits)), model_hash, unclear
+        if name and word in _KINDS and (_KINDS[word], name) not in known:
+            found.append(WeightsHash(_KINDS[word], name, digits))
+    model_hash = values.get("model_hash") or named.get(("model", ""))
+    return tuple(each for each in found if comparable(each.digits)), model_hash, unclear
 
 
 def _named_hashes(text: str) -> dict[tuple[str, str], str]:
@@ -198,9 +208,9 @@ def _stem(name: str) -> str:
 
 
 def _without_files(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The WebUI names a VAE by its file, and its hash of a picture is none of ours."""
+    """The WebUI names a VAE by its file, others a checkpoint too; and its hash of a picture is none of ours."""
     kept = {name: value for name, value in fields.items() if name != "image"}
-    return {**kept, "vae": _stem(kept["vae"])} if "vae" in kept else kept
+    return kept | {name: _stem(kept[name]) for name in ("checkpoint", "vae") if name in kept}
 
 
 def _request(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+AddonKind = Literal["vae", "lora", "embedding"]
+
 _FEWEST_DIGITS = 10
 _MOST_SHOWN = 60
 
@@ -20,7 +22,7 @@ class WeightsHash:
     was made of, or the tensors in that alone.
     """
 
-    kind: Literal["vae", "lora", "embedding"]
+    kind: AddonKind
     name: str
     digits: str
     is_exact: bool = False
@@ -64,7 +66,7 @@ def _unused(strength: float) -> str:
     )
 
 
-def hashes_of(kind: Literal["lora", "embedding"], text: str) -> tuple[WeightsHash, ...]:
+def hashes_of(kind: AddonKind, text: str) -> tuple[WeightsHash, ...]:
     """`name: hash, name: hash`, as the WebUI writes them. Raises ValueError."""
     found = []
     for item in filter(None, text.split(", ")):

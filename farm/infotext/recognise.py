@@ -36,9 +36,6 @@ _REFUSED_JSON: Sequence[tuple[Sequence[str], str]] = (
     (("nodes", "links"), "that is ComfyUI's workflow for its editor alone, without the prompt that was rendered"),
 )
 
-_CHUNKS: Mapping[str, str] = {"invokeai_metadata": "a text of InvokeAI", "prompt": "a workflow of ComfyUI"}
-"""PNG chunks with the JSON of one tool."""
-
 _REFUSED_CHUNKS: Mapping[str, str] = {
     "sd-metadata": "holds a text of InvokeAI before release 3, which is not read",
     "Dream": "holds a command of InvokeAI before release 3, which is not read",
@@ -76,10 +73,11 @@ def read_texts(texts: Mapping[str, str]) -> Infotext:
 def _read(texts: Mapping[str, str]) -> Infotext:
     if PARAMETERS in texts:
         return _read_text(texts[PARAMETERS], "a parameters text")
-    for chunk, what in _CHUNKS.items():
-        if chunk in texts and looks_like_json(texts[chunk]):
-            read = invoke.read_invoke if chunk == "invokeai_metadata" else comfy.read_comfy
-            return read(read_object(texts[chunk], what))
+    if looks_like_json(texts.get("invokeai_metadata", "")):
+        return invoke.read_invoke(read_object(texts["invokeai_metadata"], "a text of InvokeAI"))
+    if looks_like_json(texts.get("prompt", "")):
+        # ComfyUI writes NaN for nodes that are to run each time.
+        return comfy.read_comfy(read_object(texts["prompt"], "a workflow of ComfyUI", lambda _constant: None))
     if texts.get("Software") == "NovelAI":
         raise NotRead(_NOVELAI)
     if easy.is_easy(texts):
@@ -111,7 +109,7 @@ def _read_comment(texts: Mapping[str, str]) -> Infotext:
 
 def _read_text(text: str, what: str) -> Infotext:
     if not looks_like_json(text):
-        return read_parameters(text)
+        return easy.read_labelled(text) if easy.is_labelled(text) else read_parameters(text)
     data = read_object(text, what)
     for is_tools, read in _JSON:
         if is_tools(data):

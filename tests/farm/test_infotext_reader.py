@@ -1,6 +1,7 @@
 """Reading texts of the WebUI, and submitting what the farm's own texts say."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -126,8 +127,9 @@ def test_what_is_no_json_string_stays_as_it_is() -> None:
 
 
 @given(text=st.text() | TEXTS)
-def test_no_text_is_too_strange_to_read(text: str) -> None:
-    assert read_infotext(text).fields["mode"] in ("txt2img", "img2img", "inpaint")
+def test_no_text_is_too_strange_to_read_or_to_refuse(text: str) -> None:
+    with suppress(InvalidRequest):
+        assert read_infotext(text).fields["mode"] in ("txt2img", "img2img", "inpaint")
 
 
 @pytest.mark.parametrize("part", ["a", " ", '"', "a: ", 'a: "', "aa:", 'aa: "\\"', "aa: ,", "-/ ", "\n"])
@@ -219,7 +221,7 @@ def test_fewer_than_three_settings_are_settings_too(items: int) -> None:
 
 @pytest.mark.parametrize("gap", [" ", "\r", "\t", ", "])
 def test_a_text_that_lost_its_line_breaks_is_refused(gap: str) -> None:
-    with pytest.raises(InvalidRequest, match="settings stand within its prompt"):
+    with pytest.raises(InvalidRequest, match=r"prompt stands? within its prompt|settings stand"):
         read_infotext(f"a fox{gap}Negative prompt: blurry{gap}{SETTINGS}")
 
 
@@ -275,3 +277,24 @@ def test_hashes_that_cannot_be_read_are_named(item: str) -> None:
 def test_loras_of_fooocus_are_called_in_the_prompt() -> None:
     text = f'a fox\n{SETTINGS}, Lora weights: "ink: 0.5, pen: 1.0", Version: Fooocus v2.5.5'
     assert read_infotext(text).fields["prompts"] == ["a fox <lora:ink:0.5> <lora:pen:1>"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a fox\nSteps: 20\nSeed: 3",
+        "a fox\nSampler: Euler\nSteps: 20",
+    ],
+)
+def test_settings_on_several_lines_are_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="its settings stand on several lines"):
+        read_infotext(text)
+
+
+def test_line_breaks_of_windows_are_no_part_of_a_value() -> None:
+    read = read_infotext(f"a fox\r\nNegative prompt: blurry\r\n{SETTINGS}\r\nTemplate: a fox".replace("\n", "\r\n"))
+    assert (read.fields["negative_prompt"], read.fields["checkpoint"]) == ("blurry", "demo")
+
+
+def test_a_checkpoint_may_be_named_by_its_file() -> None:
+    assert read_infotext(f"a fox\n{SETTINGS}.safetensors").fields["checkpoint"] == "demo"

@@ -241,6 +241,16 @@ def easy_chunks(folder: Path) -> Path:
     return a_png(folder, **labels, **more, **{"Guidance Scale": "5.0"})
 
 
+def easy_lines(folder: Path) -> Path:
+    path = folder / "image.txt"
+    path.write_text(
+        "Prompt: a red circle\nNegative Prompt: blurry\nSeed: 42\nStable Diffusion model: demo\nClip Skip: False\n"
+        "VAE model: None\nSampler: euler_a\nWidth: 128\nHeight: 192\nSteps: 8\nGuidance Scale: 5.0\n"
+        "Use Face Correction: None\n"
+    )
+    return path
+
+
 def fooocus_a1111(folder: Path) -> Path:
     return a_png(
         folder,
@@ -266,6 +276,7 @@ TOOLS = {
     "Draw Things": draw_things,
     "Easy Diffusion, JPEG": lambda folder: a_comment(folder, ".jpg", json.dumps(EASY)),
     "Easy Diffusion, PNG": easy_chunks,
+    "Easy Diffusion, text": easy_lines,
     "Civitai": lambda folder: a_comment(
         folder, ".jpeg", json.dumps({"1": node("KSampler", {}), "extraMetadata": json.dumps(CIVITAI)})
     ),
@@ -369,6 +380,13 @@ def test_a_seed_and_a_prompt_may_stand_in_nodes_of_their_own() -> None:
     assert (fields["seed"], fields["prompts"]) == (7, ["a blue square"])
 
 
+def test_a_node_that_is_to_run_each_time_is_no_obstacle(tmp_path: Path) -> None:
+    text = json.dumps(comfy()).replace(
+        '"class_type": "SaveImage"', '"class_type": "SaveImage", "is_changed": [NaN]'
+    )
+    assert read_file(a_png(tmp_path, prompt=text)).fields["seed"] == 42
+
+
 def test_what_only_comfyui_writes_into_prompts_becomes_the_webuis() -> None:
     nodes = comfy(p={"text": "[a fox], embedding:sub/easy_negative.pt, (x:1.2)"})
     assert read_infotext(json.dumps(nodes)).fields["prompts"] == [r"\[a fox\], easy_negative, (x:1.2)"]
@@ -448,11 +466,13 @@ def test_an_image_of_a_tool_that_is_not_read_is_refused_by_name(
         ('{"sui_image_params": {"prompt": "a <segment:face>b"}}', "a command that only SwarmUI knows: <segment:"),
         ('{"a": ' * 10_000, "nested too deeply"),
         ('{"seed": ' + "1" * 5_000 + "}", "cannot be read"),
+        ("Prompt: a\nNegative: b\nSeed: 3\nSteps: 2", "a line that is not known: 'Negative: b'"),
+        ("a fox\nSampler: a\nSeed: 3\nSteps: 20", "a line that is not known: 'a fox'"),
         ('{"base_model": "x", "loras": [1, 2]}', "whose LoRAs cannot be read"),
         ('{"generation_mode": "flux_kontext", "positive_prompt": "a"}', "not rendered here: 'flux_kontext'"),
     ],
 )
-def test_json_that_cannot_be_read_is_refused_with_the_place(text: str, why: str) -> None:
+def test_what_cannot_be_read_is_refused_with_the_place(text: str, why: str) -> None:
     with pytest.raises(InvalidRequest, match=why):
         read_infotext(text)
 

@@ -41,7 +41,7 @@ class Graph:
 
     def target(self, node: Node, name: str) -> Node:
         """The node that an input is linked to."""
-        link = node.inputs.get(name)
+        link: Any = node.inputs.get(name)
         found = self.nodes.get(str(link[0])) if _is_link(link) else None
         if found is None:
             raise refused(f"{node} has no {name} that leads to a node")

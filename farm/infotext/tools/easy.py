@@ -1,5 +1,9 @@
-"""Easy Diffusion: JSON in an EXIF comment, or a PNG chunk for each key; by its labels, or by its own names."""
+"""Easy Diffusion: JSON in an EXIF comment, a PNG chunk for each key, or a file with a line for each.
 
+The keys are its labels, or its own names for them.
+"""
+
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,6 +30,39 @@ _LABELS = {
     "LoRA model": "use_lora_model",
     "LoRA Strength": "lora_alpha",
 }
+
+
+_PROMPTS = ("Prompt", "Negative Prompt")
+_OTHER_LABELS = (
+    *("Use Face Correction", "Use Upscaling", "Upscale By", "Latent Upscaler Steps", "Seamless Tiling"),
+    *("ControlNet model", "ControlNet Filter", "Hypernetwork model", "Hypernetwork Strength", "Embedding models"),
+)
+
+
+_LABEL = re.compile(r"(\w[\w ]{0,40}): ")
+_FEWEST_LABELS = 3
+
+
+def is_labelled(text: str) -> bool:
+    """Whether it is a file of text that it writes beside an image: a value on each line, behind its label."""
+    labels = {match[1] for match in map(_LABEL.match, text.split("\n")) if match}
+    return len(labels & _LABELS.keys()) >= _FEWEST_LABELS
+
+
+def read_labelled(text: str) -> Infotext:
+    """A prompt may have several lines, but none that begins with a label that is not known."""
+    found: dict[str, str] = {}
+    last = ""
+    for line in text.strip().split("\n"):
+        match = _LABEL.match(line)
+        label = match[1] if match else ""
+        if label in _LABELS or label in _OTHER_LABELS:
+            last, found[label] = label, line.partition(": ")[2].strip()
+        elif label or last not in _PROMPTS:
+            raise NotRead(f"holds {_WHAT} with a line that is not known: {shown(line)}")
+        else:
+            found[last] += f"\n{line.strip()}"
+    return read_easy(found)
 
 
 def _clip_skip(value: Any) -> int | None:

@@ -36,10 +36,14 @@ def looks_like_json(text: str) -> bool:
     return bool(_LOOKS_LIKE.match(text))
 
 
-def read_object(text: str, what: str) -> Object:
-    """A JSON object. Raises NotRead with the place of what is wrong."""
+def no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number in JSON")
+
+
+def read_object(text: str, what: str, constant: Callable[[str], Any] = no_number) -> Object:
+    """A JSON object. Raises NotRead with the place of what is wrong; `constant` reads NaN and its like."""
     try:
-        data = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
+        data = json.loads(text, object_pairs_hook=_once, parse_constant=constant, parse_float=_finite)
         # Halves of surrogate pairs cannot be stored or shown.
         json.dumps(data, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -63,10 +67,6 @@ def _once(pairs: list[tuple[str, Any]]) -> Object:
             raise ValueError(f"the key {shown(name)} stands there twice")
         found[name] = value
     return found
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number in JSON")
 
 
 def _finite(text: str) -> float:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from farm.infotext.reading import Infotext, NotRead, WeightsHash, comparable, shown
+from farm.infotext.reading import AddonKind, Infotext, NotRead, WeightsHash, comparable, shown
 from farm.infotext.tools.comfyprompt import in_webui_words
 from farm.infotext.tools.jsontext import Entry, Taken, name_of, number, prompt_of, take, whole, with_lora
 from farm.infotext.tools.sampling import comfy_sampler, schedule_of
@@ -45,7 +45,7 @@ _HARMLESS = frozenset(
         *("autobreak", "segmentmaskblur", "segmentmaskgrow", "segmentmaskoversize", "segmentsteps", "personalnote"),
     }
 )
-_KINDS = {"vae": "vae", "loras": "lora", "used_embeddings": "embedding"}
+_KINDS: Mapping[str, AddonKind] = {"vae": "vae", "loras": "lora", "used_embeddings": "embedding"}
 # What it does not replace by what it stands for: `<segment:face>`, `<object:...>`.
 _COMMAND = re.compile(r"<(?!lora[:\[])(\w+)(?:\[[^\]>]*\])?:")
 
@@ -93,4 +93,4 @@ def _take_hashes(models: Any, taken: Taken) -> None:
         if param == "model" and digits:
             taken.warnings.append("its hash of the checkpoint is one of the tensors alone, and is not compared")
         elif param in _KINDS and (found := comparable(digits)) and (stem := name_of(name)):
-            taken.hashes.append(WeightsHash(_KINDS[param], stem, found))  # type: ignore[arg-type]
+            taken.hashes.append(WeightsHash(_KINDS[param], stem, found))
