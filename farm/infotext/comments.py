@@ -18,6 +18,8 @@ _ASCII = b"ASCII\0\0\0"
 _UNICODE = b"UNICODE\0"
 _JIS = b"JIS\0\0\0\0\0"
 _UNDEFINED = bytes(8)
+# What settings and JSON have in them.
+_SIGNS = (b"Steps:", b'":', b'" :')
 _EXIF_NAMESPACE = "http://ns.adobe.com/exif/1.0/"
 _COMMENT = f"{_EXIF_NAMESPACE} UserComment"
 
@@ -33,8 +35,10 @@ def read_user_comment(comment: bytes) -> str:
     if code not in (_UNICODE, _ASCII, _UNDEFINED):
         code, body = b"", comment
     plain = body.rstrip(b"\0")
-    # UTF-16 of any text with Latin letters or digits in it has zero bytes, and UTF-8 has none.
-    if b"\0" not in plain and _is_utf8(plain):
+    # UTF-16 of any text with Latin letters or digits in it has zero bytes, and UTF-8 has none. But without such the
+    # bytes of UTF-16 may be letters themselves: those of a lamp in Chinese are `po`.
+    is_marked_right = code == _UNICODE and not any(sign in plain for sign in _SIGNS)
+    if b"\0" not in plain and _is_utf8(plain) and not is_marked_right:
         return plain.decode().removeprefix("\ufeff")
     if code == _UNICODE or b"\0" in plain:
         return _utf16(body)

@@ -63,6 +63,8 @@ def _named(path: Path) -> Iterator[None]:
 
 def _texts(path: Path) -> Texts:
     size = path.stat().st_size
+    if not path.is_file():
+        raise Damaged("is no file that can be read: a folder, a pipe or a device")
     if size > _LARGEST_FILE_BYTES:
         raise Damaged(f"is larger than {_LARGEST_FILE_BYTES // 2**20} MiB")
     with path.open("rb") as file:

@@ -25,7 +25,8 @@ _SETTINGS = re.compile(r"\s*Steps: {0,9}\d+\s*(?:,|$)")
 _HASHES = re.compile(r",? ?\bHashes: ?(\{[^{}]*\})")
 _WORDS = ("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model hash", "Schedule type")
 _WORD = re.compile(rf"(?<!\w)({'|'.join(_WORDS)}): ?")
-_MEMBER = re.compile(r'"\w{1,60}"\s{0,9}:')
+# As JSON, in a string of JSON, as Python prints it, or in XML.
+_MEMBER = re.compile(r"""(?:["']|&quot;)\w{1,60}\\{0,9}(?:["']|&quot;)\s{0,9}:""")
 _FEWEST_MEMBERS = 3
 _FEWEST_LINES = 2
 

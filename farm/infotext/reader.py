@@ -26,7 +26,8 @@ _WEBUIS = {key.name: key for key in (*WEBUI_KEYS, VERSION_KEY)}
 
 # Read, but for no field of a spec: they say again what others say, or nothing about the picture.
 _ASIDE = ("model_hash", "vae_hash", "lora_hashes", "embedding_hashes", "rng", "version", "addons")
-_HARMLESS = frozenset({"Hashes", "User"})
+_HARMLESS = frozenset({"User"})
+_MOST_LINES_NAMED = 5
 _WEIGHT_FILES = (".safetensors", ".ckpt", ".pt")
 
 _OF_A_MASK = ("mask_blur", "masked_content", "area", "padding", "invert_mask")
@@ -136,7 +137,10 @@ def _mode(parsed: Parsed, fields: Mapping[str, Any]) -> str:
     """
     if any(name in fields for name in _OF_A_MASK):
         return "inpaint"
-    is_from_picture = "img2img" in parsed.items.get("Operations", "")
+    operations = parsed.items.get("Operations", "")
+    if "inpaint" in operations:
+        return "inpaint"
+    is_from_picture = "img2img" in operations
     return "img2img" if is_from_picture or any(key in parsed.items for key in _OF_A_PICTURE) else "txt2img"
 
 
@@ -147,8 +151,10 @@ def _left_out(parsed: Parsed) -> Iterator[str]:
         yield f"stands there twice, of which the last counts: {', '.join(parsed.doubled)[:500]}"
     if parsed.templates:
         yield "the template of its prompt is left out: the prompt stands there as it was unfolded"
-    for number, line in parsed.behind:
+    for number, line in parsed.behind[:_MOST_LINES_NAMED]:
         yield f"line {number} is left out, because it stands behind the settings: {shown(line)}"
+    if (more := len(parsed.behind) - _MOST_LINES_NAMED) > 0:
+        yield f"so {'is 1 more line' if more == 1 else f'are {more:,} more lines'}"
 
 
 def _doubts(values: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[str]:

@@ -44,9 +44,12 @@ _REFUSED_CHUNKS: Mapping[str, str] = {
 }
 _NOVELAI = "holds a text of NovelAI, whose models and prompt language are its own: it is not read"
 
-_COMMENTS = ("EXIF UserComment", "XMP UserComment", "JPEG comment", "Comment")
+_COMMENTS = (
+    *("EXIF UserComment", "XMP UserComment", "JPEG comment", "EXIF ImageDescription"),
+    *("Comment", "Description"),
+)
 # As ComfyUI writes WebP: `prompt:{...}` and `workflow:{...}` for the model and make of a camera.
-_CAMERAS = ("EXIF Model", "EXIF Make", "EXIF ImageDescription")
+_CAMERAS = ("EXIF Model", "EXIF Make")
 _PROMPT_PREFIX = "prompt:"
 _MOST_NAMED = 10
 
@@ -108,6 +111,7 @@ def _read_comment(texts: Mapping[str, str]) -> Infotext:
 
 
 def _read_text(text: str, what: str) -> Infotext:
+    text = text.removeprefix("\ufeff")
     if not looks_like_json(text):
         return easy.read_labelled(text) if easy.is_labelled(text) else read_parameters(text)
     data = read_object(text, what)

@@ -37,7 +37,9 @@ TEMPLATES = f"{WEBUI}\nTemplate: a {{red|blue}} circle\nNegative Template: blurr
 SDNEXT = WEBUI.replace("Version: v1.10.1", "App: SD.Next, Operations: txt2img, Parser: A1111")
 
 # What no prompt of these images can hold: then something else was taken for one.
-NO_PROMPT = re.compile(r'Steps: ?\d|Sampler: |CFG scale: |"(?:sui_image_params|class_type|inputs|base_model|seed)"')
+NO_PROMPT = re.compile(
+    r"Steps: ?\d|Sampler: |CFG scale: |(?:sui_image_params|class_type|inputs|base_model|seed)\W{1,6}:"
+)
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 Carrier = Callable[[Path, str], Path]
@@ -194,6 +196,10 @@ def reworded(text: str, chance: random.Random) -> str:
             text[:place] + chance.choice('{}[]",:\\\n\0\u200b\u202e\x1b') + text[place:],
             text[:place] + chr(chance.choice((0, 7, 0x41, 0xE9, 0x1F98A, 0xFFFE))) + text[place + 1 :],
             text.encode().decode("latin-1"),
+            json.dumps(text),
+            text.replace('"', "'"),
+            text.replace('"', "&quot;"),
+            f"\ufeff{text}",
             text * chance.choice((2, 40)),
         )
     )

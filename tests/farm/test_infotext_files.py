@@ -1,5 +1,6 @@
 """Parameters texts in files that other programs wrote."""
 
+import os
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -282,3 +283,20 @@ def test_a_text_that_was_changed_on_its_way_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"Fuchs", b"Dachs"))
     with pytest.raises(InvalidRequest, match="the checksum of a chunk iTXt is wrong"):
         read_file(path)
+
+
+def test_a_pipe_and_a_folder_are_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    for path in (tmp_path / "x.png", tmp_path):
+        with pytest.raises(InvalidRequest, match="is no file that can be read: a folder, a pipe or a device"):
+            read_file(path)
+
+
+def test_a_parameters_text_in_a_description_is_found(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[Base.ImageDescription] = "a fox\nSteps: 20, Sampler: Euler, Seed: 7"
+    images = [
+        saved(tmp_path / "x.jpg", exif=exif),
+        with_chunks(tmp_path / "x.png", (b"tEXt", b"Description\0" + TEXT.encode())),
+    ]
+    assert [read_file(image).fields["seed"] for image in images] == [7, 7]

@@ -1,5 +1,6 @@
 """Reading texts of the WebUI, and submitting what the farm's own texts say."""
 
+import json
 import time
 from contextlib import suppress
 from typing import Any
@@ -298,3 +299,16 @@ def test_line_breaks_of_windows_are_no_part_of_a_value() -> None:
 
 def test_a_checkpoint_may_be_named_by_its_file() -> None:
     assert read_infotext(f"a fox\n{SETTINGS}.safetensors").fields["checkpoint"] == "demo"
+
+
+JSON = '{"sui_image_params": {"prompt": "a", "seed": 1}}'
+
+
+@pytest.mark.parametrize("text", [json.dumps(JSON), JSON.replace('"', "'"), JSON.replace('"', "&quot;")])
+def test_json_that_was_wrapped_on_its_way_is_no_prompt(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="its prompt is JSON that is damaged"):
+        read_infotext(text)
+
+
+def test_a_mark_of_order_before_a_text_is_no_part_of_it() -> None:
+    assert read_infotext(f"\ufeff{JSON}").fields["prompts"] == ["a"]

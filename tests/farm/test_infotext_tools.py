@@ -1,6 +1,8 @@
 """What each tool writes into its images, made here as it documents it, becomes the request that it stands for."""
 
 import json
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -503,3 +505,35 @@ def test_hashes_of_other_tools_are_kept_to_be_compared() -> None:
 def test_a_prompt_that_begins_with_a_brace_is_a_prompt() -> None:
     text = "{red|blue} bird\nSteps: 8, Sampler: Euler, Seed: 4"
     assert read_infotext(text).fields["prompts"] == ["{red|blue} bird"]
+
+
+def a_long_chain() -> dict[str, Any]:
+    lora = {"lora_name": "ink", "strength_model": 1, "strength_clip": 1}
+    chain = {
+        f"l{n}": node("LoraLoader", {**lora, "model": [f"l{n + 1}", 0], "clip": [f"l{n + 1}", 1]})
+        for n in range(9_000)
+    }
+    last = {"l9000": node("CheckpointLoaderSimple", {"ckpt_name": "demo"})}
+    first = comfy(k={"model": ["l0", 0]}, p={"clip": ["l0", 1]}, n={"clip": ["l0", 1]}, d={"vae": ["l9000", 2]})
+    return {**first, **chain, **last}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(a_long_chain()),
+        json.dumps({str(n): node("X", {"a": [str(n + 1), 0]}) for n in range(9_999)}),
+        json.dumps({"sui_image_params": {"prompt": "[" * 1_000_000}}),
+        json.dumps({"sui_image_params": {"prompt": "embedding:" * 100_000}}),
+        json.dumps({"sui_image_params": {f"key{n}": 1 for n in range(100_000)}}),
+        json.dumps({"positive_prompt": "a+" * 200_000}),
+        "Prompt: a\nSeed: 1\n" * 9_000,
+        "a fox\nSteps: 1, Seed: 2\n" + "note\n" * 30_000,
+        "a fox\nSteps: 1, " + "Hashes: {" * 20_000,
+    ],
+)
+def test_a_hostile_text_of_a_tool_is_read_or_refused_in_a_moment(text: str) -> None:
+    started = time.process_time()
+    with suppress(InvalidRequest):
+        assert len(read_infotext(text).warnings) < 20
+    assert time.process_time() - started < 3

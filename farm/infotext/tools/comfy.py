@@ -120,20 +120,20 @@ def _take_latents(graph: Graph, sampler: Node, taken: Taken) -> None:
 
 def _model(graph: Graph, sampler: Node) -> tuple[Node, list[Node]]:
     """The checkpoint of a sampler, and the LoRAs on the way there."""
-    node, loras = graph.target(sampler, "model"), list[Node]()
-    while node.kind in _LORAS and node not in loras:
-        loras.append(node)
+    node, loras = graph.target(sampler, "model"), dict[str, Node]()
+    while node.kind in _LORAS and node.id not in loras:
+        loras[node.id] = node
         node = graph.target(node, "model")
     if node.kind not in _CHECKPOINTS:
         raise refused(f"its model comes from {node}, which is none that is read here")
-    return node, loras
+    return node, list(loras.values())
 
 
 def _take_vae(graph: Graph, decoder: Node, checkpoint: Node, taken: Taken) -> None:
     vae = graph.target(decoder, "vae")
     if vae.kind == "VAELoader":
         taken.values["vae"] = _named(graph, vae, "vae_name")
-    elif vae != checkpoint:
+    elif vae.id != checkpoint.id:
         raise refused(f"its VAE comes from {vae}, which is none that is read here")
 
 
@@ -148,29 +148,30 @@ def _prompt(graph: Graph, sampler: Node, side: str, checkpoint: Node, loras: lis
     encoder = graph.target(sampler, side)
     if encoder.kind != "CLIPTextEncode":
         raise refused(f"its {side} prompt comes from {encoder}, which is none that is read here")
-    path = list(_clip_path(graph, encoder))
+    path = {node.id: node for node in _clip_path(graph, encoder)}
+    own = {checkpoint.id, *(lora.id for lora in loras)}
     for lora in loras:
-        if lora.kind == "LoraLoader" and lora not in path and graph.value(lora, "strength_clip") != 0:
+        if lora.kind == "LoraLoader" and lora.id not in path and graph.value(lora, "strength_clip") != 0:
             raise refused(f"its {side} prompt goes past {lora}, which its model does not")
-    for node in path:
+    for node in path.values():
         if node.kind == "CLIPSetLastLayer":
             skip = -_read(graph, node, "stop_at_clip_layer", whole)
             if taken.values.setdefault("clip_skip", skip) != skip:
                 raise refused(f"its prompts end at different layers: {node}")
-        elif node != checkpoint and node not in loras:
+        elif node.id not in own:
             raise refused(f"its {side} prompt is read by {node}, which is none of its model's")
     return in_webui_words(_read(graph, encoder, "text", text_of), taken)
 
 
 def _clip_path(graph: Graph, encoder: Node) -> Iterator[Node]:
     """The nodes between a prompt and its checkpoint, that included, each once."""
-    seen: list[Node] = []
+    seen: set[str] = set()
     node = encoder
     while node.kind not in _CHECKPOINTS:
         node = graph.target(node, "clip")
-        if node in seen:
+        if node.id in seen:
             raise refused(f"{node} leads in a circle")
-        seen.append(node)
+        seen.add(node.id)
         yield node
 
 
