@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from farm.errors import InvalidRequest
 from farm.infotext import Infotext, as_exif, as_short_comment, as_user_comment, read_file
 from farm.requests import parse_request
-from tests.farm.test_infotext_tools import CIVITAI, FOOOCUS, INVOKE, SWARM, TOOLS, a_comment, a_png, comfy
+from tests.foreign import CIVITAI, FOOOCUS, INVOKE, SWARM, TOOLS, a_comment, a_png, comfy
 
 EXAMPLES = 15 * int(os.environ.get("FARM_FUZZ_EXAMPLES", "10"))
 SEED = int(os.environ.get("FARM_FUZZ_SEED", "1"))
