@@ -18,18 +18,23 @@ TITLES = {"vae": "VAE", "embedding": "embedding", "lora": "LoRA"}
 
 @dataclass(frozen=True)
 class StoredAddon:
-    """A file in the store. `sha256` is its own; `family` is what it is made for; `origin` where it came from."""
+    """A file in the store. `sha256` is its own; `family` is what it is made for; `origin` where it came from.
+
+    `source_hashes` are those of the file that it was made of, by which other tools know it.
+    """
 
     family: str
     sha256: str
     size_bytes: int
     origin: str | None = None
     trigger_words: tuple[str, ...] = ()
+    source_hashes: tuple[str, ...] = ()
 
 
 def add(session: Session, kind: Kind, name: str, found: StoredAddon, note: str | None = None) -> Addon:
     """Register an addon. Adding the same one again is harmless; another of its kind and name is refused."""
-    values = {**vars(found), "trigger_words": list(found.trigger_words)}
+    lists = {"trigger_words": list(found.trigger_words), "source_hashes": list(found.source_hashes)}
+    values = {**vars(found), **lists}
     session.execute(upsert(Addon).values(kind=kind, name=name, note=note, **values).on_conflict_do_nothing())
     addon = get(session, kind, name)
     check_same(addon, found.sha256)

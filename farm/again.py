@@ -1,31 +1,38 @@
 """An image that is to be rendered again here: whether its names stand for the weights that made it."""
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from farm.addons import TITLES
 from farm.infotext import Infotext
-from farm.infotext.keys import Addons
+from farm.infotext.reading import WeightsHash
 
 # Shorter ones are of the WebUI's first year, and hash something else.
 _SHORTEST_HASH = 10
+_BETWEEN = re.compile(r"[\s_-]+")
 
 
 @dataclass(frozen=True)
 class Registered:
-    """The sha256 of what may be named here: of checkpoints by name, of addons by kind and name."""
+    """The sha256 of what may be named here: of checkpoints by name, of addons by kind and name.
+
+    Of addons that is the file that the farm keeps. `sources` are the hashes of the file that it was made of, by
+    which others know it: its sha256, and that of the tensors in it. What an earlier release took in has none.
+    """
 
     checkpoints: Mapping[str, str]
     addons: Mapping[tuple[str, str], str]
+    sources: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
 
 def recognised(read: Infotext, here: Registered) -> Infotext:
     """What a text asks for, with its checkpoint by the name that it has here.
 
     Where its name stands for other weights, and nothing here has its hash, the name stays. That is said, and
-    so is each VAE, LoRA and embedding of the farm's own texts that is another one here, or not here at all.
+    so is each VAE, LoRA and embedding whose hash the text has that is another one here, or not here at all.
     """
-    fields, warnings = dict(read.fields), [*read.warnings, *_doubts(read.addons, here)]
+    fields, warnings = dict(read.fields), [*read.warnings, *_doubts(read.hashes, here)]
     name, short = str(fields.get("checkpoint", "")), (read.model_hash or "").lower()
     known = here.checkpoints.get(name, "")
     if len(short) >= _SHORTEST_HASH and not known.startswith(short):
@@ -35,27 +42,48 @@ def recognised(read: Infotext, here: Registered) -> Infotext:
     return replace(read, fields=fields, warnings=tuple(warnings))
 
 
-def _doubts(addons: Addons, here: Registered) -> Iterator[str]:
-    for kind, name, sha256 in _each(addons):
-        found = here.addons.get((kind, name))
-        if found == sha256:
+def _doubts(hashes: tuple[WeightsHash, ...], here: Registered) -> Iterator[str]:
+    for wanted in hashes:
+        key = (wanted.kind, _name_here(wanted, here))
+        if key in here.addons and _is_of(wanted, key, here):
             continue
-        twin = next((other[1] for other, known in here.addons.items() if (other[0], known) == (kind, sha256)), None)
-        hint = f"; what the image was made with is called {twin!r} here" if twin else ""
-        if found is None:
-            yield f"there is no {TITLES[kind]} {name!r} here{hint}"
-        else:
-            yield _another(TITLES[kind], name, found, sha256) + hint
+        twin = next((other for other in here.addons if other[0] == key[0] and _is_of(wanted, other, here)), None)
+        hint = f"; what the image was made with is called {twin[1]!r} here" if twin else ""
+        yield _doubt(wanted, key, here) + hint
 
 
-def _each(addons: Addons) -> Iterator[tuple[str, str, str]]:
-    """The kind, the name and the sha256 of each."""
-    if addons.vae:
-        yield "vae", addons.vae.name, addons.vae.sha256
-    for lora in addons.loras:
-        yield "lora", lora.name, lora.sha256
-    for embedding in addons.embeddings:
-        yield "embedding", embedding.name, embedding.sha256
+def _doubt(wanted: WeightsHash, key: tuple[str, str], here: Registered) -> str:
+    title = TITLES[wanted.kind]
+    if key not in here.addons:
+        return f"there is no {title} {wanted.name!r} here"
+    known = (here.addons[key],) if wanted.is_exact else here.sources.get(key, ())
+    if known:
+        # What the WebUI would write for a LoRA is the hash of its tensors alone, which is the last.
+        return _another(title, key[1], known[-1 if wanted.kind == "lora" else 0], wanted.digits)
+    return (
+        f"it cannot be told whether the {title} {key[1]!r} here is the image's: a release added it that kept no "
+        "hash of its file. Remove it and add it again"
+    )
+
+
+def _name_here(wanted: WeightsHash, here: Registered) -> str:
+    """Other tools name weights by their files: case, spaces, dashes and underscores count for nothing."""
+    if wanted.is_exact or (wanted.kind, wanted.name) in here.addons:
+        return wanted.name
+    alike = [name for kind, name in here.addons if kind == wanted.kind and _bare(name) == _bare(wanted.name)]
+    return alike[0] if len(alike) == 1 else wanted.name
+
+
+def _bare(name: str) -> str:
+    return _BETWEEN.sub("-", name).casefold()
+
+
+def _is_of(wanted: WeightsHash, key: tuple[str, str], here: Registered) -> bool:
+    """Whether the hash is one of these weights."""
+    if wanted.is_exact:
+        return here.addons[key] == wanted.digits
+    known = (here.addons[key], *here.sources.get(key, ()))
+    return any(sha256.startswith(wanted.digits.lower()) for sha256 in known)
 
 
 def _another(what: str, name: str, here: str, wanted: str) -> str:

@@ -94,7 +94,10 @@ class Checkpoint(Base):
 
 
 class Addon(Base):
-    """A VAE, an embedding or a LoRA: one safetensors file, kept in the store under its hash."""
+    """A VAE, an embedding or a LoRA: one safetensors file, kept in the store under its hash.
+
+    `source_hashes` are those of the file that it was made of, by which other tools know it.
+    """
 
     __tablename__ = "addons"
 
@@ -107,6 +110,7 @@ class Addon(Base):
     origin: Mapped[str | None]
     note: Mapped[str | None]
     trigger_words: Mapped[list[str]] = mapped_column(server_default="{}")
+    source_hashes: Mapped[list[str]] = mapped_column(server_default="{}")
     created_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]
 

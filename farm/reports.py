@@ -226,7 +226,10 @@ class CheckpointReport(Report):
 
 
 class AddonReport(Report):
-    """One registered VAE, embedding or LoRA; `family` is what it is made for, `sha256` that of its file."""
+    """One registered VAE, embedding or LoRA; `family` is what it is made for, `sha256` that of its file.
+
+    `source_hashes` are those of the file that it was made of: its sha256, and that of the tensors in it alone.
+    """
 
     kind: str
     name: str
@@ -236,6 +239,7 @@ class AddonReport(Report):
     origin: str | None
     note: str | None
     trigger_words: list[str]
+    source_hashes: list[str] = []
     created_at: datetime
 
 

@@ -26,7 +26,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.command()
 @click.argument("prompts", nargs=-1)
 @click.option("--file", "-f", "file", type=_FILE, help="Prompts from a file: .json, .jsonl, .csv, or one per line.")
-@click.option("--from-image", "image_file", type=_FILE, help="Render an image again, by what stands in its file.")
+@click.option(
+    "--from-image",
+    "image_file",
+    type=_FILE,
+    help="Render an image again, by what its tool wrote into it, or into a .txt beside it.",
+)
 @request_options
 @click.option("--idempotency-key", help="A repeat with the same key makes no second job.")
 @click.option("--dry-run", is_flag=True, help="Only check, count and estimate.")
@@ -49,7 +54,7 @@ def submit(
     Each PROMPT, and each row of the file, is rendered --count times, at every point of the axes.
     """
     client = open_client()
-    before = _described(client, image_file) if image_file else {}
+    before = _described(client, image_file, options.get("image")) if image_file else {}
     request = build_request(client, prompts, file, options, before)
     if dry_run:
         return _tell_preview(client.preview(request), as_json=as_json)
@@ -67,13 +72,19 @@ def submit(
     return None
 
 
-def _described(client: Client, path: Path) -> dict[str, Any]:
-    """What an image's own text asks for; what of it could not be understood, or is another here, is said."""
+def _described(client: Client, path: Path, picture: str | None) -> dict[str, Any]:
+    """What an image's own text asks for; what of it could not be understood, or is another here, is said.
+
+    `picture` is the one to begin from, None where none is given.
+    """
+    addons = client.addons()
     here = Registered(
         {checkpoint.name: checkpoint.sha256 for checkpoint in client.checkpoints()},
-        {(addon.kind, addon.name): addon.sha256 for addon in client.addons()},
+        {(addon.kind, addon.name): addon.sha256 for addon in addons},
+        {(addon.kind, addon.name): tuple(addon.source_hashes) for addon in addons},
     )
-    read = recognised(infotext.read_file(path), here)
+    read = infotext.read_file(path)
+    read = recognised(read.with_picture() if picture else read, here)
     _warn(read.warnings)
     return dict(read.fields)
 

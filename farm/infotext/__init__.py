@@ -1,8 +1,13 @@
-"""The `parameters` text that AUTOMATIC1111's WebUI writes into images and reads back: ours, and everybody's."""
+"""The `parameters` text that AUTOMATIC1111's WebUI writes into images and reads back: ours, and everybody's.
+
+What other tools write is read here too, or refused by name: `docs/foreign-files.md` lists them.
+"""
 
 from farm.infotext.exif import as_exif, as_short_comment, as_user_comment
 from farm.infotext.files import read_file, read_image
-from farm.infotext.reader import Infotext, read_infotext, spec_of
+from farm.infotext.reader import spec_of
+from farm.infotext.reading import Infotext
+from farm.infotext.recognise import read_infotext
 from farm.infotext.writer import infotext
 
 __all__ = [

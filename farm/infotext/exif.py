@@ -1,4 +1,4 @@
-"""Parameters texts in EXIF: the block that carries one in JPEG, WebP and AVIF, and how its bytes are read.
+"""Parameters texts in EXIF: the block that carries one in JPEG, WebP and AVIF.
 
 The block holds what EXIF 2.32 demands of a compressed image (its "Tag Support Levels"), each value in its own type:
 piexif, by which the WebUI reads, raises on a comment of another, and validators name each tag that is missing.
@@ -21,7 +21,6 @@ _HEADER = b"MM\0\x2a\0\0\0\x08"
 # Eight bytes before a user comment say how it is encoded.
 _ASCII = b"ASCII\0\0\0"
 _UNICODE = b"UNICODE\0"
-_UNDEFINED = bytes(8)
 
 
 def as_user_comment(text: str) -> bytes:
@@ -32,19 +31,6 @@ def as_user_comment(text: str) -> bytes:
 def as_short_comment(text: str) -> bytes:
     """A text in fewer bytes. What is not ASCII alone is bare UTF-8, which the WebUI reads, but not all others."""
     return _ASCII + text.encode() if text.isascii() else text.encode()
-
-
-def read_user_comment(comment: bytes) -> str:
-    """UTF-16 in either order of bytes; and UTF-8, marked as something else or not at all."""
-    code, body = comment[:8], comment[8:]
-    if code == _UNICODE:
-        # Where the comment was taken for a string its last byte was taken for the end of one.
-        body += bytes(len(body) % 2)
-        texts = [body.decode(encoding, errors="replace") for encoding in ("utf-16-be", "utf-16-le")]
-        text = next((text for text in texts if "Steps: " in text), texts[0])
-    else:
-        text = (body if code in (_ASCII, _UNDEFINED) else comment).decode(errors="replace")
-    return text.rstrip("\0")
 
 
 def as_exif(comment: bytes, width: int, height: int) -> bytes:

@@ -1,26 +1,40 @@
-"""Parameters texts in image files: where each format keeps them."""
+"""Texts in image files, and in files of text beside them: where each format keeps them.
+
+Pixels are never decoded: what a tool hides in them (stealth PNG info) is not found.
+"""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
-from PIL.ExifTags import IFD, Base
 
 from farm.errors import FieldProblem, InvalidRequest
-from farm.infotext.exif import read_user_comment
-from farm.infotext.reader import Infotext, read_infotext
+from farm.infotext.chunks import SIGNATURE, Chunks, Damaged, read_chunks
+from farm.infotext.comments import BROKEN, exif_texts, xmp_comment
+from farm.infotext.reading import Infotext, NotRead
+from farm.infotext.recognise import PARAMETERS, read_texts
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
+_FORMATS = ("JPEG", "WEBP", "AVIF")
 _LARGEST_FILE_BYTES = 512 * 2**20
-_LARGEST_TEXT_BYTES = 2**20
+_LARGEST_SIDECAR_BYTES = 2**20
+_SIDECARS = (".txt", ".json")
+_NO_IMAGE = "is no PNG, JPEG, WebP or AVIF image that can be read"
+_XMP = "XML:com.adobe.xmp"
+_RAW_EXIF = "Raw profile type exif"
+
+Texts = dict[str, str]
+"""Texts by the name of their place: the keyword of a PNG chunk, or `EXIF UserComment` and its like."""
 
 
 def read_file(path: Path) -> Infotext:
-    """What the text in an image file asks for. Raises InvalidRequest where there is none, or no image."""
-    text = read_image(path)
-    if text is None:
-        raise _problem(path, "holds no parameters text")
-    return read_infotext(text)
+    """What the text in an image file asks for, or in the file of text that a tool wrote beside one.
+
+    Raises InvalidRequest where there is none, or none that is known, or no image.
+    """
+    with _named(path):
+        return read_texts(_texts(path))
 
 
 def read_image(path: Path) -> str | None:
@@ -28,29 +42,109 @@ def read_image(path: Path) -> str | None:
 
     Raises InvalidRequest where the file is no such image.
     """
+    with _named(path):
+        texts = _texts(path)
+    return texts.get(PARAMETERS) or texts.get("EXIF UserComment")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors within become the one that names the file."""
     try:
-        if path.stat().st_size > _LARGEST_FILE_BYTES:
-            raise _problem(path, f"is larger than {_LARGEST_FILE_BYTES // 2**20} MiB")
+        yield
+    except (Damaged, NotRead) as error:
+        message = str(error)
+    except OSError as error:
+        message = f"cannot be read: {error.strerror or error}"
+    else:
+        return
+    raise InvalidRequest([FieldProblem(path.name, message)])
+
+
+def _texts(path: Path) -> Texts:
+    size = path.stat().st_size
+    if not path.is_file():
+        raise Damaged("is no file that can be read: a folder, a pipe or a device")
+    if size > _LARGEST_FILE_BYTES:
+        raise Damaged(f"is larger than {_LARGEST_FILE_BYTES // 2**20} MiB")
+    with path.open("rb") as file:
+        is_png = file.read(len(SIGNATURE)) == SIGNATURE
+        file.seek(0)
+        if is_png:
+            return _in_png(read_chunks(file))
+    if path.suffix.lower() in _SIDECARS:
+        return _in_sidecar(path, size)
+    return _in_image(path)
+
+
+def _in_sidecar(path: Path, size: int) -> Texts:
+    """A text alone, as the WebUI writes it beside an image where it is told to."""
+    if size > _LARGEST_SIDECAR_BYTES:
+        raise Damaged(f"is a file of text larger than {_LARGEST_SIDECAR_BYTES // 2**20} MiB")
+    try:
+        return {PARAMETERS: path.read_bytes().decode("utf-8-sig")}
+    except UnicodeDecodeError:
+        raise Damaged("is a file of text that is no UTF-8") from None
+
+
+def _in_png(chunks: Chunks) -> Texts:
+    for name, found in chunks.texts.items():
+        if name == PARAMETERS and len(set(found)) > 1:
+            raise Damaged(f"holds {len(set(found))} different texts {name!r}")
+    texts = {name: found[-1] for name, found in chunks.texts.items() if found[-1].strip()}
+    if PARAMETERS in texts:
+        return texts
+    block = chunks.exif or _unpacked(texts.pop(_RAW_EXIF, ""))
+    return texts | _in_blocks(block, texts.pop(_XMP, "").encode())
+
+
+def _unpacked(profile: str) -> bytes:
+    """An EXIF block as ImageMagick writes it into PNG: lines of its name and length, then hexadecimal digits."""
+    digits = "".join(profile.split("\n")[3:])
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        raise Damaged("is damaged: its EXIF block is no hexadecimal text") from None
+
+
+def _in_image(path: Path) -> Texts:
+    try:
         with warnings.catch_warnings():
             # Pillow warns of what decoding might cost.
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_FORMATS) as image:
-                return _text_in(image)
-    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise _problem(path, "is no PNG, JPEG, WebP or AVIF image that can be read") from None
+                comments = [body for marker, body in getattr(image, "applist", ()) if marker == "COM"]
+                blocks = image.info.get("exif", b""), image.info.get("xmp", b"")
+    except Image.DecompressionBombError:
+        raise Damaged(f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None
+    except BROKEN:
+        raise Damaged(_NO_IMAGE) from None
+    texts = _in_blocks(*blocks)
+    if comments:
+        texts["JPEG comment"] = b"\n".join(comments).decode(errors="replace").strip("\0")
+    return texts
 
 
-def _problem(path: Path, message: str) -> InvalidRequest:
-    return InvalidRequest([FieldProblem(path.name, message)])
+def _in_blocks(exif: bytes, xmp: bytes) -> Texts:
+    """The texts of an EXIF block and of XMP. Of several in one place the first counts."""
+    try:
+        with warnings.catch_warnings(record=True) as skipped:
+            warnings.simplefilter("always")
+            texts = _in_exif(exif) if exif else {}
+        if skipped and not texts:
+            raise Damaged(f"is damaged: its EXIF cannot be read: {skipped[0].message}".strip())
+        if xmp and (comment := xmp_comment(xmp)):
+            texts["XMP UserComment"] = comment
+    except Damaged:
+        raise
+    except BROKEN:
+        raise Damaged("is damaged: its EXIF or XMP cannot be read") from None
+    return texts
 
 
-def _text_in(image: Image.Image) -> str | None:
-    if isinstance(text := image.info.get("parameters"), str):
-        return text
-    comment = image.getexif().get_ifd(IFD.Exif).get(Base.UserComment)
-    if isinstance(comment, str):
-        # Some programs write it as a string, whose bytes Pillow takes for Latin-1.
-        comment = comment.encode("latin-1", errors="ignore")
-    if not isinstance(comment, bytes) or not comment or len(comment) > _LARGEST_TEXT_BYTES:
-        return None
-    return read_user_comment(comment)
+def _in_exif(block: bytes) -> Texts:
+    exif, texts = Image.Exif(), Texts()
+    exif.load(block if block.startswith(b"Exif\0\0") else b"Exif\0\0" + block)
+    for place, text in exif_texts(exif):
+        texts.setdefault(place, text)
+    return texts

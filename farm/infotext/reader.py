@@ -1,12 +1,22 @@
 """From a parameters text to what it asks for: the farm's own are read whole, the WebUI's as far as they go."""
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from farm.errors import FieldProblem, InvalidRequest
 from farm.infotext.grammar import Parsed, parse
 from farm.infotext.keys import KEYS, VERSION_KEY, WEBUI_KEYS, Addons
+from farm.infotext.reading import (
+    AddonKind,
+    Infotext,
+    NotRead,
+    WeightsHash,
+    comparable,
+    hashes_of,
+    of_text_alone,
+    shown,
+)
+from farm.infotext.tools.fooocus import in_webui_keys
 from farm.samplers import split_name
 from farm.specs import ImageSpec, read_spec
 
@@ -16,41 +26,46 @@ _WEBUIS = {key.name: key for key in (*WEBUI_KEYS, VERSION_KEY)}
 
 # Read, but for no field of a spec: they say again what others say, or nothing about the picture.
 _ASIDE = ("model_hash", "vae_hash", "lora_hashes", "embedding_hashes", "rng", "version", "addons")
-_HARMLESS = frozenset({"Hashes", "User"})
+_HARMLESS = frozenset({"User"})
+_MOST_LINES_NAMED = 5
 _WEIGHT_FILES = (".safetensors", ".ckpt", ".pt")
 
 _OF_A_MASK = ("mask_blur", "masked_content", "area", "padding", "invert_mask")
+# Only an image from another one has these.
+_OF_A_PICTURE = ("Image CFG scale", "Noise multiplier", "Init image hash")
 _NO_REQUEST_TAKES = ("input_size",)
 # They follow from the picture and the sides.
 _NOT_FOR_OUTPAINT = ("width", "height")
+_KINDS: Mapping[str, AddonKind] = {"lora": "lora", "embed": "embedding", "vae": "vae"}
+_LISTS: tuple[tuple[str, str, AddonKind], ...] = (
+    ("Lora hashes", "lora_hashes", "lora"),
+    ("TI hashes", "embedding_hashes", "embedding"),
+)
 
 
-@dataclass(frozen=True)
-class Infotext:
-    """What a text asks for.
-
-    `fields` are those of a job request, its one prompt in `prompts`. Names stand as the text has them:
-    what is registered here under them, if anything, shows when the job is submitted. `model_hash` is the
-    first digits of the checkpoint's sha256, None where the text has none. `addons` are the VAE, the LoRAs and
-    the embeddings that the farm itself rendered with. `warnings` say what of the text is left out.
-    """
-
-    fields: Mapping[str, Any]
-    warnings: tuple[str, ...]
-    model_hash: str | None
-    addons: Addons
-
-
-def read_infotext(text: str) -> Infotext:
-    """Read a text for a job that makes its image again. Raises InvalidRequest where it is too long to be one."""
+def read_parameters(text: str) -> Infotext:
+    """Read a text for a job that makes its image again. Raises NotRead where it is none, or misread it would be."""
     parsed = _parse(text)
-    values, warnings = _values(parsed)
-    fields = _fields(parsed, values)
     if not _is_ours(parsed):
-        warnings += _doubts(values, fields)
-        fields = _without_files(fields)
+        parsed = in_webui_keys(parsed)
+    values, warnings = _values(parsed)
     addons = values.get("addons", Addons())
-    return Infotext(_request(fields), tuple(warnings), values.get("model_hash"), addons)
+    if _is_ours(parsed):
+        hashes = tuple(_of_addons(addons))
+        return Infotext(_request(_fields(parsed, values)), tuple(warnings), values.get("model_hash"), hashes)
+    if parsed.misread:
+        raise NotRead(f"holds a parameters text that cannot be read: {parsed.misread}")
+    hashes, model_hash, unclear = _hashes(parsed, values)
+    fields = _without_files(_fields(parsed, values))
+    strength = None if fields["mode"] != "txt2img" else fields.pop("strength", None)
+    warnings += [*unclear, *_left_out(parsed), *_doubts(values, fields)]
+    read = Infotext(_request(fields), tuple(warnings), model_hash, hashes)
+    return read if strength is None else of_text_alone(read, strength)
+
+
+def is_parameters(text: str) -> bool:
+    """Whether a text says anything but a prompt: a comment in a picture may be about anything."""
+    return bool(_parse(text).items)
 
 
 def spec_of(text: str) -> ImageSpec:
@@ -67,7 +82,7 @@ def _is_ours(parsed: Parsed) -> bool:
 
 def _parse(text: str) -> Parsed:
     if len(text) > _MOST_CHARACTERS:
-        raise InvalidRequest([FieldProblem("parameters", f"has more than {_MOST_CHARACTERS:,} characters")])
+        raise NotRead(f"has more than {_MOST_CHARACTERS:,} characters of parameters text")
     return parse(text)
 
 
@@ -82,7 +97,7 @@ def _values(parsed: Parsed) -> tuple[dict[str, Any], list[str]]:
         try:
             values[known[name].field] = known[name].kind.read(text)
         except ValueError:
-            warnings.append(f"{name} is left out: {text[:60]!r} is no value for it")
+            warnings.append(f"{name} is left out: {shown(text)} is no value for it")
     unknown = [name for name in parsed.items if name not in known and name not in _HARMLESS]
     if unknown:
         warnings.append(f"left out, because it means nothing here: {', '.join(unknown)[:500]}")
@@ -99,7 +114,7 @@ def _fields(parsed: Parsed, values: Mapping[str, Any]) -> dict[str, Any]:
     if hires:
         hires |= {"strength": fields.pop("strength")} if "strength" in fields else {}
         fields["hires"] = hires
-    fields.setdefault("mode", _mode(fields))
+    fields.setdefault("mode", _mode(parsed, fields))
     split: dict[str, Any] = split_name(fields)
     return split
 
@@ -116,11 +131,30 @@ def _second_pass(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _mode(fields: Mapping[str, Any]) -> str:
-    """The WebUI does not say it: a mask calls for inpainting, and only a picture can be denoised in part."""
+def _mode(parsed: Parsed, fields: Mapping[str, Any]) -> str:
+    """The WebUI does not say it. A mask calls for inpainting; a strength alone tells nothing, for images from text
+    have one too. SD.Next says what it did.
+    """
     if any(name in fields for name in _OF_A_MASK):
         return "inpaint"
-    return "img2img" if "strength" in fields else "txt2img"
+    operations = parsed.items.get("Operations", "")
+    if "inpaint" in operations:
+        return "inpaint"
+    is_from_picture = "img2img" in operations
+    return "img2img" if is_from_picture or any(key in parsed.items for key in _OF_A_PICTURE) else "txt2img"
+
+
+def _left_out(parsed: Parsed) -> Iterator[str]:
+    if not parsed.items:
+        yield "it says nothing but a prompt: all settings are the usual ones"
+    if parsed.doubled:
+        yield f"stands there twice, of which the last counts: {', '.join(parsed.doubled)[:500]}"
+    if parsed.templates:
+        yield "the template of its prompt is left out: the prompt stands there as it was unfolded"
+    for number, line in parsed.behind[:_MOST_LINES_NAMED]:
+        yield f"line {number} is left out, because it stands behind the settings: {shown(line)}"
+    if (more := len(parsed.behind) - _MOST_LINES_NAMED) > 0:
+        yield f"so {'is 1 more line' if more == 1 else f'are {more:,} more lines'}"
 
 
 def _doubts(values: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[str]:
@@ -132,12 +166,57 @@ def _doubts(values: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[st
         yield f"it does not hold {wanted} it began from: give them"
 
 
+def _of_addons(addons: Addons) -> Iterator[WeightsHash]:
+    if addons.vae:
+        yield WeightsHash("vae", addons.vae.name, addons.vae.sha256, is_exact=True)
+    for lora in addons.loras:
+        yield WeightsHash("lora", lora.name, lora.sha256, is_exact=True)
+    for embedding in addons.embeddings:
+        yield WeightsHash("embedding", embedding.name, embedding.sha256, is_exact=True)
+
+
+def _hashes(parsed: Parsed, values: Mapping[str, Any]) -> tuple[tuple[WeightsHash, ...], str | None, list[str]]:
+    """The hashes of addons, that of the checkpoint, and what could not be read of them."""
+    found: list[WeightsHash] = []
+    unclear: list[str] = []
+    if "vae" in values and "vae_hash" in values:
+        found.append(WeightsHash("vae", _stem(values["vae"]), values["vae_hash"]))
+    for name, field, kind in _LISTS:
+        try:
+            found += hashes_of(kind, values.get(field, ""))
+        except ValueError:
+            unclear.append(f"{name} is left out: {shown(values[field])} is no value for it")
+    try:
+        named = _named_hashes(parsed.hashes)
+    except ValueError:
+        named, unclear = {}, [*unclear, f"Hashes is left out: {shown(parsed.hashes)} is no value for it"]
+    known = {(each.kind, each.name) for each in found}
+    for (word, name), digits in named.items():
+        if name and word in _KINDS and (_KINDS[word], name) not in known:
+            found.append(WeightsHash(_KINDS[word], name, digits))
+    model_hash = values.get("model_hash") or named.get(("model", ""))
+    return tuple(each for each in found if comparable(each.digits)), model_hash, unclear
+
+
+def _named_hashes(text: str) -> dict[tuple[str, str], str]:
+    """Civitai's `{"model": "...", "lora:name": "..."}`, by kind and name. Raises ValueError."""
+    data = json.loads(text or "{}")
+    if not all(isinstance(value, str) for value in data.values()):
+        raise ValueError("no hashes by name")
+    parts = ((key.partition(":"), value) for key, value in data.items())
+    return {(word, name): value for (word, _, name), value in parts}
+
+
+def _stem(name: str) -> str:
+    for suffix in _WEIGHT_FILES:
+        name = name.removesuffix(suffix)
+    return name
+
+
 def _without_files(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The WebUI names a VAE by its file, and its hash of a picture is none of ours."""
+    """The WebUI names a VAE by its file, others a checkpoint too; and its hash of a picture is none of ours."""
     kept = {name: value for name, value in fields.items() if name != "image"}
-    for suffix in _WEIGHT_FILES if "vae" in kept else ():
-        kept["vae"] = kept["vae"].removesuffix(suffix)
-    return kept
+    return kept | {name: _stem(kept[name]) for name in ("checkpoint", "vae") if name in kept}
 
 
 def _request(fields: Mapping[str, Any]) -> dict[str, Any]:

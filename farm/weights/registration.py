@@ -16,6 +16,7 @@ from farm.models import Addon, Checkpoint
 from farm.presets import Preset
 from farm.store import Store
 from farm.weights.blobs import StoredFile, key_of, read_files
+from farm.weights.foreign import source_hashes
 from farm.weights.header import BadWeights
 from farm.weights.ingest import IngestReport
 from farm.weights.wishes import Kind, Wish
@@ -98,4 +99,5 @@ def _addon(
     family = report.family or fetched.family_hint
     if family is None:
         raise BadWeights(f"{fetched.path.name} does not tell which family it is made for: name it with --family.")
-    return StoredAddon(family, file.sha256, file.size, fetched.origin, _trigger_words(fetched, preset))
+    words, hashes = _trigger_words(fetched, preset), source_hashes(fetched.path)
+    return StoredAddon(family, file.sha256, file.size, fetched.origin, words, hashes)

@@ -113,6 +113,32 @@ def test_a_checkpoint_that_is_another_here_is_told(farm: Farm, tmp_path: Path) -
     assert "Warning: 'demo' is another checkpoint here: its hash is " in said.stderr
 
 
+def described(path: Path, text: str) -> Path:
+    described = PngInfo()
+    described.add_text("parameters", text)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=described)
+    return path
+
+
+def test_a_strength_without_a_picture_is_told_and_not_used(
+    farm: Farm, running: RunningFarm, picture: Path, tmp_path: Path
+) -> None:
+    text = "a fox\nSteps: 2, Seed: 1, RNG: CPU, Size: 64x64, Model: demo, Denoising strength: 0.4"
+    image = described(tmp_path / "image.png", text)
+    alone = farm("submit", "--from-image", image, *NEVER, "--json")
+    assert "its denoising strength 0.4 is not used" in alone.stderr
+    [task] = running.client.tasks(json.loads(alone.stdout)["id"])
+    [begun] = submitted(farm, running, "--from-image", image, "--image", picture)
+    assert (task.spec["mode"], begun["mode"], begun["strength"]) == ("txt2img", "img2img", 0.4)
+
+
+def test_an_image_that_is_not_read_is_refused_by_name(farm: Farm, tmp_path: Path) -> None:
+    image = described(tmp_path / "image.png", '{"software": "RuinedFooocus", "base_model_name": "x"}')
+    said = farm("submit", "--from-image", image)
+    assert said.exit_code == 2
+    assert "image.png: holds a text of RuinedFooocus: it is not read" in said.stderr
+
+
 def test_an_upload_may_be_named_again(farm: Farm, running: RunningFarm, picture: Path) -> None:
     sent = running.client.upload(picture).id
     [spec] = submitted(farm, running, "a fox", "--image", sent)

@@ -1,5 +1,6 @@
 """From a source to registered weights, through all that lies between."""
 
+import hashlib
 import json
 import shutil
 import threading
@@ -320,6 +321,15 @@ class TestAddons:
         assert (added.family, row.sha256) == ("sd15", added.sha256)
         assert list(warehouse.store.keys()) == [f"weights/{added.sha256}"]
         assert row.size_bytes == len(warehouse.store.get(f"weights/{added.sha256}"))
+
+    def test_the_hashes_by_which_others_know_a_lora_are_kept(self, warehouse: Warehouse, tmp_path: Path) -> None:
+        source = self.lora(tmp_path / "detail.safetensors").read_bytes()
+        warehouse.add(Wish("lora", str(tmp_path / "detail.safetensors")))
+        tensors = source[8 + int.from_bytes(source[:8], "little") :]
+        assert self.addon(warehouse, "lora", "detail").source_hashes == [
+            hashlib.sha256(source).hexdigest(),
+            hashlib.sha256(tensors).hexdigest(),
+        ]
 
     def test_an_addon_of_another_kind_is_refused(self, warehouse: Warehouse, tmp_path: Path) -> None:
         with pytest.raises(BadWeights, match="holds a LoRA, not an embedding"):

@@ -76,3 +76,62 @@ def test_vaes_and_embeddings_are_compared_too() -> None:
         "'easy' is another VAE here: its hash is cdcdcdcdcd, the image's was ababababab",
         "there is no embedding 'easy' here",
     )
+
+
+FILE, TENSORS = "12" * 32, "34" * 32
+SETTINGS = "Steps: 3, Seed: 1, Sampler: Euler, RNG: CPU, Model: dreamy"
+
+
+def said_of(items: str, *, sources: tuple[str, ...] = (FILE, TENSORS), name: str = "ink") -> tuple[str, ...]:
+    """What is said of an image of the WebUI, where one addon of each kind is registered."""
+    keys = [(kind, name) for kind in ("vae", "lora", "embedding")]
+    here = Registered({"dreamy": MADE}, dict.fromkeys(keys, OTHER), dict.fromkeys(keys, sources))
+    return recognised(read_infotext(f"a fox\n{SETTINGS}, {items}"), here).warnings
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        f'Lora hashes: "ink: {TENSORS[:12]}"',
+        f'Lora hashes: "ink: {FILE[:10]}"',
+        f'Lora hashes: "ink: {FILE.upper()}"',
+        f'TI hashes: "ink: {FILE[:12]}"',
+        f"VAE hash: {FILE[:10]}, VAE: ink.safetensors",
+        f'Hashes: {{"lora:ink": "{FILE[:10]}"}}',
+        'Lora hashes: "ink: "',
+        'TI hashes: "ink: abc"',
+    ],
+)
+def test_an_addon_of_another_tool_is_known_by_the_hashes_of_its_file(items: str) -> None:
+    assert said_of(items) == ()
+
+
+@pytest.mark.parametrize(
+    ("items", "title", "known"),
+    [
+        ('Lora hashes: "ink: 111111111111"', "LoRA", TENSORS),
+        ('TI hashes: "ink: 111111111111"', "embedding", FILE),
+        ("VAE hash: 1111111111, VAE: ink.pt", "VAE", FILE),
+        ('Hashes: {"embed:ink": "1111111111"}', "embedding", FILE),
+    ],
+)
+def test_an_addon_of_another_tool_that_is_another_here_is_told(items: str, title: str, known: str) -> None:
+    told = f"'ink' is another {title} here: its hash is {known[:10]}, the image's was 1111111111"
+    assert said_of(items) == (told,)
+
+
+@pytest.mark.parametrize("name", ["my-ink", "My Ink", "MY_INK"])
+def test_an_addon_that_is_registered_in_another_spelling_is_compared(name: str) -> None:
+    [told] = said_of('Lora hashes: "my_ink: 111111111111"', name=name)
+    assert told.startswith(f"{name!r} is another LoRA here")
+
+
+def test_an_addon_of_an_earlier_release_cannot_be_compared_and_that_is_told() -> None:
+    [told] = said_of('Lora hashes: "ink: 111111111111"', sources=())
+    assert told.startswith("it cannot be told whether the LoRA 'ink' here is the image's")
+
+
+def test_an_addon_that_is_called_otherwise_here_is_told() -> None:
+    assert said_of(f'Lora hashes: "pen: {TENSORS[:12]}"') == (
+        "there is no LoRA 'pen' here; what the image was made with is called 'ink' here",
+    )

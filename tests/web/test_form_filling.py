@@ -98,6 +98,21 @@ class TestFromAnImage:
         assert "'demo' is another checkpoint here: its hash is aaaaaaaaaa, the image's was bbbbbbbbbb" in page
         assert "there is no embedding 'easy' here" in page
 
+    def test_a_lora_of_another_tool_that_is_another_here_is_told(
+        self, client: FlaskClient, database: Database
+    ) -> None:
+        with database.begin() as session:
+            addons.add(session, "lora", "ink", StoredAddon("sd15", "c" * 64, 5, source_hashes=("d" * 64, "e" * 64)))
+        page = unescape(read(client, 'a <lora:ink:1>\nSteps: 3, Seed: 1, Lora hashes: "ink: 111111111111"').text)
+        assert "'ink' is another LoRA here: its hash is eeeeeeeeee, the image's was 1111111111" in page
+
+    def test_an_image_of_another_tool_fills_the_form(self, client: FlaskClient) -> None:
+        said = {"prompt": "a fox", "seed": 77, "steps": 33, "cfgscale": 4.5, "sampler": "euler", "model": "demo"}
+        page = unescape(read(client, json.dumps({"sui_image_params": said})).text)
+        assert value_of(page, "num_inference_steps") == "33"
+        assert "a fox</textarea>" in page
+        assert "it was made by SwarmUI" in page
+
     def test_what_cannot_be_is_left_out_and_said(self, client: FlaskClient) -> None:
         page = unescape(read(client, "a fox\nSteps: 33, Sampler: DPM fast, Seed: 1, Size: 500x512").text)
         assert "left out: width must be a multiple of 8" in page

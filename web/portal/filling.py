@@ -39,13 +39,11 @@ def form_of_image(session: Session, content: bytes, key: str) -> SubmitForm:
 
 
 def _registered(session: Session) -> Registered:
+    added = [addon for kind in addons.KINDS for addon in addons.by_name(session, kind).values()]
     return Registered(
         {name: checkpoint.sha256 for name, checkpoint in catalog.by_name(session).items()},
-        {
-            (kind, name): addon.sha256
-            for kind in addons.KINDS
-            for name, addon in addons.by_name(session, kind).items()
-        },
+        {(addon.kind, addon.name): addon.sha256 for addon in added},
+        {(addon.kind, addon.name): tuple(addon.source_hashes) for addon in added},
     )
 
 
