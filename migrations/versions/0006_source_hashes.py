@@ -5,8 +5,8 @@ Everything is added, nothing is taken away: the release before goes on working b
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 
 UPGRADE = """
 -- Of the file that an addon was made of: its sha256, and that of its tensors alone. Empty: taken in by the release
