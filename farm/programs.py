@@ -1,4 +1,4 @@
-"""How this project starts programs: its own in Python, and others by name. None of them comes from the current folder.
+"""How this project starts programs, its own in Python and others by name: none comes from the current folder.
 
 Whoever adds a download stands in the folder it lies in, and that may hold a `torch.py` as well.
 """

@@ -74,9 +74,7 @@ def measure(images: int, *, rounds: int) -> list[ThreadsFigures]:
 
 def _time_renders(images: int, way: Way) -> float:
     spec = TextToImageSpec(checkpoint="demo", prompt="a red circle", width=128, height=128, seed=1)
-    command = programs.command(
-        "workers.bare_loop", preset("demo").source, spec.model_dump_json(), str(images)
-    )
+    command = programs.command("workers.bare_loop", preset("demo").source, spec.model_dump_json(), str(images))
     # The GPU has no part in it.
     variables = {"CUDA_VISIBLE_DEVICES": "", "TRANSFORMERS_VERBOSITY": "error", **way.variables}
     done = subprocess.run(command, env=programs.inherited(variables), capture_output=True, text=True, check=True)

@@ -1,9 +1,9 @@
 """Shuts a process of ours in before it reads what strangers made, so that a flaw in a reader reaches nothing else.
 
-Landlock keeps it to the files that it is given, seccomp from the network and from other programs, limits from taking
-the machine's memory and time. Where a kernel lacks one of these the process goes on, and says what it is not kept from.
-Nothing of this can be undone; the process to confine calls it, early: before it starts threads, since those that run
-already are not confined.
+Landlock keeps it to the files that it is given, seccomp from the network and from other programs, limits from
+taking the machine's memory and time. Where a kernel lacks one of these the process goes on, and says what it is not
+kept from. Nothing of this can be undone. The process to confine calls it, and early: before it starts threads,
+since those that run already are not confined.
 """
 
 import contextlib
@@ -19,7 +19,12 @@ from farm.confinement import calls, kernel
 from farm.confinement.policy import NO_CALLS, NO_FILES, OF_FILES, READ, READ_FILE, WRITE, WRITE_FILE, Plan, decide
 from farm.confinement.surroundings import libraries
 
+__all__ = ["become_nobody", "confine", "limit"]
+
 _DEVICES = ("/dev/null",)
+# Numbers that systemd, too, gives to services for as long as they run: nobody is known by them. One for each
+# process, since processes of one user can reach each other.
+_FIRST_USER, _USERS = 61_184, 4_336
 
 
 def confine(
@@ -32,8 +37,8 @@ def confine(
 ) -> tuple[str, ...]:
     """Keep this process to these files, folders and Python's libraries, for good; return what it is not kept from.
 
-    What is written may be read, and a folder stands for all below it; links are followed now. No network, no program,
-    no process beside its threads; it ends when its parent does. The bounds are those of `limit`.
+    What is written may be read, and a folder stands for all below it; links are followed now. No network, no
+    program, no process beside its threads; it ends when its parent does. The bounds are those of `limit`.
     """
     kernel.set_apart()
     limit(memory_bytes=memory_bytes, seconds=seconds, file_bytes=file_bytes)
@@ -42,13 +47,11 @@ def confine(
     return tuple(dict.fromkeys(gaps))
 
 
-def limit(
-    *, memory_bytes: int | None = None, seconds: float | None = None, file_bytes: int | None = None
-) -> None:
+def limit(*, memory_bytes: int | None = None, seconds: float | None = None, file_bytes: int | None = None) -> None:
     """Bound what this process takes from now on, beyond what it holds: private memory, processor time.
 
-    Beyond the memory allocations fail, beyond the time the process is killed (SIGXCPU). No file that it writes becomes
-    larger than `file_bytes`, and no core is dumped. A bound that is closer already stays.
+    Beyond the memory allocations fail, beyond the time the process is killed (SIGXCPU). No file that it writes
+    becomes larger than `file_bytes`, and no core is dumped. A bound that is closer already stays.
     """
     _bound(resource.RLIMIT_CORE, 0)
     if memory_bytes is not None:
@@ -57,6 +60,23 @@ def limit(
         _bound(resource.RLIMIT_CPU, int(time.process_time() + seconds) + 1)
     if file_bytes is not None:
         _bound(resource.RLIMIT_FSIZE, file_bytes)
+
+
+def become_nobody() -> bool:
+    """Where this process is root, make it a user who owns nothing; return whether that was done.
+
+    Which user may not even enter the folder that Python lies in: import what is needed, and open files, before.
+    """
+    user = _FIRST_USER + os.getpid() % _USERS
+    try:
+        if os.geteuid() != 0:
+            return False
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    except OSError:
+        return False
+    return True
 
 
 def _bound(kind: int, value: int) -> None:
@@ -96,6 +116,7 @@ def _restrict_files(plan: Plan, read: Sequence[Path], write: Sequence[Path]) -> 
 
 def _filter_calls(plan: Plan) -> Sequence[str]:
     if plan.calls is None:
+        kernel.leave_network()
         return ()
     try:
         kernel.filter_calls(calls.program(plan.calls, os.getpid()))

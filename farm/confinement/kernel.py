@@ -1,4 +1,4 @@
-"""The calls of Linux that confine a process, which Python's library does not have, and what this kernel offers of them.
+"""The calls of Linux that confine a process, which Python's library lacks, and what this kernel offers of them.
 
 Sources: landlock(7), seccomp(2), prctl(2) and the kernel's `include/uapi`.
 """
@@ -19,12 +19,13 @@ _RULE_PATH_BENEATH = 1
 _SET_MODE_FILTER, _GET_ACTION_AVAIL = 1, 2
 _FILTER_ALL_THREADS = 1
 _RET_ERRNO = 0x00050000
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What a kernel offers. `landlock` is the version of that interface, 0 for none; `filters`: seccomp's filters."""
+    """What a kernel offers: `landlock` is the version of that interface, 0 for none; `filters` are seccomp's."""
 
     landlock: int = 0
     machine: str = ""
@@ -90,10 +91,16 @@ def set_apart() -> None:
         _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def leave_network() -> None:
+    """Go into a network with nothing in it, where the kernel lets us."""
+    if sys.platform == "linux" and _libc().unshare(_CLONE_NEWNET) != 0:
+        _libc().unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
+
+
 def restrict_files(
     granted: list[tuple[Path, int]], *, files: int, network: int = 0, scoped: int = 0, version: int
 ) -> None:
-    """Take every right of `files` from this thread and its descendants, but for what is granted at and below a path.
+    """Take every right of `files` from this thread and its descendants, but for those granted at a path and below.
 
     A path that is not there grants nothing. Raises OSError.
     """

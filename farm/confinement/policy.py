@@ -25,8 +25,8 @@ NO_FILES = (
     "(Linux 5.13 or newer, and not every container)."
 )
 NO_CALLS = (
-    "The process that read it could reach the network and start programs: this system does not filter system calls "
-    "(seccomp, on x86-64 and 64-bit ARM)."
+    "The process that read it could start programs, and perhaps reach the network: this system filters no system "
+    "calls (seccomp, on x86-64 and 64-bit ARM)."
 )
 
 
