@@ -66,7 +66,7 @@ class StoredCheckpoint:
 
 
 def inspect_folder(path: Path) -> CheckpointFolder:
-    """Look into a diffusers checkpoint folder. Raises BadCheckpoint with what is missing, BadWeights with what is wrong.
+    """Look into a diffusers checkpoint folder. Raises BadCheckpoint or BadWeights, with what is missing or wrong.
 
     Workers read it as it lies there: what takes weights in refuses is refused here as well.
     """
