@@ -26,11 +26,11 @@ CONFIG_FILES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Bound:
-    """What a number may be, or each number of a list, and how long the list may be."""
+    """What a number may be, or each number of a list, and how long the list may be: 0 where there may be none."""
 
     lowest: float
     highest: float
-    entries: int = 32
+    entries: int = 0
 
     def __str__(self) -> str:
         return f"{self.lowest:,} to {self.highest:,}"
@@ -40,12 +40,12 @@ class Bound:
 _LEVELS = 8
 _WIDTH = Bound(1, 65_536)
 _HEADS = Bound(1, 1024, _LEVELS)
-_TOKEN = Bound(-1, 1_000_000)
+_TOKEN = Bound(-1, 1_000_000, 32)
 _FRACTION = Bound(0, 1)
-_ANY = Bound(-10_000, 10_000)
+_ANY = Bound(-10_000, 10_000, 32)
 _BOUNDS: Mapping[str, Bound] = {
     # UNet and VAE
-    "sample_size": Bound(1, 16_384),
+    "sample_size": Bound(1, 16_384, 2),
     "in_channels": Bound(1, 64),
     "out_channels": Bound(1, 64),
     "latent_channels": Bound(1, 64),

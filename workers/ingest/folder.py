@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from farm.families import FAMILIES, Family
+from farm.weights import bounds
 from farm.weights.bounds import TITLES
 from farm.weights.header import BadWeights
 from workers.ingest.components import Component, bare_model, gather
@@ -37,8 +38,11 @@ def read_folder(folder: Path, open_weights: Callable[[Path], Shelf]) -> FolderPa
 
 def _family(folder: Path, index: Config, scheduler: Config) -> Family:
     unet = read_json(folder / "unet" / "config.json", "it has no UNet that is known here.")
-    if unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
-        raise BadWeights(f"{folder} holds a {unet['_class_name']}; this farm renders SD1, SD2 and SDXL.")
+    kind = str(unet.get("_class_name", "UNet2DConditionModel"))
+    if kind != "UNet2DConditionModel":
+        raise BadWeights(f"{folder} holds a {kind[:60]}; this farm renders SD1, SD2 and SDXL.")
+    for part, config in (("unet", unet), ("scheduler", scheduler)):
+        bounds.check(part, sift(part, config)[0])
     if not (folder / "text_encoder").is_dir() and (folder / "text_encoder_2").is_dir():
         raise BadWeights("It holds SDXL's refiner, which renders nothing by itself; add the base model.")
     base = _base(folder, unet)
@@ -46,7 +50,7 @@ def _family(folder: Path, index: Config, scheduler: Config) -> Family:
     training = "-v" if base == "sd2" and scheduler.get("prediction_type") == "v_prediction" else ""
     endings = {4: training, 9: "-inpaint"}
     if channels not in endings:
-        named = index.get("_class_name")
+        named = str(index.get("_class_name"))[:60]
         raise BadWeights(
             f"{folder} holds a {named} whose UNet takes {channels} channels; 4 or 9 are rendered here."
         )
