@@ -85,7 +85,16 @@ def inspect_folder(path: Path) -> CheckpointFolder:
             raise BadCheckpoint(f"{path} has no folder {part!r}.")
     for part, file in bounds.config_files(path).items():
         bounds.check(part, _read(file) or {})
+        _refuse_pickles(file.parent)
     return CheckpointFolder(path.resolve(), _family(path, named), hash_folder(path))
+
+
+def _refuse_pickles(folder: Path) -> None:
+    if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
+        raise BadCheckpoint(
+            f"{folder} holds its weights as pickles (.bin), which no worker opens. Without --in-place they are "
+            "converted, by a process that is kept apart."
+        )
 
 
 def _family(path: Path, pipeline: str) -> str:

@@ -73,6 +73,11 @@ def _absolute_folders(path: str) -> str:
     return os.pathsep.join(folder for folder in path.split(os.pathsep) if os.path.isabs(folder))
 
 
+def library_folders() -> list[str]:
+    """The folders that the user lets programs take libraries from, beside those of the system."""
+    return [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if os.path.isabs(folder)]
+
+
 def find(name: str, path: str | None = None) -> str | None:
     """Where a program lies on a search path, by default PATH; what lies in the current folder is not found."""
     searched = os.environ.get("PATH", os.defpath) if path is None else path

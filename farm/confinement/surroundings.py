@@ -5,9 +5,11 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+from farm import programs
+
 _SYSTEM = (
-    *("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64", "/nix/store"),
-    *("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo"),
+    *("/usr", "/lib", "/lib32", "/lib64", "/nix/store", "/opt/rocm"),
+    *("/etc/ld.so.cache", "/etc/localtime"),
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm", "/proc/filesystems"),
     *("/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage"),
     *("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"),
@@ -23,5 +25,6 @@ def libraries() -> list[Path]:
 
 def _python() -> Iterator[str]:
     yield from sys.path
+    yield from programs.library_folders()
     yield from sysconfig.get_paths().values()
     yield from (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)

@@ -6,15 +6,17 @@ import os
 import pickle
 import shutil
 import socket
+import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from farm import catalog
+from farm import catalog, programs
+from farm.catalog import BadCheckpoint
 from farm.weights.header import BadWeights
 from farm.weights.ingest import IngestRequest, ingest
 from farm.weights.stock import take_stock
@@ -242,11 +244,58 @@ def test_a_hostile_pickle_is_refused_soon(name: str, tmp_path: Path, target: Pat
     assert "\n" not in said
 
 
+PEAK = """
+import resource, sys
+from pathlib import Path
+from farm.weights.header import BadWeights
+from farm.weights.ingest import IngestRequest, ingest
+try:
+    ingest(IngestRequest("lora", Path(sys.argv[1]), Path(sys.argv[2])))
+except BadWeights as error:
+    print(error, file=sys.stderr)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+"""
+"""Take weights in, and say how many MiB the largest process had that took part."""
+
+
+def a_long_header() -> bytes:
+    """Some megabytes that are tensors of no bytes."""
+    tensor = '{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    header = "{" + ",".join(f'"{number}":{tensor}' for number in range(150_000)) + "}"
+    return len(header).to_bytes(8, "little") + header.encode()
+
+
+@pytest.mark.parametrize("name", ["memory", "depth", "deflated zeros", "a long header"])
+def test_what_reads_hostile_weights_takes_bounded_memory(name: str, tmp_path: Path) -> None:
+    (tmp_path / "evil").write_bytes(HOSTILE_PICKLES[name] if name in HOSTILE_PICKLES else a_long_header())
+    command = [*programs.snippet(PEAK), str(tmp_path / "evil"), str(tmp_path / "taken")]
+    done = subprocess.run(command, env=programs.inherited(), capture_output=True, text=True, check=True)
+    assert str(tmp_path / "evil") in done.stderr
+    assert int(done.stdout) < 2000
+
+
+def test_a_header_that_is_too_long_is_not_read(tmp_path: Path, target: Path, costs: Meter) -> None:
+    with (tmp_path / "evil.safetensors").open("wb") as stream:
+        stream.write((90_000_000).to_bytes(8, "little") + b"{")
+        stream.truncate(100_000_000)
+    with costs.at_most(seconds=10, mebibytes=50):
+        assert "has a header of 90,000,000 bytes" in refusal(tmp_path / "evil.safetensors", target, "lora")
+
+
 @pytest.mark.parametrize("text", ["[" * 10**6, '{"a":' * 10**5, "9" * 10**6, '{"a": 1' + "0" * 10**6 + "}", "null"])
 def test_json_without_end_is_refused(text: str, folder: Path, target: Path, costs: Meter) -> None:
     (folder / "unet" / "config.json").write_text(text)
     with costs.at_most(seconds=10, mebibytes=200), pytest.raises(BadWeights, match=r"unet/config\.json"):
         ingest_here(IngestRequest("checkpoint", folder, target))
+
+
+def test_pickles_are_not_registered_in_place_since_no_worker_opens_one(folder: Path, tmp_path: Path) -> None:
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(BadCheckpoint, match="vae holds its weights as pickles"):
+        catalog.inspect_folder(folder)
+    assert ingest_here(IngestRequest("checkpoint", folder, tmp_path / "weights")).family == "sd15"
 
 
 def test_a_good_pickle_is_taken_in(tmp_path: Path) -> None:

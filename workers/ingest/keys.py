@@ -1,7 +1,7 @@
 """Which keys of a config are known. What is not would be written on, and one day mean something to some library."""
 
 import inspect
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig
@@ -100,13 +100,13 @@ def sift(part: str, config: Config) -> tuple[Config, Sequence[str]]:
     return kept, unknown
 
 
-def _known(part: str) -> Collection[str]:
+def _known(part: str) -> frozenset[str]:
     if part == "scheduler":
         return _OF_SCHEDULERS
     parameters = inspect.signature(_CLASSES.get(part, CLIPTextConfig).__init__).parameters.values()
     # Of a text encoder's config these are what is its own, and the others what every model of transformers has.
     kinds = {inspect.Parameter.KEYWORD_ONLY} if part not in _CLASSES else {inspect.Parameter.POSITIONAL_OR_KEYWORD}
-    return {parameter.name for parameter in parameters if parameter.kind in kinds} - {"self"}
+    return frozenset(parameter.name for parameter in parameters if parameter.kind in kinds) - {"self"}
 
 
 def left_out(part: str, unknown: Sequence[str]) -> tuple[str, ...]:
