@@ -16,7 +16,7 @@ from typing import BinaryIO
 from farm.errors import FarmError
 
 _LENGTH_BYTES = 8
-# A checkpoint's has half a megabyte, a LoRA's with notes of its training a few. Read, it takes 35 times as much memory.
+# A checkpoint's has half a megabyte, a LoRA's with notes of its training a few. In memory it is 35 times as large.
 _MAX_HEADER_BYTES = 25_000_000
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8,

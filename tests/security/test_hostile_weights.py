@@ -131,10 +131,6 @@ def a_socket(place: Path) -> None:
         listener.bind(place.name)
 
 
-def a_device(place: Path) -> None:
-    os.mknod(place, 0o20666, os.makedev(1, 5))
-
-
 def a_link_to_a_device(place: Path) -> None:
     place.symlink_to("/dev/zero")
 
@@ -145,7 +141,7 @@ def a_link_to_a_secret(place: Path) -> None:
 
 
 Place = Callable[[Path], None]
-SPECIAL: list[Place] = [a_pipe, a_socket, a_device, a_link_to_a_device, a_link_to_a_secret]
+SPECIAL: list[Place] = [a_pipe, a_socket, a_link_to_a_device, a_link_to_a_secret]
 
 
 @pytest.mark.parametrize("make", SPECIAL)
@@ -165,7 +161,7 @@ def test_what_is_no_file_within_a_folder_is_refused_and_not_waited_for(
         catalog.inspect_folder(folder)
 
 
-@pytest.mark.parametrize("make", [a_pipe, a_socket, a_device, a_link_to_a_device])
+@pytest.mark.parametrize("make", [a_pipe, a_socket, a_link_to_a_device])
 @pytest.mark.parametrize("kind", ["checkpoint", "lora", "embedding", "vae"])
 def test_weights_that_are_no_file_are_refused_and_not_waited_for(
     make: Place, kind: str, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
