@@ -13,8 +13,10 @@ from sqlalchemy.orm import Session
 from farm.errors import Conflict, FarmError, NotFound
 from farm.families import FAMILIES
 from farm.models import Checkpoint
+from farm.weights import bounds
 from farm.weights.blobs import StoredFile, as_column
 from farm.weights.hashing import hash_folder
+from farm.weights.stock import take_stock
 
 IN_STORE = "store:weights"
 """The location of a checkpoint whose files lie in the store."""
@@ -64,7 +66,11 @@ class StoredCheckpoint:
 
 
 def inspect_folder(path: Path) -> CheckpointFolder:
-    """Look into a diffusers checkpoint folder. Raises BadCheckpoint with what is missing."""
+    """Look into a diffusers checkpoint folder. Raises BadCheckpoint or BadWeights, with what is missing or wrong.
+
+    Workers read it as it lies there: what takes weights in refuses is refused here as well.
+    """
+    take_stock(path)
     index = _read(path / "model_index.json")
     if index is None:
         raise BadCheckpoint(f"{path} has no model_index.json; is it a diffusers checkpoint folder?")
@@ -77,7 +83,18 @@ def inspect_folder(path: Path) -> CheckpointFolder:
     for part in _PARTS:
         if not (path / part).is_dir():
             raise BadCheckpoint(f"{path} has no folder {part!r}.")
+    for part, file in bounds.config_files(path).items():
+        bounds.check(part, _read(file) or {})
+        _refuse_pickles(file.parent)
     return CheckpointFolder(path.resolve(), _family(path, named), hash_folder(path))
+
+
+def _refuse_pickles(folder: Path) -> None:
+    if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
+        raise BadCheckpoint(
+            f"{folder} holds its weights as pickles (.bin), which no worker opens. Without --in-place they are "
+            "converted, by a process that is kept apart."
+        )
 
 
 def _family(path: Path, pipeline: str) -> str:
@@ -100,7 +117,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

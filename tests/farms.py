@@ -91,11 +91,11 @@ class RunningFarm:
         query = "SELECT worker_id FROM tasks WHERE job_id = :job AND status = 'running'"
         with self.database.begin() as session:
             worker_id = session.execute(text(query), {"job": job_id}).scalar_one()
-        return next(p for p in self._children() if ["workers.child", str(worker_id)] == p.cmdline()[2:4])
+        return next(p for p in self._children() if ["workers.child", str(worker_id)] == p.cmdline()[3:5])
 
     def process(self, name: str) -> psutil.Process:
         """The one process of the farm whose command line has this word."""
-        return next(p for p in self.processes() if any(name in part for part in p.cmdline()[:3]))
+        return next(p for p in self.processes() if any(name in part for part in p.cmdline()[:4]))
 
     def processes(self) -> list[psutil.Process]:
         found = psutil.Process().children(recursive=True)

@@ -32,8 +32,7 @@ HOMES = {
 
 USERS_OF_THE_ENVIRONMENT = (
     "farm/config.py",
-    "farm/embedded/child.py",  # what a child inherits
-    "farm/cli/serve.py",  # what `farm web` leaves to the program it becomes
+    "farm/programs.py",  # what a child inherits
     "workers/__init__.py",  # how the threads of torch wait, before it is imported
     "workers/main.py",  # the devices that this process was given
     "workers/supervisor.py",  # the device a child is pinned to, before it imports torch

@@ -1,13 +1,13 @@
 """What NVIDIA's driver lists on this machine, and what of it this process may use."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm import programs
 from farm.errors import ConfigError
 
 # The first call loads the driver where nothing else holds it open (persistence mode is off): with many
@@ -63,12 +63,12 @@ def find_gpus(environment: Mapping[str, str], root: Path = Path("/")) -> Listing
     wish = environment.get("CUDA_VISIBLE_DEVICES")
     if wish is not None and _first(wish) in _HIDDEN:
         return Listing(reason=f"CUDA_VISIBLE_DEVICES={wish} hides every GPU")
-    if shutil.which("nvidia-smi", path=environment.get("PATH")):
+    if smi := programs.find("nvidia-smi", environment.get("PATH")):
         # In a container that was given none there may be a driver to ask, which lists nothing. `void` says less:
         # it is also set where the container runtime hands out GPUs by itself (CDI).
         if environment.get("NVIDIA_VISIBLE_DEVICES") == "none":
             return Listing(reason="NVIDIA_VISIBLE_DEVICES=none hides every GPU")
-        return Listing(visible(_listed(), wish))
+        return Listing(visible(_listed(smi), wish))
     if not any((root / trace).exists() for trace in _TRACES):
         return Listing()
     if wish is None:
@@ -80,17 +80,17 @@ def find_gpus(environment: Mapping[str, str], root: Path = Path("/")) -> Listing
     return Listing([(_unlisted(entry),) for entry in _entries(wish)])
 
 
-def _listed() -> list[Place]:
-    places = parse_listing(_ask())
+def _listed(smi: str) -> list[Place]:
+    places = parse_listing(_ask(smi))
     if not places:
         raise ConfigError(f"The NVIDIA driver is there and lists no GPU (`nvidia-smi -L`). {_REMEDY}")
     return places
 
 
-def _ask() -> str:
+def _ask(smi: str) -> str:
     """The output of `nvidia-smi -L`. Raises ConfigError where it fails or does not answer."""
     for seconds in _PATIENCE_SECONDS:
-        asked = subprocess.Popen(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        asked = subprocess.Popen([smi, "-L"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
             said, _ = asked.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:

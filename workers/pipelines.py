@@ -153,6 +153,8 @@ class Pipelines:
             folder,
             dtype={"vae": vae_dtype, "default": DTYPES[self.precision]},
             local_files_only=True,
+            # A worker opens no pickle: what takes weights in does that, in a process that can do little else.
+            use_safetensors=True,
             **_OPTIONS[family.pipeline],
         )
 
@@ -174,7 +176,9 @@ class Pipelines:
 
 def _vae_tensors(folder: Path) -> Mapping[str, torch.Tensor]:
     """The VAE's weights as its file has them."""
-    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=torch.float32, local_files_only=True)
+    vae = AutoencoderKL.from_pretrained(
+        folder, subfolder="vae", dtype=torch.float32, local_files_only=True, use_safetensors=True
+    )
     tensors: Mapping[str, torch.Tensor] = vae.state_dict()
     return tensors
 

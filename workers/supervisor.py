@@ -5,7 +5,6 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from functools import partial
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from farm import endings, fleet, losses
+from farm import endings, fleet, losses, programs
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database, Role, is_lost_connection
@@ -246,14 +245,14 @@ def start_child(
     It hears words on its stdin, and ends by itself when that closes: no child outlives its parent. Its
     log comes through its stderr, its signs of life through its stdout.
     """
-    command = [sys.executable, "-m", module, str(worker_id), device.label, device.name, str(threads)]
+    command = programs.command(module, str(worker_id), device.label, device.name, str(threads))
     child = subprocess.Popen(
         command,
         bufsize=0,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **pinned_environment(settings, device)},
+        env=programs.inherited(pinned_environment(settings, device)),
         start_new_session=True,
     )
     assert child.stdin is not None

@@ -2,13 +2,12 @@
 
 import statistics
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
 
-from farm import catalog, config
+from farm import catalog, config, programs
 from farm.bench.scratch import scratch_folder
 from farm.client import Client
 from farm.database import Database, Role
@@ -60,8 +59,8 @@ def measure(jobs: int, checkpoints: int) -> MemoryFigures:
 
 
 def _build(folder: Path, seed: int) -> int:
-    command = [sys.executable, "-m", "workers.random_checkpoint", str(folder), str(seed), str(_SCALE)]
-    subprocess.run(command, check=True)
+    command = programs.command("workers.random_checkpoint", str(folder), str(seed), str(_SCALE))
+    subprocess.run(command, env=programs.inherited(), check=True)
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 

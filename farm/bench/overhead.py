@@ -3,17 +3,15 @@
 import json
 import statistics
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from farm import config
+from farm import config, programs
 from farm.bench.scratch import scratch_folder
 from farm.client import Client
 from farm.database import Database, Role
-from farm.embedded.child import inherited
 from farm.embedded.machine import LocalFarm, environment
 from farm.models import Attempt, Task
 from farm.presets import preset
@@ -77,9 +75,9 @@ def _seconds(job: JobReport) -> float:
 
 def _time_bare_loop(farm: LocalFarm, spec: TextToImageSpec, images: int) -> float:
     checkpoint = preset(spec.checkpoint).source
-    command = [sys.executable, "-m", "workers.bare_loop", checkpoint, spec.model_dump_json(), str(images)]
+    command = programs.command("workers.bare_loop", checkpoint, spec.model_dump_json(), str(images))
     printed = subprocess.run(
-        command, env=inherited(environment(farm.settings)), capture_output=True, text=True, check=True
+        command, env=programs.inherited(environment(farm.settings)), capture_output=True, text=True, check=True
     )
     seconds: float = json.loads(printed.stdout.splitlines()[-1])["seconds"]
     return seconds

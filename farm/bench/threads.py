@@ -4,13 +4,13 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from farm.embedded.child import inherited, spawn, stop
+from farm import programs
+from farm.embedded.child import spawn, stop
 from farm.presets import preset
 from farm.specs import TextToImageSpec
 
@@ -74,17 +74,10 @@ def measure(images: int, *, rounds: int) -> list[ThreadsFigures]:
 
 def _time_renders(images: int, way: Way) -> float:
     spec = TextToImageSpec(checkpoint="demo", prompt="a red circle", width=128, height=128, seed=1)
-    command = [
-        sys.executable,
-        "-m",
-        "workers.bare_loop",
-        preset("demo").source,
-        spec.model_dump_json(),
-        str(images),
-    ]
+    command = programs.command("workers.bare_loop", preset("demo").source, spec.model_dump_json(), str(images))
     # The GPU has no part in it.
     variables = {"CUDA_VISIBLE_DEVICES": "", "TRANSFORMERS_VERBOSITY": "error", **way.variables}
-    done = subprocess.run(command, env=inherited(variables), capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=programs.inherited(variables), capture_output=True, text=True, check=True)
     seconds: float = json.loads(done.stdout.splitlines()[-1])["seconds"]
     return seconds
 
@@ -92,7 +85,7 @@ def _time_renders(images: int, way: Way) -> float:
 @contextmanager
 def _busy_process() -> Iterator[None]:
     """As another user's would be: in a session of its own, which the kernel gives a share of its own."""
-    process = spawn([sys.executable, "-c", _BUSY])
+    process = spawn(programs.snippet(_BUSY))
     try:
         yield
     finally:

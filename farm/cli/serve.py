@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from farm import config
+from farm import config, programs
 from farm.cli.parts import require_worker_packages
 
 
@@ -32,6 +32,7 @@ def worker(devices: str, pool: str | None) -> None:
 
 
 def become(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> NoReturn:
-    """Go on as `python -m module`: the portal and the workers are programs of their own."""
+    """Go on as the module: the portal and the workers are programs of their own."""
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], {**os.environ, **(env or {})})
+    command = programs.command(module, *arguments)
+    os.execve(command[0], command, programs.inherited(env))

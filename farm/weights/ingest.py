@@ -2,17 +2,21 @@
 
 import json
 import shutil
+import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from farm import programs
 from farm.errors import FarmError
 from farm.weights.header import BadWeights
+from farm.weights.stock import take_stock
 
 _BAD_WEIGHTS = 2
+# Room for slow disks: weights are read three times, and written once.
+_SECONDS, _SECONDS_PER_GIB = 1800.0, 1200.0
 
 
 class IngestFailed(FarmError):
@@ -58,30 +62,50 @@ class IngestReport:
 
 
 def ingest(request: IngestRequest, *, timeout_seconds: float | None = None) -> IngestReport:
-    """Take the weights in, whole or not at all. Raises BadWeights with what is wrong with them, or IngestFailed."""
+    """Take the weights in, whole or not at all. Raises BadWeights with what is wrong with them, or IngestFailed.
+
+    Where no time is given they have as long as their size may need.
+    """
+    if timeout_seconds is None:
+        size = take_stock(request.source).byte_count
+        timeout_seconds = _SECONDS + _SECONDS_PER_GIB * (size / 2**30)
     with tempfile.TemporaryDirectory(prefix="farm-ingest-") as folder:
         path = Path(folder) / "request.json"
         path.write_text(json.dumps(asdict(request), default=str))
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", "workers.ingest", str(path)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=timeout_seconds,
-                check=False,
-            )
+            done = _run(path, timeout_seconds)
         except subprocess.TimeoutExpired as error:
             remove_work_folders(request.target)
             raise IngestFailed(f"{request.source} was not taken in within {timeout_seconds:.0f} s.") from error
     return _read_answer(done, request)
 
 
+def _run(path: Path, timeout_seconds: float) -> subprocess.CompletedProcess[str]:
+    """The process needs no setting and may know no secret; it has a folder of its own for what libraries write."""
+    variables = {
+        "TMPDIR": str(path.parent),
+        "HF_HOME": str(path.parent),
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        # Threads have memory of their own, and there is nothing to compute.
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        programs.command("workers.ingest", str(path)),
+        env=programs.bare(variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_seconds,
+        check=False,
+    )
+
+
 def _read_answer(done: subprocess.CompletedProcess[str], request: IngestRequest) -> IngestReport:
     if done.returncode not in (0, _BAD_WEIGHTS) or not done.stdout.strip():
         remove_work_folders(request.target)
-        last = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
-        raise IngestFailed(f"{request.source} could not be taken in: {last}")
+        raise IngestFailed(f"{request.source} could not be taken in: {_ending(done)}")
     answer = json.loads(done.stdout)
     if done.returncode == _BAD_WEIGHTS:
         raise BadWeights(answer["error"])
@@ -93,6 +117,15 @@ def _read_answer(done: subprocess.CompletedProcess[str], request: IngestRequest)
         prediction_type=answer["prediction_type"],
         warnings=tuple(answer["warnings"]),
     )
+
+
+def _ending(done: subprocess.CompletedProcess[str]) -> str:
+    """Why the process ended without an answer."""
+    if done.returncode == -signal.SIGXCPU:
+        return "it takes more processor time than its size accounts for."
+    if done.returncode < 0:
+        return f"the process that read it was killed by {signal.Signals(-done.returncode).name}."
+    return done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
 
 
 def work_folders(target: Path) -> tuple[Path, Path]:

@@ -9,6 +9,7 @@ import diffusers
 from farm.families import FAMILIES, Family
 from farm.weights.header import BadWeights
 from farm.weights.sniff import Sniffed, sniff
+from workers.ingest import keys
 from workers.ingest.components import LIBRARIES, Component, write_component, write_scheduler
 from workers.ingest.configs import Config, scheduler_config
 from workers.ingest.folder import read_folder
@@ -49,7 +50,8 @@ def ingest_checkpoint(request: Request, target: Path, scratch: Path) -> Outcome:
     write_scheduler(parts.scheduler, target / "scheduler")
     (target / "model_index.json").write_text(json.dumps(_index(parts), indent=2, sort_keys=True) + "\n")
     check(target, parts.family, {component.name: component.torch_dtype for component in parts.components})
-    return Outcome(parts.family.name, parts.scheduler["prediction_type"], (*parts.warnings, *warnings))
+    unread = [line for component in parts.components for line in keys.left_out(component.name, component.unknown)]
+    return Outcome(parts.family.name, parts.scheduler["prediction_type"], (*parts.warnings, *unread, *warnings))
 
 
 def _open_folder(request: Request, scratch: Path) -> _Parts:
@@ -63,6 +65,7 @@ def _open_folder(request: Request, scratch: Path) -> _Parts:
         _with_vae(found.components, request, family, scratch),
         scheduler,
         request.source,
+        warnings=keys.left_out("scheduler", keys.sift("scheduler", found.scheduler)[1]),
         forces_zeros=bool(found.index.get("force_zeros_for_empty_prompt", True)),
     )
 

@@ -1,6 +1,6 @@
 """One component of a pipeline: what its class expects, what was found for it, and its folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,11 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from farm.weights import bounds
+from farm.weights.bounds import TITLES
 from farm.weights.header import BadWeights
 from workers.ingest.configs import Config
+from workers.ingest.keys import sift
 from workers.ingest.naming import Place
 from workers.ingest.tensors import Part, Shelf, torch_dtype, write
 
@@ -21,51 +24,37 @@ LIBRARIES: Mapping[str, tuple[str, str]] = {
     "text_encoder": ("transformers", "CLIPTextModel"),
     "text_encoder_2": ("transformers", "CLIPTextModelWithProjection"),
 }
-TITLES: Mapping[str, str] = {
-    "unet": "UNet",
-    "vae": "VAE",
-    "text_encoder": "text encoder",
-    "text_encoder_2": "second text encoder",
-}
-_DEPTHS = ("num_hidden_layers", "layers_per_block", "transformer_layers_per_block")
-_MAX_DEPTH = 200
 _DIFFUSERS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
 _TRANSFORMERS = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 
 
 @dataclass(frozen=True)
 class Component:
-    """A component ready to be written: `model` is its class without weights, `parts` are the weights."""
+    """A component ready to be written: `model` is its class without weights, `parts` are the weights.
+
+    `unknown` are keys that its config came with, and that its class does not know: they are left out.
+    """
 
     name: str
     model: Any
     parts: Mapping[str, Part]
+    unknown: Sequence[str] = ()
 
     @property
     def torch_dtype(self) -> torch.dtype:
         return torch_dtype(self.parts)
 
 
-def bare_model(component: str, config: Config | CLIPTextConfig) -> Any:
+def bare_model(component: str, config: Config) -> Any:
     """The component's class without weights. Raises BadWeights for a config that its class refuses."""
-    _refuse_absurd_depth(component, config if isinstance(config, Mapping) else config.to_dict())
+    bounds.check(component, config)
     try:
         with torch.device("meta"):
             if component in _DIFFUSERS:
                 return _DIFFUSERS[component].from_config(config)
-            known = config if isinstance(config, CLIPTextConfig) else CLIPTextConfig(**config)
-            return _TRANSFORMERS[component](known)
+            return _TRANSFORMERS[component](CLIPTextConfig(**config))
     except (ValueError, TypeError, KeyError, ZeroDivisionError, NotImplementedError, RuntimeError) as error:
         raise BadWeights(f"The {TITLES[component]}'s architecture is not known here: {error}") from error
-
-
-def _refuse_absurd_depth(component: str, config: Mapping[str, Any]) -> None:
-    """A config may ask for layers without end, and whoever builds it would never come back."""
-    for key in _DEPTHS:
-        numbers = config.get(key) or 0
-        for number in numbers if isinstance(numbers, list | tuple) else [numbers]:
-            if not isinstance(number, int) or number > _MAX_DEPTH:
-                raise BadWeights(f"The {TITLES[component]}'s config asks for {key} = {numbers}.")
 
 
 def gather(
@@ -124,8 +113,10 @@ def write_scheduler(config: Config, folder: Path) -> None:
     name = str(config.get("_class_name"))
     known = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
     if known is None:
-        raise BadWeights(f"The scheduler {name} is not known here.")
+        raise BadWeights(f"The scheduler {name[:60]} is not known here.")
+    settings, _ = sift("scheduler", config)
+    bounds.check("scheduler", settings)
     try:
-        known.from_config({key: value for key, value in config.items() if key[0] != "_"}).save_pretrained(folder)
+        known.from_config(settings).save_pretrained(folder)
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
         raise BadWeights(f"The scheduler's config is not one of a {name}: {error}") from error

@@ -1,18 +1,18 @@
 """A diffusers folder of any age, taken apart into a pipeline's components."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from transformers import CLIPTextConfig
 
 from farm.families import FAMILIES, Family
+from farm.weights import bounds
+from farm.weights.bounds import TITLES
 from farm.weights.header import BadWeights
-from workers.ingest.components import TITLES, Component, bare_model, gather
+from workers.ingest.components import Component, bare_model, gather
 from workers.ingest.configs import Config
+from workers.ingest.files import read_json
+from workers.ingest.keys import sift
 from workers.ingest.naming import Place, vae_of_today
-from workers.ingest.sources import read_json
 from workers.ingest.tensors import Shelf
 
 
@@ -38,8 +38,11 @@ def read_folder(folder: Path, open_weights: Callable[[Path], Shelf]) -> FolderPa
 
 def _family(folder: Path, index: Config, scheduler: Config) -> Family:
     unet = read_json(folder / "unet" / "config.json", "it has no UNet that is known here.")
-    if unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
-        raise BadWeights(f"{folder} holds a {unet['_class_name']}; this farm renders SD1, SD2 and SDXL.")
+    kind = str(unet.get("_class_name", "UNet2DConditionModel"))
+    if kind != "UNet2DConditionModel":
+        raise BadWeights(f"{folder} holds a {kind[:60]}; this farm renders SD1, SD2 and SDXL.")
+    for part, config in (("unet", unet), ("scheduler", scheduler)):
+        bounds.check(part, sift(part, config)[0])
     if not (folder / "text_encoder").is_dir() and (folder / "text_encoder_2").is_dir():
         raise BadWeights("It holds SDXL's refiner, which renders nothing by itself; add the base model.")
     base = _base(folder, unet)
@@ -47,7 +50,7 @@ def _family(folder: Path, index: Config, scheduler: Config) -> Family:
     training = "-v" if base == "sd2" and scheduler.get("prediction_type") == "v_prediction" else ""
     endings = {4: training, 9: "-inpaint"}
     if channels not in endings:
-        named = index.get("_class_name")
+        named = str(index.get("_class_name"))[:60]
         raise BadWeights(
             f"{folder} holds a {named} whose UNet takes {channels} channels; 4 or 9 are rendered here."
         )
@@ -65,21 +68,16 @@ def read_component(name: str, folder: Path, open_weights: Callable[[Path], Shelf
     if not folder.is_dir():
         raise BadWeights(f"{folder.parent} has no folder {folder.name!r}: its {TITLES[name]} is missing.")
     config = read_json(folder / "config.json", f"the {TITLES[name]}'s config is needed.")
-    # Underscores mark what diffusers noted about the file, such as a path on the machine that wrote it.
-    config = {key: value for key, value in config.items() if not key.startswith("_")}
+    if isinstance(config.get("text_config"), dict):
+        # That of the whole CLIP, of which the text encoder is half.
+        config = config["text_config"]
+    known, unknown = sift(name, config)
     shelf = open_weights(folder)
-    model = bare_model(name, _text_config(folder) if name.startswith("text_encoder") else config)
+    model = bare_model(name, known)
     names = {_of_today(name, own): own for own in shelf.header.tensors}
     places = {key: Place(_of_today(name, key)) for key in model.state_dict()}
-    return gather(name, model, places, shelf, names)
+    return replace(gather(name, model, places, shelf, names), unknown=unknown)
 
 
 def _of_today(component: str, name: str) -> str:
     return vae_of_today(name) if component == "vae" else name.removeprefix("text_model.")
-
-
-def _text_config(folder: Path) -> Any:
-    try:
-        return CLIPTextConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BadWeights(f"{folder / 'config.json'} is not a text encoder's config.") from error

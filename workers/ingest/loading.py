@@ -8,8 +8,8 @@ import torch
 import transformers
 
 from farm.families import Family
+from farm.weights.bounds import TITLES
 from farm.weights.header import BadWeights
-from workers.ingest.components import TITLES
 
 
 def check(folder: Path, family: Family, dtypes: Mapping[str, torch.dtype]) -> None:

@@ -7,21 +7,31 @@ used, the line says why, and nothing is left in the target.
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from farm.confinement import confine
 from farm.imports import uncollected
 from farm.weights import header
 from farm.weights.hashing import hash_file, hash_weights
 from farm.weights.header import BadWeights
 from farm.weights.ingest import remove_work_folders, work_folders
-from workers.ingest.pickled import is_pickled
+from farm.weights.stock import Stock, take_stock
+from workers.ingest.pickled import is_pickled, unpickle_all
 from workers.ingest.request import Outcome, Request
 
 BAD_WEIGHTS = 2
+_SPARE_BYTES = 3 << 30
+_CPU_SECONDS, _CPU_SECONDS_PER_GIB = 600, 240
+_NO_MEMORY = "can't allocate memory"
+
+ShutIn = Callable[[Request, Sequence[Stock]], None]
+"""Confines this process to what a request needs."""
+
 _INGESTS = {"checkpoint": "checkpoint", "vae": "vae", "lora": "additions", "embedding": "additions"}
 """The module of each kind, imported for it alone: diffusers takes seconds, and a LoRA does not need it."""
 
@@ -37,20 +47,29 @@ def main(request_path: Path) -> int:
 def _answer(request_path: Path) -> dict[str, Any]:
     try:
         request = Request.read(request_path)
-        return ingest(request)
+        return ingest(request, _shut_in)
     except BadWeights as error:
         return {"error": str(error)}
+    except (MemoryError, RuntimeError) as error:
+        # torch raises the second where it gets no memory.
+        if isinstance(error, RuntimeError) and _NO_MEMORY not in str(error):
+            raise
+        return {"error": f"{request.source} needs more memory than its size accounts for: refused."}
 
 
-def ingest(request: Request) -> dict[str, Any]:
-    """Take the weights in, whole or not at all. Raises BadWeights, whose message names the source."""
-    if not request.source.exists():
-        raise BadWeights(f"{request.source} does not exist.")
+def ingest(request: Request, shut_in: ShutIn = lambda *_: None) -> dict[str, Any]:
+    """Take the weights in, whole or not at all. Raises BadWeights, whose message names the source.
+
+    `shut_in` confines the process once nothing more has to be started, and before a file is read in it.
+    """
+    stocks = [take_stock(path) for path in (request.source, request.vae, *request.vocabulary) if path]
     remove_work_folders(request.target)
     partial, scratch = work_folders(request.target)
     partial.mkdir(parents=True)
     scratch.mkdir()
     try:
+        gaps = unpickle_all(request, scratch)
+        shut_in(request, stocks)
         _refuse_no_weights(request.source)
         outcome = _ingest_of(request.kind)(request, partial, scratch)
         files = _describe(partial)
@@ -59,7 +78,19 @@ def ingest(request: Request) -> dict[str, Any]:
         raise BadWeights(_named(str(error), request.source)) from error
     finally:
         remove_work_folders(request.target)
-    return {**asdict(outcome), "kind": request.kind, "sha256": hash_weights(request.source), "files": files}
+    found = {**asdict(outcome), "warnings": (*gaps, *outcome.warnings)}
+    return {**found, "kind": request.kind, "sha256": hash_weights(request.source), "files": files}
+
+
+def _shut_in(request: Request, stocks: Sequence[Stock]) -> None:
+    """What reads tensors and JSON runs nothing of them; it is confined all the same, and bounded by their size."""
+    size = sum(stock.byte_count for stock in stocks)
+    confine(
+        read=[place for stock in stocks for place in stock.places],
+        write=[request.target.parent, Path(tempfile.gettempdir())],
+        memory_bytes=_SPARE_BYTES + 3 * size,
+        seconds=_CPU_SECONDS + _CPU_SECONDS_PER_GIB * (size >> 30),
+    )
 
 
 def _refuse_no_weights(source: Path) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from farm.families import Family
+from farm.weights.bounds import TITLES
 from farm.weights.header import BadWeights
 from workers.ingest import configs
-from workers.ingest.components import TITLES, Component, bare_model, gather
+from workers.ingest.components import Component, bare_model, gather
 from workers.ingest.naming import SECTIONS, Section, clip
 from workers.ingest.oldnames import published_names, published_vae_names
 from workers.ingest.tensors import Shelf

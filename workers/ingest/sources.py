@@ -1,65 +1,12 @@
 """Opens weights, whatever form they came in, as tensors by their names."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 
-from farm.weights.header import BadWeights
-from workers.ingest.configs import Config
-from workers.ingest.pickled import is_pickled, unpickle
+from workers.ingest.files import weight_files
+from workers.ingest.pickled import converted, is_pickled
 from workers.ingest.tensors import Shelf
-
-# Full precision before half; what trainers leave besides (EMA weights, ONNX, Flax) is not asked for.
-_WEIGHTS = tuple(
-    f"{stem}{variant}.{ending}"
-    for ending in ("safetensors", "bin")
-    for variant in ("", ".fp16")
-    for stem in ("diffusion_pytorch_model", "model", "pytorch_model")
-)
-_MAX_INDEX_BYTES = 10_000_000
 
 
 def open_weights(source: Path, scratch: Path) -> Shelf:
-    """A file, or a folder of one component; a pickle is converted into the scratch folder. Raises BadWeights."""
-    if not source.exists():
-        raise BadWeights(f"{source} does not exist.")
-    files = _weight_files(source) if source.is_dir() else [source]
-    return Shelf(*(unpickle(file, scratch) if is_pickled(file) else file for file in files))
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The files of a component's weights: one, or its shards. Raises BadWeights where there are none."""
-    for name in _WEIGHTS:
-        if (folder / name).is_file():
-            return [folder / name]
-        stem, _, ending = name.partition(".")
-        for index in (folder / f"{name}.index.json", folder / f"{stem}.{ending.split('.')[-1]}.index.fp16.json"):
-            if index.is_file():
-                return _shards(index)
-    raise BadWeights(f"{folder} holds no weights ({_WEIGHTS[0]} or the like).")
-
-
-def _shards(index: Path) -> list[Path]:
-    named = read_json(index, "the index of the shards is needed.").get("weight_map")
-    if not isinstance(named, Mapping):
-        raise BadWeights(f"{index} is not an index of shards.")
-    files = sorted({index.parent / Path(str(name)).name for name in named.values()})
-    for file in files:
-        if not file.is_file():
-            raise BadWeights(f"{index.parent} lacks its part {file.name}.")
-    return files
-
-
-def read_json(path: Path, hint: str) -> Config:
-    """What a JSON file holds; the hint is told where there is none. Raises BadWeights."""
-    try:
-        if path.stat().st_size > _MAX_INDEX_BYTES:
-            raise BadWeights(f"{path} is too large for what it should be.")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise BadWeights(f"{path} is missing; {hint}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadWeights(f"{path} is not JSON.") from error
-    if not isinstance(content, dict):
-        raise BadWeights(f"{path} is not what it should be; {hint}")
-    return content
+    """A file, or a folder of one component; a pickle was converted into the scratch folder. Raises BadWeights."""
+    return Shelf(*(converted(file, scratch) if is_pickled(file) else file for file in weight_files(source)))

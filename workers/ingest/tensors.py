@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -86,6 +86,12 @@ def torch_dtype(parts: Mapping[str, Part]) -> torch.dtype:
 
 def write(path: Path, parts: Mapping[str, Part], metadata: Mapping[str, str] = _METADATA) -> None:
     """Write a safetensors file. The same parts give the same bytes: widest types first, then by name."""
+    with path.open("wb") as stream:
+        write_to(stream, parts, metadata)
+
+
+def write_to(stream: BinaryIO, parts: Mapping[str, Part], metadata: Mapping[str, str] = _METADATA) -> None:
+    """The same, into a file that is open."""
     ordered = sorted(parts, key=lambda name: (-_DTYPES[parts[name].dtype].itemsize, name))
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     end = 0
@@ -94,7 +100,6 @@ def write(path: Path, parts: Mapping[str, Part], metadata: Mapping[str, str] = _
         header[name] = {"dtype": parts[name].dtype, "shape": parts[name].shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _HEADER_ALIGNMENT)
-    with path.open("wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for name in ordered:
-            stream.write(parts[name].take().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    stream.write(len(text).to_bytes(8, "little") + text)
+    for name in ordered:
+        stream.write(parts[name].take().contiguous().reshape(-1).view(torch.uint8).numpy().data)

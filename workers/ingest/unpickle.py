@@ -1,22 +1,25 @@
 """Turns a pickle of PyTorch (.ckpt, .pt, .bin) into safetensors, in a process of its own that can do little else.
 
-`python -m workers.ingest.unpickle SOURCE TARGET`. PyTorch's weights-only reader runs no code of the file; the
-limits of this process are there should it be wrong about that, and against files that unfold without end.
+`python -m workers.ingest.unpickle SOURCE TARGET`; it answers with a list, as JSON, of what it was not kept from.
+PyTorch's weights-only reader runs no code of the file; this process is confined should it be wrong about that, and
+limited against files that unfold without end.
 """
 
-import contextlib
-import ctypes
+import codecs
+import io
+import json
+import os
 import pickle
 import re
-import resource
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from farm.confinement import become_nobody, confine, limit
 
 BAD_FILE = 2
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _SPARE_BYTES = 1 << 30
 _CPU_SECONDS, _CPU_SECONDS_PER_GIB = 120, 60
 _MAX_DEPTH = 4
@@ -45,51 +48,64 @@ class _Refused(Exception):
 
 
 def main(source: Path, target: Path) -> int:
-    _leave_the_network()
-    # torch starts threads, and a process of several cannot leave the network: hence not at the top.
-    import torch
+    """Convert, in order.
 
-    from workers.ingest import tensors
+    1. Shut this process in: it may read the source and write beside the target.
+    2. Import what reads, and open both files, while our user may.
+    3. Leave root, if we are that. Only then is the first byte of the source read.
+    """
+    size = source.stat().st_size
+    seconds = _CPU_SECONDS + _CPU_SECONDS_PER_GIB * (size >> 30)
+    gaps = confine(read=[source], write=[target.parent], seconds=seconds, file_bytes=2 * size + _SPARE_BYTES)
+    # torch starts threads, and those that run already are not confined: hence not at the top.
+    import torch
 
     # Threads of its own would need memory beyond the limit.
     torch.set_num_threads(1)
-    _limit(source.stat().st_size)
-    try:
-        content = _load(source)
-        tensors.write(target, {name: _part(tensor) for name, tensor in _kept(content, source)})
-    except _Refused as refusal:
-        sys.stderr.write(f"{refusal}\n")
-        return BAD_FILE
+    _rehearse()
+    with source.open("rb") as held, target.open("wb") as stream:
+        limit(memory_bytes=3 * size + _SPARE_BYTES)
+        has_left = become_nobody()
+        try:
+            _convert(held, source, stream, is_ours=not has_left)
+        except _Refused as refusal:
+            sys.stderr.write(f"{refusal}\n")
+            return BAD_FILE
+    sys.stdout.write(json.dumps(gaps))
     return 0
 
 
-def _leave_the_network() -> None:
-    """Into a network namespace with nothing in it, where the kernel lets us; where it does not, we go on."""
-    unshare = ctypes.CDLL(None, use_errno=True).unshare
-    if unshare(_CLONE_NEWNET) != 0:
-        unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
-
-
-def _limit(size: int) -> None:
-    """No more memory than the file accounts for, no more time, no core; files no larger than its weights."""
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    seconds = _CPU_SECONDS + _CPU_SECONDS_PER_GIB * (size >> 30)
-    for kind, limit in (
-        (resource.RLIMIT_AS, held + 3 * size + _SPARE_BYTES),
-        (resource.RLIMIT_FSIZE, 2 * size + _SPARE_BYTES),
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(kind, (limit, limit))
-
-
-def _load(source: Path) -> object:
+def _rehearse() -> None:
+    """Read a file of either kind: what reading imports, a user who may enter no folder cannot import any more."""
     import torch
 
+    for is_zip in (True, False):
+        file = io.BytesIO()
+        torch.save({"w": torch.ones(1)}, file, _use_new_zipfile_serialization=is_zip)
+        file.seek(0)
+        with torch.serialization.safe_globals(_harmless()):
+            torch.load(file, weights_only=True)
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        codecs.lookup(encoding)
+
+
+def _convert(held: BinaryIO, source: Path, stream: BinaryIO, *, is_ours: bool) -> None:
+    from workers.ingest import tensors
+
+    place = source if is_ours else Path(f"/proc/self/fd/{held.fileno()}")
+    size = os.fstat(held.fileno()).st_size
+    kept = _kept(_load(held, place, source), source, size)
+    tensors.write_to(stream, {name: _part(tensor) for name, tensor in kept})
+
+
+def _load(held: BinaryIO, place: Path, source: Path) -> object:
+    """What the file holds; mapped rather than read where its place can be opened again."""
+    import torch
+
+    is_mapped = os.access(place, os.R_OK) and zipfile.is_zipfile(place)
     try:
         with torch.serialization.safe_globals(_harmless()):
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
+            return torch.load(place if is_mapped else held, map_location="cpu", weights_only=True, mmap=is_mapped)
     except pickle.UnpicklingError as error:
         raise _refusal(source, error) from error
     except MemoryError as error:
@@ -119,13 +135,13 @@ def _refusal(source: Path, error: Exception) -> _Refused:
     return _Refused(f"{source} holds more than weights{what}: refused. Get the .safetensors of it.")
 
 
-def _kept(content: object, source: Path) -> Iterator[tuple[str, Any]]:
+def _kept(content: object, source: Path, size: int) -> Iterator[tuple[str, Any]]:
     """The tensors that can be weights. A few bytes may not claim to be terabytes by their strides."""
     import torch
 
     from workers.ingest.tensors import NAMES
 
-    room = 2 * source.stat().st_size + (1 << 20)
+    room = 2 * size + (1 << 20)
     count = 0
     for name, tensor in _flatten(_unwrapped(content), ""):
         if tensor.dtype not in NAMES or tensor.layout is not torch.strided:

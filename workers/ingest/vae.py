@@ -6,6 +6,7 @@ from farm.families import FAMILIES, Family
 from farm.weights.sniff import Sniffed, sniff
 from workers.ingest.components import write_component
 from workers.ingest.folder import read_component
+from workers.ingest.keys import left_out
 from workers.ingest.kinds import expect
 from workers.ingest.request import Outcome, Request
 from workers.ingest.singlefile import read_vae
@@ -20,7 +21,7 @@ def ingest_vae(request: Request, target: Path, scratch: Path) -> Outcome:
         vae = read_component("vae", request.source, lambda folder: open_weights(folder, scratch))
         family = request.family or _family_of_scaling(vae.model.config.scaling_factor)
         write_component(vae, target)
-        return Outcome(family.name)
+        return Outcome(family.name, warnings=left_out("vae", vae.unknown))
     shelf = open_weights(request.source, scratch)
     sniffed = expect("vae", sniff(shelf.header, request.source.name), also="checkpoint")
     family, warnings = _family_of_vae(request, sniffed)

@@ -1,0 +1,30 @@
+"""What every Python process reads beside what it is for: libraries, and what they ask of the machine."""
+
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from farm import programs
+
+_SYSTEM = (
+    *("/usr", "/lib", "/lib32", "/lib64", "/nix/store", "/opt/rocm"),
+    *("/etc/ld.so.cache", "/etc/localtime"),
+    *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm", "/proc/filesystems"),
+    *("/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage"),
+    *("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"),
+)
+
+
+def libraries() -> list[Path]:
+    """The folders and files that imports and their libraries may be read from."""
+    found = dict.fromkeys(Path(place).resolve() for place in (*_SYSTEM, *_python()) if place)
+    # Python that was installed into the root of the disk would open all of it.
+    return [place for place in found if place != Path("/")]
+
+
+def _python() -> Iterator[str]:
+    yield from sys.path
+    yield from programs.library_folders()
+    yield from sysconfig.get_paths().values()
+    yield from (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)

@@ -1,0 +1,219 @@
+"""What a process that reads strangers' files can reach once it is shut in, should its reader ever fail."""
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from farm import programs
+from farm.confinement.kernel import Offer, probe
+from farm.confinement.policy import NO_CALLS, NO_FILES, decide
+from workers.ingest.pickled import unpickle
+
+SECRET = "a secret that nobody who reads weights may know"
+
+SHUT_IN = """
+import json, os, signal, socket, subprocess, sys, threading
+from pathlib import Path
+from farm.confinement import confine, limit
+inside, outside, server = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+gaps = confine(read=[inside / "given"], write=[inside / "work"], memory_bytes=2**28, seconds=60, file_bytes=2**20)
+
+def connect(family, address):
+    with socket.socket(family) as client:
+        client.connect(address)
+
+def write(path, content="x"):
+    path.write_text(content)
+
+attempts = dict(
+    read_given=lambda: (inside / "given").read_text(),
+    write_work=lambda: (write(inside / "work" / "a"), (inside / "work" / "a").rename(inside / "work" / "b")),
+    start_a_thread=lambda: threading.Thread(target=int).start(),
+    import_a_library=lambda: __import__("wave"),
+    read_a_secret=lambda: outside.read_text(),
+    read_passwords=lambda: Path("/etc/passwd").read_text(),
+    list_the_root=lambda: os.listdir("/"),
+    see_the_parents_environment=lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
+    write_elsewhere=lambda: write(outside.parent / "new"),
+    write_what_may_be_read=lambda: write(inside / "given"),
+    change_a_mode=lambda: outside.chmod(0o666),
+    cut_a_file=lambda: os.truncate(outside, 0),
+    remove_a_file=lambda: outside.unlink(),
+    make_a_link_out=lambda: os.link(outside, inside / "work" / "link"),
+    follow_a_link_out=lambda: (inside / "work" / "out").read_text(),
+    fill_the_disk=lambda: write(inside / "work" / "large", "x" * 2**21),
+    reach_a_servers_socket=lambda: connect(socket.AF_UNIX, server),
+    reach_the_network=lambda: connect(socket.AF_INET, ("127.0.0.1", 9)),
+    start_a_program=lambda: subprocess.run(["true"]),
+    become_a_program=lambda: os.execv("/bin/true", ["true"]),
+    fork=lambda: os.fork() or os._exit(0),
+    end_its_parent=lambda: os.kill(os.getppid(), signal.SIGKILL),
+    take_memory=lambda: bytearray(2**30),
+)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+done = {}
+for name, attempt in attempts.items():
+    try:
+        attempt()
+        done[name] = "done"
+    except (OSError, MemoryError) as error:
+        done[name] = type(error).__name__
+sys.stdout.write(json.dumps({"gaps": gaps, "done": done}))
+"""
+ALLOWED = ("read_given", "write_work", "start_a_thread", "import_a_library")
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """What came of each attempt, and what lay outside afterwards."""
+
+    done: Mapping[str, str]
+    gaps: list[str]
+    secret: str
+
+
+@pytest.fixture(scope="module")
+def attempts(tmp_path_factory: pytest.TempPathFactory) -> Attempts:
+    folder = tmp_path_factory.mktemp("confined")
+    (folder / "work").mkdir()
+    (folder / "given").write_text("weights")
+    outside = tmp_path_factory.mktemp("outside") / "secret.key"
+    outside.write_text(SECRET)
+    (folder / "work" / "out").symlink_to(outside)
+    server = str(outside.with_name("s"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(server)
+        listener.listen()
+        command = [*programs.snippet(SHUT_IN), str(folder), str(outside), server]
+        said = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return Attempts(**said, secret=outside.read_text())
+
+
+def test_a_confined_process_does_what_it_is_for(attempts: Attempts) -> None:
+    assert {name: attempts.done[name] for name in ALLOWED} == dict.fromkeys(ALLOWED, "done")
+
+
+def test_a_confined_process_reaches_nothing_else(attempts: Attempts) -> None:
+    assert probe().landlock, "these tests need a kernel with Landlock"
+    assert attempts.gaps == []
+    assert [name for name, result in attempts.done.items() if result == "done" and name not in ALLOWED] == []
+    assert attempts.secret == SECRET
+
+
+class Payload:
+    """A pickle of this runs code when it is read by whoever trusts it."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, dict[str, Any]]]:
+        return exec, (self.code, {})
+
+
+# As if PyTorch's reader were wrong: it reads what it is told to read, with all that the file wants to run.
+FAILING_READER = """
+import functools, sys
+from pathlib import Path
+import torch
+trusting = functools.partial(torch.load)
+torch.load = lambda *places, **options: trusting(*places, **{**options, "weights_only": False})
+from workers.ingest.unpickle import main
+sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+"""
+THEFT = """
+import os, socket, sys
+from pathlib import Path
+def attempt(name, steal):
+    try:
+        sys.stderr.write(f"{name}: {steal()}\\n")
+    except OSError as error:
+        sys.stderr.write(f"{name}: refused\\n")
+attempt("the key", lambda: Path(%r).read_text())
+attempt("a socket", lambda: socket.socket(socket.AF_UNIX))
+attempt("a program", lambda: os.posix_spawn("/bin/true", ["true"], {}))
+attempt("the disk", lambda: Path(%r).write_text("x"))
+sys.stderr.write(f"user: {os.getuid()} {os.getgid()} {os.getgroups()}\\n")
+sys.stderr.write("environment: " + " ".join(os.environ) + "\\n")
+"""
+
+
+def test_code_that_a_failing_reader_runs_reaches_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").write_text(SECRET)
+    (tmp_path / "scratch").mkdir()
+    payload = Payload(THEFT % (str(tmp_path / "secret.key"), str(tmp_path / "new")))
+    torch.save({"state_dict": {"w": torch.ones(3)}, "more": payload}, tmp_path / "evil.ckpt")
+    command = [*programs.snippet(FAILING_READER), str(tmp_path / "evil.ckpt"), str(tmp_path / "scratch" / "w")]
+    # Threads that torch starts before would not be confined.
+    single = programs.bare({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+    said = subprocess.run(command, env=single, capture_output=True, text=True, check=True).stderr
+    assert [line for line in said.splitlines() if line.startswith(("the ", "a "))] == [
+        f"{what}: refused" for what in ("the key", "a socket", "a program", "the disk")
+    ]
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="who is not root has no other user to become")
+def test_code_that_a_failing_reader_runs_is_not_roots(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    torch.save({"w": torch.ones(3), "more": Payload(THEFT % ("/x", "/y"))}, tmp_path / "evil.ckpt")
+    command = [*programs.snippet(FAILING_READER), str(tmp_path / "evil.ckpt"), str(tmp_path / "scratch" / "w")]
+    said = subprocess.run(command, env=programs.bare(), capture_output=True, text=True, check=True).stderr
+    user, group, groups = next(line for line in said.splitlines() if line.startswith("user: ")).split()[1:]
+    assert 61_184 <= int(user) == int(group) <= 65_519
+    assert groups == "[]"
+
+
+# A system that offers nothing: calls of Landlock and seccomp are answered as an old kernel would.
+BARE_KERNEL = """
+import errno, json, sys
+from pathlib import Path
+from farm.confinement import calls, kernel
+from farm.weights.ingest import IngestRequest, ingest
+refused = b"".join(calls._if_equal(number, 0x50000 | errno.ENOSYS) for number in (444, 445, 446, 317, 277))
+kernel.set_apart()
+kernel.filter_calls(calls._load(0) + refused + calls._return(0x7FFF0000))
+report = ingest(IngestRequest("embedding", Path(sys.argv[1]), Path(sys.argv[2])))
+sys.stdout.write(json.dumps(report.warnings))
+"""
+
+
+def test_where_a_process_cannot_be_confined_who_adds_a_pickle_is_warned(tmp_path: Path) -> None:
+    torch.save({"string_to_param": {"*": torch.ones(2, 768)}}, tmp_path / "style.pt")
+    command = [*programs.snippet(BARE_KERNEL), str(tmp_path / "style.pt"), str(tmp_path / "taken")]
+    said = subprocess.run(command, env=programs.inherited(), capture_output=True, text=True, check=True).stdout
+    assert json.loads(said) == [NO_FILES, NO_CALLS]
+
+
+def test_a_good_pickle_is_converted_by_a_confined_process(tmp_path: Path) -> None:
+    torch.save({"w": torch.arange(6.0)}, tmp_path / "w.ckpt")
+    torch.save({"w": torch.arange(6.0)}, tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
+    assert (unpickle(tmp_path / "w.ckpt", tmp_path), unpickle(tmp_path / "old.ckpt", tmp_path)) == ((), ())
+
+
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6, 7, 99])
+def test_every_kernel_with_landlock_keeps_files(version: int) -> None:
+    plan = decide(Offer(version, "x86_64", filters=True))
+    assert plan.files & 0b1111111111111 == 0b1111111111111
+    assert plan.gaps == []
+    assert bool(plan.network) == (version >= 4)
+
+
+@pytest.mark.parametrize(
+    ("offer", "gaps"),
+    [
+        (Offer(), [NO_FILES, NO_CALLS]),
+        (Offer(0, "x86_64", filters=True), [NO_FILES]),
+        (Offer(7, "aarch64", filters=False), [NO_CALLS]),
+        (Offer(7, "riscv64", filters=True), [NO_CALLS]),
+    ],
+)
+def test_what_a_kernel_lacks_is_told(offer: Offer, gaps: list[str]) -> None:
+    assert decide(offer).gaps == gaps
