@@ -10,12 +10,12 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from farm import pictures
+from farm import decoding
 from farm.client import Client
 from farm.config import Settings
 from farm.errors import InvalidRequest
 from farm.store import Store
-from tests.pictures import FORMATS, a_picture, decoded, encoded
+from tests.pictures import FORMATS, a_picture, busy_decoders, decoded, encoded
 from tests.web.conftest import OpenPortal
 from tests.web.test_limits import declare
 
@@ -128,8 +128,8 @@ class TestRefusals:
 def test_while_too_many_are_read_the_sender_is_asked_to_come_back(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "_MOST_WAITING_SECONDS", 0.05)
-    with pictures._AT_WORK:
+    monkeypatch.setattr(decoding, "_MOST_WAITING_SECONDS", 0.05)
+    with busy_decoders():
         answer = send(client, PICTURE)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert answer.json["type"] == "urn:farm:problem:busy"
