@@ -1,18 +1,25 @@
 """Requests that are small and make much work: each is refused with what it would cost, before it costs that."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import combinations
 from string import ascii_lowercase
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
+from flask.testing import FlaskClient
 
 from farm.errors import InvalidRequest
 from farm.expand import Limits, expand
 from farm.families import FAMILIES
+from farm.gridsheet import Figure, Sheet, TooLarge
 from farm.library import KnownAddon, KnownCheckpoint, Library
 from farm.prompts.styles import Style
+from farm.prompts.template import choice_of_lines
 from farm.requests import parse_request
 from tests.costs import Meter
+from web.limits import MAX_FORM_TEXT_BYTES, MAX_JOB_BYTES
 
 LIBRARY = Library(
     checkpoints={"demo": KnownCheckpoint(1, "demo", FAMILIES["sd15"], "a" * 64)},
@@ -128,3 +135,77 @@ def test_a_job_of_all_the_images_that_are_allowed_is_within_every_budget(costs: 
     request = parse_request({"checkpoint": "demo", "prompts": [prompt] * 10, "images_per_prompt": 500})
     with costs.at_most(seconds=10, mebibytes=100):
         assert expand(request, LIBRARY, Limits(images=5_000)).images == 5_000
+
+
+def a_list_of(value: bytes) -> bytes:
+    """A body of as many of these values as it has room for."""
+    return b'{"prompts": [' + (value + b",") * ((MAX_JOB_BYTES - 1_000) // (len(value) + 1)) + value + b"]}"
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"1.5", b'"ab"', b'{"a":1}'])
+def test_a_body_of_millions_of_values_is_refused_unread(value: bytes, client: FlaskClient, costs: Meter) -> None:
+    body = a_list_of(value)
+    with costs.at_most(seconds=8, mebibytes=200):
+        answer = client.post("/api/v1/jobs", data=body, content_type="application/json")
+    assert answer.status_code == 413
+    assert "2,000,000 values" in answer.json["detail"]
+
+
+def test_a_large_job_of_prompts_full_of_commas_is_read(client: FlaskClient) -> None:
+    body = a_list_of(b'"' + b"a, " * 100 + b'\\", b"')
+    answer = client.post("/api/v1/jobs", data=body, content_type="application/json")
+    assert (answer.status_code, body.count(b",") > 2_000_000) == (422, True)
+    assert "at most 100000 items" in answer.text
+
+
+def in_parts(text: str) -> tuple[bytes, str]:
+    """A form of one field, as a browser sends it, and its media type."""
+    head = b'--x\r\nContent-Disposition: form-data; name="prompts"\r\n\r\n'
+    return head + text.encode() + b"\r\n--x--\r\n", "multipart/form-data; boundary=x"
+
+
+def in_one(text: str) -> tuple[bytes, str]:
+    return f"prompts={quote_plus(text)}".encode(), "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize("form", [in_one, in_parts])
+def test_a_form_of_28_mebibytes_of_text_is_refused_and_not_shown_again(
+    form: Callable[[str], tuple[bytes, str]], client: FlaskClient, costs: Meter
+) -> None:
+    body, kind = form("a < b\n" * (28 * 2**20 // 6))
+    with costs.at_most(seconds=5, mebibytes=200):
+        answer = client.post("/submit", data=body, content_type=kind)
+    assert (answer.status_code, len(answer.data) < 10_000) == (413, True)
+    assert f"{MAX_FORM_TEXT_BYTES:,} bytes" in answer.text
+
+
+def test_a_form_with_a_mistake_in_each_of_thousands_of_lines_is_shown_soon(
+    client: FlaskClient, costs: Meter
+) -> None:
+    body, kind = in_parts("\0x\n" * 9_999)
+    with costs.at_most(seconds=8, mebibytes=200):
+        answer = client.post("/submit", data=body, content_type=kind)
+    assert answer.status_code == 422
+    assert "prompt 9999: must not contain a NUL character" in answer.text
+
+
+def test_megabytes_that_look_like_the_head_of_a_picture_are_not_read_as_one(
+    client: FlaskClient, costs: Meter
+) -> None:
+    job = {"mode": "img2img", "prompts": ["x"], "image": "data:image/a" + ";a" * (15 * 2**20)}
+    with costs.at_most(seconds=6, mebibytes=400):
+        answer = client.post("/api/v1/jobs", json=job)
+    assert answer.status_code == 422
+    assert "not one like `data:image/png;base64,...`" in answer.text
+
+
+def test_labels_of_ten_thousand_letters_are_wrapped_as_far_as_they_are_seen(costs: Meter) -> None:
+    labels = ["word " * 2_000] * 100
+    with costs.at_most(seconds=8, mebibytes=400), suppress(TooLarge):
+        Figure("a grid " * 1_000, [Sheet("", labels, labels)], (512, 512))
+
+
+def test_wildcards_are_remembered_only_as_far_as_there_is_room(costs: Meter) -> None:
+    with costs.at_most(seconds=30, mebibytes=250):
+        for start in range(20):
+            choice_of_lines(tuple(f"line {number}" for number in range(start, 100_000)))
