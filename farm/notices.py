@@ -33,9 +33,7 @@ def warnings_of_rows(prompts: Iterable[Said], rows: int, signs: Allowance) -> tu
     endings: list[str] = []
     for row, warnings in _looked_through(prompts, signs):
         if warnings is None:
-            endings.append(
-                f"The prompts from row {row + 1} on were not looked through for warnings: they are too many"
-            )
+            endings.append(f"The prompts from row {row + 1} on were not looked through for warnings")
         for warning in warnings or ():
             if warning in about or len(about) < _MOST_WARNINGS:
                 about.setdefault(warning, set()).add(row)
