@@ -20,6 +20,8 @@ _TAGS = 6
 
 # Whatever the size of a job: of wildcards that are gathered, and of signs that are looked through for warnings.
 _LINES = 2_000_000
+# Each kind of batch has counters of its own, which every claim of a worker looks through.
+_KINDS = 20_000
 _SIGNS = 4_000_000
 # Pictures that come with one request: as four of the largest that are taken.
 _PICTURES = 4
@@ -92,6 +94,11 @@ class Budget:
             _LINES,
             "this request would gather {} lines of wildcards or more",
             "Name fewer wildcards by *",
+        )
+        self.kinds = Allowance(
+            _KINDS,
+            "the images of this request are of {} kinds or more, which cannot be rendered together",
+            "Sweep fewer sizes, steps, samplers or weights of LoRAs in one job",
         )
         self.signs = Allowance(_SIGNS, "", "")
 

@@ -32,7 +32,7 @@ _LEAST = 1_000_000
 # What one user may have waiting; more is sent away, to come back.
 _MOST_OF_USER = 256_000_000
 _MOST_WAITING = 32
-# Whoever sent a picture has not gone away by then, and is better told to come back than left to wait.
+# The sender has not gone away by then, and is better asked to come back than left to wait.
 _MOST_WAITING_SECONDS = 30.0
 
 # Photographs take 0.13 s of a processor for a million pixels, from opening them to the finished PNG.
@@ -45,7 +45,7 @@ _START_SECONDS = 30.0
 _BYTES_FOR_PIXEL = 24
 _LEAST_BYTES = 512 * 2**20
 
-# What is left behind in a process, by a picture or by whoever made it, lives no longer than so many more.
+# A process that was left changed by a picture serves no more than so many others.
 _MOST_SERVED = 100
 
 # Nothing of ours: no secret, no address.
@@ -166,10 +166,15 @@ class Decoders:
         return next_turn(self._waiting, self._running, self._served)
 
     def _take(self) -> "_Process":
-        with self._turns:
-            if self._idle:
-                return self._idle.pop()
+        while (process := self._pop_idle()) is not None:
+            if process.is_alive:
+                return process
+            process.end()
         return _Process()
+
+    def _pop_idle(self) -> "_Process | None":
+        with self._turns:
+            return self._idle.pop() if self._idle else None
 
     def _put_back(self, process: "_Process", turn: Turn) -> None:
         """A large picture leaves its memory behind, which is given back with the process."""
@@ -210,6 +215,10 @@ class _Process:
             self.end()
             log.error("The process that decodes pictures does not start.", command="python -P -m farm.decoder")
             raise Busy from None
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
 
     def ask(self, turn: Turn, wish: Mapping[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
         """Raises DecodingFailed; DecodingTooSlow."""

@@ -89,8 +89,12 @@ def expand(request: JobRequest, library: Library, limits: Limits = Limits()) -> 
     work = _Work(request, library, limits, budget, Lookup(library.wildcards, budget.lines.spend))
     _require(work)
     groups: list[Unfolded] = []
+    kinds: set[str] = set()
     images = 0
     for group in _groups(work):
+        if group.batch_key not in kinds:
+            budget.kinds.spend(1)
+            kinds.add(group.batch_key)
         groups.append(group)
         images += len(group.seeds)
         if images > limits.images:
@@ -133,7 +137,7 @@ def _groups(work: _Work) -> Iterator[Unfolded]:
                 raise
             except InvalidRequest as error:
                 problems.update({FieldProblem(origin.field(p.field), p.message): None for p in error.problems})
-            # Each may take long to word; whoever sends thousands that are wrong alike has seen enough.
+            # Each may take long to word; the sender of thousands that are wrong alike has seen enough.
             if len(problems) >= _MOST_PROBLEMS:
                 problems[FieldProblem("prompts", f"there may be more mistakes than these {len(problems)}")] = None
                 return

@@ -1,6 +1,6 @@
 """What a picture's file says of its size, read from its first bytes without any decoder.
 
-It is told before a file is decoded, to know how long that may take; it is no promise, and the decoder looks itself.
+It is read before a file is decoded, to know how long that may take. It may be wrong: the decoder looks itself.
 """
 
 import re

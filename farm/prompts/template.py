@@ -101,7 +101,7 @@ def can_be_called(name: str) -> bool:
 
 
 class _Recent:
-    """The wildcards that were read of late: the requests of a farm name the same ones over and over.
+    """The wildcards that were read recently: the requests of a farm name the same ones over and over.
 
     Bounded by their lines: a hundred thousand of them take some 30 MB.
     """

@@ -100,6 +100,14 @@ def test_a_decoder_that_ends_midway_refuses_its_picture_and_no_other(by: signal.
     assert send(HONEST) == "48 pixels wide"
 
 
+def test_a_decoder_that_ended_while_it_was_idle_spoils_no_picture() -> None:
+    send(HONEST)
+    [process] = processes()
+    process.kill()
+    wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE)
+    assert send(HONEST) == "48 pixels wide"
+
+
 def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert send(HONEST) == "48 pixels wide"
     [process] = processes()

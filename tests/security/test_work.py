@@ -101,6 +101,11 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
         {"prompts": ["x" * 10_000], "axes": [{"field": "seed", "values": list(range(1_000))}] * 1
          + [{"field": "clip_skip", "values": list(range(1, 13))}]},
     ),
+    "a hundred thousand kinds of batch": (
+        "are of 20,001 kinds or more",
+        {"prompts": ["x"], "axes": [{"field": "size", "values": [f"{64 + 8 * n}x64" for n in range(1_000)]},
+                                    {"field": "num_inference_steps", "values": list(range(1, 101))}]},
+    ),
     "options": ("have 14.85 million braces, bars and wildcards", {"prompts": [f"{{{row}}}" for row in many("a|")]}),
     "braces": ("have 14.85 million braces, bars and wildcards", {"prompts": many("{}")}),
     "what might be wildcards": ("have 9.9 million braces, bars and wildcards", {"prompts": many("__a")}),
