@@ -94,6 +94,8 @@ def _take_each(
     taken: dict[_Picture, Resolved] = {}
     refused: dict[_Picture, list[str]] = {}
     pixels = budget.for_pictures(desk.settings.max_upload_pixels)
+    # Before the first is read; what is fetched is paid for as it comes.
+    pixels.require(sum(uploads.cost_of_source(desk, picture.source) for picture in pictures))
     for picture in pictures:
         try:
             taken[picture] = uploads.resolve(desk, picture.source, role=picture.role, field="image", pixels=pixels)

@@ -165,6 +165,16 @@ def resolve(desk: Desk, source: str, *, role: Role, field: str, pixels: Allowanc
     return Resolved(report.id, report.note)
 
 
+def cost_of_source(desk: Desk, source: str) -> int:
+    """What it costs to read a picture that a request brings along, in pixels; 0 where it brings none or a bad one."""
+    if is_id(source) or is_address(source):
+        return 0
+    try:
+        return cost_of(_decode(source, desk.limits, ""))
+    except InvalidRequest:
+        return 0
+
+
 def _fetch(desk: Desk, url: str, field: str) -> bytes:
     if not desk.settings.fetch_urls:
         raise _refusal(

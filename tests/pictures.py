@@ -33,6 +33,14 @@ def decoded(content: bytes) -> Image.Image:
     return picture
 
 
+def a_doubtful_mask() -> bytes:
+    """A mask of black and white with one transparent pixel."""
+    mask = Image.new("RGBA", (48, 32), "black")
+    mask.paste("white", (24, 0, 48, 32))
+    mask.putpixel((0, 0), (0, 0, 0, 0))
+    return encoded(mask)
+
+
 @contextmanager
 def busy_decoders() -> Iterator[None]:
     """Others' pictures keep every process that decodes."""

@@ -1,6 +1,7 @@
 """A request's pictures are taken in once each, and not too many of them."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 
@@ -79,6 +80,15 @@ def test_a_request_may_bring_64_pictures_and_no_more(desk: Desk, store: Counting
     assert (field, message.partition(";")[0]) == ("image", "at most 64 pictures in one request")
     assert "/api/v1/uploads" in message
     assert store.puts == 64
+
+
+def test_the_pictures_of_a_request_have_a_budget_together_that_is_asked_before_the_first_is_read(
+    desk: Desk, store: CountingStore
+) -> None:
+    small = replace(desk, settings=desk.settings.model_copy(update={"max_upload_pixels": 10_000}))
+    ((field, message),) = refusal(small, asking(*(brought(width) for width in range(290, 295))))
+    assert (field, store.puts) == ("image", 0)
+    assert "take as long to read as 46,720 pixels or more; 40,000 are allowed" in message
 
 
 def test_uploads_that_are_named_are_not_counted(desk: Desk) -> None:

@@ -121,7 +121,7 @@ def test_a_picture_that_takes_more_of_a_processor_than_it_may_is_ended(monkeypat
     monkeypatch.setattr(decoding, "_SECONDS_FOR_PIXEL", 0.0)
     monkeypatch.setattr(decoding, "_LEAST_SECONDS", 0.2)
     monkeypatch.setattr(decoding, "_PATIENCE", 1_000.0)
-    slow = encoded(Image.effect_noise((7_000, 7_000), 80), "PNG", compress_level=1)
+    slow = encoded(Image.effect_noise((5_000, 5_000), 80), "PNG", compress_level=1)
     content_limits = Limits(most_bytes=2**27, most_pixels=64_000_000)
     with pytest.raises(InvalidRequest, match="takes too long to decode"):
         clean(slow, role="input", limits=content_limits, field="image")

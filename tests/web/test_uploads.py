@@ -15,7 +15,7 @@ from farm.client import Client
 from farm.config import Settings
 from farm.errors import InvalidRequest
 from farm.store import Store
-from tests.pictures import FORMATS, a_picture, busy_decoders, decoded, encoded
+from tests.pictures import FORMATS, a_doubtful_mask, a_picture, busy_decoders, decoded, encoded
 from tests.web.conftest import OpenPortal
 from tests.web.test_limits import declare
 
@@ -51,6 +51,10 @@ class TestSending:
         upload = send(client, PICTURE, role="mask").json
         assert upload["role"] == "mask"
         assert decoded(store.get(f"inputs/{upload['id']}.png")).mode == "L"
+
+    def test_how_a_mask_was_read_is_said_where_it_is_not_plain(self, client: FlaskClient) -> None:
+        assert send(client, PICTURE, role="mask").json["note"] is None
+        assert "by its brightness" in send(client, a_doubtful_mask(), role="mask").json["note"]
 
     @pytest.mark.parametrize("media_type", ["image/webp", "image/x-whatever", "application/octet-stream", None])
     def test_what_the_sender_calls_it_does_not_matter(self, client: FlaskClient, media_type: str | None) -> None:
