@@ -166,7 +166,7 @@ def resolve(desk: Desk, source: str, *, role: Role, field: str, pixels: Allowanc
 
 
 def cost_of_source(desk: Desk, source: str) -> int:
-    """What it costs to read a picture that a request brings along, in pixels; 0 where it brings none or a bad one."""
+    """What it costs to read a picture that a request brings, in pixels; 0 where it brings none, or a bad one."""
     if is_id(source) or is_address(source):
         return 0
     try:
