@@ -1,38 +1,58 @@
 """What dynamic prompts unfold into: a choice for each image by its seed, or every combination."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+from farm.budget import Budget, OverBudget
 from farm.errors import FieldProblem, InvalidRequest
 from farm.geometry import Settings
-from farm.library import Library
-from farm.prompts.dynamic import is_dynamic, unfold_all, unfold_random
+from farm.prompts.dynamic import Prompt
+from farm.prompts.template import count_signs, may_be_dynamic
+from farm.prompts.wildcards import Lookup
 
 
 def drawn(
-    how: str, settings: Settings, library: Library, count: int, limit: int
+    how: str, settings: Settings, lookup: Lookup, count: int, limit: int, budget: Budget
 ) -> Iterator[tuple[dict[str, str], range]]:
     """Each distinct pair of prompts that settings unfold into, and the seeds that it is rendered with.
 
-    `how` is that of the request, `count` the images of a prompt. Raises InvalidRequest.
+    `how` is that of the request, `count` the images of a prompt. Raises InvalidRequest; OverBudget.
     """
     prompt, negative, first = settings["prompt"], settings.get("negative_prompt", ""), settings["seed"]
-    if how == "off" or not (is_dynamic(prompt) or is_dynamic(negative)):
+    if how == "off" or not (may_be_dynamic(prompt) or may_be_dynamic(negative)):
         yield {}, range(first, first + count)
-    elif how == "all":
-        for text in unfold_all(prompt, library.lookup, limit):
-            yield (
-                {"prompt": text, "negative_prompt": _negative(negative, library, first)},
-                range(first, first + count),
-            )
-    else:
-        for seed in range(first, first + count):
-            text = unfold_random(prompt, library.lookup, seed)
-            yield {"prompt": text, "negative_prompt": _negative(negative, library, seed)}, range(seed, seed + 1)
+        return
+    budget.reading.spend(count_signs(prompt) + count_signs(negative))
+    positives = Prompt(prompt, lookup, budget.choices)
+    with _named_as_negative():
+        negatives = Prompt(negative, lookup, budget.choices)
+    if not (positives.is_dynamic or negatives.is_dynamic):
+        yield {}, range(first, first + count)
+        return
+    if how == "all":
+        # Drawn even where the prompts are all rendered: combinations of both would be too many.
+        said = _drawn_negative(negatives, first)
+        for text in positives.all(limit):
+            yield {"prompt": text, "negative_prompt": said}, range(first, first + count)
+        return
+    positives.require(count)
+    negatives.require(count)
+    for seed in range(first, first + count):
+        texts = {"prompt": positives.random(seed), "negative_prompt": _drawn_negative(negatives, seed)}
+        yield texts, range(seed, seed + 1)
 
 
-def _negative(negative: str, library: Library, seed: int) -> str:
-    """Drawn even where the prompts are all rendered: combinations of both would be too many."""
+def _drawn_negative(negatives: Prompt, seed: int) -> str:
+    with _named_as_negative():
+        return negatives.random(seed)
+
+
+@contextmanager
+def _named_as_negative() -> Iterator[None]:
+    """What is wrong with the negative prompt is named as its own."""
     try:
-        return unfold_random(negative, library.lookup, seed)
+        yield
+    except OverBudget:
+        raise
     except InvalidRequest as error:
         raise InvalidRequest([FieldProblem("negative_prompt", p.message) for p in error.problems]) from None

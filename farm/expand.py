@@ -2,33 +2,38 @@
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
+from dataclasses import dataclass, field
 
+from farm.budget import Budget, OverBudget
 from farm.drawing import drawn
 from farm.errors import FieldProblem, InvalidRequest
 from farm.fields import SEEDS
 from farm.geometry import Misfit, Settings
 from farm.library import KnownCheckpoint, Library
+from farm.notices import Said, warnings_of_rows
 from farm.origins import Origin, given
-from farm.prompts.plan import warnings_of, warnings_of_negative
+from farm.prompts.template import count_signs
+from farm.prompts.wildcards import Lookup
 from farm.requests import JobRequest, PromptRow
 from farm.settle import Settled, settle, styled
 from farm.specs import ImageSpec, batch_key
 from farm.sweeps import Cell, cell_of, count_points, placed, points, weighted
 
-_MOST_PROBLEMS = 1_000
-_MOST_WARNINGS = 20
+_MOST_PROBLEMS = 100
 
 
 @dataclass(frozen=True)
 class Unfolded:
-    """Images that are equal but for their seeds, so they share one batch key; `cell` is that of the first."""
+    """Images of a row that are equal but for their seeds, so they share one batch key.
+
+    `cell` is that of the first. Rows are counted from 0.
+    """
 
     template: ImageSpec
     checkpoint: KnownCheckpoint
     batch_key: str
     seeds: range
+    row: int
     cell: Cell | None = None
 
     def specs(self) -> Iterator[ImageSpec]:
@@ -48,6 +53,18 @@ class Unfolding:
         return sum(len(group.seeds) for group in self.groups)
 
 
+@dataclass
+class _Work:
+    """What is unfolded: the request with what it may name, what is left of its budget, and what was found wrong."""
+
+    request: JobRequest
+    library: Library
+    limits: "Limits"
+    budget: Budget
+    lookup: Lookup
+    problems: dict[FieldProblem, None] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a farm allows: so many images a job, and so long a side in pixels."""
@@ -65,19 +82,35 @@ def count_images(request: JobRequest) -> int:
 def expand(request: JobRequest, library: Library, limits: Limits = Limits()) -> Unfolding:
     """Unfold every prompt at every point of the sweep, drawing the seeds that were left open.
 
-    Raises InvalidRequest naming each setting that does not fit, once; of very many the first.
+    Raises InvalidRequest naming each setting that does not fit, once; of very many the first. OverBudget, which is
+    one too, says that the request makes more work than one may.
     """
-    problems: dict[FieldProblem, None] = {}
+    budget = Budget(limits.images)
+    work = _Work(request, library, limits, budget, Lookup(library.wildcards, budget.lines.spend))
+    _require(work)
     groups: list[Unfolded] = []
+    kinds: set[str] = set()
     images = 0
-    for group in _groups(request, library, limits, problems):
+    for group in _groups(work):
+        if group.batch_key not in kinds:
+            budget.kinds.spend(1)
+            kinds.add(group.batch_key)
         groups.append(group)
         images += len(group.seeds)
         if images > limits.images:
             raise InvalidRequest([_too_many(images, limits.images)])
-    if problems:
-        raise InvalidRequest(list(problems))
-    return Unfolding(tuple(groups), _warnings(groups))
+    if work.problems:
+        raise InvalidRequest(list(work.problems))
+    said = (Said(group.row, group.template.prompt, group.template.negative_prompt) for group in groups)
+    return Unfolding(tuple(groups), warnings_of_rows(said, len(request.prompts), budget.signs))
+
+
+def _require(work: _Work) -> None:
+    """Refuse what all rows together take at least, before the first of them is unfolded. Raises OverBudget."""
+    texts = [text for row in work.request.prompts for text in (row.prompt, row.negative_prompt or "")]
+    if work.request.dynamic_prompts != "off":
+        work.budget.reading.require(sum(map(count_signs, texts)))
+    work.budget.tags.require(sum(text.count("<") for text in texts))
 
 
 def _too_many(images: int, limit: int) -> FieldProblem:
@@ -86,26 +119,27 @@ def _too_many(images: int, limit: int) -> FieldProblem:
     )
 
 
-def _groups(
-    request: JobRequest, library: Library, limits: Limits, problems: dict[FieldProblem, None]
-) -> Iterator[Unfolded]:
+def _groups(work: _Work) -> Iterator[Unfolded]:
     """The groups point by point, so that a costly axis changes slowest, and at each point prompt by prompt."""
-    shared = {**_usual(library), **given(request)}
+    request, problems = work.request, work.problems
+    shared = {**_usual(work.library), **given(request)}
     seeds = [_first_seed(request, row) for row in request.prompts]
     for point in points(request):
         for index, row in enumerate(request.prompts):
             origin = Origin(request, index, point)
             settings = {**shared, **given(row), "prompt": row.prompt, "seed": seeds[index]}
             try:
-                settings = styled(placed(settings, request.axes, point), library)
-                settings = weighted(settings, request.axes, point)
-                yield from _unfolded(origin, settings, library, limits, problems)
+                settings = styled(placed(settings, request.axes, point), work.library)
+                yield from _unfolded(work, origin, weighted(settings, request.axes, point))
             except Misfit as misfit:
                 problems[FieldProblem(origin.field(misfit.field), misfit.message)] = None
+            except OverBudget:
+                raise
             except InvalidRequest as error:
                 problems.update({FieldProblem(origin.field(p.field), p.message): None for p in error.problems})
-            # Each may take long to word; whoever sends thousands that are wrong alike has seen enough.
+            # Each may take long to word; the sender of thousands that are wrong alike has seen enough.
             if len(problems) >= _MOST_PROBLEMS:
+                problems[FieldProblem("prompts", f"there may be more mistakes than these {len(problems)}")] = None
                 return
 
 
@@ -120,25 +154,36 @@ def _first_seed(request: JobRequest, row: PromptRow) -> int:
     return secrets.randbelow(SEEDS) if given is None else given
 
 
-def _unfolded(
-    origin: Origin, settings: Settings, library: Library, limits: Limits, problems: dict[FieldProblem, None]
-) -> Iterator[Unfolded]:
+def _unfolded(work: _Work, origin: Origin, settings: Settings) -> Iterator[Unfolded]:
     """The images of one prompt at one point."""
-    request, repeat = origin.request, 0
+    request, library, repeat = work.request, work.library, 0
     row = request.prompts[origin.row]
     count = row.images_per_prompt or request.images_per_prompt or 1
-    for texts, seeds in drawn(request.dynamic_prompts, settings, library, count, limits.images):
-        settled = settle(request.mode, {**settings, **texts, "seed": seeds[0] % SEEDS, **_fixed(request)}, library)
-        for problem in (*settled.problems, *_too_large(settled, settings, limits.side)):
-            field = origin.field(problem.field, is_combination=settled.is_combination)
-            problems[FieldProblem(field, problem.message)] = None
+    for texts, seeds in drawn(
+        request.dynamic_prompts, settings, work.lookup, count, work.limits.images, work.budget
+    ):
+        wanted = {**settings, **texts, "seed": seeds[0] % SEEDS, **_fixed(request)}
+        _pay(work.budget, wanted, len(seeds))
+        settled = settle(request.mode, wanted, library)
+        for problem in (*settled.problems, *_too_large(settled, settings, work.limits.side)):
+            path = origin.field(problem.field, is_combination=settled.is_combination)
+            work.problems[FieldProblem(path, problem.message)] = None
         if settled.spec is None:
             return
         checkpoint = library.checkpoints[settled.spec.checkpoint]
         cell = cell_of(request, origin.row, origin.point, repeat) if request.axes else None
         key = batch_key(settled.spec, checkpoint.sha256, checkpoint.family.name)
-        yield Unfolded(settled.spec, checkpoint, key, seeds, cell)
+        yield Unfolded(settled.spec, checkpoint, key, seeds, origin.row, cell)
         repeat += len(seeds)
+
+
+def _pay(budget: Budget, settings: Settings, images: int) -> None:
+    """Pay for the texts of a spec, before they are read for it and stored with each image. Raises OverBudget."""
+    prompt, negative = settings["prompt"], settings.get("negative_prompt", "")
+    length = len(prompt) + len(negative)
+    budget.characters.spend(length)
+    budget.stored.spend(images * length)
+    budget.tags.spend(prompt.count("<") + negative.count("<"))
 
 
 def _too_large(settled: Settled, settings: Settings, limit: int) -> Iterator[FieldProblem]:
@@ -167,15 +212,3 @@ def _decides(side: str, number: int, settings: Settings) -> str:
 
 def _fixed(request: JobRequest) -> dict[str, bool]:
     return {"deterministic": True} if request.deterministic else {}
-
-
-def _warnings(groups: list[Unfolded]) -> tuple[str, ...]:
-    """What the prompt language has to say, each thing once; of very much the first."""
-    prompts = dict.fromkeys(group.template.prompt for group in groups)
-    negatives = dict.fromkeys(group.template.negative_prompt for group in groups)
-    found: dict[str, None] = {}
-    for said in chain(map(warnings_of, prompts), map(warnings_of_negative, negatives)):
-        found.update(dict.fromkeys(said))
-        if len(found) >= _MOST_WARNINGS:
-            break
-    return tuple(islice(found, _MOST_WARNINGS))

@@ -150,13 +150,18 @@ def _letters(pixels: int) -> int:
     return max(6, pixels // 9)
 
 
+# More of a label is never seen, and to wrap ten thousand letters takes milliseconds, at each size that is tried.
+_LONGEST_LABEL = 1000
+
+
 def _wrapped(labels: Sequence[str], letters: int) -> list[str]:
     """At most four lines each, the last with an ellipsis where more was cut off."""
     return [
-        "\n".join(textwrap.wrap(" ".join(label.split()), letters, max_lines=4, placeholder="…")) for label in labels
+        "\n".join(textwrap.wrap(" ".join(label[:_LONGEST_LABEL].split()), letters, max_lines=4, placeholder="…"))
+        for label in labels
     ]
 
 
 def _cut(text: str, width: int, size: int) -> str:
     """As much of a text, in this size, as fits on one line of so many pixels."""
-    return textwrap.shorten(text, max(10, (width - 2 * _MARGIN) * 2 // size), placeholder="…")
+    return textwrap.shorten(text[:_LONGEST_LABEL], max(10, (width - 2 * _MARGIN) * 2 // size), placeholder="…")

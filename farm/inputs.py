@@ -4,15 +4,17 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from farm import uploads
+from farm import budget, uploads
+from farm.budget import OverBudget
 from farm.errors import FieldProblem, InvalidRequest
 from farm.pictures import Role
 from farm.requests import ImageSettings, JobRequest
-from farm.uploads import Desk
+from farm.uploads import Desk, Resolved
 
 # Each is read or fetched while the request waits.
 _MOST_BROUGHT = 64
 _MOST_ADDRESSES = 8
+_MOST_NOTES = 20
 
 _ROLES: Mapping[str, Role] = {"image": "input", "mask": "mask"}
 
@@ -27,23 +29,32 @@ class _Picture:
     role: Role
 
 
-def take_in(desk: Desk, request: JobRequest) -> JobRequest:
-    """The request with the ids of uploads in the place of what it brought or where it pointed.
+@dataclass(frozen=True)
+class TakenIn:
+    """A request with the ids of uploads in the place of what it brought, and what there is to say of these."""
+
+    request: JobRequest
+    notes: tuple[str, ...] = ()
+
+
+def take_in(desk: Desk, request: JobRequest) -> TakenIn:
+    """Keep the pictures that a request brought, or pointed to, as uploads.
 
     A picture that several rows show is taken in once. Raises InvalidRequest naming every picture that cannot be
-    taken; Busy; StoreError.
+    taken; OverBudget where all together are too many pixels; Busy; StoreError.
     """
     places = dict(_places(request))
     pictures = dict.fromkeys(places.values())
     if problems := list(_too_many(pictures)):
         raise InvalidRequest(problems)
-    ids, refused = _take_each(desk, pictures)
+    taken, refused = _take_each(desk, pictures)
     if refused:
         raise InvalidRequest(
             [FieldProblem(place, text) for place, picture in places.items() for text in refused.get(picture, ())]
         )
-    rows = [_with_ids(row, ids) for row in request.prompts]
-    return _with_ids(request, ids).model_copy(update={"prompts": rows})
+    rows = [_with_ids(row, taken) for row in request.prompts]
+    notes = tuple(f"{place}: {note}" for place, picture in places.items() if (note := taken[picture].note))
+    return TakenIn(_with_ids(request, taken).model_copy(update={"prompts": rows}), notes[:_MOST_NOTES])
 
 
 def _places(request: JobRequest) -> Iterator[tuple[str, _Picture]]:
@@ -78,18 +89,23 @@ def _too_many(pictures: Collection[_Picture]) -> Iterator[FieldProblem]:
 
 def _take_each(
     desk: Desk, pictures: Collection[_Picture]
-) -> tuple[Mapping[_Picture, str], Mapping[_Picture, list[str]]]:
-    """The id of each picture that was taken, and what is wrong with each other one."""
-    ids: dict[_Picture, str] = {}
+) -> tuple[Mapping[_Picture, Resolved], Mapping[_Picture, list[str]]]:
+    """Each picture that was taken, and what is wrong with each other one."""
+    taken: dict[_Picture, Resolved] = {}
     refused: dict[_Picture, list[str]] = {}
+    pixels = budget.for_pictures(desk.settings.max_upload_pixels)
+    # Before the first is read; what is fetched is paid for as it comes.
+    pixels.require(sum(uploads.cost_of_source(desk, picture.source) for picture in pictures))
     for picture in pictures:
         try:
-            ids[picture] = uploads.resolve(desk, picture.source, role=picture.role, field="image")
+            taken[picture] = uploads.resolve(desk, picture.source, role=picture.role, field="image", pixels=pixels)
+        except OverBudget:
+            raise
         except InvalidRequest as error:
             refused[picture] = [problem.message for problem in error.problems]
-    return ids, refused
+    return taken, refused
 
 
-def _with_ids(settings: _Settings, ids: Mapping[_Picture, str]) -> _Settings:
-    changes = {name: ids[picture] for name, picture in _pictures(settings)}
+def _with_ids(settings: _Settings, taken: Mapping[_Picture, Resolved]) -> _Settings:
+    changes = {name: taken[picture].id for name, picture in _pictures(settings)}
     return settings.model_copy(update=changes) if changes else settings

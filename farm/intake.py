@@ -47,10 +47,10 @@ class Preview:
     warnings: tuple[str, ...]
 
 
-def preview(database: Database, settings: Settings, request: JobRequest) -> Preview:
+def preview(database: Database, settings: Settings, request: JobRequest, *, notes: Sequence[str] = ()) -> Preview:
     """Check and unfold a request, and store nothing more than its pictures, which are uploads already.
 
-    Raises InvalidRequest with every problem.
+    `notes` say how its pictures were read. Raises InvalidRequest with every problem.
     """
     with database.begin() as session:
         library = read_library(session, request)
@@ -62,7 +62,7 @@ def preview(database: Database, settings: Settings, request: JobRequest) -> Prev
         images=unfolding.images,
         batches=len({group.batch_key for group in unfolding.groups}),
         seconds=seconds,
-        warnings=_warnings(request, serving, unfolding),
+        warnings=(*_warnings_of_pool(request, serving), *notes, *unfolding.warnings),
     )
 
 
@@ -75,10 +75,12 @@ def submit(
     owner: str = LOCAL_USER,
     idempotency_key: str | None = None,
     fingerprint: str | None = None,
+    notes: Sequence[str] = (),
 ) -> Submitted:
     """Accept a job: store it with all its tasks in one transaction, then ring.
 
-    Its pictures are uploads already; `fingerprint` is that of the request as it was before they were.
+    Its pictures are uploads already; `fingerprint` is that of the request as it was before they were, and `notes`
+    say how they were read.
 
     1. Read what it may name: checkpoints, addons, pictures, styles, wildcards.
     2. Unfold the prompts into tasks, drawing open seeds; what the farm cannot do is refused.
@@ -97,8 +99,9 @@ def submit(
     with database.begin() as session:
         confirm(session, library, (group.template for group in unfolding.groups))
         serving = fleet.workers_in_service(session, request.pool)
-        warnings = _warnings(request, serving, unfolding)
-        job_id = _insert_job(session, request, fingerprint, owner, idempotency_key, unfolding.warnings)
+        kept = (*notes, *unfolding.warnings)
+        warnings = (*_warnings_of_pool(request, serving), *kept)
+        job_id = _insert_job(session, request, fingerprint, owner, idempotency_key, kept)
         if job_id is None:
             # A rival with the same key committed since we looked.
             replay = _earlier(session, fingerprint, owner, idempotency_key)
@@ -269,7 +272,7 @@ def copy_tasks(session: Session, rows: Iterable[TaskRow]) -> None:
             copy.write_row(row)
 
 
-def _warnings(request: JobRequest, serving: int, unfolding: Unfolding) -> tuple[str, ...]:
+def _warnings_of_pool(request: JobRequest, serving: int) -> tuple[str, ...]:
     if serving:
-        return unfolding.warnings
-    return (f"No worker serves the pool {request.pool!r} now; the job waits until one does.", *unfolding.warnings)
+        return ()
+    return (f"No worker serves the pool {request.pool!r} now; the job waits until one does.",)

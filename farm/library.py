@@ -15,7 +15,6 @@ from farm.errors import FieldProblem, InvalidRequest
 from farm.families import FAMILIES, Family
 from farm.prompts.embeddings import Names
 from farm.prompts.styles import Style
-from farm.prompts.wildcards import Lookup
 from farm.requests import ImageSettings, JobRequest
 from farm.specs import ImageSpec
 
@@ -67,11 +66,6 @@ class Library:
     styles: Mapping[str, Style] = field(default_factory=dict)
     wildcards: Mapping[str, Sequence[str]] = field(default_factory=dict)
     pictures: Mapping[str, Size] = field(default_factory=dict)
-
-    @cached_property
-    def lookup(self) -> Lookup:
-        """The wildcards, each read once."""
-        return Lookup(self.wildcards)
 
     def embeddings_in(self, text: str, base: str) -> tuple[str, ...]:
         """The embeddings made for a base that occur in a text."""

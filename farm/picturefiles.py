@@ -8,6 +8,7 @@ cropped may carry the rest of the larger one. So what is refused is what begins 
 
 import re
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 _LOOKED_AT_BYTES = 4096
 
@@ -51,27 +52,45 @@ _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _MOST_MARKERS = 50_000
 
 
-def walk_jpeg(content: bytes) -> tuple[int, int]:
-    """How many scans a JPEG has, and where it ends (ITU T.81, B.1): after its end marker, else with the file.
+_END, _SCAN = 0xD9, 0xDA
+# Those that no length follows.
+_BARE = frozenset({0x01, 0xD8})
+# Start of frame, of whichever way of coding: height and width follow (B.2.2).
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+class Jpeg(NamedTuple):
+    """How many scans a JPEG has, where it ends, and the pixels of its largest frame."""
+
+    scans: int
+    end: int
+    pixels: int
+
+
+def walk_jpeg(content: bytes) -> Jpeg:
+    """What the markers of a JPEG say (ITU T.81, B.1): it ends after its end marker, else with the file.
 
     One of countless markers is taken to have as many scans.
     """
-    scans, position = 0, 2
+    scans, position, pixels = 0, 2, 0
     for _ in range(_MOST_MARKERS):
         found = _MARKER.search(content, position)
         if found is None:
-            return scans, len(content)
-        marker, position = found[1], found.end()
-        if marker == b"\xd9":
-            return scans, position
-        scans += marker == b"\xda"
-        if marker not in b"\x01\xd8":
+            return Jpeg(scans, len(content), pixels)
+        marker, position = found[1][0], found.end()
+        if marker == _END:
+            return Jpeg(scans, position, pixels)
+        scans += marker == _SCAN
+        if marker in _FRAMES:
+            height, width = content[position + 3 : position + 5], content[position + 5 : position + 7]
+            pixels = max(pixels, int.from_bytes(height) * int.from_bytes(width))
+        if marker not in _BARE:
             position += int.from_bytes(content[position : position + 2])
-    return _MOST_MARKERS, len(content)
+    return Jpeg(_MOST_MARKERS, len(content), pixels)
 
 
 def _end_of_jpeg(content: bytes) -> int:
-    return walk_jpeg(content)[1]
+    return walk_jpeg(content).end
 
 
 def _end_of_png(content: bytes) -> int:

@@ -2,23 +2,25 @@
 
 What is kept of a picture is a PNG of our own making, named by its sha256. Whatever else a file carried
 (metadata, a second picture behind it, an exploit for somebody's decoder) is gone with the file.
+
+`clean` is what the portal calls: it looks at lengths and headers alone, and has `decode` run in a process of
+`farm.decoding`.
 """
 
 import hashlib
 import struct
-import threading
-import warnings
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
 
 from PIL import Image, ImageCms, ImageFile
 
-from farm.errors import Busy, FieldProblem, InvalidRequest
+from farm.decoding import DECODERS, DecodingFailed, DecodingTooSlow
+from farm.errors import FieldProblem, InvalidRequest
+from farm.masks import read_mask
 from farm.picturefiles import glued, walk_jpeg
+from farm.picturesizes import cost_of
 
 MEDIA_TYPE = "image/png"
 
@@ -32,6 +34,8 @@ _MOST_OBLONG = 32
 
 # Encoders write about ten scans; each one more has the decoder go over all pixels again, for a few bytes.
 _MOST_SCANS = 100
+# A picture may cost as much as twice the most pixels that are taken: of the largest that is twenty scans.
+_MOST_TIMES = 2
 
 # What decoders raise on hostile files. Pillow turns some of it into its own errors, not all.
 _BROKEN = (
@@ -56,10 +60,7 @@ _TURNS = {
 # The mode of the pixels that a colour profile of each space describes.
 _PROFILED = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
-# One at a time: 64 Mpx take 8 s and half a gigabyte, and `catch_warnings` is not for two threads at once.
-_AT_WORK = threading.Lock()
-# Whoever sent a picture has not gone away by then, and is better told to come back than left to wait.
-_MOST_WAITING_SECONDS = 30.0
+_DAMAGED = "is damaged or cut off; save it again, as a PNG say"
 
 
 @dataclass(frozen=True)
@@ -72,98 +73,113 @@ class Limits:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A picture as it is kept: a PNG, 8 bits to a channel, RGB or (a mask) grey. `sha256` is that of the PNG."""
+    """A picture as it is kept: a PNG, 8 bits to a channel, RGB or (a mask) grey. `sha256` is that of the PNG.
+
+    `note` says how a mask was read, where that is not plain to see.
+    """
 
     content: bytes
     width: int
     height: int
     sha256: str
+    note: str | None = None
 
 
-def clean_picture(content: bytes, *, limits: Limits, field: str = "image") -> Cleaned:
+@dataclass(frozen=True)
+class Decoded:
+    """What a process made of a picture; `note` is that of Cleaned."""
+
+    png: bytes
+    width: int
+    height: int
+    note: str | None
+
+
+def clean_picture(content: bytes, *, limits: Limits, field: str = "image", user: str = "") -> Cleaned:
     """The picture in RGB: upright, in sRGB, transparency over white, of an animation the first frame.
 
     White is what the WebUI puts under transparency. Raises InvalidRequest, which names the field; Busy.
     """
-    return _clean(content, limits, field, _picture)
+    return clean(content, role="input", limits=limits, field=field, user=user)
 
 
-def clean_mask(content: bytes, *, limits: Limits, field: str = "mask") -> Cleaned:
-    """The mask in grey: its alpha where it has some transparency, else its brightness, as the WebUI reads masks.
-
-    Raises InvalidRequest, which names the field; Busy.
-    """
-    return _clean(content, limits, field, _mask)
+def clean_mask(content: bytes, *, limits: Limits, field: str = "mask", user: str = "") -> Cleaned:
+    """The mask in grey, as `farm.masks` reads it. Raises InvalidRequest, which names the field; Busy."""
+    return clean(content, role="mask", limits=limits, field=field, user=user)
 
 
-def clean(content: bytes, *, role: Role, limits: Limits, field: str) -> Cleaned:
-    """Clean what was sent as a picture or as a mask. Raises InvalidRequest, which names the field; Busy."""
-    return {"input": clean_picture, "mask": clean_mask}[role](content, limits=limits, field=field)
-
-
-def _clean(
-    content: bytes, limits: Limits, field: str, convert: Callable[[ImageFile.ImageFile], Image.Image]
-) -> Cleaned:
+def clean(content: bytes, *, role: Role, limits: Limits, field: str, user: str = "") -> Cleaned:
+    """Clean what a user sent as a picture or as a mask. Raises InvalidRequest, which names the field; Busy."""
     if not content:
         raise _refusal(field, "is empty")
     if len(content) > limits.most_bytes:
         raise _refusal(field, f"is larger than {limits.most_bytes:,} bytes, the most that this farm takes")
-    with _in_turn(), _undisturbed():
-        with _opened(content, limits, field) as image:
-            try:
-                cleaned = _upright(convert(image), image)
-            except _BROKEN:
-                raise _refusal(field, "is damaged or cut off; save it again, as a PNG say") from None
-        return _encode(cleaned)
-
-
-@contextmanager
-def _in_turn() -> Iterator[None]:
-    """Alone at work. Raises Busy where others are for too long."""
-    if not _AT_WORK.acquire(timeout=_MOST_WAITING_SECONDS):
-        raise Busy
+    wish = {"role": role, "most_pixels": limits.most_pixels}
     try:
-        yield
-    finally:
-        _AT_WORK.release()
+        said, png = DECODERS.decode(user, _cost(content, limits, field), wish, content)
+    except DecodingTooSlow:
+        raise _refusal(field, "takes too long to decode for its size; save it again, as a PNG say") from None
+    except DecodingFailed:
+        raise _refusal(field, _DAMAGED) from None
+    if "refused" in said:
+        raise _refusal(field, said["refused"])
+    return Cleaned(png, said["width"], said["height"], hashlib.sha256(png).hexdigest(), said["note"])
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """No warnings: what Pillow finds odd in a file is either put right here or refused."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _cost(content: bytes, limits: Limits, field: str) -> int:
+    """What the file says that it costs to decode, in pixels; too many alone are left to `decode` to refuse."""
+    cost, most = cost_of(content), _MOST_TIMES * limits.most_pixels
+    if content.startswith(b"\xff\xd8") and (jpeg := walk_jpeg(content)).scans:
+        if jpeg.scans > _MOST_SCANS:
+            raise _refusal(field, f"has more than {_MOST_SCANS} scans; save it again, as a PNG say")
+        if jpeg.pixels <= limits.most_pixels < most < cost:
+            said = (
+                f"has {jpeg.scans} scans of {jpeg.pixels / 1e6:.3g} megapixels each, which take too long to decode"
+            )
+            raise _refusal(field, f"{said}; save it again, as a PNG say")
+    return min(cost, most)
 
 
-def _opened(content: bytes, limits: Limits, field: str) -> ImageFile.ImageFile:
+def decode(content: bytes, *, role: Role, most_pixels: int) -> Decoded:
+    """Decode a picture or a mask and encode it anew. Raises InvalidRequest, which names no field."""
+    with _opened(content, most_pixels) as image:
+        try:
+            colour, alpha = _split(image)
+            kept, note = (_picture(image, colour, alpha), None) if role == "input" else read_mask(colour, alpha)
+            upright = _upright(kept, image)
+        except _BROKEN:
+            raise _refusal("", _DAMAGED) from None
+    return Decoded(_encode(upright), upright.width, upright.height, note)
+
+
+def _opened(content: bytes, most_pixels: int) -> ImageFile.ImageFile:
     """The picture with its header read and checked, no pixel decoded."""
     try:
         image = Image.open(BytesIO(content), formats=_FORMATS)
     except Image.DecompressionBombError:
-        raise _too_many_pixels(limits, field) from None
-    except _BROKEN:
+        raise _too_many_pixels(most_pixels) from None
+    except _BROKEN as error:
+        if "MAX_TEXT" in str(error):
+            raise _refusal(
+                "", "holds a colour profile or text that unpacks to far too much; save it anew"
+            ) from None
         # The class of the error tells damage from a foreign format, but not reliably.
-        raise _refusal(field, f"is no picture that can be read here, or is damaged: {_TAKEN}") from None
+        raise _refusal("", f"is no picture that can be read here, or is damaged: {_TAKEN}") from None
     width, height = image.size
-    if width * height > limits.most_pixels:
-        raise _too_many_pixels(limits, field, f" of {width:,} x {height:,}")
+    if width * height > most_pixels:
+        raise _too_many_pixels(most_pixels, f" of {width:,} x {height:,}")
     if max(width, height) > _MOST_OBLONG * min(width, height):
         raise _refusal(
-            field, f"is {width} x {height} pixels: no side may be more than {_MOST_OBLONG} times the other; crop it"
+            "", f"is {width} x {height} pixels: no side may be more than {_MOST_OBLONG} times the other; crop it"
         )
-    if content.startswith(b"\xff\xd8") and walk_jpeg(content)[0] > _MOST_SCANS:
-        raise _refusal(field, f"has more than {_MOST_SCANS} scans; save it again, as a PNG say")
     if foreign := glued(content, image.format or ""):
-        raise _refusal(field, f"has {foreign} glued to its end; save it again, as a PNG say")
+        raise _refusal("", f"has {foreign} glued to its end; save it again, as a PNG say")
     return image
 
 
-def _too_many_pixels(limits: Limits, field: str, size: str = "") -> InvalidRequest:
-    megapixels = f"{limits.most_pixels / 1e6:g}"
-    return _refusal(
-        field, f"has too many pixels{size}: this farm takes up to {megapixels} megapixels; scale it down"
-    )
+def _too_many_pixels(most_pixels: int, size: str = "") -> InvalidRequest:
+    megapixels = f"{most_pixels / 1e6:g}"
+    return _refusal("", f"has too many pixels{size}: this farm takes up to {megapixels} megapixels; scale it down")
 
 
 def _refusal(field: str, message: str) -> InvalidRequest:
@@ -179,22 +195,13 @@ def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
     return pixels if turn is None else pixels.transpose(turn)
 
 
-def _picture(image: ImageFile.ImageFile) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    colour, alpha = _split(image)
-    picture = _in_srgb(colour, profile)
+def _picture(image: ImageFile.ImageFile, colour: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    picture = _in_srgb(colour, image.info.get("icc_profile"))
     if alpha is None:
         return picture
     white = Image.new("RGB", picture.size, "white")
     white.paste(picture, mask=alpha)
     return white
-
-
-def _mask(image: ImageFile.ImageFile) -> Image.Image:
-    colour, alpha = _split(image)
-    if alpha is not None and alpha.getextrema() != (255, 255):
-        return alpha
-    return colour.convert("L")
 
 
 def _split(image: ImageFile.ImageFile) -> tuple[Image.Image, Image.Image | None]:
@@ -226,10 +233,9 @@ def _in_srgb(colour: Image.Image, profile: bytes | None) -> Image.Image:
     return colour.convert("RGB")
 
 
-def _encode(image: Image.Image) -> Cleaned:
+def _encode(image: Image.Image) -> bytes:
     """The same pixels give the same bytes, as long as the farm's Pillow stays the same."""
     image.info.clear()
     encoded = BytesIO()
     image.save(encoded, "PNG", compress_level=_COMPRESS_LEVEL)
-    content = encoded.getvalue()
-    return Cleaned(content, image.width, image.height, hashlib.sha256(content).hexdigest())
+    return encoded.getvalue()

@@ -141,6 +141,8 @@ class UploadReport(Report):
     media_type: str
     size_bytes: int
     url: str
+    note: str | None = None
+    """How a mask was read, where that is not plain to see; said once, when it is sent."""
 
 
 class AttemptReport(Report):

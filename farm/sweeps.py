@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from farm.budget import LONGEST_PROMPT
 from farm.fields import LARGEST_LORA_WEIGHT, SEEDS
 from farm.geometry import Misfit, Settings
 from farm.requests import Axis, JobRequest
@@ -139,8 +140,15 @@ def _sized(value: Value) -> dict[str, Any]:
 
 def _replaced(settings: Settings, wanted: str, value: str) -> dict[str, Any]:
     texts = {name: settings[name] for name in ("prompt", "negative_prompt") if name in settings}
+    if not wanted:
+        raise Misfit("prompt_replace", "the first value is what to look for, and must not be empty")
     if not any(wanted in text for text in texts.values()):
         raise Misfit("prompt_replace", f"{wanted[:80]!r} is in no prompt")
+    # Told from the lengths, before the text is made: both may be long, and occur often.
+    length = max(len(text) + text.count(wanted) * (len(value) - len(wanted)) for text in texts.values())
+    if length > LONGEST_PROMPT:
+        said = f"would make a prompt of {length:,} characters; at most {LONGEST_PROMPT:,} are allowed"
+        raise Misfit("prompt_replace", said)
     return {name: text.replace(wanted, value) for name, text in texts.items()}
 
 

@@ -21,12 +21,14 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from farm import keylock
+from farm.budget import Allowance
 from farm.config import Settings
 from farm.database import Database
 from farm.errors import FieldProblem, InvalidRequest, NotFound
 from farm.fetcher import Fetcher
 from farm.models import Artifact, Discard, JobInput, Upload
 from farm.pictures import MEDIA_TYPE, Cleaned, Limits, Role, clean
+from farm.picturesizes import cost_of
 from farm.reports import UploadReport
 from farm.store import Store, delete_each
 
@@ -36,6 +38,7 @@ INPUTS = "inputs/"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:image/[\w.+-]+(;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
+_LONGEST_HEAD = 200
 _WHITESPACE = str.maketrans("", "", " \t\r\n")
 
 
@@ -54,6 +57,8 @@ class Desk:
     database: Database
     store: Store
     settings: Settings
+    user: str = ""
+    """Who hands them in: nobody's pictures hold up another's."""
 
     @property
     def limits(self) -> Limits:
@@ -71,7 +76,7 @@ def keep(desk: Desk, content: bytes, *, role: Role, field: str = "image") -> Kep
     Sending the same picture again is harmless: it counts as used now, and its object is put anew, should
     the store have lost it. Raises InvalidRequest, naming the field; Busy; StoreError.
     """
-    cleaned = clean(content, role=role, limits=desk.limits, field=field)
+    cleaned = clean(content, role=role, limits=desk.limits, field=field, user=desk.user)
     key = key_of(cleaned.sha256)
     with keylock.holding(desk.database, key) as connection:
         with connection.begin():
@@ -82,7 +87,8 @@ def keep(desk: Desk, content: bytes, *, role: Role, field: str = "image") -> Kep
         if is_new:
             with connection.begin():
                 _insert(connection, cleaned, role)
-    return Kept(_report(role, cleaned, len(cleaned.content), desk), is_new)
+    report = _report(role, cleaned, len(cleaned.content), desk)
+    return Kept(report.model_copy(update={"note": cleaned.note}), is_new)
 
 
 def _touch(connection: Connection, sha256: str) -> bool:
@@ -136,16 +142,37 @@ def is_address(source: str) -> bool:
     return _ADDRESS.match(source) is not None
 
 
-def resolve(desk: Desk, source: str, *, role: Role, field: str) -> str:
-    """The id of the upload that a request means: named, brought along in base64, or to be fetched.
+@dataclass(frozen=True)
+class Resolved:
+    """The id of an upload that a request means, and what there is to say of how it was read."""
 
-    What is brought or fetched is kept as by `keep`; whether a named one is there is not asked here.
-    Raises InvalidRequest, which names the field and never repeats what it held; Busy; StoreError.
+    id: str
+    note: str | None = None
+
+
+def resolve(desk: Desk, source: str, *, role: Role, field: str, pixels: Allowance) -> Resolved:
+    """The upload that a request means: named, brought along in base64, or to be fetched.
+
+    What is brought or fetched is kept as by `keep`, and paid for from the request's pixels; whether a named one is
+    there is not asked here. Raises InvalidRequest, which names the field and never repeats what it held;
+    OverBudget; Busy; StoreError.
     """
     if is_id(source):
-        return source
+        return Resolved(source)
     content = _fetch(desk, source, field) if is_address(source) else _decode(source, desk.limits, field)
-    return keep(desk, content, role=role, field=field).report.id
+    pixels.spend(cost_of(content))
+    report = keep(desk, content, role=role, field=field).report
+    return Resolved(report.id, report.note)
+
+
+def cost_of_source(desk: Desk, source: str) -> int:
+    """What it costs to read a picture that a request brings, in pixels; 0 where it brings none, or a bad one."""
+    if is_id(source) or is_address(source):
+        return 0
+    try:
+        return cost_of(_decode(source, desk.limits, ""))
+    except InvalidRequest:
+        return 0
 
 
 def _fetch(desk: Desk, url: str, field: str) -> bytes:
@@ -158,7 +185,8 @@ def _fetch(desk: Desk, url: str, field: str) -> bytes:
 
 def _decode(source: str, limits: Limits, field: str) -> bytes:
     if source[:5].lower() == "data:":
-        head = _DATA_URI.match(source)
+        # The rest may have megabytes that look like more of the head.
+        head = _DATA_URI.match(source[:_LONGEST_HEAD])
         if head is None:
             raise _refusal(field, "is a data: URI, but not one like `data:image/png;base64,...`")
         source = source[head.end() :]

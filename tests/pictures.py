@@ -1,9 +1,13 @@
 """Small pictures for tests, as files of every format."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
 from PIL import Image
+
+from farm.decoding import DECODERS, Turn
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP")
 
@@ -27,3 +31,18 @@ def decoded(content: bytes) -> Image.Image:
     with Image.open(BytesIO(content)) as picture:
         picture.load()
     return picture
+
+
+def a_doubtful_mask() -> bytes:
+    """A mask of black and white with one transparent pixel."""
+    mask = Image.new("RGBA", (48, 32), "black")
+    mask.paste("white", (24, 0, 48, 32))
+    mask.putpixel((0, 0), (0, 0, 0, 0))
+    return encoded(mask)
+
+
+@contextmanager
+def busy_decoders() -> Iterator[None]:
+    """Others' pictures keep every process that decodes."""
+    with DECODERS.holding(Turn("ana", 1)), DECODERS.holding(Turn("ben", 1)):
+        yield

@@ -3,6 +3,7 @@
 The length of a URL and of each header are gunicorn's business: 4 KB, 8 KB, and 100 headers.
 """
 
+import re
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
@@ -16,10 +17,14 @@ from web.services import services
 MAX_BODY_BYTES = 16 * 2**10
 MAX_JOB_BYTES = 32 * 2**20
 MAX_FORM_FIELDS = 100
+# As text in a form comes back with the page that shows what is wrong. What is larger goes to the API.
 MAX_FORM_TEXT_BYTES = 2**20
+# A body of 32 MiB can hold eleven million lists, which take twenty times as much memory as the body.
+MAX_JSON_VALUES = 2_000_000
 
 # By endpoint; every other takes MAX_BODY_BYTES, but for those that take pictures: their size is a setting.
 _LARGER: Mapping[str | None, int] = {"jobs.submit": MAX_JOB_BYTES}
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _UPLOADS = "uploads.send"
 _FORM = "submit.submit"
 
@@ -40,8 +45,9 @@ def _limit_of(endpoint: str | None) -> int:
     if endpoint == _UPLOADS:
         return services().settings.max_upload_bytes
     if endpoint == _FORM:
-        # A picture and its mask, with what stands in the other fields.
-        return max(MAX_JOB_BYTES, 2 * services().settings.max_upload_bytes + MAX_FORM_TEXT_BYTES)
+        # A picture and its mask, with what stands in the other fields; without files nothing but that.
+        files = 2 * services().settings.max_upload_bytes if request.mimetype == "multipart/form-data" else 0
+        return files + MAX_FORM_TEXT_BYTES
     return _LARGER.get(endpoint, MAX_BODY_BYTES)
 
 
@@ -50,6 +56,25 @@ def _read_undeclared(limit: int) -> int:
     # werkzeug cuts a body off at its limit without a word: one byte more shows that there was more.
     request.max_content_length = limit + 1
     return len(request.get_data())
+
+
+def check_values(body: bytes) -> None:
+    """Refuse JSON of countless values before it is read. Raises RequestEntityTooLarge."""
+    if body.count(b",") > MAX_JSON_VALUES and _has_countless_values(body):
+        raise RequestEntityTooLarge(
+            f"The body has more than {MAX_JSON_VALUES:,} values, the most that this address takes."
+        )
+
+
+def _has_countless_values(body: bytes) -> bool:
+    """Whether there are so many commas outside of its strings: prompts are full of them."""
+    values = end = 0
+    for string in _STRING.finditer(body):
+        values += body.count(b",", end, string.start())
+        end = string.end()
+        if values > MAX_JSON_VALUES:
+            return True
+    return values + body.count(b",", end) > MAX_JSON_VALUES
 
 
 class FormParser(FormDataParser):

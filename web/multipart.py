@@ -5,9 +5,10 @@ from io import BytesIO
 
 from flask import Request
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
-from web.limits import MAX_FORM_FIELDS, MAX_JOB_BYTES
+from web.limits import MAX_FORM_FIELDS, MAX_FORM_TEXT_BYTES
 
 FORM_WITH_FILES = "multipart/form-data"
 
@@ -18,10 +19,16 @@ def read_form(request: Request) -> tuple[MultiDict[str, str], Mapping[str, bytes
         return request.form, {}
     parser = FormDataParser(
         stream_factory=lambda *_, **__: BytesIO(),
-        max_form_memory_size=MAX_JOB_BYTES,
+        max_form_memory_size=MAX_FORM_TEXT_BYTES,
         max_form_parts=MAX_FORM_FIELDS,
     )
     body = request.get_data()
-    _, fields, files = parser.parse(BytesIO(body), FORM_WITH_FILES, len(body), request.mimetype_params)
+    try:
+        _, fields, files = parser.parse(BytesIO(body), FORM_WITH_FILES, len(body), request.mimetype_params)
+    except RequestEntityTooLarge:
+        raise RequestEntityTooLarge(
+            f"The form has more than {MAX_FORM_FIELDS} fields, or more than {MAX_FORM_TEXT_BYTES:,} bytes of text "
+            "beside its files. Send larger jobs through POST /api/v1/jobs, or with `farm submit`."
+        ) from None
     # A field without a chosen file is sent as one without a name.
     return fields, {name: file.read() for name, file in files.items() if file.filename}

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 from flask import Request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from web.limits import FormParser
+from web.limits import FormParser, check_values
 
 
 class FarmRequest(Request):
@@ -18,6 +18,7 @@ class FarmRequest(Request):
 
         flask-openapi3 asks silently, and would then report a broken body as an empty one.
         """
+        check_values(self.get_data(cache=cache))
         try:
             return super().get_json(force=force or not self.mimetype, silent=False, cache=cache)
         except RecursionError:

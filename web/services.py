@@ -34,10 +34,9 @@ class Services:
             progress=ProgressBoard(settings.required_redis_url),
         )
 
-    @property
-    def desk(self) -> Desk:
-        """Where pictures are handed in."""
-        return Desk(self.database, self.store, self.settings)
+    def desk_of(self, user: str) -> Desk:
+        """Where a user hands in pictures."""
+        return Desk(self.database, self.store, self.settings, user)
 
     def install(self, app: Flask) -> None:
         """Let `services()` find these in every request of the app."""

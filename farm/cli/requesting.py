@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import click
+
 from farm.axistext import read_axis
 from farm.cli.overruling import left_of, merged_hires, mode_for
 from farm.client import Client
@@ -111,8 +113,11 @@ def sender(client: Client) -> Send:
     @cache
     def send(path: Path, field: str) -> str:
         try:
-            return client.upload(path, "mask" if field == "mask" else "input").id
+            kept = client.upload(path, "mask" if field == "mask" else "input")
         except OSError as error:
             raise InvalidRequest([FieldProblem(field, f"{path}: {error.strerror or error}")]) from None
+        if kept.note:
+            click.echo(f"Warning: {path}: {kept.note}", err=True)
+        return kept.id
 
     return send

@@ -26,6 +26,10 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+# What a hundred thousand prompts are looked through for: brackets alone, and what may be a large weight.
+_BRACKET = re.compile(r"\\[()\[\]\\]?|[()\[\]]")
+_OPENERS = {")": "(", "]": "["}
+_FOUR_DIGITS = re.compile(r":\s*[+-]?\d{4}")
 _BREAK = re.compile(r"\bBREAK\b")
 
 
@@ -81,13 +85,20 @@ def weigh(text: str) -> tuple[Section, ...]:
 
 
 def count_unclosed(text: str) -> int:
-    """How many brackets are opened and never closed."""
-    pieces = _pieces(text)
-    return sum(isinstance(piece, _Open) for piece in pieces) - sum(isinstance(piece, _Close) for piece in pieces)
+    """How many brackets are opened and never closed, as `weigh` counts them."""
+    opened = {"(": 0, "[": 0}
+    for sign in _BRACKET.findall(text):
+        if sign in opened:
+            opened[sign] += 1
+        elif (opener := _OPENERS.get(sign)) and opened[opener]:
+            opened[opener] -= 1
+    return sum(opened.values())
 
 
 def weights_out_of_bounds(text: str) -> tuple[float, ...]:
     """The weights that were asked for and are larger than LARGEST_WEIGHT."""
+    if not _FOUR_DIGITS.search(text):
+        return ()
     opened = (piece for piece in _pieces(text) if isinstance(piece, _Open))
     return tuple(piece.weight for piece in opened if piece.weight != bounded(piece.weight))
 

@@ -40,6 +40,8 @@ def extract_networks(text: str) -> tuple[str, tuple[NetworkTag, ...], tuple[str,
     `<lora:name>` has weight 1; `<lora:name:text:unet>`, `te=` and `unet=` weigh the two apart; `<lyco:...>` is a
     LoRA. A LoRA that is called twice counts with the sum, as if it were applied twice.
     """
+    if "<" not in text:
+        return text, (), ()
     calls: list[_Call] = []
     warnings = []
     for kind, arguments in _TAG.findall(text):

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from farm.budget import LONGEST_PROMPT
 from farm.errors import FieldProblem, InvalidRequest
 
 _PLACE = "{prompt}"
@@ -22,11 +23,25 @@ class Style:
 
 
 def apply_styles(prompt: str, negative: str, styles: Sequence[Style]) -> tuple[str, str]:
-    """The prompt and the negative prompt with the styles put around them, one after the other."""
+    """The prompt and the negative prompt with the styles put around them, one after the other.
+
+    Raises InvalidRequest where a text would get too long: styles that hold `{prompt}` twice multiply it.
+    """
     for style in styles:
+        _check_length(style.name, style.prompt, prompt)
+        _check_length(style.name, style.negative_prompt, negative)
         prompt = _merged(style.prompt, prompt)
         negative = _merged(style.negative_prompt, negative)
     return prompt, negative
+
+
+def _check_length(name: str, style: str, prompt: str) -> None:
+    """Told from the lengths, before the text is made."""
+    places = style.count(_PLACE)
+    length = len(style) + (places * (len(prompt) - len(_PLACE)) if places else len(", ") + len(prompt))
+    if length > LONGEST_PROMPT:
+        said = f"{name!r} would make a prompt of {length:,} characters; at most {LONGEST_PROMPT:,} are allowed"
+        raise InvalidRequest([FieldProblem("styles", said)])
 
 
 def read_styles(csv_text: str) -> list[Style]:

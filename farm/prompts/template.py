@@ -6,10 +6,12 @@ in the rest of the prompt language, and what was unfolded can be unfolded again.
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import accumulate, groupby
+from threading import Lock
 
 from farm.errors import FieldProblem, InvalidRequest
 
@@ -79,8 +81,15 @@ def refusal(message: str) -> InvalidRequest:
     return InvalidRequest([FieldProblem("prompt", message)])
 
 
+def may_be_dynamic(text: str) -> bool:
+    """Whether there may be anything to unfold: most texts and lines show at a glance that there is not."""
+    return "{" in text or "__" in text
+
+
 def is_dynamic(text: str) -> bool:
     """Whether there is anything to unfold."""
+    if not may_be_dynamic(text):
+        return False
     tokens = list(_TOKEN.finditer(text))
     return bool(_matched(tokens)) or any(token["wildcard"] for token in tokens)
 
@@ -91,36 +100,73 @@ def can_be_called(name: str) -> bool:
     return found is not None and found["wildcard"] == name and "*" not in name
 
 
-@lru_cache(maxsize=16)
-def parse(text: str) -> Template:
-    """The text as nodes. Raises InvalidRequest for weights that are all 0, and for a variable."""
-    return _parse(text)
+class _Recent:
+    """The wildcards that were read recently: the requests of a farm name the same ones over and over.
+
+    Bounded by their lines: a hundred thousand of them take some 30 MB.
+    """
+
+    def __init__(self, most_lines: int) -> None:
+        self._most_lines = most_lines
+        self._choices: OrderedDict[tuple[str, ...], Choice] = OrderedDict()
+        self._lines = 0
+        self._lock = Lock()
+
+    def get(self, lines: tuple[str, ...]) -> Choice | None:
+        with self._lock:
+            if lines in self._choices:
+                self._choices.move_to_end(lines)
+            return self._choices.get(lines)
+
+    def put(self, lines: tuple[str, ...], choice: Choice) -> None:
+        with self._lock:
+            if lines not in self._choices:
+                self._choices[lines] = choice
+                self._lines += len(lines)
+            while self._lines > self._most_lines:
+                gone, _ = self._choices.popitem(last=False)
+                self._lines -= len(gone)
 
 
-@lru_cache(maxsize=64)
+_RECENT = _Recent(most_lines=500_000)
+
+
 def choice_of_lines(lines: tuple[str, ...]) -> Choice:
     """One of a wildcard's lines; empty ones and those that begin with # are none."""
-    said = (line.strip() for line in lines)
-    return Choice(_weighed(_option(_parse(line)) for line in said if line and not line.startswith("#")))
+    choice = _RECENT.get(lines)
+    if choice is None:
+        said = (line.strip() for line in lines)
+        choice = Choice(_weighed(_option(parse(line)) for line in said if line and not line.startswith("#")))
+        _RECENT.put(lines, choice)
+    return choice
 
 
-def _parse(text: str) -> Template:
+def parse(text: str) -> Template:
+    """The text as nodes. Raises InvalidRequest for weights that are all 0, and for a variable."""
+    if not may_be_dynamic(text):
+        return (text,) if text else ()
     tokens = list(_TOKEN.finditer(text))
     matched = _matched(tokens)
     frames = [_Frame(opener=None)]
     for index, token in enumerate(tokens):
-        if index in matched and token["open"]:
+        kind = token.lastgroup
+        if kind == "open" and index in matched:
             frames.append(_Frame(token))
-        elif index in matched:
+        elif kind == "close" and index in matched:
             choice = frames.pop().choice()
             frames[-1].options[-1].append(choice)
-        elif token["bar"] and len(frames) > 1:
+        elif kind == "bar" and len(frames) > 1:
             frames[-1].options.append([])
-        elif token["wildcard"]:
+        elif kind == "wildcard":
             frames[-1].options[-1].append(WildcardName(token["wildcard"]))
         else:
             frames[-1].options[-1].append(token[0])
     return _compact(frames[0].options[0])
+
+
+def count_signs(text: str) -> int:
+    """What takes time to read in a text: its braces, bars and wildcards, or a little more."""
+    return text.count("{") + text.count("|") + text.count("__") if may_be_dynamic(text) else 0
 
 
 @dataclass
@@ -147,9 +193,9 @@ def _matched(tokens: Sequence[re.Match[str]]) -> set[int]:
     matched: set[int] = set()
     opened: list[int] = []
     for index, token in enumerate(tokens):
-        if token["open"]:
+        if token.lastgroup == "open":
             opened.append(index)
-        elif token["close"] and opened:
+        elif token.lastgroup == "close" and opened:
             matched |= {opened.pop(), index}
     return matched
 
@@ -164,7 +210,8 @@ def _bounds(count: str) -> tuple[int, int]:
 
 
 def _option(template: Template) -> Option:
-    weight = _WEIGHT.match(template[0]) if template and isinstance(template[0], str) else None
+    first = template[0] if template else ""
+    weight = _WEIGHT.match(first) if isinstance(first, str) and "::" in first else None
     if weight is None:
         return Option(1.0, template)
     return Option(float(weight[1]), _compact([weight.string[weight.end() :], *template[1:]]))
@@ -181,6 +228,9 @@ def _weighed(options: Iterable[Option]) -> tuple[Option, ...]:
 
 def _compact(nodes: Iterable[Node]) -> Template:
     """The nodes with neighbouring texts joined and empty ones left out."""
+    nodes = list(nodes)
+    if len(nodes) == 1 and nodes[0]:
+        return (nodes[0],)
     joined: list[Node] = []
     for is_text, run in groupby(nodes, key=lambda node: isinstance(node, str)):
         if not is_text:

@@ -1,6 +1,6 @@
 """Wildcards: lists of texts by name; `__name__` in a prompt means one of them, and `*` in a name several lists."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -36,10 +36,11 @@ class Place:
 
 
 class Lookup:
-    """The wildcards, as the unfoldings of one request see them: each is read once."""
+    """The wildcards, as the unfoldings of one request see them: each is read once; `spend` pays for its lines."""
 
-    def __init__(self, wildcards: Wildcards) -> None:
+    def __init__(self, wildcards: Wildcards, spend: Callable[[int], None] = lambda _: None) -> None:
         self._wildcards = wildcards
+        self._spend = spend
         self._found: dict[str, Choice] = {}
 
     def choice(self, name: str) -> Choice:
@@ -55,6 +56,7 @@ class Lookup:
         names = sorted(known for known in self._wildcards if fnmatchcase(known, name)) if "*" in name else [name]
         if not names or names[0] not in self._wildcards:
             raise refusal(_unknown(name, self._wildcards))
+        self._spend(len(self._wildcards) + sum(len(self._wildcards[known]) for known in names))
         choice = choice_of_lines(tuple(line for known in names for line in self._wildcards[known]))
         if not choice.options:
             raise refusal(f"the wildcard __{name}__ has no lines")

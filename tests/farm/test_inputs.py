@@ -1,6 +1,7 @@
 """A request's pictures are taken in once each, and not too many of them."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 
@@ -45,6 +46,10 @@ def asking(*images: str, mode: str = "img2img", **fields: str) -> JobRequest:
     return parse_request({"mode": mode, "prompts": rows, **fields})
 
 
+def kept(desk: Desk, request: JobRequest) -> JobRequest:
+    return take_in(desk, request).request
+
+
 def refusal(desk: Desk, request: JobRequest) -> list[tuple[str, str]]:
     with pytest.raises(InvalidRequest) as refused:
         take_in(desk, request)
@@ -52,13 +57,13 @@ def refusal(desk: Desk, request: JobRequest) -> list[tuple[str, str]]:
 
 
 def test_a_picture_in_several_rows_is_taken_in_once(desk: Desk, store: CountingStore) -> None:
-    taken = take_in(desk, asking(*[brought()] * 100))
+    taken = kept(desk, asking(*[brought()] * 100))
     assert store.puts == 1
     assert {f"inputs/{row.image}.png" for row in taken.prompts} == set(store.objects)
 
 
 def test_a_picture_that_is_its_own_mask_is_kept_as_both(desk: Desk, store: CountingStore) -> None:
-    taken = take_in(desk, asking(brought(), mode="inpaint", mask=brought()))
+    taken = kept(desk, asking(brought(), mode="inpaint", mask=brought()))
     assert store.puts == 2
     assert taken.mask != taken.prompts[0].image
 
@@ -70,16 +75,25 @@ def test_each_row_that_shows_a_bad_picture_is_told_so(desk: Desk) -> None:
 
 
 def test_a_request_may_bring_64_pictures_and_no_more(desk: Desk, store: CountingStore) -> None:
-    assert len(take_in(desk, asking(*(brought(width) for width in range(40, 104)))).prompts) == store.puts == 64
+    assert len(kept(desk, asking(*(brought(width) for width in range(40, 104)))).prompts) == store.puts == 64
     ((field, message),) = refusal(desk, asking(*(brought(width) for width in range(40, 105))))
     assert (field, message.partition(";")[0]) == ("image", "at most 64 pictures in one request")
     assert "/api/v1/uploads" in message
     assert store.puts == 64
 
 
+def test_the_pictures_of_a_request_have_a_budget_together_that_is_asked_before_the_first_is_read(
+    desk: Desk, store: CountingStore
+) -> None:
+    small = replace(desk, settings=desk.settings.model_copy(update={"max_upload_pixels": 10_000}))
+    ((field, message),) = refusal(small, asking(*(brought(width) for width in range(290, 295))))
+    assert (field, store.puts) == ("image", 0)
+    assert "take as long to read as 46,720 pixels or more; 40,000 are allowed" in message
+
+
 def test_uploads_that_are_named_are_not_counted(desk: Desk) -> None:
     request = asking(*(f"{number:064x}" for number in range(1000)))
-    assert take_in(desk, request) == request
+    assert kept(desk, request) == request
 
 
 def test_a_request_may_point_to_8_addresses_and_no_more(desk: Desk) -> None:

@@ -12,10 +12,10 @@ from io import BytesIO
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from farm import pictures
+from farm import decoding
 from farm.errors import Busy, InvalidRequest
 from farm.pictures import Cleaned, Limits, clean_mask, clean_picture
-from tests.pictures import FORMATS, a_picture, decoded, encoded
+from tests.pictures import FORMATS, a_picture, busy_decoders, decoded, encoded
 
 LIMITS = Limits(most_bytes=2**20, most_pixels=10**6)
 WHITE, TEAL = (255, 255, 255), (0, 128, 128)
@@ -170,6 +170,16 @@ class TestColour:
         red = picture_of(encoded(Image.new("RGB", (8, 8), "red"), icc_profile=swapped))
         assert is_close(red.getpixel((0, 0)), (0, 255, 0))
 
+    def test_a_profile_of_megabytes_is_read(self) -> None:
+        swapped = SRGB.replace(b"rXYZ", b"----").replace(b"gXYZ", b"rXYZ").replace(b"----", b"gXYZ")
+        large = (len(swapped) + 3 * 2**20).to_bytes(4) + swapped[4:] + b"\0" * (3 * 2**20)
+        red = picture_of(encoded(Image.new("RGB", (8, 8), "red"), icc_profile=large))
+        assert is_close(red.getpixel((0, 0)), (0, 255, 0))
+
+    def test_a_profile_that_unpacks_to_far_too_much_is_refused_by_name(self) -> None:
+        bomb = with_chunk(encoded(a_picture()), b"iCCP", b"k\0\0" + zlib.compress(b"\0" * 10**8, 9))
+        assert "colour profile" in refusal_of(bomb)
+
     @pytest.mark.parametrize("profile", [b"", b"no profile", b"\0" * 128, b"\xff" * 4000])
     def test_a_broken_profile_is_passed_over(self, profile: bytes) -> None:
         assert picture_of(encoded(a_picture(), icc_profile=profile)).tobytes() == a_picture().tobytes()
@@ -194,6 +204,45 @@ class TestMasks:
     def test_alpha_that_lets_nothing_through_is_no_mask(self) -> None:
         mask = mask_of(encoded(Image.new("RGBA", (8, 8), (0, 0, 0, 255))))
         assert mask.getpixel((0, 0)) == 0
+
+    def test_where_nothing_was_painted_nothing_is_masked(self) -> None:
+        assert mask_of(encoded(Image.new("RGBA", (8, 8), (255, 255, 255, 0)))).getextrema() == (0, 0)
+
+    def test_alpha_that_is_the_same_everywhere_says_nothing(self) -> None:
+        mask = black_and_white()
+        mask.putalpha(128)
+        assert read_by_brightness(mask)
+
+    def test_one_transparent_pixel_does_not_have_everything_painted(self) -> None:
+        mask = black_and_white()
+        mask.putpixel((0, 0), (0, 0, 0, 0))
+        assert read_by_brightness(mask)
+
+    def test_a_mask_of_black_and_white_with_transparent_corners_is_its_brightness(self) -> None:
+        mask = black_and_white()
+        mask.paste((0, 0, 0, 0), (0, 0, 10, 10))
+        assert read_by_brightness(mask)
+
+    def test_a_photograph_with_a_transparent_part_is_its_alpha(self) -> None:
+        layer = Image.effect_noise((64, 64), 60).convert("RGBA")
+        layer.paste((0, 0, 0, 0), (0, 0, 32, 64))
+        cleaned = clean_mask(encoded(layer), limits=LIMITS)
+        assert (decoded(cleaned.content).getcolors(), cleaned.note) == ([(2048, 0), (2048, 255)], None)
+
+
+def black_and_white() -> Image.Image:
+    """A mask of which a quarter is white, without any transparency."""
+    mask = Image.new("RGBA", (64, 64), "black")
+    mask.paste("white", (32, 32, 64, 64))
+    return mask
+
+
+def read_by_brightness(mask: Image.Image) -> bool:
+    """Whether its white part alone is painted, and that is said."""
+    cleaned = clean_mask(encoded(mask), limits=LIMITS)
+    assert cleaned.note is not None
+    assert "by its brightness" in cleaned.note
+    return decoded(cleaned.content).getcolors() == [(3072, 0), (1024, 255)]
 
 
 class TestRefusals:
@@ -320,8 +369,8 @@ class TestPolyglots:
 
 
 def test_whoever_waits_too_long_for_the_decoder_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "_MOST_WAITING_SECONDS", 0.05)
-    with pictures._AT_WORK, pytest.raises(Busy):
+    monkeypatch.setattr(decoding, "_MOST_WAITING_SECONDS", 0.05)
+    with busy_decoders(), pytest.raises(Busy):
         clean_picture(encoded(a_picture()), limits=LIMITS)
     assert clean_picture(encoded(a_picture()), limits=LIMITS).width == 48
 

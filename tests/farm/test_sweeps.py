@@ -142,7 +142,7 @@ def test_a_tiny_weight_is_still_a_weight() -> None:
 
 def test_of_very_many_mistakes_the_first_are_told_soon() -> None:
     started = time.process_time()
-    assert len(problems(prompts=[f"<lora:pen{number}:1>" for number in range(20_000)])) == 1_000
+    assert len(problems(prompts=[f"<lora:pen{number}:1>" for number in range(20_000)])) == 100 + 1
     assert time.process_time() - started < 10
 
 

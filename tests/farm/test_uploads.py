@@ -10,8 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from farm import orphans, retention, uploads
+from farm.budget import for_pictures
 from farm.cleaner import Cleaner
 from farm.errors import InvalidRequest, NotFound, StoreError
+from farm.pictures import Role
 from farm.uploads import Desk, key_of
 from tests.factories import Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
@@ -401,7 +403,9 @@ def wrapped(content: bytes) -> str:
 
 class TestSources:
     def resolve(self, desk: Desk, source: str, **options: str) -> str:
-        return uploads.resolve(desk, source, field="prompts[1].image", role=options.get("role", "input"))  # type: ignore[arg-type]
+        role: Role = "mask" if options.get("role") == "mask" else "input"
+        pixels = for_pictures(desk.settings.max_upload_pixels)
+        return uploads.resolve(desk, source, field="prompts[1].image", role=role, pixels=pixels).id
 
     def refusal(self, desk: Desk, source: str) -> str:
         with pytest.raises(InvalidRequest) as refused:

@@ -3,6 +3,8 @@
 import pytest
 
 from tests.costs import Meter
+from tests.web.conftest import client as client
+from tests.web.conftest import open_portal as open_portal
 
 
 @pytest.fixture

@@ -29,9 +29,11 @@ def post_chunked(client: FlaskClient, path: str, body: bytes) -> TestResponse:
     )
 
 
-def declare(client: FlaskClient, path: str, length: int, method: str = "POST") -> TestResponse:
+def declare(
+    client: FlaskClient, path: str, length: int, method: str = "POST", content_type: str = ""
+) -> TestResponse:
     """Announce a body of this length, without sending it."""
-    announced = {"CONTENT_LENGTH": str(length), "wsgi.input": Unread()}
+    announced = {"CONTENT_LENGTH": str(length), "CONTENT_TYPE": content_type, "wsgi.input": Unread()}
     return client.open(path, method=method, environ_overrides=announced)
 
 
@@ -50,7 +52,7 @@ def test_jobs_may_be_large_but_not_without_limit(client: FlaskClient) -> None:
 
 def test_a_form_has_room_for_two_pictures(open_portal: OpenPortal) -> None:
     portal = open_portal(max_upload_bytes=2**26)
-    answer = declare(portal, "/submit", 2**27 + MAX_FORM_TEXT_BYTES + 1)
+    answer = declare(portal, "/submit", 2**27 + MAX_FORM_TEXT_BYTES + 1, content_type="multipart/form-data")
     assert answer.status_code == 413
     assert "135,266,304 bytes" in answer.text
 

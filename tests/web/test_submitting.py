@@ -7,11 +7,11 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
-from farm import pictures
+from farm import decoding
 from farm.database import Database
 from farm.models import Job, Task
 from tests.factories import a_worker
-from tests.pictures import a_picture, encoded
+from tests.pictures import a_doubtful_mask, a_picture, busy_decoders, encoded
 
 JOB = {"prompts": ["a lighthouse", "a harbour"], "seed": 7}
 
@@ -59,12 +59,22 @@ def test_a_repeat_takes_in_no_picture_again(client: FlaskClient, monkeypatch: py
     headers = {"Idempotency-Key": "monday"}
     job = {"mode": "img2img", "prompts": ["x"], "image": base64.b64encode(encoded(a_picture())).decode()}
     first = client.post("/api/v1/jobs", json=job, headers=headers)
-    monkeypatch.setattr(pictures, "_MOST_WAITING_SECONDS", 0.05)
-    with pictures._AT_WORK:
+    monkeypatch.setattr(decoding, "_MOST_WAITING_SECONDS", 0.05)
+    with busy_decoders():
         again = client.post("/api/v1/jobs", json=job, headers=headers)
         other = client.post("/api/v1/jobs", json={**job, "prompts": ["y"]}, headers=headers)
     assert (first.status_code, again.status_code, other.status_code) == (201, 201, 409)
     assert again.json["id"] == first.json["id"]
+
+
+def test_a_job_warns_where_the_mask_it_brought_was_read_otherwise_than_one_may_think(client: FlaskClient) -> None:
+    image, mask = (base64.b64encode(content).decode() for content in (encoded(a_picture()), a_doubtful_mask()))
+    job = {"mode": "inpaint", "prompts": ["x"], "image": image, "mask": mask}
+    answer = client.post("/api/v1/jobs", json=job)
+    said = "mask: the mask is read by its brightness"
+    assert any(warning.startswith(said) for warning in answer.json["warnings"])
+    kept = client.get(f"/api/v1/jobs/{answer.json['id']}").json["warnings"]
+    assert [warning.startswith(said) for warning in kept] == [True]
 
 
 def test_a_key_used_for_another_request_is_a_conflict(client: FlaskClient, database: Database) -> None:

@@ -10,12 +10,12 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from farm import pictures
+from farm import decoding
 from farm.client import Client
 from farm.config import Settings
 from farm.errors import InvalidRequest
 from farm.store import Store
-from tests.pictures import FORMATS, a_picture, decoded, encoded
+from tests.pictures import FORMATS, a_doubtful_mask, a_picture, busy_decoders, decoded, encoded
 from tests.web.conftest import OpenPortal
 from tests.web.test_limits import declare
 
@@ -51,6 +51,10 @@ class TestSending:
         upload = send(client, PICTURE, role="mask").json
         assert upload["role"] == "mask"
         assert decoded(store.get(f"inputs/{upload['id']}.png")).mode == "L"
+
+    def test_how_a_mask_was_read_is_said_where_it_is_not_plain(self, client: FlaskClient) -> None:
+        assert send(client, PICTURE, role="mask").json["note"] is None
+        assert "by its brightness" in send(client, a_doubtful_mask(), role="mask").json["note"]
 
     @pytest.mark.parametrize("media_type", ["image/webp", "image/x-whatever", "application/octet-stream", None])
     def test_what_the_sender_calls_it_does_not_matter(self, client: FlaskClient, media_type: str | None) -> None:
@@ -128,8 +132,8 @@ class TestRefusals:
 def test_while_too_many_are_read_the_sender_is_asked_to_come_back(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "_MOST_WAITING_SECONDS", 0.05)
-    with pictures._AT_WORK:
+    monkeypatch.setattr(decoding, "_MOST_WAITING_SECONDS", 0.05)
+    with busy_decoders():
         answer = send(client, PICTURE)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert answer.json["type"] == "urn:farm:problem:busy"

@@ -13,6 +13,7 @@ from farm.reports import UploadReport
 from farm.uploads import Desk
 from web.api.blueprint import header, json_answer, make_blueprint, problem
 from web.api.schemas import Question
+from web.auth import current_user
 from web.multipart import FORM_WITH_FILES, read_form
 from web.services import services
 
@@ -34,7 +35,9 @@ _BODY = {
 
 class UploadQuery(Question):
     role: Literal["input", "mask"] = Field(
-        "input", description="A mask is kept in grey: its alpha where it has some, else its brightness."
+        "input",
+        description="A mask is kept in grey: its alpha where it was painted on a transparent layer, else its "
+        "brightness; `note` says which, where that is not plain to see.",
     )
 
 
@@ -82,8 +85,7 @@ def show(path: UploadPath) -> Response:
 
 
 def _desk() -> Desk:
-    farm = services()
-    return Desk(farm.database, farm.store, farm.settings)
+    return services().desk_of(current_user())
 
 
 def _sent(request: Request) -> bytes:

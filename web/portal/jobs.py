@@ -16,6 +16,7 @@ from farm.reports import AttemptReport, FarmReport, GridReport, ImageReport, Job
 from farm.requests import Axis
 from farm.specs import ImageSpec, read_spec
 from web.actions import ACTIONS
+from web.auth import current_user
 from web.evidence import clean, shown
 from web.paths import JOB_PATH, MAX_ID, MAX_SEQ
 from web.portal.pictures import show_all
@@ -161,7 +162,7 @@ def _settings(session: Session, job_id: int) -> JobSettings:
     if styles:
         rows.append(("Styles", ", ".join(styles)))
     pictures = {name: getattr(spec, name) for name in ("image", "mask") if hasattr(spec, name)}
-    return JobSettings(spec, rows, show_all(session, services().desk, pictures))
+    return JobSettings(spec, rows, show_all(session, services().desk_of(current_user()), pictures))
 
 
 def _grids(session: Session, job_id: int) -> list[GridReport]:

@@ -21,15 +21,18 @@ def take_files(desk: Desk, form: SubmitForm, files: Mapping[str, bytes]) -> tupl
     """The form with the ids of the files that came, and what is wrong with the others. Raises StoreError."""
     values = {name: text for name, text in form.values.items() if name not in _ROLES}
     problems: list[FieldProblem] = []
+    notes: list[str] = []
     for name in _ROLES.keys() & form.values.keys():
         before = form.values[name]
         values[name] = before if _DIGEST.fullmatch(before) else ""
         if f"{name}_file" in files:
             try:
-                values[name] = uploads.keep(desk, files[f"{name}_file"], role=_ROLES[name], field=name).report.id
+                report = uploads.keep(desk, files[f"{name}_file"], role=_ROLES[name], field=name).report
+                values[name] = report.id
+                notes += [report.note] if report.note else []
             except InvalidRequest as error:
                 problems += error.problems
-    return replace(form, values=values), problems
+    return replace(form, values=values, notes=(*form.notes, *notes)), problems
 
 
 def show_all(session: Session, desk: Desk, digests: Mapping[str, str]) -> dict[str, UploadReport]:

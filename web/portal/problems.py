@@ -16,13 +16,13 @@ _GROUPS = frozenset({"axes", "styles", "read_file"})
 
 def by_field(problems: list[FieldProblem], values: Mapping[str, str]) -> Mapping[str, list[str]]:
     """The messages by form field, each once; under the empty name those of no field."""
-    found: dict[str, list[str]] = defaultdict(list)
+    # Each message is kept once, in order: there may be thousands.
+    found: dict[str, dict[str, None]] = defaultdict(dict)
     slots = axes.read(values)
     for problem in problems:
         name, message = _place(problem, values, slots)
-        if message not in found[name]:
-            found[name].append(message)
-    return found
+        found[name][message] = None
+    return {name: list(messages) for name, messages in found.items()}
 
 
 def _place(problem: FieldProblem, values: Mapping[str, str], slots: Sequence[axes.Slot]) -> tuple[str, str]:

@@ -53,7 +53,7 @@ def submit() -> Response:
     """
     sent, files = read_form(request)
     form = sent_form(_mode_of(sent), _key_of(sent), sent)
-    form, problems = take_files(services().desk, form, files)
+    form, problems = take_files(services().desk_of(current_user()), form, files)
     if sent.get("switch") in MODES:
         return make_response(_page(switched(form, sent["switch"]).with_problems(problems)))
     try:
@@ -97,29 +97,33 @@ def _read(form: SubmitForm, problems: list[FieldProblem]) -> JobRequest:
 
 def _preview(wanted: JobRequest) -> Preview:
     farm = services()
-    return intake.preview(farm.database, farm.settings, take_in(farm.desk, wanted))
+    taken = take_in(farm.desk_of(current_user()), wanted)
+    return intake.preview(farm.database, farm.settings, taken.request, notes=taken.notes)
 
 
 def _submit(wanted: JobRequest, key: str) -> int:
     farm = services()
     owner, fingerprint = current_user(), wanted.fingerprint
-    submitted = intake.earlier(farm.database, owner, key, fingerprint) or intake.submit(
+    if before := intake.earlier(farm.database, owner, key, fingerprint):
+        return before.job_id
+    taken = take_in(farm.desk_of(owner), wanted)
+    return intake.submit(
         farm.database,
         farm.settings,
         farm.doorbell,
-        take_in(farm.desk, wanted),
+        taken.request,
         owner=owner,
         idempotency_key=key,
         fingerprint=fingerprint,
-    )
-    return submitted.job_id
+        notes=taken.notes,
+    ).job_id
 
 
 def _page(form: SubmitForm, preview: Preview | None = None) -> str:
     farm = services()
     with farm.database.begin() as session:
         choices = read_choices(session, form.mode)
-        pictures = show_all(session, farm.desk, pictures_of(form))
+        pictures = show_all(session, farm.desk_of(current_user()), pictures_of(form))
     return render_template(
         "submit.html",
         form=form,

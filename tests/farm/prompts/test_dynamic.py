@@ -156,7 +156,7 @@ def test_sixty_levels_are_not_too_deep() -> None:
 
 @pytest.mark.parametrize("text", ["{a|b|c|d|e}", "{2$$a|b|c}", "{a|b}{a|b}{a|b}", "__sky__ {a|b}", "{a|b}" * 2000])
 def test_more_prompts_than_the_limit_are_refused(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="unfolds into more than 4 prompts"):
+    with pytest.raises(InvalidRequest, match=r"unfolds into .* prompts or more; at most 4 are allowed"):
         every(text, limit=4)
 
 
@@ -189,7 +189,7 @@ def test_all_that_multiplied_wildcards_hold_is_refused_by_its_length() -> None:
 )
 def test_too_many_prompts_are_refused_before_they_are_made(text: str) -> None:
     began = time.process_time()
-    with pytest.raises(InvalidRequest, match="unfolds into more than 100,000 prompts"):
+    with pytest.raises(InvalidRequest, match=r"unfolds into .* prompts or more; at most 100,000 are allowed"):
         every(text, limit=100_000)
     assert time.process_time() - began < 5
 

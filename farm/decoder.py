@@ -1,0 +1,65 @@
+"""The process that decodes pictures: `python -P -m farm.decoder SOCKET`, started by `farm.decoding`.
+
+It holds no secret and no connection but its socket, and each picture has so much time and memory as its pixels
+need: whatever a picture does to its decoder ends here.
+"""
+
+import resource
+import socket
+import sys
+import warnings
+from typing import Any
+
+from PIL import AvifImagePlugin, PngImagePlugin
+
+from farm import pictures
+from farm.decoding import receive, send
+from farm.errors import InvalidRequest
+
+# A colour profile for a printer has some megabytes; Pillow's own bound is one.
+_LARGEST_PROFILE_BYTES = 16 * 2**20
+_MOST_FILES = 32
+
+
+def main() -> None:
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    _confine()
+    # What Pillow finds odd in a file is either put right or refused.
+    warnings.simplefilter("ignore")
+    PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_PROFILE_BYTES
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    send(channel, {"ready": True}, b"")
+    while (asked := receive(channel)) is not None:
+        wish, content = asked
+        _allow(wish["seconds"], wish["memory_bytes"])
+        send(channel, *_answer(wish, content))
+
+
+def _confine() -> None:
+    """Write no file, open few, and leave no core."""
+    for kind, most in (
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, _MOST_FILES),
+    ):
+        resource.setrlimit(kind, (most, most))
+
+
+def _allow(seconds: float, memory_bytes: int) -> None:
+    """So much more time of a processor, and so much memory. The kernel ends the process that takes more time."""
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    until = int(spent.ru_utime + spent.ru_stime + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, resource.RLIM_INFINITY))
+
+
+def _answer(wish: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
+    try:
+        found = pictures.decode(content, role=wish["role"], most_pixels=wish["most_pixels"])
+    except InvalidRequest as error:
+        return {"refused": error.problems[0].message}, b""
+    return {"width": found.width, "height": found.height, "note": found.note}, found.png
+
+
+if __name__ == "__main__":
+    main()
