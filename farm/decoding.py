@@ -12,15 +12,15 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
+from farm import programs
 from farm.errors import Busy
 
 log = structlog.get_logger(__name__)
@@ -49,7 +49,6 @@ _LEAST_BYTES = 512 * 2**20
 _MOST_SERVED = 100
 
 # Nothing of ours: no secret, no address.
-_ENVIRONMENT = {"LANG": "C.UTF-8"}
 _HEAD = struct.Struct(">IQ")
 _READY = {"ready": True}
 
@@ -198,12 +197,12 @@ class _Process:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "farm.decoder", str(theirs.fileno())],
+                programs.command("farm.decoder", str(theirs.fileno())),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=_ENVIRONMENT,
+                env=programs.bare(),
                 cwd="/",
                 start_new_session=True,
             )
@@ -246,14 +245,22 @@ class _Process:
             return self._process.wait()
 
 
-def send(channel: socket.socket, head: Mapping[str, Any], content: bytes) -> None:
+class Channel(Protocol):
+    """What messages go through: the part of a socket that is used."""
+
+    def sendall(self, content: bytes, /) -> None: ...
+
+    def recv_into(self, buffer: memoryview, /) -> int: ...
+
+
+def send(channel: Channel, head: Mapping[str, Any], content: bytes) -> None:
     """Send a message: a few words as JSON, and bytes. Raises OSError."""
     words = json.dumps(head).encode()
     channel.sendall(_HEAD.pack(len(words), len(content)) + words)
     channel.sendall(content)
 
 
-def receive(channel: socket.socket) -> tuple[dict[str, Any], bytes] | None:
+def receive(channel: Channel) -> tuple[dict[str, Any], bytes] | None:
     """The next message; None where the other side is gone. Raises OSError; ValueError for what is no message."""
     head = _exactly(channel, _HEAD.size)
     if head is None:
@@ -262,7 +269,7 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any], bytes] | None:
     return None if words is None or content is None else (json.loads(words), content)
 
 
-def _exactly(channel: socket.socket, length: int) -> bytes | None:
+def _exactly(channel: Channel, length: int) -> bytes | None:
     if length > 2**30:
         raise ValueError("no message is so long")
     received = bytearray(length)
