@@ -112,8 +112,9 @@ def _log(verdict: Verdict, address: str, key: str) -> None:
         address=address,
         key=f"farm_{known[1]}_..." if known else "not one of a farm",
         path=request.path,
-        further="not logged for a minute" if verdict.is_last_logged else None,
     )
+    if verdict.is_last_logged:
+        log.warning("Further keys from this address are not logged for a minute.", address=address)
 
 
 def _refusal(what: str) -> Unauthorized:
