@@ -181,6 +181,12 @@ def test_what_two_readers_may_understand_differently_is_refused(
         assert b"connection: close" in said.lower()
 
 
+def test_what_is_refused_before_the_portal_is_asked_is_told_as_a_problem(running_portal: RunningPortal) -> None:
+    answer = httpx.get(f"{running_portal.url}/api/v1/jobs", params={"status": "x" * 5_000})
+    assert (answer.status_code, answer.headers["content-type"]) == (414, "application/problem+json")
+    assert answer.json()["detail"] == "The address is longer than 4,096 bytes."
+
+
 def test_a_client_that_asks_before_it_sends_is_told_to_go_on_or_not(running_portal: RunningPortal) -> None:
     asking = b"Content-Type: application/json\r\nExpect: 100-continue\r\n"
     with running_portal.connect(POST + asking + b"Content-Length: 2\r\n\r\n") as connection:

@@ -1,5 +1,6 @@
 """A whole request as a call of the portal, and what the portal answers."""
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -91,11 +92,12 @@ def _write_all(pieces: Iterable[bytes], body: Spool) -> int:
 
 
 def refusal(status: HTTPStatus, sentence: str) -> Answer:
-    """An answer that is not the portal's."""
+    """An answer that is not the portal's: a problem document, as the API's are."""
+    problem = {"type": "about:blank", "title": status.phrase, "status": status, "detail": sentence}
     body = Spool()
-    length = body.write(f"{sentence}\n".encode())
+    length = body.write(json.dumps(problem).encode())
     body.seek(0)
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(length))]
+    headers = [("Content-Type", "application/problem+json"), ("Content-Length", str(length))]
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         headers.append(("Retry-After", str(_RETRY_SECONDS)))
     return Answer(status, headers, body, length)
