@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -131,6 +132,26 @@ def _one_of_the_batch_sizes(size: int) -> int:
 BatchSize = Annotated[int, AfterValidator(_one_of_the_batch_sizes)]
 
 
+def _networks(text: str) -> str:
+    for part in listed(text):
+        try:
+            ip_network(part)
+        except ValueError:
+            raise ValueError(
+                f"{part!r} is no address and no network. Write addresses and networks with commas, "
+                "such as 127.0.0.1, 10.0.0.0/8"
+            ) from None
+    return text
+
+
+Networks = Annotated[str, AfterValidator(_networks)]
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a setting that is a list with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 LONGEST_LEASE_SECONDS = 3600
 Days = Annotated[int, Field(ge=0, le=36500)]
 """How long something is kept; 0 is for ever."""
@@ -155,6 +176,11 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(DEFAULT_PORT, ge=0, le=65535)
     web_threads: int = Field(16, ge=1, le=512)
+    web_connections: int = Field(256, ge=4, le=100_000)
+    request_seconds: float = Field(20.0, ge=0.1, le=3600)
+    trusted_proxies: Networks = ""
+    base_path: str = Field("", pattern=r"^(/[A-Za-z0-9._~-]+)*/?$")
+    local_users: str = Field("", pattern=r"^[^,\s]*(\s*,\s*[^,\s]+)*$")
     await_checkpoint: bool = False
     worker_port: int | None = Field(None, ge=1, le=65535)
     secret_key: str | None = Field(None, min_length=16)

@@ -124,6 +124,8 @@ def _limit_transactions(longest: str, connection: psycopg.Connection, _: object)
 
 PASSING = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 """What Postgres says while it is away, restarts or fails over, or others hold its locks. All else will not pass."""
+PASSING_IN_DRIVER = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+"""The same from psycopg itself, which COPY uses past SQLAlchemy."""
 
 
 def is_lost_connection(error: SQLAlchemyError) -> bool:

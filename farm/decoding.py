@@ -48,7 +48,6 @@ _LEAST_BYTES = 512 * 2**20
 # A process that was left changed by a picture serves no more than so many others.
 _MOST_SERVED = 100
 
-# Nothing of ours: no secret, no address.
 _HEAD = struct.Struct(">IQ")
 _READY = {"ready": True}
 

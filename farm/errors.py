@@ -66,6 +66,10 @@ class StoreRefused(StoreError):
     """
 
 
+class StoreFull(StoreError):
+    """The artifact store has no room left."""
+
+
 class ObjectMissing(StoreError):
     """The artifact store holds no such object."""
 

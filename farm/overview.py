@@ -1,7 +1,9 @@
 """What is going on: the queries behind every listing and page, answered as reports."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from sqlalchemy import Row, Select, func, select, true
@@ -26,6 +28,7 @@ from farm.reports import (
 from farm.weights.blobs import read_files
 
 _MOST_WORKERS = 2_000
+_ELSEWHERE = re.compile(r"hf:|civitai:|https?://")
 
 
 def _job_query() -> Select[Any]:
@@ -213,12 +216,21 @@ def _checkpoint_report(checkpoint: Checkpoint) -> CheckpointReport:
         {
             **{name: getattr(checkpoint, name) for name in names},
             "size_bytes": sum(sizes.values()) if sizes is not None else None,
+            "origin": _public_origin(checkpoint.origin),
         }
     )
 
 
 def addon_reports(addons: Iterable[Addon]) -> list[AddonReport]:
-    return [AddonReport.model_validate(addon) for addon in addons]
+    reports = (AddonReport.model_validate(addon) for addon in addons)
+    return [report.model_copy(update={"origin": _public_origin(report.origin)}) for report in reports]
+
+
+def _public_origin(origin: str | None) -> str | None:
+    """A page of a hub or an address as it is; of a file its name, since where it lay concerns its machine alone."""
+    if origin is None or _ELSEWHERE.match(origin):
+        return origin
+    return PurePath(origin).name
 
 
 def farm(session: Session) -> FarmReport:

@@ -3,11 +3,12 @@
 from typing import Any
 
 from flask_openapi3.models.info import Info
+from flask_openapi3.models.server import Server
 from flask_openapi3.openapi import OpenAPI
 
 from farm import __version__
 from farm.config import Settings
-from web import api, auth, docs, errors, limits, paths, portal, safety
+from web import admission, api, auth, docs, errors, forwarded, limits, paths, portal, safety
 from web.files import files
 from web.health import health
 from web.requests import FarmRequest
@@ -26,6 +27,7 @@ def create_app(settings: Settings) -> OpenAPI:
         info=Info(title="Diffusion Farm", version=__version__),
         security_schemes=_KEYS,
         openapi_extensions={"security": _security(settings)},
+        servers=[Server(url=settings.base_path.rstrip("/") or "/")],
         validation_error_callback=errors.refuse_invalid,
         validation_error_model=errors.Problem,
         doc_ui=False,
@@ -42,10 +44,12 @@ def create_app(settings: Settings) -> OpenAPI:
     docs.register(app)
     app.register_blueprint(health)
     app.register_blueprint(files)
+    admission.register(app)
+    forwarded.register(app, settings)
     return app
 
 
 def _security(settings: Settings) -> list[dict[str, list[str]]]:
-    """Which keys /openapi.json says are needed: any, or on loopback none."""
+    """Which keys /openapi.json says are needed: any, or on loopback, without proxies, none."""
     keys: list[dict[str, list[str]]] = [{name: []} for name in _KEYS]
-    return [*keys, {}] if safety.is_loopback(settings) else keys
+    return [*keys, {}] if safety.is_private(settings) else keys

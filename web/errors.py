@@ -7,10 +7,9 @@ from http import HTTPStatus
 import structlog
 from flask import Flask, Response, render_template, request
 from pydantic import BaseModel, Field, ValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from farm.database import PASSING, PASSING_IN_DRIVER
 from farm.errors import (
     Busy,
     Conflict,
@@ -19,6 +18,7 @@ from farm.errors import (
     NotFound,
     ObjectMissing,
     StoreError,
+    StoreFull,
     StoreRefused,
 )
 from farm.requests import problems_of
@@ -59,6 +59,21 @@ class _Answer:
 _DATABASE_AWAY = _Answer(
     HTTPStatus.SERVICE_UNAVAILABLE, "database-unavailable", "The database does not answer now; try again shortly."
 )
+_DATABASE_FULL = _Answer(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "database-full",
+    "The database's disk is full, and nothing was stored. Its owner must make room.",
+)
+_DATABASE_CLOSED = _Answer(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "database-read-only",
+    "The database takes no changes now, and nothing was stored: it is a standby, or its owner made it read-only.",
+)
+# By SQLSTATE; all else that passes says that the database is away.
+_DATABASE_REASONS: Mapping[str, _Answer] = {"53100": _DATABASE_FULL, "25006": _DATABASE_CLOSED}
+_STORE_FULL = _Answer(
+    HTTPStatus.SERVICE_UNAVAILABLE, "store-full", "The artifact store has no room left. Its owner must make some."
+)
 _STORE_AWAY = _Answer(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "store-unavailable",
@@ -83,9 +98,10 @@ _ANSWERS: Mapping[type[Exception], _Answer] = {
     ObjectMissing: _MISSING,
     StoreError: _STORE_AWAY,
     StoreRefused: _STORE_REFUSES,
-    OperationalError: _DATABASE_AWAY,
-    InterfaceError: _DATABASE_AWAY,
-    PoolTimeout: _DATABASE_AWAY,
+    StoreFull: _STORE_FULL,
+    **dict.fromkeys(PASSING, _DATABASE_AWAY),
+    # COPY speaks to the driver itself.
+    **dict.fromkeys(PASSING_IN_DRIVER, _DATABASE_AWAY),
 }
 
 
@@ -111,7 +127,11 @@ def _answer_known(error: Exception) -> Response:
 
 
 def _answer_of(error: Exception) -> _Answer:
-    return next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
+    answer = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
+    if answer is _DATABASE_AWAY:
+        sqlstate = getattr(getattr(error, "orig", error), "sqlstate", None)
+        return _DATABASE_REASONS.get(sqlstate or "", answer)
+    return answer
 
 
 def _problem(error: Exception, answer: _Answer) -> Problem:

@@ -1,6 +1,6 @@
 """How much a request may carry. What is larger is refused, with the limit named, before it is read.
 
-The length of a URL and of each header are gunicorn's business: 4 KB, 8 KB, and 100 headers.
+The length of a URL and of each header are the business of `web.serving`: 4 KB, 8 KB, and 100 headers.
 """
 
 import re
@@ -34,14 +34,15 @@ def register(app: Flask) -> None:
 
 
 def _limit_body() -> None:
-    limit = _limit_of(request.endpoint)
+    limit = limit_of(request.endpoint)
     declared = request.content_length
     length = _read_undeclared(limit) if declared is None else declared
     if length > limit:
         raise RequestEntityTooLarge(f"The body is larger than {limit:,} bytes, the most that this address takes.")
 
 
-def _limit_of(endpoint: str | None) -> int:
+def limit_of(endpoint: str | None) -> int:
+    """The most bytes that a body sent to this endpoint may have."""
     if endpoint == _UPLOADS:
         return services().settings.max_upload_bytes
     if endpoint == _FORM:

@@ -1,13 +1,21 @@
-"""The portal's process: checks what must be right before it starts, then hands over to gunicorn."""
+"""The portal's process: checks what must be right before it starts, then hands over to uvicorn."""
 
 import errno
+import logging
+import os
+import resource
+import signal
 import socket
 import sys
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
 
 import structlog
-from gunicorn.app.base import BaseApplication
-from gunicorn.glogging import Logger
+import uvicorn
+from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from farm import accounts, config, crashpoints, logs
@@ -16,60 +24,45 @@ from farm.database import Database, Role
 from farm.errors import ConfigError
 from farm.store import open_store
 from web.app import create_app
-from web.safety import is_loopback
+from web.forwarded import Proxies
+from web.safety import is_private
+from web.serving.connections import Crowd
+from web.serving.front import Front
+from web.serving.heads import MAX_HEAD_BYTES
+from web.serving.protocol import FarmProtocol, House
 
 log = structlog.get_logger(__name__)
 
-_GRACE_SECONDS = 10
-# gunicorn's own 2 s close connections just as a client that polls uses them again.
+# `farm up` waits for 10 s, and so does Docker.
+_GRACE_SECONDS = 8
+# uvicorn's own 5 s close connections just as a client that polls uses them again.
 _KEEPALIVE_SECONDS = 75
 _BACKLOG = 2048
+_MOST_CONNECTIONS = 8192
+_FILES_OF_ITS_OWN = 200
 
 
 class AddressUnusable(Exception):
     """The portal cannot listen where it was told to."""
 
 
-class FarmLog(Logger):  # type: ignore[misc]  # gunicorn ships no types
-    """What gunicorn has to say goes into the farm's own log, in its format and with its escapes."""
+class PortalServer(uvicorn.Server):
+    """uvicorn, that says when it is open, and takes SIGTERM and Ctrl-C for the ordinary end."""
 
-    def setup(self, cfg: Any) -> None:
-        super().setup(cfg)
-        self.error_log.propagate = True
+    def __init__(self, config: uvicorn.Config, url: str) -> None:
+        super().__init__(config)
+        self._url = url
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        log.info("The portal is open.", url=self._url)
 
-class PortalServer(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
-    """gunicorn with one process of threads, on a socket that is bound already."""
-
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
-        self._settings = settings
-        self._listener = listener
-        super().__init__()
-
-    def load_config(self) -> None:
-        options = {
-            "bind": f"fd://{self._listener.fileno()}",
-            "worker_class": "gthread",
-            "workers": 1,
-            "threads": self._settings.web_threads,
-            "graceful_timeout": _GRACE_SECONDS,
-            "keepalive": _KEEPALIVE_SECONDS,
-            "loglevel": "warning",
-            "errorlog": None,
-            "logger_class": FarmLog,
-            "proc_name": "farm-portal",
-            "when_ready": self._say_ready,
-        }
-        for name, value in options.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> Any:
-        """Called in the process that serves: connections must not be shared with its parent."""
-        crashpoints.arm(self._settings.crash_points)
-        return create_app(self._settings)
-
-    def _say_ready(self, _arbiter: Any) -> None:
-        log.info("The portal is open.", url=http_url(self._settings.host, self._settings.port))
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, which afterwards sends the signal to itself once more, so that the process dies of it."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.handle_exit)
+        yield
 
 
 def main() -> int:
@@ -83,8 +76,55 @@ def main() -> int:
         return _give_up(error, 2)
     except AddressUnusable as error:
         return _give_up(error, 1)
-    PortalServer(settings, listener).run()
+    serve(settings, listener)
     return 0
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Answer on this socket until told to stop; then for at most _GRACE_SECONDS to those who have asked already."""
+    crashpoints.arm(settings.crash_points)
+    app = create_app(settings)
+    threads = ThreadPoolExecutor(settings.web_threads, thread_name_prefix="request")
+    PortalServer(_configure(app, settings, threads), http_url(settings.host, settings.port)).run([listener])
+    threads.shutdown(wait=False, cancel_futures=True)
+    # A thread that still waits, for a database that hangs say, would be waited for.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _configure(app: Flask, settings: Settings, threads: ThreadPoolExecutor) -> uvicorn.Config:
+    """uvicorn with our protocol. It says nothing by itself but what nobody foresaw, in the farm's own log."""
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    proxies = Proxies.of(settings)
+    house = House(Crowd(settings.web_connections, _most_connections()), settings.request_seconds, proxies.trust)
+    front = Front(app, threads, proxies.client_of, settings.request_seconds, settings.web_connections)
+    return uvicorn.Config(
+        front,
+        # uvicorn does no more than call it.
+        http=cast(Any, partial(FarmProtocol, house)),
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        timeout_keep_alive=_KEEPALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        backlog=_BACKLOG,
+    )
+
+
+def _most_connections() -> int:
+    """As many as this process may have, less what it needs itself; the bound may be raised up to the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_CONNECTIONS + _FILES_OF_ITS_OWN
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    # Bodies and answers on disk take a file each.
+    return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, (soft - _FILES_OF_ITS_OWN) // 2)
 
 
 def _give_up(error: Exception, status: int) -> int:
@@ -96,31 +136,36 @@ def _check(settings: Settings) -> None:
     """Raise ConfigError for what would otherwise break the first request, or leave the farm open to all."""
     _ = settings.required_database_url, settings.required_redis_url
     open_store(settings)
-    if not is_loopback(settings):
+    if not is_private(settings):
         _require_accounts(settings)
 
 
 def _require_accounts(settings: Settings) -> None:
+    cause = (
+        f"FARM_TRUSTED_PROXIES={settings.trusted_proxies}"
+        if settings.trusted_proxies
+        else f"FARM_HOST={settings.host}"
+    )
     database = Database.of(settings, Role.TOOL)
     try:
         with database.begin() as session:
             found = accounts.has_accounts(session)
     except SQLAlchemyError as error:
         raise ConfigError(
-            f"FARM_HOST={settings.host} opens the portal to a network, which takes accounts, and the database "
+            f"{cause} opens the portal to a network, which takes accounts, and the database "
             "cannot be asked for them. Is it running, and did you run `farm db upgrade`?"
         ) from error
     finally:
         database.close()
     if not found:
         raise ConfigError(
-            f"FARM_HOST={settings.host} opens the portal to a network, and nobody has an API key. "
-            "Make one with `farm users add NAME`, or set FARM_HOST=127.0.0.1."
+            f"{cause} opens the portal to a network, and nobody has an API key. "
+            "Make one with `farm users add NAME`, or set FARM_HOST=127.0.0.1 without FARM_TRUSTED_PROXIES."
         )
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket that gunicorn inherits. Raises AddressUnusable."""
+    """A listening socket. Raises AddressUnusable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)

@@ -90,4 +90,4 @@ def open_store(settings: Settings) -> Store:
         raise ConfigError("FARM_STORE_URL: a folder is written with three slashes, file:///folder")
     if settings.secret_key is None:
         raise ConfigError("FARM_SECRET_KEY must be set: it signs the links to images kept in a folder.")
-    return DiskStore(unquote(parts.path), LinkSigner(settings.secret_key))
+    return DiskStore(unquote(parts.path), LinkSigner(settings.secret_key, settings.base_path))

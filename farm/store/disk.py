@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from farm.errors import ObjectMissing, StoreError, StoreOutage, StoreRefused
+from farm.errors import ObjectMissing, StoreError, StoreFull, StoreOutage, StoreRefused
 from farm.store.links import LinkSigner
 
 _PARTIAL = ".part-"
@@ -24,6 +24,7 @@ _OUTAGES = frozenset(
     }
 )
 _REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class DiskStore:
@@ -155,6 +156,8 @@ def _translated(doing: str) -> Iterator[None]:
 def _kind_of(error: OSError) -> type[StoreError]:
     if error.errno in _OUTAGES:
         return StoreOutage
+    if error.errno in _FULL:
+        return StoreFull
     return StoreRefused if error.errno in _REFUSALS else StoreError
 
 

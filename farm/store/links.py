@@ -18,9 +18,10 @@ class BadLink(FarmError):
 
 
 class LinkSigner:
-    """Signs links with the farm's secret key and checks them."""
+    """Signs links with the farm's secret key and checks them; `base_path` is where the portal lies on its host."""
 
-    def __init__(self, secret_key: str) -> None:
+    def __init__(self, secret_key: str, base_path: str = "") -> None:
+        self._base_path = base_path.rstrip("/")
         # The library's own choices would change with it, and while a farm is updated two portals sign and check.
         self._signer = Signer(
             secret_key, salt="farm.store.links", key_derivation="django-concat", digest_method=hashlib.sha1
@@ -31,7 +32,7 @@ class LinkSigner:
         expires = (int(time.time()) + seconds) // _ROUND_SECONDS * _ROUND_SECONDS + _ROUND_SECONDS
         query = {"expires": str(expires), **({"filename": filename} if filename else {})}
         query["signature"] = self._signature(key, query)
-        return f"/files/{quote(key)}?{urlencode(query)}"
+        return f"{self._base_path}/files/{quote(key)}?{urlencode(query)}"
 
     def check(self, key: str, query: Mapping[str, str]) -> None:
         """Raise BadLink unless this key and query were signed here and have not expired."""

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.costs import Meter
-from tests.web.conftest import client as client
-from tests.web.conftest import open_portal as open_portal
+from tests.web.conftest import client, open_portal
+
+__all__ = ["client", "costs", "open_portal"]
 
 
 @pytest.fixture

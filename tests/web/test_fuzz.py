@@ -172,7 +172,8 @@ def test_nothing_is_answered_without_a_key(open_portal: OpenPortal, headers: dic
     portal = open_portal(host="0.0.0.0")
     requests = [operation.replace("{job_id}", "1").split() for operation in operations(portal)]
     answers = [portal.open(path, method=method, headers=headers) for method, path in requests]
-    assert {answer.status_code for answer in answers} == {401}
+    # Many wrong keys are slowed down.
+    assert {answer.status_code for answer in answers} <= {401, 429}
 
 
 def paths() -> st.SearchStrategy[str]:

@@ -20,7 +20,7 @@ class Unread(RawIOBase):
 
 
 def post_chunked(client: FlaskClient, path: str, body: bytes) -> TestResponse:
-    """Send a body whose length is told nowhere, as gunicorn hands one over that came in chunks."""
+    """Send a body whose length is told nowhere, as servers hand one over that came in chunks."""
     return client.post(
         path,
         input_stream=BytesIO(body),

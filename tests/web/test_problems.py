@@ -1,19 +1,27 @@
 """Errors as problem documents and as pages, and the state of the parts."""
 
 import errno
+import os
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
 from farm import catalog
 from farm.database import Database
 from farm.store.disk import DiskStore
 from tests.factories import a_checkpoint
+from tests.pictures import a_picture, encoded
+from tests.waiting import wait_until
 from tests.web.conftest import OpenPortal
 
 DEAD_DATABASE = "postgresql://farm:hunter2@/farm?host=/nowhere/at-all"
+JOB = {"prompts": ["x"] * 100}
 DEAD_REDIS = "unix:///nowhere/redis.sock?db=0"
 
 
@@ -148,3 +156,71 @@ def test_a_store_that_refuses_the_farm_is_told_apart(
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert "refuses this farm" in answer.text
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("table", ["jobs", "tasks"])
+@pytest.mark.parametrize(
+    ("sqlstate", "kind"),
+    [
+        ("53100", "database-full"),
+        ("25006", "database-read-only"),
+        ("57P01", "database-unavailable"),
+        ("53200", "database-unavailable"),
+        ("XX000", "database-unavailable"),
+    ],
+)
+def test_a_job_that_the_database_cannot_take_now_is_told_with_the_reason(
+    client: FlaskClient, database: Database, table: str, sqlstate: str, kind: str
+) -> None:
+    with fails_on_insert(database, table, sqlstate):
+        answer = client.post("/api/v1/jobs", json=JOB)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.json["type"] == f"urn:farm:problem:{kind}"
+    assert "hunter2" not in answer.text
+    assert client.get("/api/v1/jobs").json["jobs"] == []
+
+
+@contextmanager
+def fails_on_insert(database: Database, table: str, sqlstate: str) -> Iterator[None]:
+    """Postgres itself refuses each row of the table meanwhile, as it does when its disk is full."""
+    failing = f"BEGIN RAISE EXCEPTION 'could not extend /srv/hunter2' USING ERRCODE = '{sqlstate}'; END"
+    with database.begin() as session:
+        session.execute(text(f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ {failing} $$"))
+        session.execute(text(f"CREATE TRIGGER failing BEFORE INSERT ON {table} EXECUTE FUNCTION fail()"))
+    try:
+        yield
+    finally:
+        with database.begin() as session:
+            session.execute(text("DROP FUNCTION fail CASCADE"))
+
+
+def test_a_job_whose_database_vanishes_while_it_is_stored_is_told_so(
+    client: FlaskClient, database: Database
+) -> None:
+    with database.begin() as session, ThreadPoolExecutor(1) as sender:
+        session.execute(text("LOCK TABLE tasks IN SHARE MODE"))
+        sent = sender.submit(client.post, "/api/v1/jobs", json=JOB)
+        wait_until(lambda: end_sessions(database, "COPY tasks%"), seconds=20)
+        answer = sent.result()
+    assert (answer.status_code, answer.json["type"]) == (503, "urn:farm:problem:database-unavailable")
+    assert client.post("/api/v1/jobs", json=JOB).status_code == 201
+
+
+def end_sessions(database: Database, statement: str) -> int:
+    """End those that wait in such a statement, as a server that goes down does; return how many."""
+    waiting = "FROM pg_stat_activity WHERE query LIKE :statement AND wait_event_type = 'Lock'"
+    with database.begin() as session:
+        return len(
+            session.execute(text(f"SELECT pg_terminate_backend(pid) {waiting}"), {"statement": statement}).all()
+        )
+
+
+def test_a_store_without_room_is_told_so(
+    client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    answer = client.post("/api/v1/uploads", data=encoded(a_picture()), content_type="image/png")
+    assert (answer.status_code, answer.json["type"]) == (503, "urn:farm:problem:store-full")

@@ -1,11 +1,9 @@
 """Starting and stopping the portal's process."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -15,31 +13,18 @@ import pytest
 from farm import accounts
 from farm.config import Settings
 from farm.database import Database
+from tests.portals import RunningPortal, environment_of, free_port, run_portal, start, wait_until_ready
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number: int = free.getsockname()[1]
-        return number
+    return free_port()
 
 
 @pytest.fixture
 def environment(settings: Settings, database: Database, port: int) -> dict[str, str]:
     """What makes `python -m web` serve the test's own farm."""
-    return {
-        "PATH": os.environ["PATH"],
-        "FARM_DATA_DIR": str(settings.data_dir),
-        "FARM_DATABASE_URL": settings.required_database_url,
-        "FARM_REDIS_URL": settings.required_redis_url,
-        "FARM_STORE_URL": settings.required_store_url,
-        "FARM_SECRET_KEY": settings.secret_key or "",
-        "FARM_PORT": str(port),
-    }
-
-
-def start(environment: dict[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "web"], env=environment, stderr=subprocess.PIPE, text=True)
+    return environment_of(settings, port)
 
 
 def give_up(environment: dict[str, str]) -> tuple[int, str]:
@@ -56,13 +41,10 @@ def portal(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def wait_until_ready(url: str) -> httpx.Response:
-    for _ in range(150):
-        try:
-            return httpx.get(f"{url}/readyz")
-        except httpx.ConnectError:
-            time.sleep(0.1)
-    raise TimeoutError(url)
+@pytest.fixture
+def running_portal(settings: Settings, database: Database) -> Iterator[RunningPortal]:
+    with run_portal(settings) as portal:
+        yield portal
 
 
 def test_the_portal_serves_until_it_is_told_to_stop(portal: subprocess.Popen[str], port: int) -> None:
@@ -138,10 +120,92 @@ def test_what_is_too_large_is_refused_before_the_rest_comes(portal: subprocess.P
     assert talk(port, POST + b"Transfer-Encoding: chunked\r\n\r\n4001\r\n" + b"x" * 0x4001) == "413"
 
 
-def test_what_gunicorn_refuses_stands_in_the_farms_log(environment: dict[str, str], port: int) -> None:
+def test_what_is_no_http_stands_in_the_farms_log(environment: dict[str, str], port: int) -> None:
     with start({**environment, "FARM_LOG_FORMAT": "json"}) as portal:
         wait_until_ready(f"http://127.0.0.1:{port}")
         assert talk(port, GET + b"Bad\x1b[2J\r\n\r\n") == "400"
         portal.terminate()
         said = [json.loads(line) for line in portal.communicate(timeout=15)[1].splitlines()]
     assert "Invalid request" in said[-1]["event"]
+
+
+def test_a_request_under_way_is_answered_although_the_portal_stops(
+    portal: subprocess.Popen[str], port: int
+) -> None:
+    wait_until_ready(f"http://127.0.0.1:{port}")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(POST + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{")
+        wait_until_refused(port, portal)
+        connection.sendall(b"}")
+        assert connection.recv(4096).split()[1] == b"404"
+    assert portal.wait(timeout=10) == 0
+
+
+def wait_until_refused(port: int, portal: subprocess.Popen[str]) -> None:
+    """Tell the portal to stop, and wait until it takes no more connections."""
+    portal.terminate()
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.05)
+    raise TimeoutError("the portal still listens")
+
+
+def test_a_stop_takes_no_more_than_ten_seconds_whatever_is_open(settings: Settings, database: Database) -> None:
+    with run_portal(settings, FARM_REQUEST_SECONDS="60") as portal:
+        half_sent = [portal.connect(POST + b"Content-Length: 9\r\n\r\nx") for _ in range(20)]
+        portal.process.terminate()
+        assert portal.process.wait(timeout=10) == 0
+        [connection.close() for connection in half_sent]
+
+
+@pytest.mark.parametrize(
+    "ambiguous",
+    [
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"Content-Length: +2\r\n\r\n{}",
+        b"Content-Length : 2\r\n\r\n{}",
+        b"Host: other\r\n\r\n",
+    ],
+)
+def test_what_two_readers_may_understand_differently_is_refused(
+    running_portal: RunningPortal, ambiguous: bytes
+) -> None:
+    with running_portal.connect(POST + ambiguous) as connection:
+        said = connection.recv(4096)
+        assert said.split()[1] in (b"400", b"501")
+        assert b"connection: close" in said.lower()
+
+
+def test_what_is_refused_before_the_portal_is_asked_is_told_as_a_problem(running_portal: RunningPortal) -> None:
+    answer = httpx.get(f"{running_portal.url}/api/v1/jobs", params={"status": "x" * 5_000})
+    assert (answer.status_code, answer.headers["content-type"]) == (414, "application/problem+json")
+    assert answer.json()["detail"] == "The address is longer than 4,096 bytes."
+
+
+def test_a_client_that_asks_before_it_sends_is_told_to_go_on_or_not(running_portal: RunningPortal) -> None:
+    asking = b"Content-Type: application/json\r\nExpect: 100-continue\r\n"
+    with running_portal.connect(POST + asking + b"Content-Length: 2\r\n\r\n") as connection:
+        assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"{}")
+        assert connection.recv(4096).split()[1] == b"404"
+    with running_portal.connect(POST + asking + b"Content-Length: 1000000\r\n\r\n") as connection:
+        assert connection.recv(4096).split()[1] == b"413"
+
+
+def test_an_answer_reaches_a_client_that_still_sends(running_portal: RunningPortal) -> None:
+    answer = httpx.post(f"{running_portal.url}/api/v1/jobs/1/cancel", content=b"x" * 1_000_000)
+    assert answer.status_code == 413
+
+
+def test_a_connection_serves_one_request_after_another(running_portal: RunningPortal) -> None:
+    both = b"".join(b"%s /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" % method for method in (b"GET", b"HEAD"))
+    with running_portal.connect(both) as connection:
+        said = b""
+        while said.count(b"HTTP/1.1 200 OK") < 2:
+            said += connection.recv(4096)
+    assert said.count(b'"status"') == 1

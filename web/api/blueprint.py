@@ -27,13 +27,18 @@ _PROBLEM = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _EVERYWHERE: ResponseDict = {
     400: problem("Not a request that HTTP and JSON allow, or (on loopback) one that names another host."),
     401: problem(
-        "No API key, or one that is not valid.",
+        "No API key, or one that is not valid; on loopback also: another user of the machine asks without one.",
         {"WWW-Authenticate": header("How to send a key.")},
     ),
-    403: problem("The request came from another site's page."),
+    403: problem("The request came from another site's page, or through a proxy that is not trusted."),
+    408: problem("The request came too slowly."),
     413: problem("The body is larger than this address takes; the limit is named."),
     415: problem("The body is not sent as application/json."),
     422: problem("The request has mistakes; each is named with its field."),
+    429: problem(
+        "Many keys from this address were not valid, and this one is not either; a valid one is always taken.",
+        {"Retry-After": header("After how many seconds to try again.", "integer")},
+    ),
     503: problem(
         "A part of the farm does not answer now; try again.",
         {"Retry-After": header("After how many seconds to try again.", "integer")},

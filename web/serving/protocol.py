@@ -1,0 +1,146 @@
+"""A connection: uvicorn's protocol, with an end to heads that trickle in and to answers that nobody reads."""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from h11 import IDLE, SEND_RESPONSE
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from web.serving.connections import Crowd, Full, share_of
+
+log = structlog.get_logger(__name__)
+
+Ends = tuple[str, int]
+MAX_LINE_BYTES = 4 * 2**10
+_SEND_BUFFER_BYTES = 256 * 2**10
+TOO_MANY = "This address has too many requests open; try again shortly."
+CONNECTION = "connection"
+"""Where a request's `state` holds the connection it came through."""
+
+
+@dataclass(frozen=True)
+class House:
+    """What all connections share. Those of the proxies' addresses are not bounded by address."""
+
+    crowd: Crowd
+    patience_seconds: float
+    is_proxy: Any
+
+
+class FarmProtocol(H11Protocol):
+    """One connection. It waits from its first byte on, and works while `web.serving.front` has its request called.
+
+    1. A head must be there `patience_seconds` after the connection, or after the first byte that follows an answer.
+    2. Bodies and answers are timed where they are read and sent, in `web.serving.front`.
+    3. What of an answer then still lies in the buffer gets as long again.
+    """
+
+    def __init__(self, house: House, **given: Any) -> None:
+        super().__init__(**given)
+        self._house = house
+        self._timer: asyncio.TimerHandle | None = None
+        self.share = ""
+
+    @property
+    def ends(self) -> tuple[Ends, Ends] | None:
+        """Address and port of the client and of this side."""
+        if self.client is None or self.server is None or self.server[1] is None:
+            return None
+        return self.client, (self.server[0], self.server[1])
+
+    @property
+    def is_closing(self) -> bool:
+        return self.transport.is_closing()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        _bound_buffer(transport)
+        address = self.client[0] if self.client else ""
+        self.share = share_of(address)
+        self.app_state = {**self.app_state, CONNECTION: self}
+        try:
+            self._house.crowd.enter(self, bounded=not self._house.is_proxy(address))
+        except Full:
+            self._refuse(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY)
+            return
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_timer()
+        self._house.crowd.leave(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._forget_timer()
+        elif not self.is_closing:
+            self._check_line()
+            if self._timer is None:
+                self._await_head()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(self._house.patience_seconds, self._cut_off, self.cycle)
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls when bytes are no HTTP."""
+        log.warning("Invalid request: what came is not HTTP.", address=self.client and self.client[0])
+        self._refuse(HTTPStatus.BAD_REQUEST, "This is not a request that HTTP allows, or its head is too large.")
+
+    def work(self) -> None:
+        self._house.crowd.work(self)
+
+    def wait(self) -> None:
+        self._house.crowd.wait(self)
+
+    def push_out(self) -> None:
+        self.transport.abort()
+
+    def _check_line(self) -> None:
+        """Refuse an address that is too long before the rest of the head comes."""
+        held = self.conn.trailing_data[0][: MAX_LINE_BYTES + 1]
+        if len(held) > MAX_LINE_BYTES and b"\n" not in held:
+            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"The address is longer than {MAX_LINE_BYTES:,} bytes.")
+
+    def _await_head(self) -> None:
+        self._timer = self.loop.call_later(self._house.patience_seconds, self._end_head)
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end_head(self) -> None:
+        self._timer = None
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not come in time.")
+
+    def _cut_off(self, cycle: object) -> None:
+        """Unless the next answer is under way, which has a time of its own."""
+        if cycle is self.cycle and self.transport.get_write_buffer_size():
+            self.transport.abort()
+
+    def _refuse(self, status: HTTPStatus, sentence: str) -> None:
+        """Answer without asking the portal, unless an answer has begun, and close."""
+        if not self.is_closing and self.conn.our_state in (IDLE, SEND_RESPONSE):
+            self.transport.write(_plain_answer(status, {"Retry-After": "1"}, sentence))
+        self.transport.close()
+
+
+def _bound_buffer(transport: asyncio.Transport) -> None:
+    """Linux would buffer up to 4 MiB for each client that does not read."""
+    if connection := transport.get_extra_info("socket"):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+
+
+def _plain_answer(status: HTTPStatus, headers: Mapping[str, str], sentence: str) -> bytes:
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}", "Content-Type: text/plain; charset=utf-8"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += [f"Content-Length: {len(sentence)}", "Connection: close", "", sentence]
+    return "\r\n".join(lines).encode()
