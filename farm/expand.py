@@ -117,7 +117,7 @@ def _usual(library: Library) -> dict[str, object]:
 def _first_seed(request: JobRequest, row: PromptRow) -> int:
     """One for a prompt at all points of the sweep: what is compared differs in the axes alone."""
     given = row.seed if row.seed is not None else request.seed
-    return secrets.randbelow(SEEDS) if given is None else given
+    return secrets.randbelow(SEEDS) if given in (None, -1) else given
 
 
 def _unfolded(

@@ -12,20 +12,30 @@ from farm import infotext
 from farm.again import Registered, recognised
 from farm.cli.console import count_images, json_option, open_client, print_json
 from farm.cli.requesting import build_request
+from farm.cli.rows import naming_lines, read_asked
 from farm.cli.submit_options import request_options
 from farm.cli.watching import download_images, exit_code, watch_job
 from farm.client import AnswerLost, Client, insist
+from farm.promptfiles.recognise import ACCEPTED
 from farm.reports import JobReport, PreviewReport
 from farm.requests import JobRequest
 
 _PATIENCE_SECONDS = 30.0
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE_OR_INPUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 
 
 @click.command()
 @click.argument("prompts", nargs=-1)
-@click.option("--file", "-f", "file", type=_FILE, help="Prompts from a file: .json, .jsonl, .csv, or one per line.")
+@click.option(
+    "--file",
+    "-f",
+    "file",
+    type=_FILE_OR_INPUT,
+    metavar="FILE|-",
+    help=f"Prompts from a file: {ACCEPTED}; - is standard input.",
+)
 @click.option("--from-image", "image_file", type=_FILE, help="Render an image again, by what stands in its file.")
 @request_options
 @click.option("--idempotency-key", help="A repeat with the same key makes no second job.")
@@ -50,10 +60,12 @@ def submit(
     """
     client = open_client()
     before = _described(client, image_file) if image_file else {}
-    request = build_request(client, prompts, file, options, before)
-    if dry_run:
-        return _tell_preview(client.preview(request), as_json=as_json)
-    job, warnings = _submit(client, request, idempotency_key or uuid.uuid4().hex)
+    asked = read_asked(prompts, file)
+    with naming_lines(asked):
+        request = build_request(client, asked, options, before)
+        if dry_run:
+            return _tell_preview(client.preview(request), as_json=as_json)
+        job, warnings = _submit(client, request, idempotency_key or uuid.uuid4().hex)
     _warn(warnings)
     if as_json and not (wait or folder):
         return print_json(job)

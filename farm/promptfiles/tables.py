@@ -1,0 +1,187 @@
+"""Tables as text: cells parted by commas, semicolons or tabs, in the form of RFC 4180, read strictly.
+
+A quote that is never closed, or closed by one that was meant to open, swallows all rows between them. So quotes
+stand only around whole cells, doubled where they are text, and a cell that holds what looks like rows is refused.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_NUMBER = re.compile(r"\s*[-+]?\d+(?:[.,]\d+)?\s*")
+_DELIMITERS = (",", ";", "\t")
+# What a spreadsheet writes above a table, so that it knows the delimiter itself.
+_SPREADSHEET = re.compile(r"sep=(.)\n", re.IGNORECASE)
+
+
+class BadTable(ValueError):
+    """A line that no table may have."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row, and the line that it begins on, counted from 1."""
+
+    line: int
+    cells: tuple[str, ...]
+
+
+def canonical(name: str) -> str:
+    """The name of a column or a field as it is compared: `CFG Scale` is `cfg_scale`."""
+    return re.sub(r"[\s-]+", "_", unicodedata.normalize("NFC", name).strip().casefold())
+
+
+def read_table(text: str, column: str) -> tuple[Row, list[Row]]:
+    """The header and the rows that say something. The delimiter is the one by which the header has this column.
+
+    Raises BadTable.
+    """
+    told = _SPREADSHEET.match(text)
+    start = told.end() if told else 0
+    rows = iter(_Reader(text, _delimiter(text, start, column, told[1] if told else None), start))
+    header = next(rows, Row(1, ()))
+    names = [canonical(cell) for cell in header.cells]
+    if column not in names:
+        shown = ", ".join(f"`{name}`" for name in names[:10]) or "nothing"
+        raise BadTable(
+            header.line,
+            f"the header must have a column `{column}`, parted by commas, semicolons or tabs, not {shown}",
+        )
+    for number, name in enumerate(names):
+        if name and name in names[:number]:
+            raise BadTable(header.line, f"the column `{name}` stands twice in the header")
+    return header, [row for row in rows if any(row.cells)]
+
+
+def misfit(header: Row, row: Row) -> str | None:
+    """Why a row does not fit below its header; None where it does. Fewer cells than columns are no fault."""
+    if any(row.cells[len(header.cells) :]):
+        return (
+            f"has {len(row.cells)} cells, but the header has {len(header.cells)}; a text with a delimiter in it "
+            "stands in quotes"
+        )
+    unnamed = [cell for name, cell in zip(header.cells, row.cells, strict=False) if cell and not name]
+    return f"{unnamed[0][:80]!r} stands in a column without a name" if unnamed else None
+
+
+def _delimiter(text: str, start: int, column: str, told: str | None) -> str:
+    if told in _DELIMITERS:
+        return told
+    for delimiter in _DELIMITERS:
+        if column in header_of(text[start : start + 10_000], delimiter):
+            return delimiter
+    return ","
+
+
+def header_of(text: str, delimiter: str) -> list[str]:
+    """The names in the first line that says something."""
+    line = text.lstrip("\n").split("\n", 1)[0]
+    return [canonical(cell.strip().strip('"')) for cell in line.split(delimiter)]
+
+
+class _Reader:
+    """Reads row by row; iterating it raises BadTable."""
+
+    def __init__(self, text: str, delimiter: str, start: int) -> None:
+        self._text = text
+        self._delimiter = delimiter
+        self._position = start
+        self._line = 1 + text.count("\n", 0, start)
+        self._plain = re.compile(rf"[^{re.escape(delimiter)}\n]*")
+        self._opening = re.compile(r"[ \t]*\"" if delimiter != "\t" else r" *\"")
+        self._columns = 0
+        self._numbers: set[int] = set()
+
+    def __iter__(self) -> Iterator[Row]:
+        while self._position < len(self._text):
+            line, begin = self._line, self._position
+            row = Row(line, tuple(self._cells()))
+            if self._line - line > 1 and self._columns:
+                self._refuse_swallowed(row, self._text[begin : self._position])
+            if any(row.cells):
+                self._columns = self._columns or len(row.cells)
+                self._numbers |= {n for n, cell in enumerate(row.cells) if _NUMBER.fullmatch(cell)}
+            yield row
+
+    def _cells(self) -> Iterator[str]:
+        while True:
+            yield self._quoted() if self._opening.match(self._text, self._position) else self._unquoted()
+            ended_by = self._text[self._position : self._position + 1]
+            self._position += 1
+            if ended_by != self._delimiter:
+                self._line += 1
+                return
+
+    def _unquoted(self) -> str:
+        match = self._plain.match(self._text, self._position)
+        assert match is not None, "it matches nothing, too"
+        # Tabs part cells so clearly that a quote within one can only be text.
+        if '"' in match[0] and self._delimiter != "\t":
+            column = match[0].index('"') + match.start() - self._text.rfind("\n", 0, match.start())
+            raise BadTable(
+                self._line,
+                f"a quote stands within a cell that does not begin with one, at column {column}. Put the cell in "
+                'quotes, and double those that are text: ""',
+            )
+        self._position = match.end()
+        return match[0].strip()
+
+    def _quoted(self) -> str:
+        opened = self._line
+        match = self._opening.match(self._text, self._position)
+        assert match is not None, "the caller looked"
+        begin = match.end()
+        end = self._closing(begin)
+        if end is None:
+            lines = self._text.count("\n", begin)
+            raise BadTable(
+                opened,
+                f"a quote opens here and is never closed: it would swallow the {lines} lines after it. Close it, "
+                "or leave it out",
+            )
+        cell = self._text[begin:end]
+        self._line += cell.count("\n")
+        rest = re.compile(r"[ \t]*" if self._delimiter != "\t" else r" *").match(self._text, end + 1)
+        assert rest is not None, "it matches nothing, too"
+        self._position = rest.end()
+        if self._text[self._position : self._position + 1] not in ("", "\n", self._delimiter):
+            where = "" if self._line == opened else f" on line {self._line}"
+            raise BadTable(
+                opened,
+                f"a quote opens here, and behind the one that closes it{where} the cell goes on. Double the quotes "
+                'that are text: ""',
+            )
+        return cell.replace('""', '"')
+
+    def _closing(self, begin: int) -> int | None:
+        position = begin
+        while (position := self._text.find('"', position)) >= 0:
+            if self._text[position + 1 : position + 2] != '"':
+                return position
+            position += 2
+        return None
+
+    def _refuse_swallowed(self, row: Row, written: str) -> None:
+        """Raise BadTable where the lines of one row look like rows themselves: a quote too many at two places."""
+        lines = written.strip("\n").split("\n")
+        if self._columns > 1 and any(self._looks_like_a_row(line) for line in lines[:-1]):
+            raise BadTable(
+                row.line,
+                f"a quote opens in this row and is closed {len(lines) - 1} lines later, over what look like rows "
+                "of their own. Close it where the text ends, or write the cell without line breaks",
+            )
+
+    def _looks_like_a_row(self, line: str) -> bool:
+        """Whether it has as many cells, parted without a space as in no sentence, or a number where numbers are."""
+        cells = line.split(self._delimiter)
+        if len(cells) != self._columns:
+            return False
+        numbers = [cells[n].strip(' "') for n in self._numbers if n < len(cells)]
+        if any(numbers) and all(not cell or _NUMBER.fullmatch(cell) for cell in numbers):
+            return True
+        return all(cell and not cell[0].isspace() for cell in cells[1:])
