@@ -1,4 +1,4 @@
-"""The prompts of a command: those that were typed and those of a file, whose mistakes are named by file and line."""
+"""The prompts of a command: what was typed, and the rows of a file, whose mistakes are named by file and line."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +17,8 @@ PICTURES = ("image", "mask")
 
 _UPLOAD = re.compile(r"[0-9a-f]{64}")
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+# A picture in a row; no name is so long without a dot.
+_BASE64 = re.compile(r"data:.*|[A-Za-z0-9+/\s]{80,}={0,2}\s*", re.DOTALL | re.IGNORECASE)
 # No picture is so small, and no name so long.
 _LONGEST_NAME = 255
 _PATH = re.compile(r"prompts\[(\d+)\](?:\.(.+))?")
@@ -52,7 +54,7 @@ def send_pictures(send: Send, rows: Sequence[Asked]) -> list[dict[str, Any]]:
     for row in rows:
         fields = dict(row.fields)
         for name in PICTURES:
-            if name in fields and row.place is not None:
+            if name in fields and row.place is not None and not _BASE64.fullmatch(fields[name]):
                 try:
                     fields[name] = send_picture(send, row.folder, fields[name], name)
                 except InvalidRequest as error:
@@ -64,15 +66,14 @@ def send_pictures(send: Send, rows: Sequence[Asked]) -> list[dict[str, Any]]:
 
 
 def send_picture(send: Send, folder: Path, text: str, field: str) -> str:
-    """What names a picture: a file is sent ahead; an upload, an address and base64 are left to the portal.
+    """What names a picture: a file is sent ahead; an upload and an address are left to the portal.
 
     Raises InvalidRequest.
     """
     path = folder / text[: _LONGEST_NAME + 1]
     if len(text) <= _LONGEST_NAME and _is_file(path):
         return _sent(send, path, field)
-    is_base64 = text[:5].lower() == "data:" or re.fullmatch(r"[A-Za-z0-9+/\s]{60,}={0,2}\s*", text)
-    if _UPLOAD.fullmatch(text) or _ADDRESS.match(text) or is_base64:
+    if _UPLOAD.fullmatch(text) or _ADDRESS.match(text):
         return text
     where = "here" if folder == Path() else f"in {folder}"
     message = f"{text[:200]!r} is no file {where}, nor the id of an upload, nor an https:// address"

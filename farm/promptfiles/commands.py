@@ -39,7 +39,7 @@ def _options(words: list[str]) -> Iterator[tuple[str, str, str]]:
     while position < len(words):
         word = words[position]
         name = canonical(word[2:])
-        if not word.startswith("--") or not name.isidentifier():
+        if not word.startswith("--") or not name[:1].isalpha():
             yield "", "", f'{word[:80]!r} is no option; a prompt with spaces stands in quotes: --prompt "..."'
             return
         if position + 1 == len(words):
