@@ -19,6 +19,8 @@ from farm.sweeps import Cell, cell_of, count_points, placed, points, weighted
 
 _MOST_PROBLEMS = 1_000
 _MOST_WARNINGS = 20
+# Names are looked for in so many prompts that differ.
+_MOST_DOUBTED = 1_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def expand(request: JobRequest, library: Library, limits: Limits = Limits()) -> 
             raise InvalidRequest([_too_many(images, limits.images)])
     if problems:
         raise InvalidRequest(list(problems))
-    return Unfolding(tuple(groups), _warnings(groups))
+    return Unfolding(tuple(groups), _warnings(groups, library))
 
 
 def _too_many(images: int, limit: int) -> FieldProblem:
@@ -169,12 +171,20 @@ def _fixed(request: JobRequest) -> dict[str, bool]:
     return {"deterministic": True} if request.deterministic else {}
 
 
-def _warnings(groups: list[Unfolded]) -> tuple[str, ...]:
+def _texts(groups: list[Unfolded]) -> Iterator[tuple[str, str]]:
+    """Each text once, with the base of its checkpoint; of very many the first."""
+    texts = ((g.template.prompt, g.template.negative_prompt, g.checkpoint.family.base) for g in groups)
+    for prompt, negative, base in islice(dict.fromkeys(texts), _MOST_DOUBTED):
+        yield f"{prompt}\n{negative}", base
+
+
+def _warnings(groups: list[Unfolded], library: Library) -> tuple[str, ...]:
     """What the prompt language has to say, each thing once; of very much the first."""
     prompts = dict.fromkeys(group.template.prompt for group in groups)
     negatives = dict.fromkeys(group.template.negative_prompt for group in groups)
     found: dict[str, None] = {}
-    for said in chain(map(warnings_of, prompts), map(warnings_of_negative, negatives)):
+    doubts = (library.name_doubts(text, base) for text, base in _texts(groups))
+    for said in chain(map(warnings_of, prompts), map(warnings_of_negative, negatives), doubts):
         found.update(dict.fromkeys(said))
         if len(found) >= _MOST_WARNINGS:
             break

@@ -7,6 +7,7 @@ from typing import Any
 
 from farm.promptfiles.entries import Entries, Entry, Unreadable
 
+_DEEPEST = 20
 _SPACE = re.compile(r"[ \t\n]*")
 _FORMS = "a list of prompts, or of objects with a prompt"
 
@@ -90,7 +91,9 @@ def _fields(value: Any) -> Mapping[str, Any]:
 def _value(text: str, begin: int) -> tuple[Any, int]:
     """The value that begins here, and where it ends. A row holds settings in settings, and no deeper."""
     try:
-        return _DECODER.raw_decode(text, begin)
+        value, end = _DECODER.raw_decode(text, begin)
+        if _is_deep(value):
+            raise RecursionError
     except json.JSONDecodeError as error:
         raise _bad(text, error.pos, f"is not JSON: {error.msg[0].lower()}{error.msg[1:]}") from None
     except _Twice as error:
@@ -99,6 +102,21 @@ def _value(text: str, begin: int) -> tuple[Any, int]:
         raise _bad(text, begin, "is nested too deeply") from None
     except ValueError as error:
         raise _bad(text, begin, f"is not JSON: {error}") from None
+    return value, end
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether lists and objects lie deeper in one another than any file has them: looked at level by level."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, list | dict)
+        ]
+    return bool(level)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

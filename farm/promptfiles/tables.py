@@ -47,7 +47,7 @@ def read_table(text: str, column: str) -> tuple[Row, list[Row]]:
     header = next(rows, Row(1, ()))
     names = [canonical(cell) for cell in header.cells]
     if column not in names:
-        shown = ", ".join(f"`{name}`" for name in names[:10]) or "nothing"
+        shown = ", ".join(f"`{name}`" for name in names[:10] if name) or "nothing"
         raise BadTable(
             header.line,
             f"the header must have a column `{column}`, parted by commas, semicolons or tabs, not {shown}",
@@ -99,20 +99,21 @@ class _Reader:
 
     def __iter__(self) -> Iterator[Row]:
         while self._position < len(self._text):
-            line, begin = self._line, self._position
+            line = self._line
             row = Row(line, tuple(self._cells()))
-            if self._line - line > 1 and self._columns:
-                self._refuse_swallowed(row, self._text[begin : self._position])
             if any(row.cells):
                 self._columns = self._columns or len(row.cells)
                 self._numbers |= {n for n, cell in enumerate(row.cells) if _NUMBER.fullmatch(cell)}
             yield row
 
     def _cells(self) -> Iterator[str]:
+        column = 0
         while True:
-            yield self._quoted() if self._opening.match(self._text, self._position) else self._unquoted()
+            is_quoted = self._opening.match(self._text, self._position)
+            yield self._quoted(column) if is_quoted else self._unquoted()
             ended_by = self._text[self._position : self._position + 1]
             self._position += 1
+            column += 1
             if ended_by != self._delimiter:
                 self._line += 1
                 return
@@ -131,7 +132,7 @@ class _Reader:
         self._position = match.end()
         return match[0].strip()
 
-    def _quoted(self) -> str:
+    def _quoted(self, column: int) -> str:
         opened = self._line
         match = self._opening.match(self._text, self._position)
         assert match is not None, "the caller looked"
@@ -156,6 +157,12 @@ class _Reader:
                 f"a quote opens here, and behind the one that closes it{where} the cell goes on. Double the quotes "
                 'that are text: ""',
             )
+        if "\n" in cell and self._columns > 1 and self._swallows(cell, column):
+            raise BadTable(
+                opened,
+                f"a quote opens here and is closed on line {self._line}, over what look like rows of their own. "
+                "Close it where the text ends, or write the cell without line breaks",
+            )
         return cell.replace('""', '"')
 
     def _closing(self, begin: int) -> int | None:
@@ -166,22 +173,25 @@ class _Reader:
             position += 2
         return None
 
-    def _refuse_swallowed(self, row: Row, written: str) -> None:
-        """Raise BadTable where the lines of one row look like rows themselves: a quote too many at two places."""
-        lines = written.strip("\n").split("\n")
-        if self._columns > 1 and any(self._looks_like_a_row(line) for line in lines[:-1]):
-            raise BadTable(
-                row.line,
-                f"a quote opens in this row and is closed {len(lines) - 1} lines later, over what look like rows "
-                "of their own. Close it where the text ends, or write the cell without line breaks",
-            )
+    def _swallows(self, cell: str, column: int) -> bool:
+        """Whether lines of a cell look like rows: two quotes too many, of which the first opened it.
 
-    def _looks_like_a_row(self, line: str) -> bool:
-        """Whether it has as many cells, parted without a space as in no sentence, or a number where numbers are."""
+        The first line would be the rest of a row then, and the last one, up to its end, a whole row.
+        """
+        first, *inner, last = cell.split("\n")
+        rest = self._text[self._position :].split("\n", 1)[0]
+        return (
+            (column + 1 < self._columns and self._is_parted(first, self._columns - column))
+            or any(self._is_parted(line, self._columns) for line in inner)
+            or (self._is_parted(last + rest, self._columns) and self._has_numbers(last + rest))
+        )
+
+    def _is_parted(self, line: str, count: int) -> bool:
+        """Whether it has so many cells, none of them empty, and none begins with a space as the next word would."""
         cells = line.split(self._delimiter)
-        if len(cells) != self._columns:
-            return False
-        numbers = [cells[n].strip(' "') for n in self._numbers if n < len(cells)]
-        if any(numbers) and all(not cell or _NUMBER.fullmatch(cell) for cell in numbers):
-            return True
-        return all(cell and not cell[0].isspace() for cell in cells[1:])
+        return len(cells) == count and all(cell and not cell[0].isspace() for cell in cells[1:])
+
+    def _has_numbers(self, line: str) -> bool:
+        """Whether there are numbers where the rows above have them."""
+        cells = line.split(self._delimiter)
+        return bool(self._numbers) and all(_NUMBER.fullmatch(cells[n].strip('"')) for n in self._numbers)

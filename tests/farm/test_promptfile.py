@@ -191,10 +191,14 @@ class TestCsv:
         ("text", "line", "why"),
         [
             ('prompt,steps\na,8\n"b,8\nc,8\nd,8\n', 3, "a quote opens here and is never closed"),
-            ('prompt,steps\n"a,8\nb,8\nc 5",8\n', 2, "a quote opens in this row and is closed 2 lines later"),
+            ('prompt,steps\n"a,8\nb,8\nc 5",8\n', 2, "a quote opens here and is closed on line 4,"),
             ('prompt,steps\n"a,8\nb,8\n"c",8\n', 2, "a quote opens here, and behind the one that closes it"),
             ('prompt,steps\na "sign",8\n', 2, "a quote stands within a cell that does not begin with one"),
-            ('prompt,negative_prompt\n"a,red\nb,green\nc",blue\n', 2, "a quote opens in this row"),
+            (
+                'prompt,negative_prompt\n"a,red\nb,green\nc",blue\n',
+                2,
+                "a quote opens here and is closed on line 4,",
+            ),
         ],
     )
     def test_a_stray_quote_swallows_no_rows(self, file_of: FileOf, text: str, line: int, why: str) -> None:
@@ -241,8 +245,8 @@ class TestCsv:
 
 WEBUI_LINES = """\
 --prompt "a fox, red" --negative_prompt fog and rain --steps 8 --seed 350 --cfg_scale 5 --sampler_name "Euler a"
---prompt a red fox --seed -1 --batch_size 2 --n_iter 3 --width 64 --height 128 --sd_model "demo.safetensors [0a1b2c3d4e]"
---prompt "a \\"sign\\" \\(red\\)" --restore_faces false --tiling false --do_not_save_grid true --subseed 4 --styles "film|noir"
+--prompt a red fox --seed -1 --batch_size 2 --n_iter 3 --width 64 --sd_model "demo.safetensors [0a1b2c3d4e]"
+--prompt "a \\"sign\\" \\(red\\)" --restore_faces false --tiling false --subseed 4 --styles "film|noir"
 an owl -- at night
 """
 
@@ -250,7 +254,7 @@ an owl -- at night
 class TestWebuiLines:
     def test_each_option_is_a_setting_of_its_row(self, file_of: FileOf) -> None:
         rows = [row.model_dump(exclude_none=True) for row in read_prompts(file_of("p.txt", WEBUI_LINES))]
-        size = {"width": 64, "height": 128, "checkpoint": "demo.safetensors [0a1b2c3d4e]"}
+        size = {"width": 64, "checkpoint": "demo.safetensors [0a1b2c3d4e]"}
         steps = {"num_inference_steps": 8, "seed": 350, "guidance_scale": 5.0, "sampler": "Euler a"}
         assert rows == [
             {"prompt": "a fox, red", "negative_prompt": "fog and rain", **steps},
@@ -267,7 +271,7 @@ class TestWebuiLines:
             ("--prompt", "", "`--prompt` has no value"),
             ("--prompt a --prompt b", "", "`--prompt` stands twice"),
             ("--prompt a --tiling maybe", "", "`--tiling` is true or false"),
-            ("--- divider ---", "", "`--_` has no value"),
+            ("--- divider ---", "", "'---' is no option"),
             ("--prompt a --steps 8 9", "", "'9' is no option"),
             ("--prompt a --colour red", ", colour", "there is no such field"),
             ("--prompt a --step 3", ", step", "there is no such field"),
@@ -292,9 +296,10 @@ class TestWebuiRequests:
         [row] = read_prompts(
             file_of(
                 "p.json",
-                """{"prompt": "a fox", "sampler_name": "Euler a", "scheduler": "Karras", "cfg_scale": 5, "batch_size": 2,
-                "n_iter": 3, "subseed": -1, "subseed_strength": 0, "restore_faces": false, "tiling": null, "eta": 0,
-                "s_tmax": 0, "s_noise": 1, "enable_hr": true, "hr_scale": 1.5, "hr_second_pass_steps": 0,
+                """{"prompt": "a fox", "sampler_name": "Euler a", "scheduler": "Karras", "cfg_scale": 5,
+                "batch_size": 2, "n_iter": 3, "subseed": -1, "subseed_strength": 0, "restore_faces": false,
+                "tiling": null, "eta": 0, "s_tmax": 0, "s_noise": 1, "enable_hr": true,
+                "hr_scale": 1.5, "hr_second_pass_steps": 0,
                 "hr_upscaler": "Latent", "denoising_strength": 0.5, "hr_resize_x": 0, "hr_prompt": "",
                 "override_settings": {"sd_model_checkpoint": "demo", "CLIP_stop_at_last_layers": 2},
                 "script_name": null, "alwayson_scripts": {}, "send_images": true, "save_images": false}""",
