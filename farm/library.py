@@ -145,14 +145,14 @@ def _titled(
 
     A hash alone tells weights, too, where nothing has the name. Raises UnknownName.
     """
-    digest = None
+    name, digest = title, None
     for name, digest in title_parts(title):
         if found := _one(what, name, names):
             _check_digest(what, found, digest, known)
             return found
     alike = _of_digest(digest, known)
     if not alike:
-        raise UnknownName(unknown(what, title, known))
+        raise UnknownName(unknown(what, title, known, meant=name))
     return alike[0]
 
 
@@ -245,12 +245,12 @@ def pictures_of(request: JobRequest) -> set[str]:
     return {source for source in sources if source is not None}
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """What to say of a name that nothing is registered under."""
+def unknown(what: str, name: str, known: Iterable[str], *, meant: str | None = None) -> str:
+    """What to say of a name that nothing is registered under; `meant` is the part of it that names something."""
     names = sorted(known)
     if not names:
         return f"unknown {what} {name!r}. Known: none yet"
-    near = Names(names).nearest(name)
+    near = Names(names).nearest(meant or name)
     hint = f" Did you mean {near!r}?" if near else ""
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return f"unknown {what} {name!r}.{hint} Known: {', '.join(names[:_MOST_NAMED])}{more}"

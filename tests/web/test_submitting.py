@@ -147,6 +147,21 @@ def test_a_body_that_is_not_json_is_a_bad_request(client: FlaskClient, database:
     assert stored(database) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"prompts": ["a fox"],}', "line 1, column 23: expecting property name enclosed in double quotes"),
+        (b'{"prompts":\n ["a fox",]}', "line 2, column 11: expecting value"),
+        (b'{"prompts": ["a fox"]} x', "line 1, column 24: extra data"),
+        (b'{"prompts": ["a fox\n"]}', "line 1, column 20: invalid control character at"),
+        (b'{"prompts": ["\xff"]}', "byte 15 is no UTF-8"),
+    ],
+)
+def test_a_body_that_is_not_json_is_refused_with_the_place(client: FlaskClient, body: bytes, why: str) -> None:
+    answer = client.post("/api/v1/jobs", data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["detail"]) == (400, f"The body is not JSON: {why}.")
+
+
 @pytest.mark.parametrize("body", ["null", "[]", '"text"', "7"])
 def test_json_that_is_no_object_is_refused(client: FlaskClient, database: Database, body: str) -> None:
     answer = client.post("/api/v1/jobs", data=body, content_type="application/json")

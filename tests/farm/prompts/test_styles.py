@@ -74,8 +74,10 @@ def test_a_style_that_stands_twice_with_the_same_text_is_one() -> None:
         ),
         (
             *('name,prompt\nink,a\n"noir,b\nfilm,c\n', "line 3"),
-            "a quote opens here and is never closed: it would swallow the 2 lines after it. "
-            "Close it, or leave it out",
+            (
+                "a quote opens here and is never closed: it would swallow the 2 lines after it. "
+                "Close it, or leave it out"
+            ),
         ),
         (
             *("name,prompt\nink,a\nink,b\n", "line 3"),
