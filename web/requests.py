@@ -24,7 +24,7 @@ class FarmRequest(Request):
         except RecursionError:
             raise BadRequest("The body is nested too deeply.") from None
 
-    def on_json_loading_failure(self, e: ValueError | None) -> NoReturn:
+    def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
         if e is None:
             raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")
         raise BadRequest(f"The body is not JSON: {_why(e)}.")
