@@ -65,6 +65,8 @@ def _checked(path: Path, files: list[Path], problems: list[FieldProblem]) -> Wil
             for name, lines in _read(file, file.relative_to(root).with_suffix("").as_posix()):
                 if name in found:
                     problems.append(FieldProblem(str(file), f"gives __{name}__, as another file here does"))
+                if not can_be_called(name):
+                    problems.append(FieldProblem(str(file), _how_to_name(name)))
                 found[name] = lines
         except InvalidRequest as error:
             problems += error.problems
@@ -72,7 +74,6 @@ def _checked(path: Path, files: list[Path], problems: list[FieldProblem]) -> Wil
             problems.append(FieldProblem(place_of(file, error.node.line or None), str(error)))
     if not known and not problems:
         problems.append(FieldProblem(str(path), "holds no .txt, .yaml or .json file"))
-    problems += [FieldProblem(name, _how_to_name(name)) for name in found if not can_be_called(name)]
     if problems:
         raise InvalidRequest(problems)
     others = (file for file in files if file not in known and not file.name.startswith("."))
@@ -183,4 +184,4 @@ def _of_json(value: Any) -> Node:
 def _how_to_name(name: str) -> str:
     plain = re.sub(r"[^\w./-]+|_{2,}", "-", name).strip("-_")
     hint = f"; `{plain}` could" if can_be_called(plain) else ""
-    return f"no prompt can call a wildcard of this name: letters, digits and - _ . / only{hint}"
+    return f"no prompt can call a wildcard {name!r}: letters, digits and - _ . / only{hint}"

@@ -194,4 +194,6 @@ class _Reader:
     def _has_numbers(self, line: str) -> bool:
         """Whether there are numbers where the rows above have them."""
         cells = line.split(self._delimiter)
-        return bool(self._numbers) and all(_NUMBER.fullmatch(cells[n].strip('"')) for n in self._numbers)
+        return bool(self._numbers) and all(
+            _NUMBER.fullmatch(cells[n].strip('"')) for n in self._numbers if n < len(cells)
+        )

@@ -4,6 +4,7 @@ No anchors, which let a kilobyte stand for gigabytes, no tags, which call Python
 quotes keeps the letters it was written with: what YAML 1.1 makes of `no`, `010` or `16:9` the reader may refuse.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ _DEEPEST = 20
 
 # The parser of libyaml is ten times as fast, and not everywhere.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# What begins an entry of a list, or a name with its value.
+_ENTRY = re.compile(r"\s*(?:-\s|[\w-][\w -]{0,40}:(?:\s|$))")
 _RESOLVER = yaml.resolver.Resolver()
 
 
@@ -41,60 +44,72 @@ class Node:
 def read_yaml(text: str) -> Node | None:
     """The one document of a text; None where it says nothing. Raises BadYaml."""
     try:
-        events = iter(yaml.parse(text, Loader=_LOADER))
-        return _document(events)
+        return _Reader(text).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise BadYaml(mark.line + 1 if mark else 1, f"is not YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
-        raise BadYaml(_line_of(text, error), f"is not YAML: {str(error).splitlines()[0]}") from None
+        line = text.count("\n", 0, getattr(error, "position", 0)) + 1
+        raise BadYaml(line, f"is not YAML: {str(error).splitlines()[0]}") from None
 
 
-def _line_of(text: str, error: yaml.YAMLError) -> int:
-    return text.count("\n", 0, getattr(error, "position", 0)) + 1
+class _Reader:
+    """Builds nodes from the events of a text."""
 
+    def __init__(self, text: str) -> None:
+        self._events = iter(yaml.parse(text, Loader=_LOADER))
+        self._lines = text.split("\n")
 
-def _document(events: Iterator[Any]) -> Node | None:
-    found: Node | None = None
-    documents = 0
-    for event in events:
-        if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                raise BadYaml(event.start_mark.line + 1, "begins a second document; one is read")
-        elif isinstance(event, yaml.NodeEvent):
-            found = _node(event, events, 1)
-    return found
+    def document(self) -> Node | None:
+        found: Node | None = None
+        documents = 0
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise BadYaml(event.start_mark.line + 1, "begins a second document; one is read")
+            elif isinstance(event, yaml.NodeEvent):
+                found = self._node(event, 1)
+        return found
 
+    def _node(self, event: Any, depth: int) -> Node:
+        line = event.start_mark.line + 1
+        _check(event, line, depth)
+        if isinstance(event, yaml.ScalarEvent):
+            self._refuse_swallowed(event)
+            return Node(line, event.value, _kind(event))
+        if isinstance(event, yaml.SequenceStartEvent):
+            items = self._until(yaml.SequenceEndEvent)
+            return Node(line, [self._node(item, depth + 1) for item in items], "list")
+        return Node(line, self._names(depth), "dict")
 
-def _node(event: Any, events: Iterator[Any], depth: int) -> Node:
-    line = event.start_mark.line + 1
-    _check(event, line, depth)
-    if isinstance(event, yaml.ScalarEvent):
-        return Node(line, event.value, _kind(event))
-    if isinstance(event, yaml.SequenceStartEvent):
-        items = _until(yaml.SequenceEndEvent, events)
-        return Node(line, [_node(item, events, depth + 1) for item in items], "list")
-    return Node(line, _names(events, depth), "dict")
+    def _names(self, depth: int) -> dict[str, Node]:
+        found: dict[str, Node] = {}
+        for event in self._until(yaml.MappingEndEvent):
+            key = self._node(event, depth + 1)
+            if not isinstance(key.value, str):
+                raise BadYaml(key.line, "a name must be a text")
+            if key.value in found:
+                raise BadYaml(key.line, f"`{key.value}` stands twice, first on line {found[key.value].line}")
+            found[key.value] = self._node(next(self._events), depth + 1)
+        return found
 
+    def _until(self, end: type) -> Iterator[Any]:
+        for event in self._events:
+            if isinstance(event, end):
+                return
+            yield event
 
-def _names(events: Iterator[Any], depth: int) -> dict[str, Node]:
-    found: dict[str, Node] = {}
-    for event in _until(yaml.MappingEndEvent, events):
-        key = _node(event, events, depth + 1)
-        if not isinstance(key.value, str):
-            raise BadYaml(key.line, "a name must be a text")
-        if key.value in found:
-            raise BadYaml(key.line, f"`{key.value}` stands twice, first on line {found[key.value].line}")
-        found[key.value] = _node(next(events), events, depth + 1)
-    return found
-
-
-def _until(end: type, events: Iterator[Any]) -> Iterator[Any]:
-    for event in events:
-        if isinstance(event, end):
+    def _refuse_swallowed(self, event: Any) -> None:
+        """Raise BadYaml for a text outside of a block over what look like entries: a stray quote or indentation."""
+        first, last = event.start_mark.line, event.end_mark.line
+        if event.style in ("|", ">") or not any(map(_ENTRY.match, self._lines[first + 1 : last + 1])):
             return
-        yield event
+        raise BadYaml(
+            first + 1,
+            f"a text goes on from here to line {last + 1}, over what look like entries of their own. Close its "
+            "quote, or put the entries below one another",
+        )
 
 
 def _check(event: Any, line: int, depth: int) -> None:

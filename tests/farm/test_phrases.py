@@ -71,7 +71,7 @@ def test_a_name_that_no_prompt_can_call_is_refused(tmp_path: Path, name: str, hi
     with pytest.raises(InvalidRequest) as caught:
         phrases.read_wildcards(tmp_path)
     [problem] = caught.value.problems
-    assert (problem.field, problem.message.partition("/ only")[2]) == (name, hint)
+    assert (problem.field, problem.message.partition("/ only")[2]) == (str(tmp_path / f"{name}.txt"), hint)
 
 
 @pytest.mark.parametrize("read", [phrases.read_wildcards, phrases.read_styles_file])

@@ -378,6 +378,8 @@ class TestYaml:
             ("- a\n---\n- b\n", 2, "begins a second document"),
             ("[" * 3000, 1, "is nested more than 20 deep"),
             ("a: b\n", 1, "must be a list of prompts"),
+            ('- "a fox\n- an owl"\n- a hare\n', 1, "a text goes on from here to line 2, over what look like"),
+            ("- a fox\n  - an owl\n", 1, "a text goes on from here to line 2, over what look like"),
             ("- a\n- [b\n", 3, "is not YAML: "),
         ],
     )
