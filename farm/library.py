@@ -13,16 +13,13 @@ from farm import catalog, models, uploads
 from farm.errors import FieldProblem, InvalidRequest
 from farm.families import FAMILIES, Family
 from farm.namedoubts import NameDoubts
-from farm.names import Names, title_parts
+from farm.names import Names
 from farm.prompts.embeddings import EmbeddingNames
 from farm.prompts.styles import Style
 from farm.prompts.wildcards import Lookup
 from farm.requests import ImageSettings, JobRequest
 from farm.specs import ImageSpec
-
-_MOST_NAMED = 20
-# Of the sha256, as the WebUI has shown it since 2023; what was shorter hashed something else.
-_SHORTEST_HASH = 10
+from farm.titles import UnknownName, named_by_title, named_exactly, unknown
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -101,14 +98,14 @@ class Library:
 
     def checkpoint_named(self, title: str) -> str:
         """The name that a checkpoint is registered under. Raises UnknownName."""
-        return _titled("checkpoint", title, self.checkpoints, self._checkpoint_names)
+        return named_by_title("checkpoint", title, self.checkpoints, self._checkpoint_names)
 
     def vae_named(self, title: str) -> str:
-        return _titled("VAE", title, self.vaes, self._vae_names)
+        return named_by_title("VAE", title, self.vaes, self._vae_names)
 
     def lora_named(self, name: str) -> str:
         """The name that a LoRA is registered under, as a tag has it. Raises UnknownName."""
-        found = _one("LoRA", name, self._lora_names)
+        found = named_exactly("LoRA", name, self._lora_names)
         if found is None:
             raise UnknownName(unknown("LoRA", name, self.loras))
         return found
@@ -124,57 +121,6 @@ class Library:
     @cached_property
     def _lora_names(self) -> Names:
         return Names(self.loras)
-
-
-class UnknownName(Exception):
-    """A name that stands for nothing here, or not for one thing."""
-
-
-def _one(what: str, name: str, names: Names) -> str | None:
-    """The registered name that is meant; None where none is like it. Raises UnknownName for several."""
-    alike = names.alike(name)
-    if len(alike) > 1:
-        raise UnknownName(f"{what} {name!r} may be any of {', '.join(alike)}: write the one that is meant exactly")
-    return alike[0] if alike else None
-
-
-def _titled(
-    what: str, title: str, known: Mapping[str, KnownCheckpoint] | Mapping[str, KnownAddon], names: Names
-) -> str:
-    """The registered name that a title of the WebUI means; a hash in it must be that of the weights.
-
-    A hash alone tells weights, too, where nothing has the name. Raises UnknownName.
-    """
-    name, digest = title, None
-    for name, digest in title_parts(title):
-        if found := _one(what, name, names):
-            _check_digest(what, found, digest, known)
-            return found
-    alike = _of_digest(digest, known)
-    if not alike:
-        raise UnknownName(unknown(what, title, known, meant=name))
-    return alike[0]
-
-
-def _check_digest(
-    what: str, name: str, digest: str | None, known: Mapping[str, KnownCheckpoint] | Mapping[str, KnownAddon]
-) -> None:
-    if digest is None or known[name].sha256.startswith(digest):
-        return
-    if len(digest) < _SHORTEST_HASH:
-        raise UnknownName(
-            f"{what} {name!r}: [{digest}] is a hash as the WebUI made it before 2023, which tells nothing here. "
-            "Leave it out"
-        )
-    twin = _of_digest(digest, known)
-    hint = f". What has that hash is called {twin[0]!r} here" if twin else ""
-    raise UnknownName(f"{name!r} is another {what} here: its hash is {known[name].sha256[:10]}, not {digest}{hint}")
-
-
-def _of_digest(digest: str | None, known: Mapping[str, KnownCheckpoint] | Mapping[str, KnownAddon]) -> list[str]:
-    if digest is None or len(digest) < _SHORTEST_HASH:
-        return []
-    return [name for name, found in known.items() if found.sha256.startswith(digest)]
 
 
 def read_library(session: Session, request: JobRequest) -> Library:
@@ -243,14 +189,3 @@ def pictures_of(request: JobRequest) -> set[str]:
     """The digests of all pictures that a request names."""
     sources = (source for settings in (request, *request.prompts) for source in (settings.image, settings.mask))
     return {source for source in sources if source is not None}
-
-
-def unknown(what: str, name: str, known: Iterable[str], *, meant: str | None = None) -> str:
-    """What to say of a name that nothing is registered under; `meant` is the part of it that names something."""
-    names = sorted(known)
-    if not names:
-        return f"unknown {what} {name!r}. Known: none yet"
-    near = Names(names).nearest(meant or name)
-    hint = f" Did you mean {near!r}?" if near else ""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"unknown {what} {name!r}.{hint} Known: {', '.join(names[:_MOST_NAMED])}{more}"

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from farm.errors import FieldProblem, InvalidRequest
 from farm.promptfiles import jsons, yamlrows
 from farm.promptfiles.commands import is_command, read_command
-from farm.promptfiles.entries import Entries, Entry, Unreadable
+from farm.promptfiles.entries import Entries, Entry, Misread, Unreadable
 from farm.promptfiles.jsons import BadJson
 from farm.promptfiles.recognise import Mistaken, check_lines, format_of, guess
-from farm.promptfiles.settings import Misread, understood
+from farm.promptfiles.settings import understood
 from farm.promptfiles.tables import BadTable, misfit, read_table
 from farm.promptfiles.text import STANDARD_INPUT, place_of, read_text, refuse
 from farm.promptfiles.yamls import MOST_BYTES as MOST_YAML_BYTES

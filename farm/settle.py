@@ -9,12 +9,13 @@ from pydantic import ValidationError
 from farm.errors import FieldProblem
 from farm.fields import LARGEST_LORA_WEIGHT
 from farm.geometry import Misfit, Settings, sized
-from farm.library import KnownAddon, KnownCheckpoint, Library, Size, UnknownName, unknown
+from farm.library import KnownAddon, KnownCheckpoint, Library, Size
 from farm.prompts.compose import compose
 from farm.prompts.networks import NetworkTag, extract_networks, sum_tags
 from farm.prompts.styles import apply_styles
 from farm.requests import problems_of
 from farm.specs import SPECS, AddonRef, ImageSpec, LoraRef
+from farm.titles import UnknownName, unknown
 
 _MOST_PARTS = 16
 

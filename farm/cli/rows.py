@@ -21,6 +21,7 @@ _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _BASE64 = re.compile(r"data:.*|[A-Za-z0-9+/\s]{80,}={0,2}\s*", re.DOTALL | re.IGNORECASE)
 # No picture is so small, and no name so long.
 _LONGEST_NAME = 255
+_PLACE = re.compile(r"\bprompts\[(\d{1,9})\]")
 _PATH = re.compile(r"prompts\[(\d+)\](?:\.(.+))?")
 
 
@@ -110,8 +111,17 @@ def naming_lines(rows: Sequence[Asked]) -> Iterator[None]:
         raise InvalidRequest([_placed(problem, rows) for problem in error.problems]) from None
 
 
+def name_lines(text: str, rows: Sequence[Asked]) -> str:
+    """A sentence of the portal that names rows of the request, with their files and lines."""
+    return _PLACE.sub(lambda match: _place(int(match[1]), rows) or match[0], text)
+
+
+def _place(number: int, rows: Sequence[Asked]) -> str | None:
+    return rows[number].place if number < len(rows) else None
+
+
 def _placed(problem: FieldProblem, rows: Sequence[Asked]) -> FieldProblem:
     path = _PATH.fullmatch(problem.field)
-    if path is None or int(path[1]) >= len(rows) or (place := rows[int(path[1])].place) is None:
+    if path is None or (place := _place(int(path[1]), rows)) is None:
         return problem
     return FieldProblem(f"{place}, {path[2]}" if path[2] else place, problem.message)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from farm.errors import FieldProblem
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -22,3 +24,11 @@ class Unreadable:
 
 
 Entries = list[Entry | Unreadable]
+
+
+class Misread(ValueError):
+    """Fields that no row can be made of."""
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__("; ".join(problem.message for problem in problems))
+        self.problems = problems

@@ -18,7 +18,7 @@ _DEEPEST = 20
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What begins an entry of a list, or a name with its value.
 _ENTRY = re.compile(r"\s*(?:-\s|[\w-][\w -]{0,40}:(?:\s|$))")
-_RESOLVER = yaml.resolver.Resolver()
+_RESOLVER: Any = yaml.resolver.Resolver()
 
 
 class BadYaml(ValueError):
@@ -46,11 +46,15 @@ def read_yaml(text: str) -> Node | None:
     try:
         return _Reader(text).document()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise BadYaml(mark.line + 1 if mark else 1, f"is not YAML: {error.problem or error.context}") from None
+        line = _line_of(error.problem_mark or error.context_mark)
+        raise BadYaml(line, f"is not YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         line = text.count("\n", 0, getattr(error, "position", 0)) + 1
         raise BadYaml(line, f"is not YAML: {str(error).splitlines()[0]}") from None
+
+
+def _line_of(mark: Any) -> int:
+    return mark.line + 1 if mark else 1
 
 
 class _Reader:
@@ -67,7 +71,7 @@ class _Reader:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise BadYaml(event.start_mark.line + 1, "begins a second document; one is read")
+                    raise BadYaml(_line_of(event.start_mark), "begins a second document; one is read")
             elif isinstance(event, yaml.NodeEvent):
                 found = self._node(event, 1)
         return found

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from farm.cli.main import main
+from farm.cli.rows import Asked, name_lines
 from tests.cli.conftest import Farm
 from tests.farms import RunningFarm
 
@@ -96,3 +97,9 @@ def test_a_seed_of_minus_one_may_be_an_option(farm: Farm, running: RunningFarm) 
     assert said.exit_code == 0, said.output
     first, second = [task.spec["seed"] for task in running.client.tasks(json.loads(said.stdout)["id"])]
     assert (first >= 0, first != second) == (True, True)
+
+
+def test_a_sentence_that_names_rows_names_their_lines() -> None:
+    rows = [Asked({"prompt": "a"}), Asked({"prompt": "b"}, "rows.txt, line 1")]
+    said = name_lines("prompts[1] and prompts[0] weigh nothing, as prompts[7] does", rows)
+    assert said == "rows.txt, line 1 and prompts[0] weigh nothing, as prompts[7] does"
