@@ -10,7 +10,7 @@
 # make chaos      break a real farm for ten minutes; then two farms that must be found out (12 minutes)
 # make recovery   how long the farm takes to go on after a loss, and in an outage (8 minutes)
 # make endurance  steady work for half an hour: does anything grow?
-# make fuzz   try the portal with random requests and broken files, others each time, for some minutes
+# make fuzz       try the portal with random requests and broken files, others each time, for some minutes
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -36,7 +36,8 @@ tests: $(VENV)/.test
 	$(BIN)/python -m pytest
 
 fuzz: $(VENV)/.test
-	FARM_FUZZ_EXAMPLES=500 FARM_FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest -n0 tests/web/test_fuzz.py tests/farm/test_file_fuzz_infotext.py
+	FARM_FUZZ_EXAMPLES=500 FARM_FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest -n0 tests/web/test_fuzz.py \
+		tests/farm/test_fuzz_infotext.py tests/farm/test_fuzz_promptfiles.py
 
 model: $(VENV)/.test
 	$(BIN)/python -m pytest -n0 tests/model --hypothesis-profile=model

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, NotFound
 from farm.models import Addon
+from farm.names import Names, as_good_as, lock_name, nearest_hint
 
 Kind = Literal["vae", "embedding", "lora"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -32,29 +33,39 @@ class StoredAddon:
 
 
 def add(session: Session, kind: Kind, name: str, found: StoredAddon, note: str | None = None) -> Addon:
-    """Register an addon. Adding the same one again is harmless; another of its kind and name is refused."""
+    """Register an addon. Adding the same one again is harmless.
+
+    Another of its kind under its name is refused, and under a name that prompts do not tell from it.
+    """
+    lock_name(session, name)
+    known = by_name(session, kind)
+    for other in Names(known).alike(name):
+        check_same(known[other], found.sha256, name)
     lists = {"trigger_words": list(found.trigger_words), "source_hashes": list(found.source_hashes)}
     values = {**vars(found), **lists}
-    session.execute(upsert(Addon).values(kind=kind, name=name, note=note, **values).on_conflict_do_nothing())
+    if not Names(known).alike(name):
+        session.execute(upsert(Addon).values(kind=kind, name=name, note=note, **values).on_conflict_do_nothing())
     addon = get(session, kind, name)
-    check_same(addon, found.sha256)
+    check_same(addon, found.sha256, name)
     return addon
 
 
-def check_same(addon: Addon, sha256: str) -> None:
+def check_same(addon: Addon, sha256: str, name: str) -> None:
     """Raise Conflict unless the name stands for this very file."""
     if addon.sha256 != sha256:
         raise Conflict(
-            f"Another {TITLES[addon.kind]} is registered as {addon.name!r}. "
+            f"Another {TITLES[addon.kind]} is registered as {addon.name!r}{as_good_as(addon.name, name)}. "
             "Remove it first, or choose another name."
         )
 
 
 def get(session: Session, kind: Kind, name: str) -> Addon:
-    addon = by_name(session, kind).get(name)
-    if addon is None:
-        raise NotFound(f"There is no {TITLES[kind]} {name!r}.")
-    return addon
+    """The addon of this name, or of the only one that is like it. Raises NotFound, naming the nearest."""
+    known = by_name(session, kind)
+    found = Names(known).only(name)
+    if found is None:
+        raise NotFound(f"There is no {TITLES[kind]} {name!r}.{nearest_hint(name, known)}")
+    return known[found]
 
 
 def by_name(session: Session, kind: Kind) -> dict[str, Addon]:

@@ -23,6 +23,8 @@ _LINES = 2_000_000
 # Each kind of batch has counters of its own, which every claim of a worker looks through.
 _KINDS = 20_000
 _SIGNS = 4_000_000
+# Characters in which names are looked for that may have been meant.
+_DOUBTED = 4_000_000
 # Pictures that come with one request: as four of the largest that are taken.
 _PICTURES = 4
 
@@ -101,6 +103,7 @@ class Budget:
             "Sweep fewer sizes, steps, samplers or weights of LoRAs in one job",
         )
         self.signs = Allowance(_SIGNS, "", "")
+        self.doubted = Allowance(_DOUBTED, "", "")
 
 
 def for_pictures(most_pixels: int) -> Allowance:

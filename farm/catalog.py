@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from farm.errors import Conflict, FarmError, NotFound
 from farm.families import FAMILIES
 from farm.models import Checkpoint
+from farm.names import Names, as_good_as, lock_name, nearest_hint
 from farm.weights import bounds
 from farm.weights.blobs import StoredFile, as_column
 from farm.weights.hashing import hash_folder
@@ -125,21 +126,27 @@ def _read(path: Path) -> dict[str, Any] | None:
 def add(
     session: Session, name: str, found: CheckpointFolder | StoredCheckpoint, note: str | None = None
 ) -> Checkpoint:
-    """Register a checkpoint. Adding the same one again is harmless; another under its name is refused."""
+    """Register a checkpoint. Adding the same one again is harmless.
+
+    Another under its name, or under one that jobs do not tell from it, is refused.
+    """
     columns = found.columns()
-    session.execute(upsert(Checkpoint).values(name=name, note=note, **columns).on_conflict_do_nothing())
+    lock_name(session, name)
+    if not Names(by_name(session)).alike(name):
+        session.execute(upsert(Checkpoint).values(name=name, note=note, **columns).on_conflict_do_nothing())
     checkpoint = get(session, name)
-    check_same(checkpoint, found.sha256, found.family)
+    check_same(checkpoint, found.sha256, name, found.family)
     _check_no_twin(session, checkpoint)
     session.execute(update(Checkpoint).where(Checkpoint.id == checkpoint.id).values(columns))
     return checkpoint
 
 
-def check_same(checkpoint: Checkpoint, sha256: str, family: str | None = None) -> None:
+def check_same(checkpoint: Checkpoint, sha256: str, name: str, family: str | None = None) -> None:
     """Raise Conflict unless the name stands for these very weights."""
     if checkpoint.sha256 != sha256 or family not in (None, checkpoint.family):
         raise Conflict(
-            f"A different checkpoint is registered as {checkpoint.name!r}. Remove it first, or choose another name."
+            f"A different checkpoint is registered as {checkpoint.name!r}{as_good_as(checkpoint.name, name)}. "
+            "Remove it first, or choose another name."
         )
 
 
@@ -157,10 +164,12 @@ def _check_no_twin(session: Session, checkpoint: Checkpoint) -> None:
 
 
 def get(session: Session, name: str) -> Checkpoint:
-    checkpoint = by_name(session).get(name)
-    if checkpoint is None:
-        raise NotFound(f"There is no checkpoint {name!r}.")
-    return checkpoint
+    """The checkpoint of this name, or of the only one that is like it. Raises NotFound, naming the nearest."""
+    known = by_name(session)
+    found = Names(known).only(name)
+    if found is None:
+        raise NotFound(f"There is no checkpoint {name!r}.{nearest_hint(name, known)}")
+    return known[found]
 
 
 def by_name(session: Session) -> dict[str, Checkpoint]:
@@ -177,9 +186,5 @@ def suggested_size(checkpoint: Checkpoint) -> tuple[int, int] | None:
 
 def remove(session: Session, name: str) -> None:
     """Take the name away: new jobs cannot use it. The files stay; accepted jobs keep rendering with them."""
-    get(session, name)
-    session.execute(
-        update(Checkpoint)
-        .where(Checkpoint.name == name, Checkpoint.removed_at.is_(None))
-        .values(removed_at=func.now())
-    )
+    checkpoint = get(session, name)
+    session.execute(update(Checkpoint).where(Checkpoint.id == checkpoint.id).values(removed_at=func.now()))

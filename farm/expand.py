@@ -101,8 +101,15 @@ def expand(request: JobRequest, library: Library, limits: Limits = Limits()) -> 
             raise InvalidRequest([_too_many(images, limits.images)])
     if work.problems:
         raise InvalidRequest(list(work.problems))
-    said = (Said(group.row, group.template.prompt, group.template.negative_prompt) for group in groups)
-    return Unfolding(tuple(groups), warnings_of_rows(said, len(request.prompts), budget.signs))
+    return Unfolding(tuple(groups), _warnings(work, groups))
+
+
+def _warnings(work: _Work, groups: list[Unfolded]) -> tuple[str, ...]:
+    said = (
+        Said(group.row, group.template.prompt, group.template.negative_prompt, group.checkpoint.family.base)
+        for group in groups
+    )
+    return warnings_of_rows(said, len(work.request.prompts), work.budget, work.library.name_doubts)
 
 
 def _require(work: _Work) -> None:
@@ -151,7 +158,7 @@ def _usual(library: Library) -> dict[str, object]:
 def _first_seed(request: JobRequest, row: PromptRow) -> int:
     """One for a prompt at all points of the sweep: what is compared differs in the axes alone."""
     given = row.seed if row.seed is not None else request.seed
-    return secrets.randbelow(SEEDS) if given is None else given
+    return secrets.randbelow(SEEDS) if given in (None, -1) else given
 
 
 def _unfolded(work: _Work, origin: Origin, settings: Settings) -> Iterator[Unfolded]:

@@ -75,6 +75,8 @@ Side = Annotated[
 Steps = Annotated[int, Field(ge=1, le=150), NUMBER]
 Guidance = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False), NUMBER]
 Seed = Annotated[int, Field(ge=0, lt=SEEDS), NUMBER]
+WishedSeed = Annotated[int, Field(ge=-1, lt=SEEDS), NUMBER]
+"""A seed as it is asked for: -1 asks for one that is drawn, as everywhere."""
 ClipSkip = Annotated[
     int,
     Field(ge=1, le=12, description="As in the WebUI: 1 is the last layer of the text encoder, 2 the one before."),

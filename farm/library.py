@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TypeVar
 
@@ -13,12 +12,13 @@ from sqlalchemy.orm import Session
 from farm import catalog, models, uploads
 from farm.errors import FieldProblem, InvalidRequest
 from farm.families import FAMILIES, Family
-from farm.prompts.embeddings import Names
+from farm.namedoubts import NameDoubts
+from farm.names import Names
+from farm.prompts.embeddings import EmbeddingNames
 from farm.prompts.styles import Style
 from farm.requests import ImageSettings, JobRequest
 from farm.specs import ImageSpec
-
-_MOST_NAMED = 20
+from farm.titles import UnknownName, named_by_title, named_exactly, unknown
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -71,12 +71,50 @@ class Library:
         """The embeddings made for a base that occur in a text."""
         return self._names[base].in_text(text) if base in self._names else ()
 
+    def name_doubts(self, text: str, base: str) -> Iterator[str]:
+        """What a text may have meant by a name, for checkpoints of this base."""
+        return self._doubts[base].in_text(text) if base in self._doubts else iter(())
+
     @cached_property
-    def _names(self) -> Mapping[str, Names]:
+    def _doubts(self) -> Mapping[str, NameDoubts]:
+        bases = {known.base for known in self.embeddings.values()}
+        return {
+            base: NameDoubts([name for name, known in self.embeddings.items() if known.base == base])
+            for base in bases
+        }
+
+    @cached_property
+    def _names(self) -> Mapping[str, EmbeddingNames]:
         by_base: dict[str, list[str]] = defaultdict(list)
         for name, known in self.embeddings.items():
             by_base[known.base].append(name)
-        return {base: Names(names) for base, names in by_base.items()}
+        return {base: EmbeddingNames(names) for base, names in by_base.items()}
+
+    def checkpoint_named(self, title: str) -> str:
+        """The name that a checkpoint is registered under. Raises UnknownName."""
+        return named_by_title("checkpoint", title, self.checkpoints, self._checkpoint_names)
+
+    def vae_named(self, title: str) -> str:
+        return named_by_title("VAE", title, self.vaes, self._vae_names)
+
+    def lora_named(self, name: str) -> str:
+        """The name that a LoRA is registered under, as a tag has it. Raises UnknownName."""
+        found = named_exactly("LoRA", name, self._lora_names)
+        if found is None:
+            raise UnknownName(unknown("LoRA", name, self.loras))
+        return found
+
+    @cached_property
+    def _checkpoint_names(self) -> Names:
+        return Names(self.checkpoints)
+
+    @cached_property
+    def _vae_names(self) -> Names:
+        return Names(self.vaes)
+
+    @cached_property
+    def _lora_names(self) -> Names:
+        return Names(self.loras)
 
 
 def read_library(session: Session, request: JobRequest) -> Library:
@@ -145,14 +183,3 @@ def pictures_of(request: JobRequest) -> set[str]:
     """The digests of all pictures that a request names."""
     sources = (source for settings in (request, *request.prompts) for source in (settings.image, settings.mask))
     return {source for source in sources if source is not None}
-
-
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """What to say of a name that nothing is registered under."""
-    names = sorted(known)
-    if not names:
-        return f"unknown {what} {name!r}. Known: none yet"
-    near = get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"unknown {what} {name!r}.{hint} Known: {', '.join(names[:_MOST_NAMED])}{more}"

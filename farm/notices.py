@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-from farm.budget import Allowance
+from farm.budget import Budget
 from farm.prompts.plan import warnings_of, warnings_of_negative
 
 _MOST_WARNINGS = 20
@@ -21,17 +22,23 @@ class Said:
     row: int
     prompt: str
     negative_prompt: str
+    base: str = ""
+    """Of the checkpoint: names of embeddings are doubted among those that are made for it."""
 
 
-def warnings_of_rows(prompts: Iterable[Said], rows: int, signs: Allowance) -> tuple[str, ...]:
+Doubt = Callable[[str, str], Iterable[str]]
+"""What a text may have meant by a name, for checkpoints of a base."""
+
+
+def warnings_of_rows(prompts: Iterable[Said], rows: int, budget: Budget, doubt: Doubt) -> tuple[str, ...]:
     """The warnings of a request of so many rows, each with those that it is about; of very many the first.
 
     Rows are counted from 1, as people do; the only row of a request is not named. Texts are looked through as far
-    as the allowance goes, and a last warning says from where on they were not.
+    as the budget goes, and a last warning says from where on they were not.
     """
     about: dict[str, set[int]] = {}
     endings: list[str] = []
-    for row, warnings in _looked_through(prompts, signs):
+    for row, warnings in _looked_through(prompts, budget, doubt):
         if warnings is None:
             endings.append(f"The prompts from row {row + 1} on were not looked through for warnings")
         for warning in warnings or ():
@@ -42,18 +49,38 @@ def warnings_of_rows(prompts: Iterable[Said], rows: int, signs: Allowance) -> tu
     return (*(_with_rows(warning, sorted(found), rows) for warning, found in about.items()), *endings)
 
 
-def _looked_through(prompts: Iterable[Said], signs: Allowance) -> Iterator[tuple[int, tuple[str, ...] | None]]:
+def _looked_through(
+    prompts: Iterable[Said], budget: Budget, doubt: Doubt
+) -> Iterator[tuple[int, tuple[str, ...] | None]]:
     """Each row with the warnings of a text of it; None, and no more, where the allowance is spent."""
     known: dict[tuple[Callable[[str], tuple[str, ...]], str], tuple[str, ...]] = {}
+    doubts = _Doubts(budget, doubt)
     for said in prompts:
         for look, text in ((warnings_of, said.prompt), (warnings_of_negative, said.negative_prompt)):
             if (look, text) not in known:
-                if not signs.covers(_cost(text)):
+                if not budget.signs.covers(_cost(text)):
                     yield said.row, None
                     return
                 # One text can hold thousands of tags that mean nothing.
                 known[look, text] = look(text)[: _MOST_WARNINGS + 1]
             yield said.row, known[look, text]
+        yield said.row, doubts(said)
+
+
+class _Doubts:
+    """The doubts about names, each text asked once; of very much text the first."""
+
+    def __init__(self, budget: Budget, doubt: Doubt) -> None:
+        self._budget = budget
+        self._doubt = doubt
+        self._known: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def __call__(self, said: Said) -> tuple[str, ...]:
+        text = f"{said.prompt}\n{said.negative_prompt}"
+        key = (text, said.base)
+        if key not in self._known and self._budget.doubted.covers(len(text)):
+            self._known[key] = tuple(islice(self._doubt(*key), _MOST_WARNINGS + 1))
+        return self._known.get(key, ())
 
 
 def _cost(text: str) -> int:

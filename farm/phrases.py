@@ -1,7 +1,6 @@
 """Styles and wildcards: pieces of prompts that are kept under a name and put in at submit."""
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sqlalchemy import delete, select
@@ -10,15 +9,24 @@ from sqlalchemy.orm import Session
 
 from farm.errors import FieldProblem, InvalidRequest, NotFound
 from farm.models import Style, Wildcard
+from farm.promptfiles.text import place_of, read_text, refuse
 from farm.prompts import styles
-from farm.prompts.template import can_be_called
+from farm.wildcardfiles import read_wildcard_files
 
 _MOST_BYTES = 8 * 2**20
+_STYLES = (".csv", ".tsv", ".txt")
 
 
 def read_styles_file(path: Path) -> list[styles.Style]:
     """The styles of a WebUI's styles.csv. Raises InvalidRequest."""
-    return styles.read_styles(_text(path))
+    if path.suffix.lower() not in _STYLES:
+        raise refuse(path, f"{path.suffix or 'a file without a suffix'}: styles come from {', '.join(_STYLES)}")
+    try:
+        return styles.read_styles(read_text(path, _MOST_BYTES))
+    except styles.BadStyles as error:
+        raise InvalidRequest(
+            [FieldProblem(place_of(path, line), message) for line, message in error.found]
+        ) from None
 
 
 def put_styles(session: Session, found: Iterable[styles.Style]) -> int:
@@ -42,33 +50,8 @@ def remove_style(session: Session, name: str) -> None:
 
 
 def read_wildcards(path: Path) -> dict[str, list[str]]:
-    """The wildcards of a text file, or of all below a folder: named by their path without `.txt`.
-
-    Empty lines and those that begin with # are left out. Raises InvalidRequest, also for a name that no prompt
-    can call.
-    """
-    files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
-    root = path if path.is_dir() else path.parent
-    found = {file.relative_to(root).with_suffix("").as_posix(): list(_entries(_text(file))) for file in files}
-    if empty := [name for name, lines in found.items() if not lines]:
-        raise InvalidRequest([FieldProblem(name, "holds no line") for name in empty])
-    if not found:
-        raise InvalidRequest([FieldProblem(str(path), "holds no .txt file")])
-    if uncallable := [name for name in found if not can_be_called(name)]:
-        raise InvalidRequest([FieldProblem(name, _how_to_name(name)) for name in uncallable])
-    return found
-
-
-def _how_to_name(name: str) -> str:
-    plain = re.sub(r"[^\w./-]+|_{2,}", "-", name).strip("-_")
-    hint = f"; `{plain}` could" if can_be_called(plain) else ""
-    return f"no prompt can call a wildcard of this name: letters, digits and - _ . / only{hint}"
-
-
-def _entries(text: str) -> Iterator[str]:
-    for line in text.splitlines():
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield line.strip()
+    """The wildcards of a file, or of all below a folder, by their names. Raises InvalidRequest."""
+    return dict(read_wildcard_files(path).lines)
 
 
 def put_wildcard(session: Session, name: str, lines: Sequence[str]) -> None:
@@ -85,18 +68,3 @@ def remove_wildcard(session: Session, name: str) -> None:
     """Raises NotFound. Accepted jobs have what it drew in their prompts already."""
     if session.execute(delete(Wildcard).where(Wildcard.name == name).returning(Wildcard.name)).first() is None:
         raise NotFound(f"There is no wildcard {name!r}.")
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise InvalidRequest([FieldProblem(str(path), f"is larger than {_MOST_BYTES // 2**20} MiB")])
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InvalidRequest([FieldProblem(str(path), error.strerror or "cannot be read")]) from None
-    except UnicodeDecodeError:
-        raise InvalidRequest([FieldProblem(str(path), "is not UTF-8 text")]) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise InvalidRequest([FieldProblem(f"{path}, line {line}", "must not contain a NUL character")])
-    return text

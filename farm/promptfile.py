@@ -1,159 +1,133 @@
-"""Prompt files: JSON, JSON lines, CSV, or one prompt per line, read into the rows of a job request."""
+"""Prompt files: read into the rows of a job request, whatever their format, each with the place where it stands."""
 
-import csv
-import io
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from farm.errors import FieldProblem, InvalidRequest
+from farm.promptfiles import jsons, yamlrows
+from farm.promptfiles.commands import is_command, read_command
+from farm.promptfiles.entries import Entries, Entry, Misread, Unreadable
+from farm.promptfiles.jsons import BadJson
+from farm.promptfiles.recognise import Mistaken, check_lines, format_of, guess
+from farm.promptfiles.settings import understood
+from farm.promptfiles.tables import BadTable, misfit, read_table
+from farm.promptfiles.text import STANDARD_INPUT, place_of, read_text, refuse
+from farm.promptfiles.yamls import MOST_BYTES as MOST_YAML_BYTES
+from farm.promptfiles.yamls import BadYaml
 from farm.requests import PromptRow, problems_of
 
-# What other programs call these fields.
-_ALIASES: Mapping[str, str] = {
-    "steps": "num_inference_steps",
-    "guidance": "guidance_scale",
-    "cfg": "guidance_scale",
-    "cfg_scale": "guidance_scale",
-    "denoising": "strength",
-    "schedule": "schedule_type",
-    "format": "image_format",
-    "negative": "negative_prompt",
-    "sampler_name": "sampler",
-    "model": "checkpoint",
-    "count": "images_per_prompt",
-}
-
-_HIRES = "hires."
+_SETTINGS = tuple(PromptRow.model_fields)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One entry of a file: where it began (`line 3`, counted from 1), and what stood there."""
+class PlacedRow:
+    """A row, and where it stands: the file and the line."""
 
     place: str
-    fields: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """An entry that does not follow the file's format, and why."""
-
-    place: str
-    message: str
+    row: PromptRow
 
 
 def read_prompts(path: Path) -> list[PromptRow]:
-    """Read the rows of a file; its suffix tells the format, any other than .json, .jsonl, .csv means plain lines.
+    """The rows of a file, as `read_rows` reads them."""
+    return [placed.row for placed in read_rows(path)]
 
-    Raises InvalidRequest naming every bad row by its place.
+
+def read_rows(path: Path) -> list[PlacedRow]:
+    """Read the rows of a file by the format that its suffix tells; text without one is looked at.
+
+    `-` is standard input. Raises InvalidRequest naming every bad row by file and line, and what is no prompt file.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InvalidRequest([FieldProblem(str(path), error.strerror or "cannot be read")]) from None
-    except UnicodeDecodeError:
-        raise InvalidRequest([FieldProblem(str(path), "is not UTF-8 text")]) from None
-    entries = list(_FORMATS.get(path.suffix.lower(), _plain_lines)(text))
+        told = None if path == STANDARD_INPUT else format_of(path)
+    except Mistaken as error:
+        raise refuse(path, str(error)) from None
+    text = read_text(path)
+    found = told or (guess(text) if _is_nameless(path) else "lines")
+    try:
+        entries = _READERS[found](text)
+    except (BadTable, BadJson, BadYaml, Mistaken) as error:
+        raise InvalidRequest([FieldProblem(f"{place_of(path)}, {_place(error)}", str(error))]) from None
     if not entries:
-        raise InvalidRequest([FieldProblem(str(path), "holds no prompt")])
-    return _rows(entries)
+        raise refuse(path, "holds no prompt")
+    return _rows(path, entries)
 
 
-def _rows(entries: list[Entry | Unreadable]) -> list[PromptRow]:
+def _place(error: BadTable | BadJson | BadYaml | Mistaken) -> str:
+    column = f", column {error.column}" if isinstance(error, BadJson) else ""
+    return f"line {error.line}{column}"
+
+
+def _is_nameless(path: Path) -> bool:
+    """Whether there is no file to be renamed: standard input, or what a shell hands over as a pipe."""
+    return path == STANDARD_INPUT or not path.is_file()
+
+
+def _rows(path: Path, entries: Entries) -> list[PlacedRow]:
     problems: list[FieldProblem] = []
     rows = []
     for entry in entries:
+        place = f"{place_of(path)}, {entry.place}"
         if isinstance(entry, Unreadable):
-            problems.append(FieldProblem(entry.place, entry.message))
+            problems.append(FieldProblem(place, entry.message))
             continue
         try:
-            rows.append(PromptRow.model_validate({_ALIASES.get(k, k): v for k, v in entry.fields.items()}))
+            rows.append(PlacedRow(place, PromptRow.model_validate(understood(entry.fields))))
+        except Misread as misread:
+            problems += [FieldProblem(f"{place}, {p.field}", p.message) for p in misread.problems]
         except ValidationError as error:
-            problems += [FieldProblem(f"{entry.place}, {p.field}", p.message) for p in problems_of(error)]
+            problems += [FieldProblem(f"{place}, {p.field}", _message(p)) for p in problems_of(error)]
     if problems:
         raise InvalidRequest(problems)
     return rows
 
 
-def _lines(text: str) -> Iterator[tuple[str, str]]:
-    """The lines that say something, each after its place. A prompt may hold what only str.splitlines cuts at."""
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield f"line {number}", line.strip()
+def _message(problem: FieldProblem) -> str:
+    """With the field that was most likely meant, where there is none of that name."""
+    if problem.message != "there is no such field":
+        return problem.message
+    near = get_close_matches(problem.field, _SETTINGS, n=1)
+    return f"{problem.message}; did you mean {near[0]}?" if near else problem.message
 
 
-def _plain_lines(text: str) -> Iterator[Entry]:
-    for place, line in _lines(text):
-        if not line.startswith("#"):
-            yield Entry(place, {"prompt": line})
+def _lines(text: str) -> Entries:
+    """A prompt a line, or options as the WebUI's script has them.
+
+    A prompt may hold what only str.splitlines cuts at. Raises Mistaken for text of another format.
+    """
+    check_lines(text)
+    lines = [(f"line {number}", line.strip()) for number, line in enumerate(text.split("\n"), 1)]
+    return [
+        read_command(place, line) if is_command(line) else Entry(place, {"prompt": line})
+        for place, line in lines
+        if line and not line.startswith("#")
+    ]
 
 
-def _json_lines(text: str) -> Iterator[Entry | Unreadable]:
-    for place, line in _lines(text):
-        try:
-            yield Entry(place, _fields(json.loads(line)))
-        except ValueError as error:
-            yield Unreadable(place, f"is not JSON: {_why(error)}")
+def _table(text: str) -> Entries:
+    """The rows below the header; empty cells are left to the job. Raises BadTable."""
+    header, rows = read_table(text, "prompt")
+    entries: Entries = []
+    for row in rows:
+        place, why = f"line {row.line}", misfit(header, row)
+        cells = {name: cell for name, cell in zip(header.cells, row.cells, strict=False) if cell}
+        entries.append(Unreadable(place, why) if why else Entry(place, cells))
+    return entries
 
 
-def _json_list(text: str) -> Iterator[Entry]:
-    """A list of prompts; they have no line numbers worth telling, so they are counted instead."""
-    try:
-        entries = json.loads(text)
-    except ValueError as error:
-        raise InvalidRequest([FieldProblem("file", f"is not JSON: {error}")]) from None
-    if not isinstance(entries, list):
-        raise InvalidRequest([FieldProblem("file", "must be a list of prompts or of objects with a prompt")])
-    for number, entry in enumerate(entries, 1):
-        yield Entry(f"entry {number}", _fields(entry))
+def _yaml(text: str) -> Entries:
+    if len(text) > MOST_YAML_BYTES:
+        raise BadYaml(1, f"is larger than {MOST_YAML_BYTES // 2**20} MiB, which is the most that is read of YAML")
+    return yamlrows.read_rows(text)
 
 
-def _why(error: ValueError) -> str:
-    """What is wrong with a line, without the line number that the parser counts within it."""
-    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-
-
-def _fields(entry: Any) -> Mapping[str, Any]:
-    """An entry's fields; what is neither text nor object is left for the row's own check to refuse."""
-    return entry if isinstance(entry, dict) else {"prompt": entry}
-
-
-def _csv_rows(text: str) -> Iterator[Entry]:
-    """The rows below the header. A cell in quotes may run over several lines: a row begins where the last ended."""
-    reader = csv.reader(io.StringIO(text, newline=""))
-    try:
-        header = next(reader, [])
-        if "prompt" not in header:
-            raise InvalidRequest([FieldProblem("line 1", "the header of a CSV file must have a column `prompt`")])
-        began = reader.line_num + 1
-        for cells in reader:
-            if any(cells):
-                columns = zip_longest(header, cells, fillvalue="")
-                fields = {name or "(a cell without a heading)": cell for name, cell in columns if cell}
-                yield Entry(f"line {began}", _unfolded(fields))
-            began = reader.line_num + 1
-    except csv.Error as error:
-        raise InvalidRequest([FieldProblem(f"line {reader.line_num}", f"is not CSV: {error}")]) from None
-
-
-def _unfolded(cells: Mapping[str, str]) -> Mapping[str, Any]:
-    """The cells of a row as its fields: styles stand between bars, a second pass has a column for each setting."""
-    hires = {name.removeprefix(_HIRES): cell for name, cell in cells.items() if name.startswith(_HIRES)}
-    fields: dict[str, Any] = {name: cell for name, cell in cells.items() if not name.startswith(_HIRES)}
-    if "styles" in fields:
-        fields["styles"] = [style.strip() for style in fields["styles"].split("|") if style.strip()]
-    # A cell below `hires` itself is for the row's own check to refuse.
-    return {"hires": hires, **fields} if hires else fields
-
-
-_FORMATS: Mapping[str, Callable[[str], Iterable[Entry | Unreadable]]] = {
-    ".json": _json_list,
-    ".jsonl": _json_lines,
-    ".csv": _csv_rows,
+_READERS: Mapping[str, Callable[[str], Entries]] = {
+    "lines": _lines,
+    "json": jsons.read_list,
+    "json lines": jsons.read_lines,
+    "table": _table,
+    "yaml": _yaml,
 }

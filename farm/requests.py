@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from farm.errors import FieldProblem, InvalidRequest
 from farm.fields import (
@@ -29,7 +29,6 @@ from farm.fields import (
     SamplerName,
     Scale,
     ScheduleType,
-    Seed,
     Side,
     Slug,
     Steps,
@@ -37,6 +36,7 @@ from farm.fields import (
     Text,
     Title,
     UpscaleMethod,
+    WishedSeed,
 )
 from farm.fingerprints import fingerprint
 from farm.samplers import split_name
@@ -77,7 +77,7 @@ class ImageSettings(BaseModel):
     sampler: SamplerName | None = Field(None, description="Left out: DPM++ 2M.")
     schedule_type: ScheduleType | None = Field(None, description="Left out: Automatic, the sampler's own.")
     clip_skip: ClipSkip | None = None
-    seed: Seed | None = Field(None, description="Of the first image of each prompt. Left out: drawn.")
+    seed: WishedSeed | None = Field(None, description="Of the first image of each prompt. -1 or left out: drawn.")
     images_per_prompt: Count | None = Field(None, description="Left out: 1.")
 
     hires: Hires | None = Field(None, description="txt2img: a second pass.")
@@ -179,6 +179,12 @@ class JobRequest(ImageSettings):
     priority: Priority = 50
     not_before: Moment | None = Field(None, description="Start no image before this time.")
     deadline: Moment | None = Field(None, description="Cancel what has not started by this time.")
+
+    @field_validator("seed", mode="after")
+    @classmethod
+    def _left_open(cls, seed: int | None) -> int | None:
+        """For a whole job -1 says nothing more than leaving it out, which the release before understands, too."""
+        return None if seed == -1 else seed
 
     @model_validator(mode="after")
     def _axes_fit(self) -> Self:

@@ -1,7 +1,7 @@
 """From the settings of one image, as a request has them, to its spec: names looked up, sizes settled."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -9,12 +9,13 @@ from pydantic import ValidationError
 from farm.errors import FieldProblem
 from farm.fields import LARGEST_LORA_WEIGHT
 from farm.geometry import Misfit, Settings, sized
-from farm.library import KnownAddon, KnownCheckpoint, Library, Size, unknown
+from farm.library import KnownAddon, KnownCheckpoint, Library, Size
 from farm.prompts.compose import compose
-from farm.prompts.networks import NetworkTag, extract_networks
+from farm.prompts.networks import NetworkTag, extract_networks, sum_tags
 from farm.prompts.styles import apply_styles
 from farm.requests import problems_of
 from farm.specs import SPECS, AddonRef, ImageSpec, LoraRef
+from farm.titles import UnknownName, unknown
 
 _MOST_PARTS = 16
 
@@ -73,10 +74,12 @@ def styled(settings: Settings, library: Library) -> dict[str, Any]:
 
 def settle(mode: str, settings: Settings, library: Library) -> Settled:
     """The spec of one image. Every problem is found that can be found without having put the others right."""
+    settings, unknown_names = _registered(settings, library)
     problems = [
         *_not_taken(mode, settings),
         *_lacking(mode, settings),
-        *_unknown_names(settings, library),
+        *unknown_names,
+        *_unknown(settings, library),
         *_too_many_parts(settings),
     ]
     if problems:
@@ -101,16 +104,23 @@ def _lacking(mode: str, settings: Settings) -> Iterator[FieldProblem]:
             yield FieldProblem(name, f"{mode} needs one")
 
 
-def _unknown_names(settings: Settings, library: Library) -> Iterator[FieldProblem]:
-    checkpoint = settings.get("checkpoint")
-    if checkpoint is None:
+def _registered(settings: Settings, library: Library) -> tuple[dict[str, Any], list[FieldProblem]]:
+    """The settings with checkpoint and VAE by the names that they are registered under, and what is unknown."""
+    found, problems = dict(settings), []
+    for field, named in (("checkpoint", library.checkpoint_named), ("vae", library.vae_named)):
+        if settings.get(field) is not None:
+            try:
+                found[field] = named(settings[field])
+            except UnknownName as error:
+                hint = "" if library.checkpoints or field == "vae" else "; add one with `farm checkpoints add`"
+                problems.append(FieldProblem(field, f"{error}{hint}"))
+    return found, problems
+
+
+def _unknown(settings: Settings, library: Library) -> Iterator[FieldProblem]:
+    if settings.get("checkpoint") is None:
         known = ", ".join(sorted(library.checkpoints)) or "none yet; add one with `farm checkpoints add`"
         yield FieldProblem("checkpoint", f"must be named. Known: {known}")
-    elif checkpoint not in library.checkpoints:
-        hint = "" if library.checkpoints else "; add one with `farm checkpoints add`"
-        yield FieldProblem("checkpoint", unknown("checkpoint", checkpoint, library.checkpoints) + hint)
-    if (vae := settings.get("vae")) is not None and vae not in library.vaes:
-        yield FieldProblem("vae", unknown("VAE", vae, library.vaes))
     for name in settings.get("styles", ()):
         if name not in library.styles:
             yield FieldProblem("styles", unknown("style", name, library.styles))
@@ -159,13 +169,20 @@ def _addons(
 
 
 def _loras(prompt: str, checkpoint: KnownCheckpoint, library: Library) -> tuple[LoraRef, ...]:
-    return tuple(_lora(tag, checkpoint, library) for tag in extract_networks(prompt)[1])
+    tags = [_registered_tag(tag, library) for tag in extract_networks(prompt)[1]]
+    # One LoRA that is spelled in two ways counts with the sum, too.
+    return tuple(_lora(tag, checkpoint, library) for tag in sum_tags(tags))
+
+
+def _registered_tag(tag: NetworkTag, library: Library) -> NetworkTag:
+    try:
+        return replace(tag, name=library.lora_named(tag.name))
+    except UnknownName as error:
+        raise Misfit(f"lora:{tag.name}", str(error)) from None
 
 
 def _lora(tag: NetworkTag, checkpoint: KnownCheckpoint, library: Library) -> LoraRef:
-    known, field = library.loras.get(tag.name), f"lora:{tag.name}"
-    if known is None:
-        raise Misfit(field, unknown("LoRA", tag.name, library.loras))
+    known, field = library.loras[tag.name], f"lora:{tag.name}"
     if max(abs(tag.weight), abs(tag.text_weight or 0)) > LARGEST_LORA_WEIGHT:
         raise Misfit(field, f"LoRA {tag.name!r}: a weight is from -{LARGEST_LORA_WEIGHT} to {LARGEST_LORA_WEIGHT}")
     _check_base(field, "LoRA", known, checkpoint)

@@ -9,6 +9,7 @@ from typing import Any
 from farm.budget import LONGEST_PROMPT
 from farm.fields import LARGEST_LORA_WEIGHT, SEEDS
 from farm.geometry import Misfit, Settings
+from farm.names import plain
 from farm.requests import Axis, JobRequest
 
 Value = str | int | float
@@ -34,6 +35,7 @@ _TITLES: Mapping[str, str] = {
 }
 
 _LORA = "lora:"
+_LORA_TAG = re.compile(r"<(?:lora|lyco):([^<>:]+)(?::[^<>]*)?>")
 
 # What a worker has to load: whoever changes it least often renders soonest.
 _COSTLY = ("checkpoint", "vae")
@@ -158,9 +160,17 @@ def _with_lora(prompt: str, field: str, value: Value) -> str:
     Of several tags the first has the weight, and the others none: they would add up.
     """
     name, weight = field.removeprefix(_LORA), _lora_weight(field, value)
-    tags = re.compile(rf"<(?:lora|lyco):{re.escape(name)}(?::[^<>]*)?>")
-    head, *rest = tags.split(prompt)
-    return f"{head or ''}<lora:{name}:{weight}>{''.join(rest)}" if rest else f"{prompt} <lora:{name}:{weight}>"
+    wanted, tag, found = plain(name), f"<lora:{name}:{weight}>", 0
+
+    def weigh(match: re.Match[str]) -> str:
+        nonlocal found
+        if plain(match[1]) != wanted:
+            return match[0]
+        found += 1
+        return tag if found == 1 else ""
+
+    changed = _LORA_TAG.sub(weigh, prompt)
+    return changed if found else f"{prompt} {tag}"
 
 
 def _lora_weight(field: str, value: Value) -> str:

@@ -1,5 +1,6 @@
 """How a body is read: strictly, and with a clear word about what is wrong with it."""
 
+import json
 from typing import Any, NoReturn
 
 from flask import Request
@@ -24,7 +25,14 @@ class FarmRequest(Request):
         except RecursionError:
             raise BadRequest("The body is nested too deeply.") from None
 
-    def on_json_loading_failure(self, e: ValueError | None) -> NoReturn:
+    def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
         if e is None:
             raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")
-        raise BadRequest(f"The body is not JSON: {e}")
+        raise BadRequest(f"The body is not JSON: {_why(e)}.")
+
+
+def _why(error: ValueError) -> str:
+    """What is wrong, and where."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"line {error.lineno}, column {error.colno}: {error.msg[0].lower()}{error.msg[1:]}"
+    return f"byte {error.start + 1} is no UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)

@@ -26,7 +26,7 @@ def _group(kind: addons.Kind) -> click.Group:
 def _add(kind: addons.Kind) -> click.Command:
     @click.command("add", help=f"Add a {TITLES[kind]} to the store. SOURCE is as in `farm checkpoints add`.")
     @click.argument("source")
-    @click.option("--name", help="What prompts and jobs call it. Left out: one made of the source's.")
+    @click.option("--name", help="What prompts and jobs call it. Left out: its file's name.")
     @click.option("--family", type=click.Choice(list(FAMILIES)), help="What it is made for, if it does not tell.")
     @click.option("--note", help="A word on what it is.")
     def add(source: str, name: str | None, family: str | None, note: str | None) -> None:

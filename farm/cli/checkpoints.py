@@ -24,7 +24,7 @@ def checkpoints() -> None:
 
 @checkpoints.command()
 @click.argument("source")
-@click.option("--name", help="What jobs call it. Left out: the preset's name, or one made of the source's.")
+@click.option("--name", help="What jobs call it. Left out: the preset's name, or its file's.")
 @click.option("--family", type=click.Choice(list(FAMILIES)), help="Where the weights leave it open: sd2 or sd2-v.")
 @click.option("--tokenizer", metavar="DIR", type=_FOLDER, help="A folder with CLIP's vocabulary.")
 @click.option("--vae", metavar="NAME|FILE", help="The VAE to go with it: a registered one, or a file.")

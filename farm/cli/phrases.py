@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from farm import phrases
-from farm.cli.console import json_option, open_database, print_json, print_table
+from farm.cli.console import json_option, one_line, open_database, print_json, print_table
 from farm.reports import StyleReport, WildcardReport
+from farm.wildcardfiles import read_wildcard_files
 
 _FILE = click.Path(exists=True, path_type=Path)
 
@@ -61,12 +62,17 @@ def wildcards() -> None:
 @wildcards.command("add")
 @click.argument("path", metavar="FILE|DIR", type=_FILE)
 def add_wildcards(path: Path) -> None:
-    """Keep a text file as a wildcard, a choice a line; of a folder all files, named by their path."""
-    found = phrases.read_wildcards(path)
+    """Keep a text file as a wildcard, a choice a line; of a folder all files, named by their path.
+
+    A pack in YAML or JSON is a wildcard for each of its lists, named by the keys that lead to it.
+    """
+    found = read_wildcard_files(path)
     with open_database().begin() as session:
-        for name, lines in found.items():
+        for name, lines in found.lines.items():
             phrases.put_wildcard(session, name, lines)
-    click.echo(f"Added {', '.join(f'__{name}__' for name in found)}.")
+    click.echo(f"Added {', '.join(f'__{name}__' for name in found.lines)}.")
+    for file in found.left_out:
+        click.echo(f"Left out, as no .txt, .yaml or .json: {one_line(file)}", err=True)
 
 
 @wildcards.command("list")

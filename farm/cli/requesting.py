@@ -1,7 +1,7 @@
 """From what was typed to a request: pictures sent ahead, options renamed, the mode told from what is given."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,16 @@ import click
 
 from farm.axistext import read_axis
 from farm.cli.overruling import left_of, merged_hires, mode_for
+from farm.cli.rows import PICTURES, Asked, Send, send_picture, send_pictures
 from farm.client import Client
 from farm.errors import FieldProblem, InvalidRequest
-from farm.promptfile import read_prompts
 from farm.requests import JobRequest, parse_request
 
 _SIZE = re.compile(r"(\d+)\s*[xX\u00d7]\s*(\d+)")
 
-_UPLOAD = re.compile(r"[0-9a-f]{64}")
-_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
-_PICTURES = ("image", "mask")
-
-Send = Callable[[Path, str], str]
-
 
 def build_request(
-    client: Client, prompts: Sequence[str], file: Path | None, options: Mapping[str, Any], before: Mapping[str, Any]
+    client: Client, asked: Sequence[Asked], options: Mapping[str, Any], before: Mapping[str, Any]
 ) -> JobRequest:
     """The request; `before` is what an image said that is to be rendered again, and options overrule it.
 
@@ -33,14 +27,14 @@ def build_request(
     """
     given = _renamed({name: value for name, value in options.items() if value not in (None, (), [])})
     send = sender(client)
-    rows = _rows(send, prompts, file)
+    rows = send_pictures(send, asked)
     names = {*given, *(name for row in rows for name in row)}
     mode = given.get("mode") or mode_for(names, before.get("mode"))
     fields = {**left_of(before, names, mode), **given, "mode": mode}
     if "hires" in given:
         fields["hires"] = merged_hires(before.get("hires"), given["hires"])
     fields["prompts"] = rows or before.get("prompts") or _no_prompt(mode)
-    fields.update({name: _picture(send, given[name], name) for name in _PICTURES if name in given})
+    fields.update({name: send_picture(send, Path(), given[name], name) for name in PICTURES if name in given})
     return parse_request(fields)
 
 
@@ -71,37 +65,6 @@ def _no_prompt(mode: str) -> list[str]:
     if mode == "upscale":
         return [""]
     raise InvalidRequest([FieldProblem("prompts", "give a prompt, or a file of prompts with --file")])
-
-
-def _rows(send: Send, prompts: Sequence[str], file: Path | None) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [{"prompt": prompt} for prompt in prompts]
-    if file is None:
-        return rows
-    for row in read_prompts(file):
-        fields = row.model_dump(mode="json", exclude_none=True)
-        for name in _PICTURES:
-            if name in fields and _is_file(path := file.parent / fields[name]):
-                fields[name] = send(path, name)
-        rows.append(fields)
-    return rows
-
-
-def _picture(send: Send, text: str, field: str) -> str:
-    """What an option names: a file is sent ahead, an upload and an address are left to the portal."""
-    if _is_file(Path(text)):
-        return send(Path(text), field)
-    if _UPLOAD.fullmatch(text) or _ADDRESS.match(text):
-        return text
-    message = f"{text[:200]!r} is no file here, nor the id of an upload, nor an https:// address"
-    raise InvalidRequest([FieldProblem(field, message)])
-
-
-def _is_file(path: Path) -> bool:
-    """Whether there is such a file: a picture in base64 is no name that any disk could have."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def sender(client: Client) -> Send:

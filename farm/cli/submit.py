@@ -2,7 +2,7 @@
 
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,30 @@ from farm import infotext
 from farm.again import Registered, recognised
 from farm.cli.console import count_images, json_option, open_client, print_json
 from farm.cli.requesting import build_request
+from farm.cli.rows import Asked, name_lines, naming_lines, read_asked
 from farm.cli.submit_options import request_options
 from farm.cli.watching import download_images, exit_code, watch_job
 from farm.client import AnswerLost, Client, insist
+from farm.promptfiles.recognise import ACCEPTED
 from farm.reports import JobReport, PreviewReport
 from farm.requests import JobRequest
 
 _PATIENCE_SECONDS = 30.0
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE_OR_INPUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 
 
 @click.command()
 @click.argument("prompts", nargs=-1)
-@click.option("--file", "-f", "file", type=_FILE, help="Prompts from a file: .json, .jsonl, .csv, or one per line.")
+@click.option(
+    "--file",
+    "-f",
+    "file",
+    type=_FILE_OR_INPUT,
+    metavar="FILE|-",
+    help=f"Prompts from a file: {ACCEPTED}; - is standard input.",
+)
 @click.option(
     "--from-image",
     "image_file",
@@ -55,11 +65,13 @@ def submit(
     """
     client = open_client()
     before = _described(client, image_file, options.get("image")) if image_file else {}
-    request = build_request(client, prompts, file, options, before)
-    if dry_run:
-        return _tell_preview(client.preview(request), as_json=as_json)
-    job, warnings = _submit(client, request, idempotency_key or uuid.uuid4().hex)
-    _warn(warnings)
+    asked = read_asked(prompts, file)
+    with naming_lines(asked):
+        request = build_request(client, asked, options, before)
+        if dry_run:
+            return _tell_preview(client.preview(request), asked, as_json=as_json)
+        job, warnings = _submit(client, request, idempotency_key or uuid.uuid4().hex)
+    _warn(name_lines(warning, asked) for warning in warnings)
     if as_json and not (wait or folder):
         return print_json(job)
     if not as_json:
@@ -94,10 +106,10 @@ def _warn(warnings: Iterable[str]) -> None:
         click.echo(f"Warning: {warning}", err=True)
 
 
-def _tell_preview(preview: PreviewReport, *, as_json: bool) -> None:
+def _tell_preview(preview: PreviewReport, asked: Sequence[Asked], *, as_json: bool) -> None:
     if as_json:
         return print_json(preview)
-    _warn(preview.warnings)
+    _warn(name_lines(warning, asked) for warning in preview.warnings)
     seconds = preview.seconds
     time = "nothing like it was rendered of late" if seconds is None else f"about {_duration(seconds)}"
     kinds = f"{preview.batches} kind{'' if preview.batches == 1 else 's'} of batch"

@@ -41,7 +41,7 @@ _OPTIONS = (
     click.option("--clip-skip", type=int),
     click.option("--width", "-W", type=int),
     click.option("--height", "-H", type=int),
-    click.option("--seed", type=int, help="Seed of each prompt's first image; drawn if left out."),
+    click.option("--seed", type=int, help="Seed of each prompt's first image; drawn if left out or -1."),
     click.option("--count", "-n", "images_per_prompt", type=int, help="Images per prompt, with consecutive seeds."),
     click.option("--image", metavar=_PICTURE, help="The picture to start from."),
     click.option("--mask", metavar=_PICTURE, help="inpaint: white is painted."),

@@ -12,6 +12,13 @@ from farm.hub.download import OnProgress, download, ignore_progress
 from farm.hub.pipeline_files import Precision
 from farm.hub.sources import CivitaiSource, HuggingFaceSource, LocalSource, Source, WebSource
 
+# What programs call the file of every model: there the repository's name tells which it is.
+_EVERYBODYS = frozenset(
+    {
+        *("model", "pytorch_model", "diffusion_pytorch_model", "diffusion_pytorch_model.fp16", "learned_embeds"),
+        *("pytorch_lora_weights", "adapter_model", "model.fp16"),
+    }
+)
 _SECRET = re.compile(r"token|key|sig|secret|pass|auth|credential|policy|expires", re.IGNORECASE)
 
 
@@ -19,8 +26,9 @@ _SECRET = re.compile(r"token|key|sig|secret|pass|auth|credential|policy|expires"
 class Fetched:
     """Weights that are on this disk now.
 
-    `origin` fetches the same bytes again, and holds no secret. Hints are what the hub says, None where it
-    says nothing: the file itself decides. `kind_hint` is checkpoint, lora, embedding or vae.
+    `name_hint` is the file's name without suffix, as it is. `origin` fetches the same bytes again, and holds no
+    secret. The other hints are what the hub says, None where it says nothing: the file itself decides. `kind_hint`
+    is checkpoint, lora, embedding or vae.
     """
 
     path: Path
@@ -57,15 +65,15 @@ def fetch(
 
 def _local(source: LocalSource) -> Fetched:
     path = source.path
-    return Fetched(path, path.is_dir(), _slug(path.name if path.is_dir() else path.stem), str(path))
+    return Fetched(path, path.is_dir(), path.name if path.is_dir() else path.stem, str(path))
 
 
 def _web(source: WebSource, folder: Path, on_progress: OnProgress) -> Fetched:
-    name = _file_name(unquote(PurePosixPath(urlsplit(source.url).path).name))
+    named = unquote(PurePosixPath(urlsplit(source.url).path).name)
     place = folder / "web" / hashlib.sha256(source.url.encode()).hexdigest()[:12]
-    done = download(source.url, place / name, sha256=source.sha256, on_progress=on_progress)
+    done = download(source.url, place / _file_name(named), sha256=source.sha256, on_progress=on_progress)
     origin = WebSource(without_secrets(source.url), done.sha256)
-    return Fetched(done.path, False, _slug(done.path.stem), str(origin), done.sha256)
+    return Fetched(done.path, False, _stem(named), str(origin), done.sha256)
 
 
 def _hugging_face(
@@ -75,9 +83,11 @@ def _hugging_face(
     commit = found.revision.commit
     if found.file is None:
         origin = HuggingFaceSource(source.repo, commit)
-        return Fetched(found.path, True, _slug(source.repo.split("/")[1]), str(origin), kind_hint="checkpoint")
+        return Fetched(found.path, True, source.repo.split("/")[1], str(origin), kind_hint="checkpoint")
     origin = HuggingFaceSource(source.repo, commit, found.file.path)
-    return Fetched(found.path, False, _slug(found.path.stem), str(origin), found.sha256)
+    stem = _stem(found.file.path)
+    name = source.repo.split("/")[1] if stem in _EVERYBODYS else stem
+    return Fetched(found.path, False, name, str(origin), found.sha256)
 
 
 def _civitai(source: CivitaiSource, settings: Settings, folder: Path, on_progress: OnProgress) -> Fetched:
@@ -92,7 +102,8 @@ def _civitai(source: CivitaiSource, settings: Settings, folder: Path, on_progres
     return Fetched(
         path=done.path,
         is_folder=False,
-        name_hint=_slug(found.model_name),
+        # Prompts on its page name the file; what the page is called is for people.
+        name_hint=_stem(found.file_name) or found.model_name,
         origin=str(CivitaiSource(found.model_id, found.version_id)),
         sha256=done.sha256,
         family_hint=found.family,
@@ -113,6 +124,6 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^\w.()+ -]", "_", name).lstrip(". ")[-150:] or "weights"
 
 
-def _slug(name: str) -> str:
-    """A name as people type it: `Realistic_Vision_V2.0` becomes `realistic-vision-v2.0`."""
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:60] or "weights"
+def _stem(name: str) -> str:
+    """A file's name as somebody else wrote it, without folders and suffix."""
+    return PurePosixPath(name.replace("\\", "/")).stem

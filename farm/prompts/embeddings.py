@@ -2,62 +2,82 @@
 
 AUTOMATIC1111's WebUI looks for a name's tokens among the prompt's, and CLIP cuts text into words before
 anything else: runs of letters, single digits, runs of other signs, in lower case. So a name is found where
-its words follow one another, whatever their case: `bad-hands-5` in `(Bad-Hands-5:1.2)`, `cat` not in `cats`.
+its words follow one another, whatever their case and whatever spaces, dashes and underscores part them:
+`bad-hands-5` in `(Bad_Hands 5:1.2)`, `cat` not in `cats`.
 """
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 # The signs of the prompt language stand alone, so that they never stick to those of a name.
-_WORD = re.compile(r"[^\W\d_]+|\d|[()\[\]{}|:<>,]|(?:[^\w\s()\[\]{}|:<>,\\]|_)+")
+_WORD = re.compile(r"[^\W\d_]+|\d|[()\[\]{}|:<>,]|[^\w\s()\[\]{}|:<>,\\-]+")
 
 _Words = tuple[str, ...]
 
 
-class Names:
+@dataclass(frozen=True)
+class Mention:
+    """A name, and how a text spells it there, its letters composed."""
+
+    spelling: str
+    name: str
+
+
+class EmbeddingNames:
     """Names to be looked for in many texts."""
 
     def __init__(self, known: Collection[str]) -> None:
         self._names = _by_first_word(known)
 
     def in_text(self, text: str) -> tuple[str, ...]:
-        """The names that occur, in the order of their first occurrence; the longest wins where two begin.
+        """The names that occur, in the order of their first occurrence."""
+        return tuple(dict.fromkeys(mention.name for mention in self.mentions(text)))
 
-        Of names that differ only in case the first in alphabetical order is meant.
+    def mentions(self, text: str) -> Iterator[Mention]:
+        """Where names occur, from left to right; the longest wins where two begin.
+
+        Of names that are alike the one that is spelled exactly is meant, else the first in alphabetical order.
         """
-        words = _words(text)
-        found: dict[str, None] = {}
+        text = unicodedata.normalize("NFC", text)
+        found = list(_WORD.finditer(text))
+        words = tuple(match[0].casefold() for match in found)
         position = 0
         while position < len(words):
-            for spelling, name in self._names.get(words[position], ()):
-                if words[position : position + len(spelling)] == spelling:
-                    found[name] = None
-                    position += len(spelling) - 1
-                    break
+            alike = self._at(words, position)
+            if alike:
+                count, names = alike
+                spelling = text[found[position].start() : found[position + count - 1].end()]
+                yield Mention(spelling, spelling if spelling in names else names[0])
+                position += count - 1
             position += 1
-        return tuple(found)
+
+    def _at(self, words: _Words, position: int) -> tuple[int, list[str]] | None:
+        """How many words the longest name has that begins here, and the names that they spell."""
+        for spelling, names in self._names.get(words[position], ()):
+            if words[position : position + len(spelling)] == spelling:
+                return len(spelling), names
+        return None
 
 
 def embeddings_in(text: str, known: Collection[str]) -> tuple[str, ...]:
-    """The names that occur in one text, as `Names.in_text` finds them."""
-    return Names(known).in_text(text)
+    """The names that occur in one text, as `EmbeddingNames.in_text` finds them."""
+    return EmbeddingNames(known).in_text(text)
 
 
-def _words(text: str) -> _Words:
-    return tuple(_WORD.findall(text.lower()))
+def words_of(text: str) -> _Words:
+    """The words of a text, as names are looked for among them."""
+    return tuple(match[0].casefold() for match in _WORD.finditer(unicodedata.normalize("NFC", text)))
 
 
-def _by_first_word(known: Collection[str]) -> dict[str, list[tuple[_Words, str]]]:
-    """For each first word of a name, the names that begin with it, the longest first."""
-    names: dict[str, list[tuple[_Words, str]]] = {}
-    for spelling, name in _spelled(known):
-        names.setdefault(spelling[0], []).append((spelling, name))
-    for alike in names.values():
-        alike.sort(key=lambda entry: -len(entry[0]))
-    return names
-
-
-def _spelled(known: Collection[str]) -> Iterator[tuple[_Words, str]]:
+def _by_first_word(known: Collection[str]) -> dict[str, list[tuple[_Words, list[str]]]]:
+    """For each first word, the words of names that begin with it, the longest first, and the names they spell."""
+    spelled: dict[_Words, list[str]] = {}
     for name in sorted(known):
-        if spelling := _words(name):
-            yield spelling, name
+        if words := words_of(name):
+            spelled.setdefault(words, []).append(name)
+    found: dict[str, list[tuple[_Words, list[str]]]] = {}
+    for words in sorted(spelled, key=len, reverse=True):
+        found.setdefault(words[0], []).append((words, spelled[words]))
+    return found

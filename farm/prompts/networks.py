@@ -21,15 +21,6 @@ class NetworkTag:
     text_weight: float | None = None
 
 
-@dataclass(frozen=True)
-class _Call:
-    """What one tag says."""
-
-    name: str
-    weight: float
-    text_weight: float
-
-
 class _Unusable(ValueError):
     """Why a tag cannot be followed."""
 
@@ -42,17 +33,17 @@ def extract_networks(text: str) -> tuple[str, tuple[NetworkTag, ...], tuple[str,
     """
     if "<" not in text:
         return text, (), ()
-    calls: list[_Call] = []
+    calls: list[NetworkTag] = []
     warnings = []
     for kind, arguments in _TAG.findall(text):
         try:
             calls.append(_call(kind, arguments.split(":")))
         except _Unusable as problem:
             warnings.append(f"<{kind}:{arguments}> is left out: {problem}")
-    return _TAG.sub("", text), _summed(calls), tuple(warnings)
+    return _TAG.sub("", text), sum_tags(calls), tuple(warnings)
 
 
-def _call(kind: str, arguments: list[str]) -> _Call:
+def _call(kind: str, arguments: list[str]) -> NetworkTag:
     if kind == "hypernet":
         raise _Unusable("hypernetworks are not rendered here")
     if kind not in _LORA_KINDS:
@@ -64,7 +55,7 @@ def _call(kind: str, arguments: list[str]) -> _Call:
     _check_arguments(positional, named)
     text_weight = _number(named.get("te", positional[1] if len(positional) > 1 else "1"))
     unet = named.get("unet", positional[2] if len(positional) > 2 else None)
-    return _Call(positional[0], text_weight if unet is None else _number(unet), text_weight)
+    return NetworkTag(positional[0], text_weight if unet is None else _number(unet), text_weight)
 
 
 def _check_arguments(positional: list[str], named: Mapping[str, str]) -> None:
@@ -81,11 +72,13 @@ def _number(text: str) -> float:
     return float(text)
 
 
-def _summed(calls: Iterable[_Call]) -> tuple[NetworkTag, ...]:
+def sum_tags(tags: Iterable[NetworkTag]) -> tuple[NetworkTag, ...]:
+    """The tags, those of one name as one with the sum of their weights."""
     sums: dict[str, tuple[float, float]] = {}
-    for call in calls:
-        weight, text_weight = sums.get(call.name, (0.0, 0.0))
-        sums[call.name] = (weight + call.weight, text_weight + call.text_weight)
+    for tag in tags:
+        weight, text_weight = sums.get(tag.name, (0.0, 0.0))
+        added = tag.weight if tag.text_weight is None else tag.text_weight
+        sums[tag.name] = (weight + tag.weight, text_weight + added)
     return tuple(
         NetworkTag(name, weight, None if text_weight == weight else text_weight)
         for name, (weight, text_weight) in sums.items()

@@ -1,12 +1,11 @@
 """Styles: named texts that are put around prompts, and the styles.csv of AUTOMATIC1111's WebUI."""
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from farm.budget import LONGEST_PROMPT
 from farm.errors import FieldProblem, InvalidRequest
+from farm.promptfiles.tables import BadTable, Row, canonical, misfit, read_table
 
 _PLACE = "{prompt}"
 # What a style's text is called in files of 2022.
@@ -44,16 +43,38 @@ def _check_length(name: str, style: str, prompt: str) -> None:
         raise InvalidRequest([FieldProblem("styles", said)])
 
 
+class BadStyles(InvalidRequest):
+    """Rows of a styles file that cannot be kept, each with its line."""
+
+    def __init__(self, found: Sequence[tuple[int, str]]) -> None:
+        self.found = tuple(found)
+        super().__init__([FieldProblem(f"line {line}", message) for line, message in found])
+
+
 def read_styles(csv_text: str) -> list[Style]:
-    """The styles of a styles.csv; of two with one name the later counts, as in the WebUI.
+    """The styles of a styles.csv, in their order.
 
     Rows without a text are headings or dividers and those that begin with # are comments; both are left out.
-    Raises InvalidRequest that names the line.
+    Raises BadStyles that names each bad line, two styles of one name among them.
     """
-    rows = _rows(csv_text.removeprefix("\ufeff"))
-    header = _header(next(rows, (1, []))[1])
-    styles = (_style(cells, header, line) for line, cells in rows if not cells[0].startswith("#"))
-    return list({style.name: style for style in styles if style is not None}.values())
+    try:
+        header, rows = read_table(csv_text.removeprefix("\ufeff"), "name")
+    except BadTable as error:
+        raise BadStyles([(error.line, str(error))]) from None
+    names = _columns(header)
+    problems: list[tuple[int, str]] = []
+    found: dict[str, tuple[int, Style]] = {}
+    for row in rows:
+        style, why = _style(header, names, row)
+        if style is not None and style.name in found and found[style.name][1] != style:
+            why = f"the style {style.name!r} stands on line {found[style.name][0]} already, with other texts"
+        if why:
+            problems.append((row.line, why))
+        elif style is not None:
+            found.setdefault(style.name, (row.line, style))
+    if problems:
+        raise BadStyles(problems)
+    return [style for _, style in found.values()]
 
 
 def _merged(style: str, prompt: str) -> str:
@@ -64,41 +85,25 @@ def _merged(style: str, prompt: str) -> str:
     return ", ".join(text for text in (prompt.strip(), style.strip()) if text)
 
 
-def _rows(csv_text: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not empty, each with its line. A cell in quotes may have several."""
-    reader = csv.reader(io.StringIO(csv_text, newline=""), skipinitialspace=True)
-    began = 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield began, cells
-            began = reader.line_num + 1
-    except csv.Error as error:
-        raise _refusal(reader.line_num, f"is not CSV: {error}") from None
+def _columns(header: Row) -> list[str]:
+    names = [canonical(cell) for cell in header.cells]
+    if "prompt" not in names:
+        names = ["prompt" if name == _OLD_PROMPT else name for name in names]
+    if "prompt" not in names:
+        raise BadStyles([(header.line, "the header of a styles file must have a column `prompt`")])
+    return names
 
 
-def _header(cells: list[str]) -> list[str]:
-    header = [cell.strip() for cell in cells]
-    if "prompt" not in header:
-        header = ["prompt" if cell == _OLD_PROMPT else cell for cell in header]
-    for column in ("name", "prompt"):
-        if column not in header:
-            raise _refusal(1, f"the header of a styles file must have a column `{column}`")
-    return header
-
-
-def _style(cells: list[str], header: list[str], line: int) -> Style | None:
-    """The style of a row, or None if it says nothing."""
-    if len(cells) > len(header):
-        raise _refusal(line, f"has {len(cells)} cells, but the header has {len(header)}")
-    row = dict(zip(header, cells, strict=False))
-    style = Style(row.get("name", "").strip(), row.get("prompt", ""), row.get("negative_prompt", ""))
+def _style(header: Row, names: list[str], row: Row) -> tuple[Style | None, str | None]:
+    """The style of a row, None if it says nothing; and why it cannot be kept."""
+    if row.cells[0].startswith("#"):
+        return None, None
+    if why := misfit(header, row):
+        return None, why
+    said = {name: cell for name, cell in zip(names, row.cells, strict=False) if cell}
+    style = Style(said.get("name", ""), said.get("prompt", ""), said.get("negative_prompt", ""))
+    if strange := said.keys() - {"name", "prompt", "negative_prompt"}:
+        return None, f"has a text in the column `{min(strange)}`, which styles have not here"
     if not style.prompt.strip() and not style.negative_prompt.strip():
-        return None
-    if not style.name:
-        raise _refusal(line, "the style has no name")
-    return style
-
-
-def _refusal(line: int, message: str) -> InvalidRequest:
-    return InvalidRequest([FieldProblem(f"line {line}", message)])
+        return None, None
+    return (style, None) if style.name.strip() else (None, "the style has no name")

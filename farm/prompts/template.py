@@ -17,16 +17,21 @@ from farm.errors import FieldProblem, InvalidRequest
 
 _SEPARATOR = ", "
 
-# Names of wildcards hold no spaces, so that prose between two __ is left alone.
+# Names of wildcards hold no spaces, so that prose between two __ is left alone. Beyond ASCII they hold all but
+# spaces and punctuation: vowel signs are no letters to Python, and half of a word in Thai.
+_PUNCTUATION = (
+    r"\x00-\xbf\s\u2000-\u200b\u200e-\u206f\u2e00-\u2e7f\u3000-\u3003\u3008-\u3020\uff00-\uff0f\uff1a-\uff20"
+)
+_BEYOND_ASCII = rf"[^{_PUNCTUATION}]"
 _TOKEN = re.compile(
-    r"""
+    rf"""
       (?P<escape> \\ (?: . | \Z ) )
-    | __ (?P<wildcard> (?!_) (?: [^\W_] | [-./*] | _(?!_) )+ ) __
-    | (?P<open> \$? \{ (?: \s* (?P<count> \d{1,4} (?: - \d{0,4} )? | - \d{1,4} ) \$\$
-                           (?: (?P<separator> [^${}\\]* ) \$\$ )? )? )
-    | (?P<close> \} )
+    | __ (?P<wildcard> (?!_) (?: [^\W_] | [-./*] | {_BEYOND_ASCII} | _(?!_) )+ ) __
+    | (?P<open> \$? \{{ (?: \s* (?P<count> \d{{1,4}} (?: - \d{{0,4}} )? | - \d{{1,4}} ) \$\$
+                           (?: (?P<separator> [^${{}}\\]* ) \$\$ )? )? )
+    | (?P<close> \}} )
     | (?P<bar> \| )
-    | (?P<text> [^\\{}|_$]+ | [_$] )
+    | (?P<text> [^\\{{}}|_$]+ | [_$] )
     """,
     re.VERBOSE | re.DOTALL,
 )

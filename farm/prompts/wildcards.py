@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from farm.names import Names, plain
 from farm.prompts.template import Choice, choice_of_lines, refusal
 
 Wildcards = Mapping[str, Sequence[str]]
@@ -42,6 +43,7 @@ class Lookup:
         self._wildcards = wildcards
         self._spend = spend
         self._found: dict[str, Choice] = {}
+        self._names = Names(wildcards)
 
     def choice(self, name: str) -> Choice:
         """One of the lines of all the wildcards that a name means, these in alphabetical order.
@@ -53,14 +55,35 @@ class Lookup:
         return self._found[name]
 
     def _find(self, name: str) -> Choice:
-        names = sorted(known for known in self._wildcards if fnmatchcase(known, name)) if "*" in name else [name]
-        if not names or names[0] not in self._wildcards:
+        names = self._matching(name) if "*" in name else [self._meant(name)]
+        if not names:
             raise refusal(_unknown(name, self._wildcards))
         self._spend(len(self._wildcards) + sum(len(self._wildcards[known]) for known in names))
         choice = choice_of_lines(tuple(line for known in names for line in self._wildcards[known]))
         if not choice.options:
             raise refusal(f"the wildcard __{name}__ has no lines")
         return choice
+
+    def _matching(self, pattern: str) -> list[str]:
+        """The names that a pattern fits; of a pack also without the name of its file, as other tools call them."""
+        fitting = [known for known in self._wildcards if fnmatchcase(known, pattern)]
+        return sorted(fitting or (known for known in self._wildcards if fnmatchcase(known, f"*/{pattern}")))
+
+    def _meant(self, name: str) -> str:
+        """The name itself, one that is like it, or the only one of a pack. Raises InvalidRequest."""
+        alike = self._names.alike(name) or tuple(sorted(k for k in self._wildcards if _is_shortened(name, k)))
+        if not alike:
+            raise refusal(_unknown(name, self._wildcards))
+        if len(alike) > 1:
+            named = ", ".join(f"__{other}__" for other in alike[:_MOST_NAMED])
+            raise refusal(f"__{name[:80]}__ may be any of {named}: write the one that is meant exactly")
+        return alike[0]
+
+
+def _is_shortened(name: str, known: str) -> bool:
+    """Whether a name is a known one without some of the folders, files and keys that lead to it."""
+    asked, parts = plain(name).split("/"), iter(plain(known).split("/"))
+    return plain(known).endswith(f"/{asked[-1]}") and all(part in parts for part in asked)
 
 
 def _unknown(name: str, wildcards: Wildcards) -> str:

@@ -19,6 +19,7 @@ from farm.hub.huggingface import fetch_vocabulary
 from farm.hub.sources import LocalSource, Source, parse_source
 from farm.hub.transport import DownloadError
 from farm.models import Addon, Checkpoint
+from farm.names import Names
 from farm.presets import Preset
 from farm.store import Store
 from farm.weights.blobs import StoredFile, adding, announce, key_of, put_missing, settle, tidy
@@ -85,7 +86,9 @@ class Warehouse:
         if name is not None and (there := self._there_already(wish, wish.check_name(name), source)):
             return there
         fetched = self._fetch(wish, source)
-        name = name or wish.check_name(fetched.name_hint)
+        name = name or wish.name_for(fetched.name_hint)
+        if row := self._registered(wish, name):
+            name = row.name
         added = self._same_weights(wish, name, fetched) or self._take_in(wish, name, fetched, preset)
         if not isinstance(source, LocalSource):
             _forget_download(fetched.path, self.settings.download_folder)
@@ -104,7 +107,7 @@ class Warehouse:
         row = self._registered(wish, name)
         if not isinstance(row, Checkpoint) or wish.vae:
             return None
-        catalog.check_same(row, fetched.sha256 or hash_weights(fetched.path))
+        catalog.check_same(row, fetched.sha256 or hash_weights(fetched.path), name)
         return self._as_it_is(wish, row)
 
     def _as_it_is(self, wish: Wish, row: Checkpoint | Addon) -> Added | None:
@@ -193,11 +196,12 @@ class Warehouse:
             return Path(wish.vae).resolve() if wish.vae else None
         with self.database.begin() as session:
             known = addons.by_name(session, "vae")
-        if wish.vae not in known:
+        name = Names(known).only(wish.vae)
+        if name is None:
             names = ", ".join(known) or "none yet"
             raise NotFound(f"{wish.vae!r} is no file here, and no registered VAE. Known: {names}.")
         path = folder / "vae.safetensors"
-        self.store.fetch_file(key_of(known[wish.vae].sha256), path)
+        self.store.fetch_file(key_of(known[name].sha256), path)
         return path
 
     def _missing_vae(self, preset: Preset | None) -> str | None:

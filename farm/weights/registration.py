@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from farm.addons import StoredAddon
 from farm.catalog import StoredCheckpoint
 from farm.hub.fetch import Fetched
 from farm.models import Addon, Checkpoint
+from farm.names import Names
 from farm.presets import Preset
 from farm.store import Store
 from farm.weights.blobs import StoredFile, key_of, read_files
@@ -42,10 +43,12 @@ class Registration:
 
 
 def registered(session: Session, kind: Kind, name: str) -> Checkpoint | Addon | None:
-    """What the name stands for now."""
-    if kind == "checkpoint":
-        return catalog.by_name(session).get(name)
-    return addons.by_name(session, kind).get(name)
+    """What the name stands for now, or one that is not told from it."""
+    known: Mapping[str, Checkpoint | Addon] = (
+        catalog.by_name(session) if kind == "checkpoint" else addons.by_name(session, kind)
+    )
+    alike = Names(known).alike(name)
+    return known[alike[0]] if alike else None
 
 
 def is_whole(row: Checkpoint | Addon, store: Store) -> bool:

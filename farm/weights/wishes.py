@@ -1,6 +1,7 @@
 """What somebody asks to add: weights of a kind, from a source, under a name."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from farm.addons import TITLES
 from farm.errors import Conflict, FieldProblem, InvalidRequest
-from farm.fields import Title
+from farm.fields import CONTROL, Title
 from farm.hub.fetch import Fetched
 from farm.presets import PRESETS, Preset, nearest, preset
 from farm.weights.header import BadWeights
@@ -17,6 +18,11 @@ from farm.weights.header import BadWeights
 Kind = Literal["checkpoint", "vae", "embedding", "lora"]
 
 _NAME: TypeAdapter[str] = TypeAdapter(Title)
+# What begins or ends a tag, its parts, an axis's values and a choice, and what escapes them.
+_UNSAYABLE = re.compile(r"[<>:,={}|\\]")
+# Marks that turn the direction of writing, and spaces without a width; joiners belong to some scripts.
+_INVISIBLE = re.compile(r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+_LONGEST = 200
 _MERE_NAME = re.compile(r"[\w. -]{1,80}")
 _TITLES = {"checkpoint": "checkpoint", **TITLES}
 
@@ -63,16 +69,30 @@ class Wish:
         )
 
     def check_name(self, name: str) -> str:
-        """The name, if it is fit for prompts, files and terminals. Raises InvalidRequest."""
+        """The name as it is registered, if it is fit for prompts, files and terminals. Raises InvalidRequest."""
         try:
             _NAME.validate_python(name)
         except ValidationError as error:
             message = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise InvalidRequest([FieldProblem("name", message)]) from None
-        if self.kind != "checkpoint" and set(name) & set("<>:"):
-            message = "must not contain <, > or :, which mean something in prompts"
+        if _INVISIBLE.search(name) or not name.strip():
+            raise InvalidRequest([FieldProblem("name", "must not contain characters that nobody sees")])
+        if self.kind != "checkpoint" and (unsayable := _UNSAYABLE.search(name)):
+            message = f"must not contain {unsayable[0]}, which means something in prompts"
             raise InvalidRequest([FieldProblem("name", message)])
-        return name
+        return unicodedata.normalize("NFC", name.strip())
+
+    def name_for(self, stem: str) -> str:
+        """The name of what nobody named: its file's, as it is, but for what no prompt can say.
+
+        Raises InvalidRequest where nothing is left of it.
+        """
+        said = _INVISIBLE.sub("", CONTROL.sub("_", stem))
+        if self.kind != "checkpoint":
+            said = _UNSAYABLE.sub("_", said)
+        if not any(sign.isalnum() for sign in said):
+            raise InvalidRequest([FieldProblem("name", f"{self.source!r} has none of its own: choose one")])
+        return self.check_name(said.strip()[:_LONGEST])
 
     def check_hint(self, fetched: Fetched) -> None:
         """Raise BadWeights where the hub's page says that this is something else."""

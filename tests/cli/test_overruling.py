@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from farm.cli.requesting import build_request
+from farm.cli.rows import read_asked
 from farm.client import Client
 from farm.errors import InvalidRequest
 
@@ -20,7 +21,7 @@ UPSCALE = {**TXT2IMG, "mode": "upscale", "image": UPLOAD, "upscaler": "SD upscal
 
 def again(before: dict[str, Any], *prompts: str, **options: Any) -> dict[str, Any]:
     """What a request says, with nothing to be asked of any portal."""
-    request = build_request(Client("http://nowhere.test"), prompts, None, options, before)
+    request = build_request(Client("http://nowhere.test"), read_asked(prompts, None), options, before)
     return request.model_dump(exclude_defaults=True, exclude_none=True)
 
 

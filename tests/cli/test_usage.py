@@ -112,7 +112,7 @@ def test_a_bad_request_is_refused_before_it_is_sent(tmp_path: Path, line: str, m
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
-    said = typed(tmp_path, "submit", "a", "--width", "70", "--steps", "0", "--seed", "-1", FARM_URL=NOWHERE)
+    said = typed(tmp_path, "submit", "a", "--width", "70", "--steps", "0", "--seed", "-2", FARM_URL=NOWHERE)
     assert [line.split(":")[0].strip() for line in said.stderr.splitlines()[1:]] == [
         "width",
         "num_inference_steps",

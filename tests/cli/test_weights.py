@@ -116,9 +116,9 @@ class TestCheckpoints:
 class TestAddons:
     def test_a_lora_is_added_listed_and_removed(self, farm: Command, tmp_path: Path) -> None:
         said = farm("loras", "add", a_lora(tmp_path / "Add Detail.safetensors"), "--note", "sharper")
-        assert said.stdout.startswith("Added LoRA add-detail: sd15, hash "), said.stderr
+        assert said.stdout.startswith("Added LoRA Add Detail: sd15, hash "), said.stderr
         [lora] = listed(farm, "loras", "list")
-        assert (lora["name"], lora["note"], lora["kind"]) == ("add-detail", "sharper", "lora")
+        assert (lora["name"], lora["note"], lora["kind"]) == ("Add Detail", "sharper", "lora")
         assert farm("loras", "remove", "add-detail").stdout == "Removed add-detail.\n"
         assert listed(farm, "loras", "list") == []
 

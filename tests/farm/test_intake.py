@@ -13,6 +13,7 @@ from farm.expand import Unfolding, expand
 from farm.fields import SEEDS
 from farm.intake import Submitted
 from farm.queue import Doorbell
+from farm.requests import parse_request
 from farm.specs import TextToImageSpec
 from tests.factories import Scene, a_checkpoint, a_request, a_spec, a_user
 
@@ -232,3 +233,15 @@ class TestIdempotency:
         first = submit(scene, key="k")
         scene.scalar("UPDATE checkpoints SET removed_at = now() RETURNING id")
         assert submit(scene, key="k").job_id == first.job_id
+
+
+@pytest.mark.parametrize("fields", [{"seed": -1}, {"prompts": [{"prompt": "a fox", "seed": -1}], "seed": 7}])
+def test_a_seed_of_minus_one_is_drawn(scene: Scene, fields: dict[str, Any]) -> None:
+    [first] = scene.tasks(scene.submit(**fields))
+    [second] = scene.tasks(scene.submit(**fields))
+    assert len({first.spec["seed"], second.spec["seed"], -1, 7}) == 4
+
+
+def test_a_seed_of_minus_one_repeats_a_request_that_left_it_out() -> None:
+    left_out = parse_request({"prompts": ["a fox"]})
+    assert parse_request({"prompts": ["a fox"], "seed": -1}).fingerprint == left_out.fingerprint

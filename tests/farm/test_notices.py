@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm.budget import Allowance
+from farm.budget import Allowance, Budget
 from farm.expand import expand
 from farm.notices import Said, warnings_of_rows
 from tests.factories import LIBRARY, a_request
@@ -12,8 +12,10 @@ PLENTY = 10**9
 
 
 def warnings(*prompts: str, signs: int = PLENTY) -> list[str]:
+    budget = Budget()
+    budget.signs = Allowance(signs, "", "")
     said = (Said(row, prompt, "") for row, prompt in enumerate(prompts))
-    return list(warnings_of_rows(said, len(prompts), Allowance(signs, "", "")))
+    return list(warnings_of_rows(said, len(prompts), budget, lambda _text, _base: ()))
 
 
 def test_the_only_row_of_a_request_is_not_named() -> None:

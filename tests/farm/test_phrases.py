@@ -7,6 +7,8 @@ import pytest
 
 from farm import phrases
 from farm.errors import InvalidRequest, NotFound
+from farm.prompts.styles import Style
+from farm.wildcardfiles import read_wildcard_files
 from tests.factories import Scene
 
 CSV = 'name,prompt,negative_prompt\nfilm,"{prompt}, on film",cartoon\nnoir,"black and white",\n'
@@ -69,7 +71,7 @@ def test_a_name_that_no_prompt_can_call_is_refused(tmp_path: Path, name: str, hi
     with pytest.raises(InvalidRequest) as caught:
         phrases.read_wildcards(tmp_path)
     [problem] = caught.value.problems
-    assert (problem.field, problem.message.partition("/ only")[2]) == (name, hint)
+    assert (problem.field, problem.message.partition("/ only")[2]) == (str(tmp_path / f"{name}.txt"), hint)
 
 
 @pytest.mark.parametrize("read", [phrases.read_wildcards, phrases.read_styles_file])
@@ -90,3 +92,115 @@ def test_what_is_removed_is_unknown_from_then_on(scene: Scene) -> None:
             phrases.remove_style(session, "film")
     with pytest.raises(InvalidRequest, match="light"):
         scene.submit(prompts=["__light__"])
+
+
+def test_a_file_in_any_script_names_a_wildcard(scene: Scene, tmp_path: Path) -> None:
+    for name in ("สีแดง", "色", "colours_émail"):
+        (tmp_path / f"{name}.txt").write_text("red\n")
+    with scene.database.begin() as session:
+        for name, lines in phrases.read_wildcards(tmp_path).items():
+            phrases.put_wildcard(session, name, lines)
+    [task] = scene.tasks(scene.submit(prompts=["__สีแดง__ __色__ __Colours-Émail__"]))
+    assert task.spec["prompt"] == "red red red"
+
+
+PACK = """\
+colors:
+  - red
+  - 2::blue
+  - no
+shapes:
+  round: [circle, {text: ring, weight: 3}]
+  one: "square"
+"""
+
+
+def test_a_pack_is_a_wildcard_for_each_of_its_lists(tmp_path: Path) -> None:
+    (tmp_path / "pack.yaml").write_text(PACK)
+    expected = {"colors": ["red", "2::blue", "no"], "shapes/round": ["circle", "3::ring"], "shapes/one": ["square"]}
+    assert phrases.read_wildcards(tmp_path) == {f"pack/{name}": lines for name, lines in expected.items()}
+    assert phrases.read_wildcards(tmp_path / "pack.yaml") == phrases.read_wildcards(tmp_path)
+
+
+def test_a_pack_may_be_json_and_lie_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "pack.json").write_text('{"light": ["dusk", "dawn"]}')
+    assert phrases.read_wildcards(tmp_path) == {"more/pack/light": ["dusk", "dawn"]}
+
+
+@pytest.mark.parametrize("name", ["pack/shapes/round", "shapes/round", "round", "Pack/Round", "shapes/*"])
+def test_a_prompt_may_call_a_pack_without_the_name_of_its_file(scene: Scene, name: str) -> None:
+    with scene.database.begin() as session:
+        phrases.put_wildcard(session, "pack/shapes/round", ["circle"])
+        phrases.put_wildcard(session, "pack/colors", ["red"])
+    [task] = scene.tasks(scene.submit(prompts=[f"a __{name}__"]))
+    assert task.spec["prompt"] == "a circle"
+
+
+def test_a_name_that_two_packs_have_is_refused_by_both(scene: Scene) -> None:
+    with scene.database.begin() as session:
+        for pack in "ab":
+            phrases.put_wildcard(session, f"{pack}/colors", ["red"])
+    with pytest.raises(InvalidRequest, match="__colors__ may be any of __a/colors__, __b/colors__"):
+        scene.submit(prompts=["__colors__"])
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "why"),
+    [
+        ("a:\n  - b\n  -\n", ", line 3", "pack/a: a text is missing here"),
+        ("a:\n", ", line 1", "pack/a: a text is missing here"),
+        ("a:\n  - '#1 artist'\n", ", line 2", "pack/a: '#1 artist' begins with #"),
+        ("a:\n  - {name: b}\n", ", line 2", "pack/a: must be a text, or `text` with a number"),
+        ("a: [b]\na: [c]\n", ", line 2", "`a` stands twice, first on line 1"),
+        ("a: []\n", ", line 1", "pack/a holds nothing"),
+        ("a:\n\t- b\n", ", line 2", "is not YAML: "),
+        ("", "", "holds nothing"),
+    ],
+)
+def test_a_pack_that_is_not_read_whole_is_refused_by_line(tmp_path: Path, text: str, place: str, why: str) -> None:
+    file = tmp_path / "pack.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidRequest) as caught:
+        phrases.read_wildcards(file)
+    [problem] = caught.value.problems
+    assert (problem.field, problem.message[: len(why)]) == (f"{file}{place}", why)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("red\n")
+    (tmp_path / "a.yaml").write_text("[blue]\n")
+    with pytest.raises(InvalidRequest, match="gives __a__, as another file here does"):
+        phrases.read_wildcards(tmp_path)
+
+
+def test_what_is_no_wildcard_in_a_folder_is_named(tmp_path: Path) -> None:
+    for name in ("light.txt", "README.md", ".hidden"):
+        (tmp_path / name).write_text("dusk\n")
+    found = read_wildcard_files(tmp_path)
+    assert (dict(found.lines), found.left_out) == ({"light": ["dusk"]}, ("README.md",))
+
+
+@pytest.mark.parametrize("name", ["styles.xlsx", "styles.yaml", "styles"])
+def test_styles_of_another_kind_are_refused_by_their_suffix(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("name,prompt\nink,a\n")
+    with pytest.raises(InvalidRequest, match=r"styles come from \.csv"):
+        phrases.read_styles_file(tmp_path / name)
+
+
+def test_a_stray_quote_among_styles_is_refused_by_file_and_line(tmp_path: Path) -> None:
+    file = tmp_path / "styles.csv"
+    file.write_text('name,prompt,negative_prompt\nink,"a,\nnoir,b,c\nfilm,d,e\n')
+    with pytest.raises(InvalidRequest) as caught:
+        phrases.read_styles_file(file)
+    assert str(caught.value).startswith(f"{file}, line 2: a quote opens here and is never closed")
+
+
+def test_styles_as_the_webui_writes_them_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "styles.csv"
+    rows = ['"Cinematic, moody","still {prompt}, grain","cartoon, ""bad"""', "Old,oil,", ",,", "--- divider ---,,"]
+    file.write_bytes(("\ufeffname,prompt,negative_prompt\r\n" + "\r\n".join(rows) + "\r\n").encode())
+    assert phrases.read_styles_file(file) == [
+        Style("Cinematic, moody", "still {prompt}, grain", 'cartoon, "bad"'),
+        Style("Old", "oil", ""),
+    ]

@@ -110,7 +110,7 @@ def test_a_key_that_cannot_be_kept_is_refused(client: FlaskClient, database: Dat
         ({"guidance_scale": float("nan")}, "guidance_scale"),
         ({"sampler": "Euler b"}, "sampler"),
         ({"checkpoint": "nowhere"}, "checkpoint"),
-        ({"seed": -1}, "seed"),
+        ({"seed": -2}, "seed"),
         ({"seed": 2**32}, "seed"),
         ({"images_per_prompt": 0}, "images_per_prompt"),
         ({"priority": 101}, "priority"),
@@ -155,6 +155,21 @@ def test_a_body_that_is_not_json_is_a_bad_request(client: FlaskClient, database:
     assert answer.status_code == 400
     assert answer.mimetype == "application/problem+json"
     assert stored(database) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"prompts": ["a fox"],}', "line 1, column 23: expecting property name enclosed in double quotes"),
+        (b'{"prompts":\n ["a fox",]}', "line 2, column 11: expecting value"),
+        (b'{"prompts": ["a fox"]} x', "line 1, column 24: extra data"),
+        (b'{"prompts": ["a fox\n"]}', "line 1, column 20: invalid control character at"),
+        (b'{"prompts": ["\xff"]}', "byte 15 is no UTF-8"),
+    ],
+)
+def test_a_body_that_is_not_json_is_refused_with_the_place(client: FlaskClient, body: bytes, why: str) -> None:
+    answer = client.post("/api/v1/jobs", data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["detail"]) == (400, f"The body is not JSON: {why}.")
 
 
 @pytest.mark.parametrize("body", ["null", "[]", '"text"', "7"])

@@ -104,3 +104,9 @@ def test_an_embedding_that_is_broken_or_not_here_is_a_failed_attempt(resident: R
     (tmp_path / "embedding.safetensors").write_bytes(b"no")
     with pytest.raises(RenderError, match="does not load"):
         tokens(resident, "a thing", "thing")
+
+
+@pytest.mark.parametrize("said", ["Thing Two", "thing-two", "THING_TWO"])
+def test_an_embedding_is_found_however_its_name_is_written(resident: Resident, tmp_path: Path, said: str) -> None:
+    save(tmp_path, *looked_up(resident, "fox"))
+    assert torch.equal(tokens(resident, f"a ({said}:1.4), red", "thing_two"), tokens(resident, "a (fox:1.4), red"))

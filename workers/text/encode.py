@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from farm.prompts.attention import Section
+from farm.prompts.embeddings import EmbeddingNames
 from farm.prompts.plan import PlannedPart, plan, plan_negative
 from farm.specs import ImageSpec
 from workers.conditions import Conditions, Embeds, Part, Stage, Staged
@@ -59,7 +60,7 @@ def _zeros(embeds: Embeds) -> Embeds:
 def _embeds(resident: Resident, spec: ImageSpec, texts: Iterable[Text]) -> dict[Text, Embeds]:
     """All texts encoded, and filled up to the longest."""
     vectors = {ref.sha256: vectors_of(resident, ref) for ref in spec.embeddings}
-    words = {ref.name: Word(ref.sha256, len(vectors[ref.sha256][0])) for ref in spec.embeddings}
+    words = _words(spec, texts, vectors)
     chunked = {text: [chunks_of(text, tokenizer, words) for tokenizer in resident.tokenizers] for text in texts}
     length = max(len(chunks) for per_encoder in chunked.values() for chunks in per_encoder)
     return {
@@ -71,6 +72,16 @@ def _embeds(resident: Resident, spec: ImageSpec, texts: Iterable[Text]) -> dict[
         )
         for text, per_encoder in chunked.items()
     }
+
+
+def _words(
+    spec: ImageSpec, texts: Iterable[Text], vectors: Mapping[str, tuple[torch.Tensor, ...]]
+) -> dict[str, Word]:
+    """The embeddings by each spelling that the texts have of their names: a dash may stand for an underscore."""
+    refs = {ref.name: Word(ref.sha256, len(vectors[ref.sha256][0])) for ref in spec.embeddings}
+    names = EmbeddingNames(refs)
+    said = (fragment.text for text in texts for section in text for fragment in section) if refs else ()
+    return refs | {mention.spelling: refs[mention.name] for text in said for mention in names.mentions(text)}
 
 
 def _filled(chunks: Sequence[Chunk], length: int) -> list[Chunk]:

@@ -41,7 +41,7 @@ def test_the_newest_version_comes_with_what_its_page_says(
     assert fetched == Fetched(
         path=tmp_path / "civitai/2/a.safetensors",
         is_folder=False,
-        name_hint="my-model-xl",
+        name_hint="a",
         origin="civitai:123@2",
         sha256=sha256(WEIGHTS),
         family_hint="sd15",

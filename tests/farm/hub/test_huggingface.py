@@ -84,7 +84,7 @@ def test_a_repository_of_one_file_is_that_file(hub_settings: Settings, tmp_path:
     fetched = fetch(parse_source("hf:owner/single@main"), hub_settings, tmp_path)
     assert (fetched.path.read_bytes(), fetched.sha256) == (WEIGHTS, sha256(WEIGHTS))
     assert fetched.origin == f"hf:owner/single@{COMMIT}:My_Model v2.safetensors"
-    assert fetched.name_hint == "my-model-v2"
+    assert fetched.name_hint == "My_Model v2"
 
 
 def test_one_file_of_a_pipeline_may_be_asked_for(hub_settings: Settings, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.prompts.embeddings import embeddings_in
+from farm.prompts.embeddings import EmbeddingNames, Mention, embeddings_in
 from tests.farm.prompts.samples import HOSTILE, SYNTAX
 
 KNOWN = ("cat", "bad-hands", "bad-hands-5", "EasyNegative", "style v2", "ng_deepnegative", "<mark>")
@@ -25,8 +25,12 @@ KNOWN = ("cat", "bad-hands", "bad-hands-5", "EasyNegative", "style v2", "ng_deep
         ("bad-hands-5", ("bad-hands-5",)),
         ("bad-hands-6", ("bad-hands",)),
         ("bad-hands-5 bad-hands", ("bad-hands-5", "bad-hands")),
-        ("bad hands", ()),
+        ("bad hands", ("bad-hands",)),
         ("bad - hands", ("bad-hands",)),
+        ("Bad_Hands 5", ("bad-hands-5",)),
+        ("bad, hands", ()),
+        ("badhands", ()),
+        ("NG DeepNegative", ("ng_deepnegative",)),
         ("Style  v2", ("style v2",)),
         ("ng_deepnegative_v1", ("ng_deepnegative",)),
         # In the midst of the prompt language.
@@ -39,8 +43,20 @@ def test_names_are_found_where_their_words_follow_one_another(text: str, expecte
     assert embeddings_in(text, KNOWN) == expected
 
 
-def test_of_names_that_differ_in_case_the_first_is_meant() -> None:
-    assert embeddings_in("cat", ["cat", "Cat"]) == ("Cat",)
+@pytest.mark.parametrize(
+    ("text", "meant"), [("cat", "cat"), ("Cat", "Cat"), ("CAT", "Cat"), ("a_b", "a_b"), ("a b", "a-b")]
+)
+def test_of_names_that_are_alike_the_exact_one_is_meant_or_else_the_first(text: str, meant: str) -> None:
+    assert embeddings_in(text, ["cat", "Cat", "a_b", "a-b"]) == (meant,)
+
+
+def test_a_name_is_found_however_its_letters_are_composed() -> None:
+    assert embeddings_in("a cafe\u0301 style", ["caf\u00e9"]) == ("caf\u00e9",)
+
+
+def test_a_mention_is_spelled_as_the_text_has_it() -> None:
+    [mention] = EmbeddingNames(["ng_deepnegative_v1"]).mentions("(NG DeepNegative-v1:1.2)")
+    assert mention == Mention("NG DeepNegative-v1", "ng_deepnegative_v1")
 
 
 @given(SYNTAX, SYNTAX)

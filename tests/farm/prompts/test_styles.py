@@ -54,18 +54,40 @@ def test_a_file_of_2022_is_read() -> None:
     assert read_styles("name,text\nink,ink drawing\n") == [Style("ink", "ink drawing", "")]
 
 
-def test_of_two_styles_with_one_name_the_later_counts() -> None:
-    assert read_styles("name,prompt\nink,a\nink,b\n") == [Style("ink", "b", "")]
+def test_a_style_that_stands_twice_with_the_same_text_is_one() -> None:
+    assert read_styles("name,prompt\nink,a\nink,a\n") == [Style("ink", "a", "")]
 
 
 @pytest.mark.parametrize(
     ("text", "place", "message"),
     [
-        ("", "line 1", "the header of a styles file must have a column `name`"),
+        (
+            *("", "line 1"),
+            "the header must have a column `name`, parted by commas, semicolons or tabs, not nothing",
+        ),
         ("name,words\nink,a\n", "line 1", "the header of a styles file must have a column `prompt`"),
         ('name,prompt\nink,"a\nb"\n,c\n', "line 4", "the style has no name"),
-        ("name,prompt\nink,a,b\n", "line 2", "has 3 cells, but the header has 2"),
-        ("name,prompt\nink," + "a" * 200_000, "line 2", "is not CSV: field larger than field limit (131072)"),
+        (
+            "name,prompt\nink,a,b\n",
+            "line 2",
+            "has 3 cells, but the header has 2; a text with a delimiter in it stands in quotes",
+        ),
+        (
+            *('name,prompt\nink,a\n"noir,b\nfilm,c\n', "line 3"),
+            (
+                "a quote opens here and is never closed: it would swallow the 2 lines after it. "
+                "Close it, or leave it out"
+            ),
+        ),
+        (
+            *("name,prompt\nink,a\nink,b\n", "line 3"),
+            "the style 'ink' stands on line 2 already, with other texts",
+        ),
+        (
+            *("name,prompt,note\nink,a,mine\n", "line 2"),
+            "has a text in the column `note`, which styles have not here",
+        ),
+        ("name,prompt,prompt\nink,a,b\n", "line 1", "the column `prompt` stands twice in the header"),
     ],
 )
 def test_a_wrong_file_is_refused_by_line(text: str, place: str, message: str) -> None:

@@ -1,0 +1,127 @@
+"""The prompts of a command: what was typed, and the rows of a file, whose mistakes are named by file and line."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from farm.errors import FarmError, FieldProblem, InvalidRequest
+from farm.promptfile import read_rows
+
+Send = Callable[[Path, str], str]
+"""Sends a picture ahead, as an `image` or a `mask`, and says what it is called at the farm."""
+
+PICTURES = ("image", "mask")
+
+_UPLOAD = re.compile(r"[0-9a-f]{64}")
+_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+# A picture in a row; no name is so long without a dot.
+_BASE64 = re.compile(r"data:.*|[A-Za-z0-9+/\s]{80,}={0,2}\s*", re.DOTALL | re.IGNORECASE)
+# No picture is so small, and no name so long.
+_LONGEST_NAME = 255
+_PLACE = re.compile(r"\bprompts\[(\d{1,9})\]")
+_PATH = re.compile(r"prompts\[(\d+)\](?:\.(.+))?")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt with its settings, as a request has them; `place` is the file and line, None if it was typed.
+
+    Its pictures are looked for in `folder`.
+    """
+
+    fields: Mapping[str, Any]
+    place: str | None = None
+    folder: Path = Path()
+
+
+def read_asked(prompts: Sequence[str], file: Path | None) -> list[Asked]:
+    """What was typed, then the rows of the file; `-` is standard input. Raises InvalidRequest."""
+    typed = [Asked({"prompt": prompt}) for prompt in prompts]
+    if file is None:
+        return typed
+    found = read_rows(file)
+    return typed + [
+        Asked(placed.row.model_dump(mode="json", exclude_none=True), placed.place, file.parent) for placed in found
+    ]
+
+
+def send_pictures(send: Send, rows: Sequence[Asked]) -> list[dict[str, Any]]:
+    """The rows as a request takes them, their pictures sent ahead. Raises InvalidRequest naming every bad one."""
+    problems: list[FieldProblem] = []
+    found = []
+    for row in rows:
+        fields = dict(row.fields)
+        for name in PICTURES:
+            if name in fields and row.place is not None and not _BASE64.fullmatch(fields[name]):
+                try:
+                    fields[name] = send_picture(send, row.folder, fields[name], name)
+                except InvalidRequest as error:
+                    problems += [FieldProblem(f"{row.place}, {name}", p.message) for p in error.problems]
+        found.append(fields)
+    if problems:
+        raise InvalidRequest(problems)
+    return found
+
+
+def send_picture(send: Send, folder: Path, text: str, field: str) -> str:
+    """What names a picture: a file is sent ahead; an upload and an address are left to the portal.
+
+    Raises InvalidRequest.
+    """
+    path = folder / text[: _LONGEST_NAME + 1]
+    if len(text) <= _LONGEST_NAME and _is_file(path):
+        return _sent(send, path, field)
+    if _UPLOAD.fullmatch(text) or _ADDRESS.match(text):
+        return text
+    where = "here" if folder == Path() else f"in {folder}"
+    message = f"{text[:200]!r} is no file {where}, nor the id of an upload, nor an https:// address"
+    raise InvalidRequest([FieldProblem(field, message)])
+
+
+def _sent(send: Send, path: Path, field: str) -> str:
+    try:
+        return send(path, field)
+    except InvalidRequest as error:
+        found = [FieldProblem(field, f"{path.name}: {problem.message}") for problem in error.problems]
+    except FarmError as error:
+        if type(error) is not FarmError:
+            raise
+        # What the portal says of this very picture, such as that it is too large.
+        found = [FieldProblem(field, f"{path.name}: {error}")]
+    raise InvalidRequest(found)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file: not every text is a name that a disk could have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def naming_lines(rows: Sequence[Asked]) -> Iterator[None]:
+    """Name the file and the line where a mistake in a row of the request is raised."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise InvalidRequest([_placed(problem, rows) for problem in error.problems]) from None
+
+
+def name_lines(text: str, rows: Sequence[Asked]) -> str:
+    """A sentence of the portal that names rows of the request, with their files and lines."""
+    return _PLACE.sub(lambda match: _place(int(match[1]), rows) or match[0], text)
+
+
+def _place(number: int, rows: Sequence[Asked]) -> str | None:
+    return rows[number].place if number < len(rows) else None
+
+
+def _placed(problem: FieldProblem, rows: Sequence[Asked]) -> FieldProblem:
+    path = _PATH.fullmatch(problem.field)
+    if path is None or (place := _place(int(path[1]), rows)) is None:
+        return problem
+    return FieldProblem(f"{place}, {path[2]}" if path[2] else place, problem.message)

@@ -1,0 +1,69 @@
+"""What a prompt may have meant by a name: embeddings that it spells otherwise, and those that it nearly names.
+
+An embedding that is not found is text, and renders as text. So a word that looks like a name and is nearly one is
+reported, and so is one that was found although it is written otherwise.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
+from functools import cached_property
+from itertools import pairwise
+
+from farm.prompts.embeddings import EmbeddingNames, words_of
+
+# What prose would not hold: a digit, an underscore or a dash in a word, or a capital behind a small letter.
+_LIKE_A_NAME = re.compile(r"(?=[^\s]*[\d_-]|[^\s]*[a-z][A-Z])[\w-]{6,80}")
+_TAG = re.compile(r"<[^<>]*>")
+_SHORTEST = 6
+_ALIKE = 0.85
+# Each is compared with all names.
+_MOST_COMPARED = 200
+
+
+class NameDoubts:
+    """The embeddings that one kind of checkpoint may be given, and what prompts say of them."""
+
+    def __init__(self, known: Collection[str]) -> None:
+        self._names = EmbeddingNames(known)
+        self._known = known
+        self._compared: dict[str, str | None] = {}
+
+    def in_text(self, text: str) -> Iterator[str]:
+        """Warnings for one text, each naming what was written and what is registered."""
+        text = _TAG.sub(" ", text)
+        mentions = list(self._names.mentions(text))
+        for mention in mentions:
+            if mention.spelling.casefold() != mention.name.casefold():
+                yield f"{mention.spelling!r} is taken for the embedding {mention.name!r}"
+        said = {word for mention in mentions for word in mention.spelling.split()}
+        for match in _LIKE_A_NAME.finditer(text):
+            near = None if match[0] in said else self._near(match[0])
+            if near and near not in (mention.name for mention in mentions):
+                yield f"there is no embedding {match[0]!r}; did you mean {near!r}?"
+        words = words_of(text)
+        for first, second in pairwise(words):
+            if near := self._run_together.get(first + second):
+                yield f"'{first} {second}' is text; the embedding is called {near!r}"
+
+    def _near(self, word: str) -> str | None:
+        if word not in self._compared:
+            if len(self._compared) >= _MOST_COMPARED:
+                return None
+            near = get_close_matches(_squeezed(word), list(self._squeezed), n=1, cutoff=_ALIKE)
+            self._compared[word] = self._squeezed[near[0]] if near else None
+        return self._compared[word]
+
+    @cached_property
+    def _squeezed(self) -> dict[str, str]:
+        found = {_squeezed(name): name for name in sorted(self._known)}
+        return {words: name for words, name in found.items() if len(words) >= _SHORTEST}
+
+    @cached_property
+    def _run_together(self) -> dict[str, str]:
+        """Names of one word, as `EasyNegative`, which people write as two."""
+        return {words: name for words, name in self._squeezed.items() if len(words_of(name)) == 1}
+
+
+def _squeezed(name: str) -> str:
+    return "".join(word for word in words_of(name))

@@ -1,0 +1,84 @@
+"""Names that people give to weights and wildcards: how they are compared, and which was most likely meant.
+
+Case, spaces, dashes and underscores make no difference, nor does how Unicode composes a letter: who writes
+`NG DeepNegative` means the file `ng_deepnegative`. A name that is written exactly goes before all that are alike.
+"""
+
+import re
+import unicodedata
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from functools import cached_property
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+# The first number of the advisory locks that are held here; the second is the name's.
+_LOCKS = 0x6E616D65
+
+_SEPARATORS = re.compile(r"[\s_-]+")
+_WEIGHTS_SUFFIX = re.compile(r"\.(?:safetensors|ckpt|pt|pth|bin)\Z", re.IGNORECASE)
+_TITLE = re.compile(r"(.*?)\s*\[([0-9a-fA-F]{6,64})\]", re.DOTALL)
+
+
+def plain(name: str) -> str:
+    """What is equal for names that are alike."""
+    composed = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return _SEPARATORS.sub("-", composed.strip())
+
+
+class Names:
+    """Names to be looked for, each found in the same time however many there are."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._known = frozenset(known)
+
+    def alike(self, name: str) -> tuple[str, ...]:
+        """The name itself if it is known; else those that are alike: none, one, or several."""
+        return (name,) if name in self._known else tuple(self._by_plain.get(plain(name), ()))
+
+    def only(self, name: str) -> str | None:
+        """The one that a name means."""
+        found = self.alike(name)
+        return found[0] if len(found) == 1 else None
+
+    def nearest(self, name: str) -> str | None:
+        """The one that was most likely meant; None where none is near."""
+        near = get_close_matches(plain(name[:80]), list(self._by_plain), n=1, cutoff=0.6)
+        return self._by_plain[near[0]][0] if near else None
+
+    @cached_property
+    def _by_plain(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(self._known):
+            found[plain(name)].append(name)
+        return dict(found)
+
+
+def as_good_as(registered: str, name: str) -> str:
+    """What to say of a name that is taken by one that is written otherwise; nothing if it is the same."""
+    return "" if registered == name else f", which is not told from {name!r}"
+
+
+def nearest_hint(name: str, known: Iterable[str]) -> str:
+    near = Names(known).nearest(name)
+    return f" Did you mean {near!r}?" if near else ""
+
+
+def lock_name(session: Session, name: str) -> None:
+    """Hold a name until this transaction ends: two that are alike are not registered side by side."""
+    session.execute(select(func.pg_advisory_xact_lock(_LOCKS, zlib.crc32(plain(name).encode()) - 2**31)))
+
+
+def title_parts(title: str) -> Iterator[tuple[str, str | None]]:
+    """What a name may mean, with the hash that is said of it: as it is, and as the WebUI titles checkpoints.
+
+    Its titles are `folder/name.safetensors [hash]`; folder, suffix and hash may each be missing.
+    """
+    yield title, None
+    match = _TITLE.fullmatch(title.strip())
+    name, digest = (match[1], match[2].lower()) if match else (title.strip(), None)
+    stem = _WEIGHTS_SUFFIX.sub("", name)
+    yield from ((part, digest) for part in dict.fromkeys((name, stem, re.split(r"[/\\]", stem)[-1])) if part)

@@ -1,0 +1,34 @@
+"""What a prompt file holds, entry by entry, before anything is made of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from farm.errors import FieldProblem
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a file: where it began (`line 3`, counted from 1), and what stood there, by the file's names."""
+
+    place: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An entry that does not follow the file's format, and why."""
+
+    place: str
+    message: str
+
+
+Entries = list[Entry | Unreadable]
+
+
+class Misread(ValueError):
+    """Fields that no row can be made of."""
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__("; ".join(problem.message for problem in problems))
+        self.problems = problems

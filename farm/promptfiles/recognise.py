@@ -1,0 +1,138 @@
+"""Which format a prompt file has: told by its suffix, and looked for in text that has none or says `.txt`."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from farm.promptfiles.jsons import BadJson, read_any
+from farm.promptfiles.settings import ALIASES
+from farm.promptfiles.tables import canonical, header_of
+from farm.requests import PromptRow
+
+FORMATS: Mapping[str, str] = {
+    ".txt": "lines",
+    ".text": "lines",
+    ".prompts": "lines",
+    ".json": "json",
+    ".jsonl": "json lines",
+    ".ndjson": "json lines",
+    ".csv": "table",
+    ".tsv": "table",
+    ".tab": "table",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+}
+"""The formats by suffix."""
+
+ACCEPTED = ".txt, .csv, .tsv, .json, .jsonl, .ndjson, .yaml"
+
+_RENAMED: Mapping[str, str] = {"json": ".json", "json lines": ".jsonl", "table": ".csv or .tsv", "yaml": ".yaml"}
+_TITLES: Mapping[str, str] = {"json": "JSON", "json lines": "JSON lines", "table": "a table", "yaml": "YAML"}
+
+_SHEETS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
+_DOCUMENTS = frozenset({".doc", ".docx", ".odt", ".rtf", ".pdf", ".md", ".markdown", ".html", ".htm", ".pages"})
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".svg"})
+
+_FIELDS = frozenset({*PromptRow.model_fields, *ALIASES})
+_OBJECT = re.compile(r'[\[\s]*\{\s*(?:"[^"\n]*"\s*:.*|\})\s*,?', re.DOTALL)
+_BRACKETS = re.compile(r"[\[\]{},\s]+")
+_MEMBER = re.compile(r'"[^"\n]*"\s*:\s')
+_NAMED = re.compile(r"(?:-\s+)?([A-Za-z][A-Za-z _-]{0,30}):(?:\s|$)")
+_WEBUI_TEXT = re.compile(r"Negative prompt:|Steps: \d+, Sampler: ")
+
+
+class Mistaken(ValueError):
+    """Text that is in another format than its name says, and the line that shows it."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def format_of(path: Path) -> str | None:
+    """The format that a file's name tells; None where it has no suffix. Raises Mistaken for an unknown one."""
+    suffix = path.suffix.lower()
+    if not suffix:
+        return None
+    if suffix not in FORMATS:
+        raise Mistaken(0, f"{suffix} files are not read{_advice(suffix)}. Prompts come from {ACCEPTED}")
+    return FORMATS[suffix]
+
+
+def _advice(suffix: str) -> str:
+    if suffix in _SHEETS:
+        return ": save the sheet as CSV"
+    if suffix in _DOCUMENTS:
+        return ": save it as plain text, a prompt a line"
+    if suffix in _PICTURES:
+        return " for prompts: --from-image reads how one was made, --image starts from it"
+    return ""
+
+
+def guess(text: str) -> str:
+    """The format of a text that has no name."""
+    try:
+        check_lines(text)
+    except _Guessed as guessed:
+        return guessed.format
+    except Mistaken:
+        pass
+    return "lines"
+
+
+class _Guessed(Mistaken):
+    """Lines that are another format."""
+
+    def __init__(self, line: int, format: str) -> None:
+        self.format = format
+        super().__init__(
+            line,
+            f"looks like {_TITLES[format]}, whose signs would be rendered as prompts: name the file "
+            f"{_RENAMED[format]}",
+        )
+
+
+def check_lines(text: str) -> None:
+    """Raise Mistaken where lines of prompts are none: what it is would be rendered as it is written."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    said = [(number, line) for number, line in lines if not line.startswith("#")]
+    if not said:
+        return
+    number, first = said[0]
+    if first[0] in "[{" and _is_json(text):
+        raise _Guessed(number, "json")
+    if any(_is_header(first, delimiter) for delimiter in (",", ";", "\t")):
+        raise _Guessed(number, "table")
+    for number, line in said:
+        _check_line(number, line, is_alone=len(said) == 1)
+
+
+def _check_line(number: int, line: str, *, is_alone: bool) -> None:
+    if _OBJECT.fullmatch(line):
+        raise _Guessed(number, "json" if is_alone or line[0] == "[" else "json lines")
+    if _BRACKETS.fullmatch(line) or _MEMBER.match(line):
+        raise _Guessed(number, "json")
+    if _WEBUI_TEXT.match(line):
+        message = (
+            "is what the WebUI writes about an image, and would be rendered as a prompt: keep a prompt a line, or "
+            "give the image itself to --from-image"
+        )
+        raise Mistaken(number, message)
+    named = _NAMED.match(line)
+    if named and canonical(named[1]) in _FIELDS:
+        raise _Guessed(number, "yaml")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        value = read_any(text)
+    except BadJson:
+        return False
+    # `[a]` and `{}` alone may be meant for the prompt language.
+    return bool(value)
+
+
+def _is_header(line: str, delimiter: str) -> bool:
+    """Whether a first line is that of a table: a column `prompt`, alone or beside another that is known."""
+    names = header_of(line, delimiter)
+    return "prompt" in names and (len(names) == 1 or any(name in _FIELDS for name in names if name != "prompt"))

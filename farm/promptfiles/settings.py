@@ -1,0 +1,66 @@
+"""What other programs call the settings of an image, and the fields of a row that they come to."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from farm.errors import FieldProblem
+from farm.promptfiles import webui
+from farm.promptfiles.entries import Misread
+from farm.promptfiles.tables import canonical
+
+ALIASES: Mapping[str, str] = {
+    "steps": "num_inference_steps",
+    "guidance": "guidance_scale",
+    "cfg": "guidance_scale",
+    "cfg_scale": "guidance_scale",
+    "denoising": "strength",
+    "denoising_strength": "strength",
+    "schedule": "schedule_type",
+    "scheduler": "schedule_type",
+    "format": "image_format",
+    "negative": "negative_prompt",
+    "sampler_name": "sampler",
+    "model": "checkpoint",
+    "sd_model": "checkpoint",
+    "count": "images_per_prompt",
+    "style": "styles",
+}
+"""What other programs call the fields of a row."""
+
+_PASS = "hires."
+
+
+def understood(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a row by the names of a request; those that mean nothing stay, for the row's check to refuse.
+
+    Raises Misread where two say the same, and for what is known of the WebUI and not done here.
+    """
+    problems: list[FieldProblem] = []
+    own: dict[str, Any] = {}
+    foreign: dict[str, Any] = {}
+    said: dict[str, str] = {}
+    for written, value in fields.items():
+        name = canonical(written)
+        if name in webui.SETTINGS:
+            foreign[name] = value
+            continue
+        name = ALIASES.get(name, name)
+        if name in said:
+            problems.append(FieldProblem(name, f"is said twice, by `{said[name]}` and by `{written}`"))
+        said[name] = written
+        own[name] = value
+    problems += webui.apply(own, foreign)
+    if problems:
+        raise Misread(problems)
+    return _unfolded(own)
+
+
+def _unfolded(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Styles in one text stand between bars, and a second pass in a table has a column for each setting."""
+    hires = {name.removeprefix(_PASS): value for name, value in fields.items() if name.startswith(_PASS)}
+    rest = {name: value for name, value in fields.items() if not name.startswith(_PASS)}
+    if isinstance(styles := rest.get("styles"), str):
+        rest["styles"] = [style.strip() for style in styles.split("|") if style.strip()]
+    if hires and "hires" in rest:
+        raise Misread([FieldProblem("hires", "is said twice, as a whole and by its settings")])
+    return {"hires": {ALIASES.get(name, name): value for name, value in hires.items()}, **rest} if hires else rest

@@ -1,0 +1,199 @@
+"""Tables as text: cells parted by commas, semicolons or tabs, in the form of RFC 4180, read strictly.
+
+A quote that is never closed, or closed by one that was meant to open, swallows all rows between them. So quotes
+stand only around whole cells, doubled where they are text, and a cell that holds what looks like rows is refused.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_NUMBER = re.compile(r"\s*[-+]?\d+(?:[.,]\d+)?\s*")
+_DELIMITERS = (",", ";", "\t")
+# What a spreadsheet writes above a table, so that it knows the delimiter itself.
+_SPREADSHEET = re.compile(r"sep=(.)\n", re.IGNORECASE)
+
+
+class BadTable(ValueError):
+    """A line that no table may have."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row, and the line that it begins on, counted from 1."""
+
+    line: int
+    cells: tuple[str, ...]
+
+
+def canonical(name: str) -> str:
+    """The name of a column or a field as it is compared: `CFG Scale` is `cfg_scale`."""
+    return re.sub(r"[\s-]+", "_", unicodedata.normalize("NFC", name).strip().casefold())
+
+
+def read_table(text: str, column: str) -> tuple[Row, list[Row]]:
+    """The header and the rows that say something. The delimiter is the one by which the header has this column.
+
+    Raises BadTable.
+    """
+    told = _SPREADSHEET.match(text)
+    start = told.end() if told else 0
+    rows = iter(_Reader(text, _delimiter(text, start, column, told[1] if told else None), start))
+    header = next(rows, Row(1, ()))
+    names = [canonical(cell) for cell in header.cells]
+    if column not in names:
+        shown = ", ".join(f"`{name}`" for name in names[:10] if name) or "nothing"
+        raise BadTable(
+            header.line,
+            f"the header must have a column `{column}`, parted by commas, semicolons or tabs, not {shown}",
+        )
+    for number, name in enumerate(names):
+        if name and name in names[:number]:
+            raise BadTable(header.line, f"the column `{name}` stands twice in the header")
+    return header, [row for row in rows if any(row.cells)]
+
+
+def misfit(header: Row, row: Row) -> str | None:
+    """Why a row does not fit below its header; None where it does. Fewer cells than columns are no fault."""
+    if any(row.cells[len(header.cells) :]):
+        return (
+            f"has {len(row.cells)} cells, but the header has {len(header.cells)}; a text with a delimiter in it "
+            "stands in quotes"
+        )
+    unnamed = [cell for name, cell in zip(header.cells, row.cells, strict=False) if cell and not name]
+    return f"{unnamed[0][:80]!r} stands in a column without a name" if unnamed else None
+
+
+def _delimiter(text: str, start: int, column: str, told: str | None) -> str:
+    if told in _DELIMITERS:
+        return told
+    for delimiter in _DELIMITERS:
+        if column in header_of(text[start : start + 10_000], delimiter):
+            return delimiter
+    return ","
+
+
+def header_of(text: str, delimiter: str) -> list[str]:
+    """The names in the first line that says something."""
+    line = text.lstrip("\n").split("\n", 1)[0]
+    return [canonical(cell.strip().strip('"')) for cell in line.split(delimiter)]
+
+
+class _Reader:
+    """Reads row by row; iterating it raises BadTable."""
+
+    def __init__(self, text: str, delimiter: str, start: int) -> None:
+        self._text = text
+        self._delimiter = delimiter
+        self._position = start
+        self._line = 1 + text.count("\n", 0, start)
+        self._plain = re.compile(rf"[^{re.escape(delimiter)}\n]*")
+        self._opening = re.compile(r"[ \t]*\"" if delimiter != "\t" else r" *\"")
+        self._columns = 0
+        self._numbers: set[int] = set()
+
+    def __iter__(self) -> Iterator[Row]:
+        while self._position < len(self._text):
+            line = self._line
+            row = Row(line, tuple(self._cells()))
+            if any(row.cells):
+                self._columns = self._columns or len(row.cells)
+                self._numbers |= {n for n, cell in enumerate(row.cells) if _NUMBER.fullmatch(cell)}
+            yield row
+
+    def _cells(self) -> Iterator[str]:
+        column = 0
+        while True:
+            is_quoted = self._opening.match(self._text, self._position)
+            yield self._quoted(column) if is_quoted else self._unquoted()
+            ended_by = self._text[self._position : self._position + 1]
+            self._position += 1
+            column += 1
+            if ended_by != self._delimiter:
+                self._line += 1
+                return
+
+    def _unquoted(self) -> str:
+        match = self._plain.match(self._text, self._position)
+        assert match is not None, "it matches nothing, too"
+        # Tabs part cells so clearly that a quote within one can only be text.
+        if '"' in match[0] and self._delimiter != "\t":
+            column = match[0].index('"') + match.start() - self._text.rfind("\n", 0, match.start())
+            raise BadTable(
+                self._line,
+                f"a quote stands within a cell that does not begin with one, at column {column}. Put the cell in "
+                'quotes, and double those that are text: ""',
+            )
+        self._position = match.end()
+        return match[0].strip()
+
+    def _quoted(self, column: int) -> str:
+        opened = self._line
+        match = self._opening.match(self._text, self._position)
+        assert match is not None, "the caller looked"
+        begin = match.end()
+        end = self._closing(begin)
+        if end is None:
+            lines = self._text.count("\n", begin)
+            raise BadTable(
+                opened,
+                f"a quote opens here and is never closed: it would swallow the {lines} lines after it. Close it, "
+                "or leave it out",
+            )
+        cell = self._text[begin:end]
+        self._line += cell.count("\n")
+        rest = re.compile(r"[ \t]*" if self._delimiter != "\t" else r" *").match(self._text, end + 1)
+        assert rest is not None, "it matches nothing, too"
+        self._position = rest.end()
+        if self._text[self._position : self._position + 1] not in ("", "\n", self._delimiter):
+            where = "" if self._line == opened else f" on line {self._line}"
+            raise BadTable(
+                opened,
+                f"a quote opens here, and behind the one that closes it{where} the cell goes on. Double the quotes "
+                'that are text: ""',
+            )
+        if "\n" in cell and self._columns > 1 and self._swallows(cell, column):
+            raise BadTable(
+                opened,
+                f"a quote opens here and is closed on line {self._line}, over what look like rows of their own. "
+                "Close it where the text ends, or write the cell without line breaks",
+            )
+        return cell.replace('""', '"')
+
+    def _closing(self, begin: int) -> int | None:
+        position = begin
+        while (position := self._text.find('"', position)) >= 0:
+            if self._text[position + 1 : position + 2] != '"':
+                return position
+            position += 2
+        return None
+
+    def _swallows(self, cell: str, column: int) -> bool:
+        """Whether lines of a cell look like rows: two quotes too many, of which the first opened it.
+
+        The first line would be the rest of a row then, and the last one, up to its end, a whole row.
+        """
+        first, *inner, last = cell.split("\n")
+        rest = self._text[self._position :].split("\n", 1)[0]
+        return (
+            (column + 1 < self._columns and self._is_parted(first, self._columns - column))
+            or any(self._is_parted(line, self._columns) for line in inner)
+            or (self._is_parted(last + rest, self._columns) and self._has_numbers(last + rest))
+        )
+
+    def _is_parted(self, line: str, count: int) -> bool:
+        """Whether it has so many cells, none of them empty, and none begins with a space as the next word would."""
+        cells = line.split(self._delimiter)
+        return len(cells) == count and all(cell and not cell[0].isspace() for cell in cells[1:])
+
+    def _has_numbers(self, line: str) -> bool:
+        """Whether there are numbers where the rows above have them."""
+        cells = line.split(self._delimiter)
+        return bool(self._numbers) and all(
+            _NUMBER.fullmatch(cells[n].strip('"')) for n in self._numbers if n < len(cells)
+        )

@@ -1,0 +1,75 @@
+"""Which registered weights a request means by a name: written exactly, or alike, or as the WebUI titles them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from farm.names import Names, title_parts
+
+_MOST_NAMED = 20
+# Of the sha256, as the WebUI has shown it since 2023; what was shorter hashed something else.
+_SHORTEST_HASH = 10
+
+
+class Hashed(Protocol):
+    """Weights by their hash."""
+
+    @property
+    def sha256(self) -> str: ...
+
+
+class UnknownName(Exception):
+    """A name that stands for nothing here, or not for one thing."""
+
+
+def named_exactly(what: str, name: str, names: Names) -> str | None:
+    """The registered name that is meant; None where none is like it. Raises UnknownName for several."""
+    alike = names.alike(name)
+    if len(alike) > 1:
+        raise UnknownName(f"{what} {name!r} may be any of {', '.join(alike)}: write the one that is meant exactly")
+    return alike[0] if alike else None
+
+
+def named_by_title(what: str, title: str, known: Mapping[str, Hashed], names: Names) -> str:
+    """The registered name that a title of the WebUI means; a hash in it must be that of the weights.
+
+    A hash alone tells weights, too, where nothing has the name. Raises UnknownName.
+    """
+    name, digest = title, None
+    for name, digest in title_parts(title):
+        if found := named_exactly(what, name, names):
+            _check_digest(what, found, digest, known)
+            return found
+    alike = _of_digest(digest, known)
+    if not alike:
+        raise UnknownName(unknown(what, title, known, meant=name))
+    return alike[0]
+
+
+def _check_digest(what: str, name: str, digest: str | None, known: Mapping[str, Hashed]) -> None:
+    if digest is None or known[name].sha256.startswith(digest):
+        return
+    if len(digest) < _SHORTEST_HASH:
+        raise UnknownName(
+            f"{what} {name!r}: [{digest}] is a hash as the WebUI made it before 2023, which tells nothing here. "
+            "Leave it out"
+        )
+    twin = _of_digest(digest, known)
+    hint = f". What has that hash is called {twin[0]!r} here" if twin else ""
+    raise UnknownName(f"{name!r} is another {what} here: its hash is {known[name].sha256[:10]}, not {digest}{hint}")
+
+
+def _of_digest(digest: str | None, known: Mapping[str, Hashed]) -> list[str]:
+    if digest is None or len(digest) < _SHORTEST_HASH:
+        return []
+    return [name for name, found in known.items() if found.sha256.startswith(digest)]
+
+
+def unknown(what: str, name: str, known: Iterable[str], *, meant: str | None = None) -> str:
+    """What to say of a name that nothing is registered under; `meant` is the part of it that names something."""
+    names = sorted(known)
+    if not names:
+        return f"unknown {what} {name!r}. Known: none yet"
+    near = Names(names).nearest(meant or name)
+    hint = f" Did you mean {near!r}?" if near else ""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"unknown {what} {name!r}.{hint} Known: {', '.join(names[:_MOST_NAMED])}{more}"
