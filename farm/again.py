@@ -1,16 +1,15 @@
 """An image that is to be rendered again here: whether its names stand for the weights that made it."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from farm.addons import TITLES
 from farm.infotext import Infotext
 from farm.infotext.reading import WeightsHash
+from farm.names import Names
 
 # Shorter ones are of the WebUI's first year, and hash something else.
 _SHORTEST_HASH = 10
-_BETWEEN = re.compile(r"[\s_-]+")
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,7 @@ def _name_here(wanted: WeightsHash, here: Registered) -> str:
     """Other tools name weights by their files: case, spaces, dashes and underscores count for nothing."""
     if wanted.is_exact or (wanted.kind, wanted.name) in here.addons:
         return wanted.name
-    alike = [name for kind, name in here.addons if kind == wanted.kind and _bare(name) == _bare(wanted.name)]
-    return alike[0] if len(alike) == 1 else wanted.name
-
-
-def _bare(name: str) -> str:
-    return _BETWEEN.sub("-", name).casefold()
+    return Names(name for kind, name in here.addons if kind == wanted.kind).only(wanted.name) or wanted.name
 
 
 def _is_of(wanted: WeightsHash, key: tuple[str, str], here: Registered) -> bool:

@@ -22,6 +22,9 @@ _BASE64 = re.compile(r"data:.*|[A-Za-z0-9+/\s]{80,}={0,2}\s*", re.DOTALL | re.IG
 # No picture is so small, and no name so long.
 _LONGEST_NAME = 255
 _PLACE = re.compile(r"\bprompts\[(\d{1,9})\]")
+# How warnings begin: `row 3: ...`, or `rows 3, 7 and 1,041 more: ...`.
+_ABOUT_ROWS = re.compile(r"(rows? \d[^:]*)(?=: )")
+_ROW = re.compile(r"(?<![,\d])\d+\b(?!,\d| more)")
 _PATH = re.compile(r"prompts\[(\d+)\](?:\.(.+))?")
 
 
@@ -113,7 +116,18 @@ def naming_lines(rows: Sequence[Asked]) -> Iterator[None]:
 
 def name_lines(text: str, rows: Sequence[Asked]) -> str:
     """A sentence of the portal that names rows of the request, with their files and lines."""
+    if about := _ABOUT_ROWS.match(text):
+        text = _name_rows(about[1], rows) + text[about.end() :]
     return _PLACE.sub(lambda match: _place(int(match[1]), rows) or match[0], text)
+
+
+def _name_rows(about: str, rows: Sequence[Asked]) -> str:
+    """The rows by file and line; as they are counted where one of them was typed."""
+    places = {number: _place(int(number) - 1, rows) for number in _ROW.findall(about)}
+    if None in places.values():
+        return about
+    named = _ROW.sub(lambda number: places[number[0]] or "", about)
+    return named.removeprefix("rows ").removeprefix("row ")
 
 
 def _place(number: int, rows: Sequence[Asked]) -> str | None:

@@ -103,3 +103,18 @@ def test_a_sentence_that_names_rows_names_their_lines() -> None:
     rows = [Asked({"prompt": "a"}), Asked({"prompt": "b"}, "rows.txt, line 1")]
     said = name_lines("prompts[1] and prompts[0] weigh nothing, as prompts[7] does", rows)
     assert said == "rows.txt, line 1 and prompts[0] weigh nothing, as prompts[7] does"
+
+
+@pytest.mark.parametrize(
+    ("warning", "named"),
+    [
+        ("row 2: 1 bracket", "a.txt, line 4: 1 bracket"),
+        ("rows 1 and 2: x", "a.txt, line 3 and a.txt, line 4: x"),
+        ("rows 1, 2 and 1,041 more: x", "a.txt, line 3, a.txt, line 4 and 1,041 more: x"),
+        ("row 3: x", "row 3: x"),
+        ("rows of lamps: x", "rows of lamps: x"),
+    ],
+)
+def test_a_warning_of_rows_names_their_lines(warning: str, named: str) -> None:
+    rows = [Asked({}, "a.txt, line 3"), Asked({}, "a.txt, line 4"), Asked({})]
+    assert name_lines(warning, rows) == named
