@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from farm.addons import TITLES
 from farm.infotext import Infotext
 from farm.infotext.reading import WeightsHash
-from farm.names import Names
+from farm.names import Names, title_parts
 
 # Shorter ones are of the WebUI's first year, and hash something else.
 _SHORTEST_HASH = 10
@@ -32,13 +32,19 @@ def recognised(read: Infotext, here: Registered) -> Infotext:
     so is each VAE, LoRA and embedding whose hash the text has that is another one here, or not here at all.
     """
     fields, warnings = dict(read.fields), [*read.warnings, *_doubts(read.hashes, here)]
-    name, short = str(fields.get("checkpoint", "")), (read.model_hash or "").lower()
+    name, short = _checkpoint_here(str(fields.get("checkpoint", "")), here), (read.model_hash or "").lower()
     known = here.checkpoints.get(name, "")
     if len(short) >= _SHORTEST_HASH and not known.startswith(short):
         alike = [other for other, sha256 in here.checkpoints.items() if sha256.startswith(short)]
         fields.update({"checkpoint": alike[0]} if alike else {})
         warnings += [_another("checkpoint", name, known, short)] if known and not alike else []
     return replace(read, fields=fields, warnings=tuple(warnings))
+
+
+def _checkpoint_here(title: str, here: Registered) -> str:
+    """The name that a request would find under this title; the title where there is none."""
+    names = Names(here.checkpoints)
+    return next((found for part, _ in title_parts(title) if (found := names.only(part))), title)
 
 
 def _doubts(hashes: tuple[WeightsHash, ...], here: Registered) -> Iterator[str]:

@@ -25,6 +25,7 @@ from farm.reports import (
 )
 from farm.requests import JobRequest
 
+_BUSY_SECONDS = 60.0
 _NEVER_ASKED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -47,13 +48,13 @@ class AnswerLost(PortalUnreachable):
 _T = TypeVar("_T")
 
 
-def insist(ask: Callable[[], _T], seconds: float) -> _T:
-    """Ask until the portal answers, for so long: for questions, and for what carries an idempotency key."""
+def insist(ask: Callable[[], _T], seconds: float, passing: type[PortalUnreachable] = PortalUnreachable) -> _T:
+    """Ask until the portal answers, for so long: for questions, and for what may come twice without harm."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             return ask()
-        except PortalUnreachable:
+        except passing:
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)
@@ -91,9 +92,13 @@ class Client:
 
     def upload(self, path: Path, role: Literal["input", "mask"] = "input") -> UploadReport:
         """Send a picture or a mask, which jobs may then name by its `id`. Raises OSError if it cannot be read."""
-        headers = {"Content-Type": "application/octet-stream"}
-        answer = self._call("POST", "/uploads", params={"role": role}, content=path.read_bytes(), headers=headers)
-        return UploadReport.model_validate(answer)
+        content, headers = path.read_bytes(), {"Content-Type": "application/octet-stream"}
+
+        def send() -> Any:
+            return self._call("POST", "/uploads", params={"role": role}, content=content, headers=headers)
+
+        # Others may have their pictures decoded at this moment.
+        return UploadReport.model_validate(insist(send, _BUSY_SECONDS, PartAway))
 
     def preview(self, request: JobRequest) -> PreviewReport:
         """What a request would become; nothing is stored but the pictures that it brings."""

@@ -9,15 +9,12 @@ import sys
 import warnings
 from typing import Any
 
-import structlog
 from PIL import AvifImagePlugin, PngImagePlugin
 
 from farm import pictures
 from farm.confinement import confine
 from farm.decoding import receive, send
 from farm.errors import InvalidRequest
-
-log = structlog.get_logger(__name__)
 
 # A colour profile for a printer has some megabytes; Pillow's own bound is one.
 _LARGEST_PROFILE_BYTES = 16 * 2**20
@@ -26,12 +23,12 @@ _MOST_FILES = 32
 
 def main() -> None:
     channel = _Channel(int(sys.argv[1]))
-    _confine()
+    gaps = _confine()
     # What Pillow finds odd in a file is either put right or refused.
     warnings.simplefilter("ignore")
     PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_PROFILE_BYTES
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    send(channel, {"ready": True}, b"")
+    send(channel, {"gaps": gaps}, b"")
     while (asked := receive(channel)) is not None:
         wish, content = asked
         _allow(wish["seconds"], wish["memory_bytes"])
@@ -53,22 +50,23 @@ class _Channel:
         return self._file.readinto(buffer)
 
 
-def _confine() -> None:
+def _confine() -> tuple[str, ...]:
     """Read nothing but Python's libraries, write no file, open few, reach no network and no other process.
 
-    What a kernel has no means against is told in the log: decoders are bounded all the same.
+    What a kernel has no means against is returned: the process is bounded all the same.
     """
     resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
-    for gap in confine(read=(), file_bytes=0):
-        log.warning("Pictures are decoded by a process that is not shut in.", gap=gap)
+    return confine(read=(), file_bytes=0)
 
 
 def _allow(seconds: float, memory_bytes: int) -> None:
     """So much more time of a processor, and so much memory. The kernel ends the process that takes more time."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
     until = int(spent.ru_utime + spent.ru_stime + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, resource.RLIM_INFINITY))
+    for kind, most in ((resource.RLIMIT_CPU, until), (resource.RLIMIT_AS, memory_bytes)):
+        # Who started the farm may have set bounds of its own, which only root may raise.
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _answer(wish: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:

@@ -3,7 +3,8 @@
 A picture of a kilobyte can take a decoder seconds. So a few processes decode at a time, each picture has so much
 time and memory as its pixels may need, and whose turn is next depends on who has had least: nobody's slow pictures
 hold up another's. A process has none of our environment, and serves many pictures, since a fresh one takes longer
-to start than most pictures take to decode. It ends when this process does: its socket is closed then.
+to start than most pictures take to decode. It ends when this process does: its socket is closed then, and what it
+still decodes has an end.
 """
 
 import atexit
@@ -16,6 +17,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import structlog
@@ -29,9 +31,11 @@ _AT_ONCE = 2
 # Whatever is larger leaves the other processes to smaller ones. In pixels, as all costs here.
 _HEAVY = 16_000_000
 _LEAST = 1_000_000
-# What one user may have waiting; more is sent away, to come back.
+# Who waits holds a thread of the portal, and most of those are for other requests. More is sent away, to come back:
+# of one user already what would take the turns of others.
+_MOST_WAITING = 6
+_MOST_WAITING_OF_USER = 2
 _MOST_OF_USER = 256_000_000
-_MOST_WAITING = 32
 # The sender has not gone away by then, and is better asked to come back than left to wait.
 _MOST_WAITING_SECONDS = 30.0
 
@@ -49,7 +53,6 @@ _LEAST_BYTES = 512 * 2**20
 _MOST_SERVED = 100
 
 _HEAD = struct.Struct(">IQ")
-_READY = {"ready": True}
 
 
 class DecodingFailed(Exception):
@@ -100,7 +103,9 @@ def next_turn(waiting: Sequence[Turn], running: Sequence[Turn], served: Mapping[
 def is_too_much(turn: Turn, waiting: Sequence[Turn], running: Sequence[Turn]) -> bool:
     """Whether a picture is sent away at once: too many wait, or its user's others are enough."""
     others = [other.cost for other in (*waiting, *running) if other.user == turn.user]
-    return len(waiting) >= _MOST_WAITING or (bool(others) and sum(others) + turn.cost > _MOST_OF_USER)
+    own = sum(other.user == turn.user for other in waiting)
+    is_full = len(waiting) >= _MOST_WAITING or own >= _MOST_WAITING_OF_USER
+    return is_full or (bool(others) and sum(others) + turn.cost > _MOST_OF_USER)
 
 
 class Decoders:
@@ -192,27 +197,23 @@ class _Process:
     """A process that runs `farm.decoder`, and the socket to it."""
 
     def __init__(self) -> None:
+        """Start a process and hear from it. Raises Busy where the machine has no room for one."""
         self.served = 0
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                programs.command("farm.decoder", str(theirs.fileno())),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=programs.bare(),
-                cwd="/",
-                start_new_session=True,
-            )
+        try:
+            self._socket, self._process = _start()
+        except OSError as error:
+            log.error("No process that decodes pictures can be started.", error=str(error))
+            raise Busy from None
         self._socket.settimeout(_START_SECONDS)
         try:
-            if receive(self._socket) != (_READY, b""):
-                raise OSError
-        except OSError:
+            said = receive(self._socket)
+        except (OSError, ValueError):
+            said = None
+        if said is None:
             self.end()
             log.error("The process that decodes pictures does not start.", command="python -P -m farm.decoder")
-            raise Busy from None
+            raise Busy
+        _tell_once(*said[0].get("gaps", ()))
 
     @property
     def is_alive(self) -> bool:
@@ -242,6 +243,34 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+
+
+def _start() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """A process, and the socket to it. Raises OSError."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = subprocess.Popen(
+                programs.command("farm.decoder", str(theirs.fileno())),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=programs.bare(),
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError:
+            ours.close()
+            raise
+    return ours, process
+
+
+@cache
+def _tell_once(*gaps: str) -> None:
+    """Say what the kernel does not keep decoders from: once, since it is the same for each."""
+    for gap in gaps:
+        log.warning("Pictures are decoded by a process that is not wholly shut in.", gap=gap)
 
 
 class Channel(Protocol):

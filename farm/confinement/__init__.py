@@ -9,6 +9,7 @@ since those that run already are not confined.
 import contextlib
 import os
 import resource
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from farm.confinement import calls, kernel
 from farm.confinement.policy import NO_CALLS, NO_FILES, OF_FILES, READ, READ_FILE, WRITE, WRITE_FILE, Plan, decide
 from farm.confinement.surroundings import libraries
 
-__all__ = ["become_nobody", "confine", "limit"]
+__all__ = ["become_nobody", "confine", "end_with_parent", "limit"]
 
 _DEVICES = ("/dev/null",)
 # Numbers that systemd, too, gives to services for as long as they run: nobody is known by them. One for each
@@ -38,13 +39,21 @@ def confine(
     """Keep this process to these files, folders and Python's libraries, for good; return what it is not kept from.
 
     What is written may be read, and a folder stands for all below it; links are followed now. No network, no
-    program, no process beside its threads; it ends when its parent does. The bounds are those of `limit`.
+    program, no process beside its threads. The bounds are those of `limit`.
     """
     kernel.set_apart()
     limit(memory_bytes=memory_bytes, seconds=seconds, file_bytes=file_bytes)
     plan = decide(kernel.probe())
     gaps = [*plan.gaps, *_restrict_files(plan, read, write), *_filter_calls(plan)]
     return tuple(dict.fromkeys(gaps))
+
+
+def end_with_parent() -> None:
+    """Have this process killed when the thread ends that started it; at once where that has ended already."""
+    parent = os.getppid()
+    kernel.end_with_parent()
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def limit(*, memory_bytes: int | None = None, seconds: float | None = None, file_bytes: int | None = None) -> None:
@@ -76,6 +85,8 @@ def become_nobody() -> bool:
         os.setresuid(user, user, user)
     except OSError:
         return False
+    # The kernel forgets about the parent where a process becomes another user.
+    end_with_parent()
     return True
 
 

@@ -84,11 +84,16 @@ def _has_filters() -> bool:
 
 
 def set_apart() -> None:
-    """Gain no rights from programs, end with the parent, show no memory to others of this user. Never undone."""
+    """Gain no rights from programs, show no memory to others of this user. Never undone."""
     if sys.platform == "linux":
         _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        _libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
         _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def end_with_parent() -> None:
+    """Be killed as soon as the thread ends that started this process. Who becomes another user has to ask anew."""
+    if sys.platform == "linux":
+        _libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
 
 
 def leave_network() -> None:

@@ -120,10 +120,11 @@ def _is_deep(value: Any) -> bool:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Twice(f"`{next(name for name in names if names.count(name) > 1)}` stands twice in one object")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _Twice(f"`{name}` stands twice in one object")
+        found[name] = value
     return found
 
 

@@ -37,6 +37,13 @@ def test_other_weights_under_the_name_of_the_checkpoint_are_told() -> None:
     )
 
 
+@pytest.mark.parametrize("registered", ["Dreamy", "DREAMY", "sub/dreamy.safetensors"])
+def test_other_weights_under_a_name_that_is_alike_are_told(registered: str) -> None:
+    text = f"a fox\nSteps: 3, Seed: 1, Sampler: Euler, Model hash: {MADE[:10]}, Model: {registered}"
+    read = recognised(read_infotext(text), Registered({"dreamy": OTHER}, {}))
+    assert any(warning.startswith("'dreamy' is another checkpoint here") for warning in read.warnings)
+
+
 @pytest.mark.parametrize("known", ["", "Model hash: abababab, "])
 def test_a_text_without_a_hash_that_can_be_compared_keeps_its_checkpoint(known: str) -> None:
     text = f"a fox\nSteps: 3, Seed: 1, Sampler: Euler, {known}RNG: CPU, Model: dreamy"

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from farm.confinement import confine
+from farm.confinement import confine, end_with_parent
 from farm.imports import uncollected
 from farm.weights import header
 from farm.weights.hashing import hash_file, hash_weights
@@ -85,6 +85,7 @@ def ingest(request: Request, shut_in: ShutIn = lambda *_: None) -> dict[str, Any
 def _shut_in(request: Request, stocks: Sequence[Stock]) -> None:
     """What reads tensors and JSON runs nothing of them; it is confined all the same, and bounded by their size."""
     size = sum(stock.byte_count for stock in stocks)
+    end_with_parent()
     confine(
         read=[place for stock in stocks for place in stock.places],
         write=[request.target.parent, Path(tempfile.gettempdir())],

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from farm.confinement import become_nobody, confine, limit
+from farm.confinement import become_nobody, confine, end_with_parent, limit
 
 BAD_FILE = 2
 _SPARE_BYTES = 1 << 30
@@ -56,6 +56,7 @@ def main(source: Path, target: Path) -> int:
     """
     size = source.stat().st_size
     seconds = _CPU_SECONDS + _CPU_SECONDS_PER_GIB * (size >> 30)
+    end_with_parent()
     gaps = confine(read=[source], write=[target.parent], seconds=seconds, file_bytes=2 * size + _SPARE_BYTES)
     # torch starts threads, and those that run already are not confined: hence not at the top.
     import torch
