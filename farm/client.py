@@ -33,6 +33,10 @@ class PortalUnreachable(FarmError):
     """The portal does not answer."""
 
 
+class KeyNeeded(FarmError):
+    """The portal asks for an API key: set FARM_API_KEY."""
+
+
 class PartAway(PortalUnreachable):
     """The portal answers that a part of the farm, its database or its store, does not for now."""
 
@@ -239,4 +243,4 @@ def _raise_problem(response: httpx.Response) -> None:
     detail = problem.get("detail") or f"The portal answered {response.status_code}."
     if problem.get("errors"):
         raise InvalidRequest([FieldProblem(e["field"], e["message"]) for e in problem["errors"]])
-    raise {404: NotFound, 409: Conflict, 503: PartAway}.get(response.status_code, FarmError)(detail)
+    raise {401: KeyNeeded, 404: NotFound, 409: Conflict, 503: PartAway}.get(response.status_code, FarmError)(detail)

@@ -222,6 +222,11 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
 
     @property
+    def asks_for_keys(self) -> bool:
+        """Whether nobody is served without a key: others than the programs of this machine reach the portal."""
+        return bool(self.trusted_proxies) or self.host not in LOOPBACK_HOSTS
+
+    @property
     def heartbeat_seconds(self) -> float:
         """A quarter of the lease, so that three heartbeats may be lost, but at most 3 s: a cancel rides on it."""
         return min(3.0, self.lease_seconds / 4)

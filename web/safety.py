@@ -44,7 +44,7 @@ def register(app: Flask, settings: Settings) -> None:
 
 def is_private(settings: Settings) -> bool:
     """Whether only programs on this machine are to reach the portal. Otherwise everybody needs a key."""
-    return settings.host in LOOPBACK_HOSTS and not settings.trusted_proxies
+    return not settings.asks_for_keys
 
 
 def with_styles(response: Response) -> Response:

@@ -12,9 +12,8 @@ from farm import config, logs
 from farm.cli.console import count_images
 from farm.cli.parts import require_worker_packages
 from farm.cli.watching import download_images, exit_code, watch_job
-from farm.client import Client
+from farm.client import Client, KeyNeeded, PortalUnreachable
 from farm.embedded.machine import LocalFarm
-from farm.errors import FarmError
 from farm.reports import WorkerReport
 from farm.requests import parse_request
 
@@ -62,6 +61,8 @@ def up(
     logs.configure(settings)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+    if demo and settings.asks_for_keys and not settings.api_key:
+        raise click.UsageError("--demo submits to a portal that asks for a key here: set FARM_API_KEY.")
     code = 0
     try:
         with LocalFarm(settings, devices, _DEMO_CHECKPOINT if demo else None) as farm:
@@ -93,24 +94,32 @@ def _run_demo(farm: LocalFarm, client: Client, folder: Path | None) -> int:
 
 def _name_devices(client: Client, tend: Callable[[], None]) -> None:
     """Say what renders: a farm on the processor alone looks as if it worked, a hundred times slower."""
-    deadline = time.monotonic() + _DEVICES_SECONDS
-    while not (live := _live_workers(client)):
-        if time.monotonic() > deadline:
-            click.echo(
-                "No worker is seen yet; `farm workers` lists them, and the log of the worker says what it does."
-            )
-            return
-        tend()
-        time.sleep(0.2)
+    try:
+        live = _wait_for_workers(client, tend)
+    except KeyNeeded:
+        click.echo("What renders is not asked: the portal wants a key. Set FARM_API_KEY to be told.")
+        return
+    if not live:
+        click.echo("No worker is seen yet; `farm workers` lists them, and the log of the worker says what it does.")
+        return
     devices = ", ".join(f"{worker.device} ({worker.device_name})" for worker in live)
     click.echo(f"Images are rendered on {devices}.")
     if all(worker.device.startswith("cpu") for worker in live):
         click.echo("That is the processor: no GPU is used.")
 
 
+def _wait_for_workers(client: Client, tend: Callable[[], None]) -> list[WorkerReport]:
+    """Those that are there in time. Raises KeyNeeded."""
+    deadline = time.monotonic() + _DEVICES_SECONDS
+    while not (live := _live_workers(client)) and time.monotonic() < deadline:
+        tend()
+        time.sleep(0.2)
+    return live
+
+
 def _live_workers(client: Client) -> list[WorkerReport]:
-    """None while the portal does not answer, or asks for a key that this command was not given."""
+    """None while the portal does not answer. Raises KeyNeeded."""
     try:
         return [worker for worker in client.workers() if worker.status != "offline"]
-    except FarmError:
+    except PortalUnreachable:
         return []

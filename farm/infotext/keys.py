@@ -135,5 +135,12 @@ OWN_KEYS = (
     Key("Exact negative prompt", "negative_prompt", _SEALED),
 )
 
+# What SD.Next calls otherwise.
+SDNEXT_KEYS = (
+    Key("Hires scale", "hires.scale", _NUMBER),
+    Key("Hires size", "hires.size", _SIZE),
+    Key("Hires strength", "hires.strength", _NUMBER),
+)
+
 VERSION_KEY = Key("Version", "version", _TEXT)
 KEYS = (*WEBUI_KEYS, *OWN_KEYS, VERSION_KEY)

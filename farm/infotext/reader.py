@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from farm.infotext.grammar import Parsed, parse
-from farm.infotext.keys import KEYS, VERSION_KEY, WEBUI_KEYS, Addons
+from farm.infotext.keys import KEYS, SDNEXT_KEYS, VERSION_KEY, WEBUI_KEYS, Addons
 from farm.infotext.reading import (
     AddonKind,
     Infotext,
@@ -23,6 +23,7 @@ from farm.specs import ImageSpec, read_spec
 _MOST_CHARACTERS = 200_000
 _OURS = {key.name: key for key in KEYS}
 _WEBUIS = {key.name: key for key in (*WEBUI_KEYS, VERSION_KEY)}
+_SDNEXTS = {**_WEBUIS, **{key.name: key for key in SDNEXT_KEYS}}
 
 # Read, but for no field of a spec: they say again what others say, or nothing about the picture.
 _ASIDE = ("model_hash", "vae_hash", "lora_hashes", "embedding_hashes", "rng", "version", "addons")
@@ -90,7 +91,7 @@ def _values(parsed: Parsed) -> tuple[dict[str, Any], list[str]]:
     """The values by field, and what could not be read."""
     values: dict[str, Any] = {}
     warnings: list[str] = []
-    known = _OURS if _is_ours(parsed) else _WEBUIS
+    known = _OURS if _is_ours(parsed) else _SDNEXTS if "Operations" in parsed.items else _WEBUIS
     for name, text in parsed.items.items():
         if name not in known:
             continue
@@ -112,7 +113,8 @@ def _fields(parsed: Parsed, values: Mapping[str, Any]) -> dict[str, Any]:
     if "size" in fields:
         fields["width"], fields["height"] = fields.pop("size")
     if hires:
-        hires |= {"strength": fields.pop("strength")} if "strength" in fields else {}
+        given = {"strength": fields.pop("strength")} if "strength" in fields else {}
+        hires = {**given, **hires}
         fields["hires"] = hires
     fields.setdefault("mode", _mode(parsed, fields))
     split: dict[str, Any] = split_name(fields)
@@ -123,6 +125,9 @@ def _second_pass(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for field, value in values.items():
         part, _, name = field.partition(".")
         if part != "hires" or (name == "num_inference_steps" and value == 0):
+            continue
+        if name == "size" and "hires.scale" in values:
+            # SD.Next says both.
             continue
         if name == "size":
             yield "width", value[0]
@@ -137,11 +142,9 @@ def _mode(parsed: Parsed, fields: Mapping[str, Any]) -> str:
     """
     if any(name in fields for name in _OF_A_MASK):
         return "inpaint"
-    operations = parsed.items.get("Operations", "")
-    if "inpaint" in operations:
-        return "inpaint"
-    is_from_picture = "img2img" in operations
-    return "img2img" if is_from_picture or any(key in parsed.items for key in _OF_A_PICTURE) else "txt2img"
+    if operations := parsed.items.get("Operations", ""):
+        return next((mode for mode in ("inpaint", "img2img") if mode in operations), "txt2img")
+    return "img2img" if any(key in parsed.items for key in _OF_A_PICTURE) else "txt2img"
 
 
 def _left_out(parsed: Parsed) -> Iterator[str]:

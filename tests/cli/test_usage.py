@@ -159,3 +159,9 @@ def test_a_bad_setting_is_named(tmp_path: Path) -> None:
     said = typed(tmp_path, "jobs", FARM_PORT="many")
     assert said.exit_code == 2
     assert "FARM_PORT='many'" in said.stderr
+
+
+def test_a_demo_for_a_portal_that_asks_for_keys_takes_one(tmp_path: Path) -> None:
+    said = typed(tmp_path, "up", "--demo", FARM_TRUSTED_PROXIES="127.0.0.1")
+    assert said.exit_code == 2
+    assert "set FARM_API_KEY" in said.stderr

@@ -247,6 +247,25 @@ def test_what_begins_from_a_picture_anyway_is_not_changed_by_one() -> None:
     assert read.with_picture() == read
 
 
+@pytest.mark.parametrize(
+    ("items", "hires"),
+    [
+        (
+            "Hires scale: 1.5, Hires size: 96x96, Hires steps: 10, Hires strength: 0.3, Operations: hires; txt2img",
+            {"scale": 1.5, "num_inference_steps": 10, "strength": 0.3},
+        ),
+        (
+            "Operations: hires; txt2img, Hires scale: 2, Denoising strength: 0.3, Image CFG scale: 6",
+            {"scale": 2, "strength": 0.3},
+        ),
+    ],
+)
+def test_a_second_pass_of_sdnext_is_read_in_both_its_generations(items: str, hires: dict[str, float]) -> None:
+    read = read_infotext(f"a fox\n{SETTINGS}, App: SD.Next, {items}")
+    assert (read.fields["mode"], read.fields["hires"]) == ("txt2img", hires)
+    assert parse_request(dict(read.fields)).hires is not None
+
+
 def test_a_key_that_stands_there_twice_is_named() -> None:
     assert read_infotext(f"a fox\n{SETTINGS}, Seed: 8").warnings == (
         "stands there twice, of which the last counts: Seed",
