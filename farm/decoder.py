@@ -71,7 +71,9 @@ def _allow(seconds: float, memory_bytes: int) -> None:
 
 def _answer(wish: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
     try:
-        found = pictures.decode(content, role=wish["role"], most_pixels=wish["most_pixels"])
+        found = pictures.decode(
+            content, role=wish["role"], most_pixels=wish["most_pixels"], paid_pixels=wish["paid_pixels"]
+        )
     except InvalidRequest as error:
         return {"refused": error.problems[0].message}, b""
     return {"width": found.width, "height": found.height, "note": found.note}, found.png

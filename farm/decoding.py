@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 2
 # Whatever is larger leaves the other processes to smaller ones. In pixels, as all costs here.
 _HEAVY = 16_000_000
-_LEAST = 1_000_000
+LEAST_COST = 1_000_000
 # Who waits holds a thread of the portal, and most of those are for other requests. More is sent away, to come back:
 # of one user already what would take the turns of others.
 _MOST_WAITING = 6
@@ -123,7 +123,7 @@ class Decoders:
 
         Raises DecodingFailed; DecodingTooSlow; Busy where the processes are taken, or the user's own pictures wait.
         """
-        turn = Turn(user, max(cost, _LEAST))
+        turn = Turn(user, cost)
         with self.holding(turn):
             process = self._take()
             try:

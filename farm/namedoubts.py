@@ -12,13 +12,15 @@ from itertools import pairwise
 
 from farm.prompts.embeddings import EmbeddingNames, words_of
 
+_WORD = re.compile(r"[\w-]+")
 # What prose would not hold: a digit, an underscore or a dash in a word, or a capital behind a small letter.
-_LIKE_A_NAME = re.compile(r"(?=[^\s]*[\d_-]|[^\s]*[a-z][A-Z])[\w-]{6,80}")
+_LIKE_A_NAME = re.compile(r"[\d_-]|[a-z][A-Z]")
 _TAG = re.compile(r"<[^<>]*>")
-_SHORTEST = 6
+_SHORTEST, _LONGEST = 6, 80
 _ALIKE = 0.85
-# Each is compared with all names.
+# Each word is compared with all names: so many words, and fewer where there are many names.
 _MOST_COMPARED = 200
+_MOST_COMPARISONS = 200_000
 
 
 class NameDoubts:
@@ -37,10 +39,11 @@ class NameDoubts:
             if mention.spelling.casefold() != mention.name.casefold():
                 yield f"{mention.spelling!r} is taken for the embedding {mention.name!r}"
         said = {word for mention in mentions for word in mention.spelling.split()}
-        for match in _LIKE_A_NAME.finditer(text):
-            near = None if match[0] in said else self._near(match[0])
-            if near and near not in (mention.name for mention in mentions):
-                yield f"there is no embedding {match[0]!r}; did you mean {near!r}?"
+        found = {mention.name for mention in mentions}
+        for word in _words_like_names(text):
+            near = None if word in said else self._near(word)
+            if near and near not in found:
+                yield f"there is no embedding {word!r}; did you mean {near!r}?"
         words = words_of(text)
         for first, second in pairwise(words):
             if near := self._run_together.get(first + second):
@@ -48,7 +51,7 @@ class NameDoubts:
 
     def _near(self, word: str) -> str | None:
         if word not in self._compared:
-            if len(self._compared) >= _MOST_COMPARED:
+            if len(self._compared) >= min(_MOST_COMPARED, _MOST_COMPARISONS // max(1, len(self._squeezed))):
                 return None
             near = get_close_matches(_squeezed(word), list(self._squeezed), n=1, cutoff=_ALIKE)
             self._compared[word] = self._squeezed[near[0]] if near else None
@@ -63,6 +66,13 @@ class NameDoubts:
     def _run_together(self) -> dict[str, str]:
         """Names of one word, as `EasyNegative`, which people write as two."""
         return {words: name for words, name in self._squeezed.items() if len(words_of(name)) == 1}
+
+
+def _words_like_names(text: str) -> Iterator[str]:
+    """The words of a text that could be meant as names; each is looked at by itself, however long the text is."""
+    for match in _WORD.finditer(text):
+        if _SHORTEST <= len(match[0]) <= _LONGEST and _LIKE_A_NAME.search(match[0]):
+            yield match[0]
 
 
 def _squeezed(name: str) -> str:

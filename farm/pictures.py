@@ -16,7 +16,7 @@ from typing import Literal
 
 from PIL import Image, ImageCms, ImageFile
 
-from farm.decoding import DECODERS, DecodingFailed, DecodingTooSlow
+from farm.decoding import DECODERS, LEAST_COST, DecodingFailed, DecodingTooSlow
 from farm.errors import FieldProblem, InvalidRequest
 from farm.masks import read_mask
 from farm.picturefiles import glued, walk_jpeg
@@ -114,9 +114,10 @@ def clean(content: bytes, *, role: Role, limits: Limits, field: str, user: str =
         raise _refusal(field, "is empty")
     if len(content) > limits.most_bytes:
         raise _refusal(field, f"is larger than {limits.most_bytes:,} bytes, the most that this farm takes")
-    wish = {"role": role, "most_pixels": limits.most_pixels}
+    cost = max(_cost(content, limits, field), LEAST_COST)
+    wish = {"role": role, "most_pixels": limits.most_pixels, "paid_pixels": cost}
     try:
-        said, png = DECODERS.decode(user, _cost(content, limits, field), wish, content)
+        said, png = DECODERS.decode(user, cost, wish, content)
     except DecodingTooSlow:
         raise _refusal(field, "takes too long to decode for its size; save it again, as a PNG say") from None
     except DecodingFailed:
@@ -140,9 +141,14 @@ def _cost(content: bytes, limits: Limits, field: str) -> int:
     return min(cost, most)
 
 
-def decode(content: bytes, *, role: Role, most_pixels: int) -> Decoded:
-    """Decode a picture or a mask and encode it anew. Raises InvalidRequest, which names no field."""
+def decode(content: bytes, *, role: Role, most_pixels: int, paid_pixels: int) -> Decoded:
+    """Decode a picture or a mask and encode it anew: one of as many pixels as its beginning said, or fewer.
+
+    Raises InvalidRequest, which names no field.
+    """
     with _opened(content, most_pixels) as image:
+        if image.width * image.height > paid_pixels:
+            raise _refusal("", "is larger than it says at its beginning; save it again, as a PNG say")
         try:
             colour, alpha = _split(image)
             kept, note = (_picture(image, colour, alpha), None) if role == "input" else read_mask(colour, alpha)

@@ -14,6 +14,9 @@ _SCANS = 20
 _AVIF_SIZE = re.compile(rb"ispe.{4}(.{4})(.{4})", re.DOTALL)
 _SEARCHED_BYTES = 2**20
 
+# More than any picture may have: what does not say its size is taken for one of the largest.
+_UNKNOWN = 2**62
+
 
 def cost_of(content: bytes) -> int:
     """The pixels of a picture, and more where they take longer; 0 where the file does not say."""
@@ -24,6 +27,9 @@ def cost_of(content: bytes) -> int:
 
 
 def _of_png(content: bytes) -> int:
+    """Its first chunk says it (PNG, 5.6); one that does not begin with that is not believed."""
+    if content[12:16] != b"IHDR":
+        return _UNKNOWN
     return _big(content[16:20]) * _big(content[20:24])
 
 
@@ -57,7 +63,7 @@ def _of_webp(content: bytes) -> int:
 def _of_avif(content: bytes) -> int:
     """The largest of all pictures in it: which of them is shown, only a decoder knows."""
     found = _AVIF_SIZE.finditer(content, 0, _SEARCHED_BYTES)
-    return max((_big(size[1]) * _big(size[2]) for size in found), default=0)
+    return max((_big(size[1]) * _big(size[2]) for size in found), default=_UNKNOWN)
 
 
 def _big(number: bytes) -> int:

@@ -24,7 +24,8 @@ MAX_JSON_VALUES = 2_000_000
 
 # By endpoint; every other takes MAX_BODY_BYTES, but for those that take pictures: their size is a setting.
 _LARGER: Mapping[str | None, int] = {"jobs.submit": MAX_JOB_BYTES}
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# One that never ends is taken to the end of the body: each of its quotes would else be tried as another's begin.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _UPLOADS = "uploads.send"
 _FORM = "submit.submit"
 

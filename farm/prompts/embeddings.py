@@ -29,7 +29,12 @@ class EmbeddingNames:
     """Names to be looked for in many texts."""
 
     def __init__(self, known: Collection[str]) -> None:
-        self._names = _by_first_word(known)
+        self._names = _by_words(known)
+        lengths: dict[str, set[int]] = {}
+        for words in self._names:
+            lengths.setdefault(words[0], set()).add(len(words))
+        # Of names that begin with a word: however many there are, each length is looked up once.
+        self._lengths = {first: sorted(found, reverse=True) for first, found in lengths.items()}
 
     def in_text(self, text: str) -> tuple[str, ...]:
         """The names that occur, in the order of their first occurrence."""
@@ -55,9 +60,9 @@ class EmbeddingNames:
 
     def _at(self, words: _Words, position: int) -> tuple[int, list[str]] | None:
         """How many words the longest name has that begins here, and the names that they spell."""
-        for spelling, names in self._names.get(words[position], ()):
-            if words[position : position + len(spelling)] == spelling:
-                return len(spelling), names
+        for count in self._lengths.get(words[position], ()):
+            if names := self._names.get(words[position : position + count]):
+                return count, names
         return None
 
 
@@ -71,13 +76,10 @@ def words_of(text: str) -> _Words:
     return tuple(match[0].casefold() for match in _WORD.finditer(unicodedata.normalize("NFC", text)))
 
 
-def _by_first_word(known: Collection[str]) -> dict[str, list[tuple[_Words, list[str]]]]:
-    """For each first word, the words of names that begin with it, the longest first, and the names they spell."""
+def _by_words(known: Collection[str]) -> dict[_Words, list[str]]:
+    """The names that the same words spell, in alphabetical order."""
     spelled: dict[_Words, list[str]] = {}
     for name in sorted(known):
         if words := words_of(name):
             spelled.setdefault(words, []).append(name)
-    found: dict[str, list[tuple[_Words, list[str]]]] = {}
-    for words in sorted(spelled, key=len, reverse=True):
-        found.setdefault(words[0], []).append((words, spelled[words]))
-    return found
+    return spelled

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from socket import socket
 
+import httpx
 import pytest
 
 from farm.config import Settings
@@ -142,3 +143,44 @@ def test_a_request_that_is_refused_by_its_head_is_not_read(portal: RunningPortal
     wrong = b"Authorization: Bearer nothing\r\nContent-Length: 30000000\r\n\r\n"
     with portal.connect(BODY + wrong) as connection:
         assert connection.recv(4096).split()[1] == b"401"
+
+
+CHUNKED = b"POST /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+HEADERS = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"a:\r\n" * 14_000
+
+
+@pytest.mark.parametrize("sent", [CHUNKED + b"1\r\na\r\n" * 40_000, HEADERS], ids=["chunks", "headers"])
+def test_what_takes_the_reader_long_holds_up_nobody(portal: RunningPortal, costs: Meter, sent: bytes) -> None:
+    with costs.at_most(seconds=20, mebibytes=100, process=portal.process.pid), ExitStack() as stack:
+        for _ in range(16):
+            connection = stack.enter_context(portal.connect())
+            connection.setblocking(False)
+            with suppress(BlockingIOError):
+                connection.send(sent)
+        assert portal.seconds_to_answer() < QUICKLY
+
+
+def test_a_body_in_honest_chunks_is_read(portal: RunningPortal) -> None:
+    lines = (b'{"prompts": ["a lighthouse"],\n', *[b" \n"] * 900, b'"pool": "nobody"}')
+    answer = httpx.post(
+        f"{portal.url}/api/v1/jobs", content=iter(lines), headers={"Content-Type": "application/json"}
+    )
+    # Read whole, and then refused by what it says.
+    assert answer.status_code == 422
+
+
+def test_a_connection_that_is_kept_answers_at_once(portal: RunningPortal) -> None:
+    """Nagle's algorithm and delayed acknowledgements would make each answer wait for 40 ms."""
+    with httpx.Client() as client:
+        client.get(f"{portal.url}/healthz")
+        began = time.monotonic()
+        for _ in range(25):
+            client.get(f"{portal.url}/healthz")
+    assert time.monotonic() - began < 25 * 0.03
+
+
+def test_bytes_that_are_no_http_fill_no_log(portal: RunningPortal) -> None:
+    for _ in range(50):
+        with portal.connect(b"\x16\x03\x01 not HTTP\r\n\r\n") as connection:
+            connection.recv(100)
+    assert 1 <= portal.stop().count("what came is not HTTP") <= 10

@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -11,7 +12,9 @@ import structlog
 from h11 import IDLE, SEND_RESPONSE
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from web.refusals import Refusals
 from web.serving.connections import Crowd, Full, share_of
+from web.serving.pieces import TURN_BYTES, Reader
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +33,7 @@ class House:
     crowd: Crowd
     patience_seconds: float
     is_proxy: Any
+    strangers: Refusals = field(default_factory=Refusals)
 
 
 class FarmProtocol(H11Protocol):
@@ -42,6 +46,9 @@ class FarmProtocol(H11Protocol):
 
     def __init__(self, house: House, **given: Any) -> None:
         super().__init__(**given)
+        self._reader = Reader(self.config.h11_max_incomplete_event_size or MAX_LINE_BYTES * 16)
+        self.conn = self._reader
+        self._unread = bytearray()
         self._house = house
         self._timer: asyncio.TimerHandle | None = None
         self.share = ""
@@ -76,6 +83,30 @@ class FarmProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._unread:
+            self._unread += data
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        """Read so much as one turn of the loop allows; the rest waits for the next, when others were heard."""
+        if self._reader.may_be_small and len(data) > TURN_BYTES:
+            self._unread += data[TURN_BYTES:]
+            data = data[:TURN_BYTES]
+            self.transport.pause_reading()
+            self.loop.call_soon(self._read_on)
+        self._hear(data)
+
+    def _read_on(self) -> None:
+        data = bytes(self._unread)
+        self._unread.clear()
+        if self.is_closing:
+            return
+        if not self.flow.read_paused:
+            self.transport.resume_reading()
+        self._read(data)
+
+    def _hear(self, data: bytes) -> None:
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._forget_timer()
@@ -91,7 +122,8 @@ class FarmProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls when bytes are no HTTP."""
-        log.warning("Invalid request: what came is not HTTP.", address=self.client and self.client[0])
+        if self._house.strangers.count(self.share, time.monotonic()).is_logged:
+            log.warning("Invalid request: what came is not HTTP.", address=self.client and self.client[0])
         self._refuse(HTTPStatus.BAD_REQUEST, "This is not a request that HTTP allows, or its head is too large.")
 
     def work(self) -> None:
@@ -104,7 +136,10 @@ class FarmProtocol(H11Protocol):
         self.transport.abort()
 
     def _check_line(self) -> None:
-        """Refuse an address that is too long before the rest of the head comes."""
+        """Refuse an address that is too long, or too many headers, before the rest of the head comes."""
+        if self._reader.has_too_many_lines:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "There are too many headers.")
+            return
         held = self.conn.trailing_data[0][: MAX_LINE_BYTES + 1]
         if len(held) > MAX_LINE_BYTES and b"\n" not in held:
             self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"The address is longer than {MAX_LINE_BYTES:,} bytes.")
@@ -137,6 +172,8 @@ def _bound_buffer(transport: asyncio.Transport) -> None:
     """Linux would buffer up to 4 MiB for each client that does not read."""
     if connection := transport.get_extra_info("socket"):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        # An answer leaves in two pieces: the second would wait until the client has acknowledged the first.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _plain_answer(status: HTTPStatus, headers: Mapping[str, str], sentence: str) -> bytes:

@@ -21,6 +21,7 @@ Object = dict[str, Any]
 _LOOKS_LIKE = re.compile(r'\s*[{\[]\s*(?:"(?:[^"\\]|\\.){0,200}"\s*:|\{\s*")')
 _WEIGHT_FILE = re.compile(r"\.(?:safetensors|sft|ckpt|pt|pth|bin|gguf)$", re.IGNORECASE)
 _MOST_NAMED = 500
+_MOST_CHARACTERS = 100_000
 _SAID_BY_MOST = {
     "checkpoint": "checkpoint",
     "seed": "seed",
@@ -173,6 +174,8 @@ def prompt_of(data: Mapping[str, Any], key: str, what: str) -> str:
     value = data.get(key, "")
     if not isinstance(value, str):
         raise NotRead(f"holds {what} whose {key} is no text: {shown(value)}")
+    if len(value) > _MOST_CHARACTERS:
+        raise NotRead(f"holds {what} whose {key} has more than {_MOST_CHARACTERS:,} characters")
     return value
 
 

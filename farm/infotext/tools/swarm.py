@@ -47,7 +47,7 @@ _HARMLESS = frozenset(
 )
 _KINDS: Mapping[str, AddonKind] = {"vae": "vae", "loras": "lora", "used_embeddings": "embedding"}
 # What it does not replace by what it stands for: `<segment:face>`, `<object:...>`.
-_COMMAND = re.compile(r"<(?!lora[:\[])(\w+)(?:\[[^\]>]*\])?:")
+_COMMAND = re.compile(r"<(?!lora[:\[])(\w+)(?:\[[^\]<>]*\])?:")
 
 
 def read_swarm(data: Mapping[str, Any]) -> Infotext:
