@@ -34,7 +34,7 @@ LEAST_COST = 1_000_000
 # Who waits holds a thread of the portal, and most of those are for other requests. More is sent away, to come back:
 # of one user already what would take the turns of others.
 _MOST_WAITING = 6
-_MOST_WAITING_OF_USER = 2
+_MOST_AT_WORK_OF_USER = 4
 _MOST_OF_USER = 256_000_000
 # The sender has not gone away by then, and is better asked to come back than left to wait.
 _MOST_WAITING_SECONDS = 30.0
@@ -103,8 +103,7 @@ def next_turn(waiting: Sequence[Turn], running: Sequence[Turn], served: Mapping[
 def is_too_much(turn: Turn, waiting: Sequence[Turn], running: Sequence[Turn]) -> bool:
     """Whether a picture is sent away at once: too many wait, or its user's others are enough."""
     others = [other.cost for other in (*waiting, *running) if other.user == turn.user]
-    own = sum(other.user == turn.user for other in waiting)
-    is_full = len(waiting) >= _MOST_WAITING or own >= _MOST_WAITING_OF_USER
+    is_full = len(waiting) >= _MOST_WAITING or len(others) >= _MOST_AT_WORK_OF_USER
     return is_full or (bool(others) and sum(others) + turn.cost > _MOST_OF_USER)
 
 

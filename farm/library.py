@@ -101,8 +101,12 @@ class Library:
         """The name that a LoRA is registered under, as a tag has it. Raises UnknownName."""
         found = named_exactly("LoRA", name, self._lora_names)
         if found is None:
-            raise UnknownName(unknown("LoRA", name, self.loras))
+            raise UnknownName(unknown("LoRA", name, self._lora_names))
         return found
+
+    @cached_property
+    def style_names(self) -> Names:
+        return Names(self.styles)
 
     @cached_property
     def _checkpoint_names(self) -> Names:

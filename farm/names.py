@@ -8,7 +8,7 @@ import re
 import unicodedata
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 
@@ -17,6 +17,9 @@ from sqlalchemy.orm import Session
 
 # The first number of the advisory locks that are held here; the second is the name's.
 _LOCKS = 0x6E616D65
+
+# Each is compared with all names: a request may be wrong a hundred times.
+_MOST_HINTS = 20
 
 _SEPARATORS = re.compile(r"[\s_-]+")
 _WEIGHTS_SUFFIX = re.compile(r"\.(?:safetensors|ckpt|pt|pth|bin)\Z", re.IGNORECASE)
@@ -34,6 +37,7 @@ class Names:
 
     def __init__(self, known: Iterable[str]) -> None:
         self._known = frozenset(known)
+        self._near: dict[str, str | None] = {}
 
     def alike(self, name: str) -> tuple[str, ...]:
         """The name itself if it is known; else those that are alike: none, one, or several."""
@@ -45,14 +49,23 @@ class Names:
         return found[0] if len(found) == 1 else None
 
     def nearest(self, name: str) -> str | None:
-        """The one that was most likely meant; None where none is near."""
-        near = get_close_matches(plain(name[:80]), list(self._by_plain), n=1, cutoff=0.6)
-        return self._by_plain[near[0]][0] if near else None
+        """The one that was most likely meant; None where none is near, or many were asked about already."""
+        if name not in self._near and len(self._near) >= _MOST_HINTS:
+            return None
+        if name not in self._near:
+            near = get_close_matches(plain(name[:80]), list(self._by_plain), n=1, cutoff=0.6)
+            self._near[name] = self._by_plain[near[0]][0] if near else None
+        return self._near[name]
+
+    @cached_property
+    def all(self) -> Sequence[str]:
+        """Every one, in alphabetical order."""
+        return sorted(self._known)
 
     @cached_property
     def _by_plain(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)
-        for name in sorted(self._known):
+        for name in self.all:
             found[plain(name)].append(name)
         return dict(found)
 

@@ -123,7 +123,7 @@ def _unknown(settings: Settings, library: Library) -> Iterator[FieldProblem]:
         yield FieldProblem("checkpoint", f"must be named. Known: {known}")
     for name in settings.get("styles", ()):
         if name not in library.styles:
-            yield FieldProblem("styles", unknown("style", name, library.styles))
+            yield FieldProblem("styles", unknown("style", name, library.style_names))
     for name in ("image", "mask"):
         if (digest := settings.get(name)) is not None and digest not in library.pictures:
             yield FieldProblem(name, f"there is no upload {digest[:80]}")

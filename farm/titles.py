@@ -1,6 +1,6 @@
 """Which registered weights a request means by a name: written exactly, or alike, or as the WebUI titles them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from farm.names import Names, title_parts
@@ -41,7 +41,7 @@ def named_by_title(what: str, title: str, known: Mapping[str, Hashed], names: Na
             return found
     alike = _of_digest(digest, known)
     if not alike:
-        raise UnknownName(unknown(what, title, known, meant=name))
+        raise UnknownName(unknown(what, title, names, meant=name))
     return alike[0]
 
 
@@ -64,12 +64,11 @@ def _of_digest(digest: str | None, known: Mapping[str, Hashed]) -> list[str]:
     return [name for name, found in known.items() if found.sha256.startswith(digest)]
 
 
-def unknown(what: str, name: str, known: Iterable[str], *, meant: str | None = None) -> str:
+def unknown(what: str, name: str, names: Names, *, meant: str | None = None) -> str:
     """What to say of a name that nothing is registered under; `meant` is the part of it that names something."""
-    names = sorted(known)
-    if not names:
+    if not names.all:
         return f"unknown {what} {name!r}. Known: none yet"
-    near = Names(names).nearest(meant or name)
+    near = names.nearest(meant or name)
     hint = f" Did you mean {near!r}?" if near else ""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"unknown {what} {name!r}.{hint} Known: {', '.join(names[:_MOST_NAMED])}{more}"
+    more = f" and {len(names.all) - _MOST_NAMED} more" if len(names.all) > _MOST_NAMED else ""
+    return f"unknown {what} {name!r}.{hint} Known: {', '.join(names.all[:_MOST_NAMED])}{more}"

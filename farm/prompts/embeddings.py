@@ -61,7 +61,8 @@ class EmbeddingNames:
     def _at(self, words: _Words, position: int) -> tuple[int, list[str]] | None:
         """How many words the longest name has that begins here, and the names that they spell."""
         for count in self._lengths.get(words[position], ()):
-            if names := self._names.get(words[position : position + count]):
+            spelling = words[position : position + count]
+            if len(spelling) == count and (names := self._names.get(spelling)):
                 return count, names
         return None
 

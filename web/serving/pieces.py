@@ -1,7 +1,7 @@
-"""Bytes of a connection, handed to the reader of HTTP a piece at a time, so that no connection holds the event loop.
+"""Bytes of a connection, handed to the reader of HTTP piece by piece, so that no connection holds the event loop.
 
-The reader makes an event of each chunk of a body, and a line of each header: a quarter of a megabyte that comes at once
-can be forty thousand chunks of a byte, which take a second and more.
+The reader makes an event of each chunk of a body, and a line of each header: a quarter of a megabyte that comes at
+once can be forty thousand chunks of a byte, which take a second and more.
 """
 
 import h11
