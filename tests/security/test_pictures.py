@@ -98,13 +98,12 @@ def test_a_jpeg_as_cameras_write_it_is_none_of_many_scans() -> None:
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_decoder_that_ends_midway_refuses_its_picture_and_no_other(by: signal.Signals) -> None:
     assert send(HONEST) == "48 pixels wide"
-    [process] = processes()
+    [process], [idle] = processes(), DECODERS._idle
     process.suspend()
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(send, HONEST)
-        wait_until(lambda: DECODERS._running != [] and DECODERS._idle == [])
         # It has been looked at by then, and found alive.
-        time.sleep(0.2)
+        wait_until(lambda: idle.served == 2)
         os.kill(process.pid, by)
         process.resume()
         assert answer.result() == "is damaged or cut off; save it again, as a PNG say"
