@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 _NUMBER = re.compile(r"\s*[-+]?\d+(?:[.,]\d+)?\s*")
 _DELIMITERS = (",", ";", "\t")
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 # What a spreadsheet writes above a table, so that it knows the delimiter itself.
 _SPREADSHEET = re.compile(r"sep=(.)\n", re.IGNORECASE)
 
@@ -96,15 +97,23 @@ class _Reader:
         self._opening = re.compile(r"[ \t]*\"" if delimiter != "\t" else r" *\"")
         self._columns = 0
         self._numbers: set[int] = set()
+        self._texts: set[int] = set()
 
     def __iter__(self) -> Iterator[Row]:
         while self._position < len(self._text):
             line = self._line
             row = Row(line, tuple(self._cells()))
-            if any(row.cells):
-                self._columns = self._columns or len(row.cells)
-                self._numbers |= {n for n, cell in enumerate(row.cells) if _NUMBER.fullmatch(cell)}
+            self._note(row.cells)
             yield row
+
+    def _note(self, cells: tuple[str, ...]) -> None:
+        """Keep how many columns the header has, and which of them hold numbers and which texts."""
+        if not self._columns:
+            self._columns = len(cells) if any(cells) else 0
+            return
+        numbers = {n for n, cell in enumerate(cells) if _NUMBER.fullmatch(cell)}
+        self._numbers |= numbers
+        self._texts |= {n for n, cell in enumerate(cells) if cell} - numbers
 
     def _cells(self) -> Iterator[str]:
         column = 0
@@ -174,26 +183,37 @@ class _Reader:
         return None
 
     def _swallows(self, cell: str, column: int) -> bool:
-        """Whether lines of a cell look like rows: two quotes too many, of which the first opened it.
+        """Whether a cell holds rows: two quotes too many, the first of which opened it and the second closed it.
 
-        The first line would be the rest of a row then, and the last one, up to its end, a whole row.
+        Its first line is the rest of a row then, and its last one, up to the end of that line, a whole row, both
+        with numbers where the columns have them. Tags are parted by commas like cells: where nothing is a number,
+        there must be a whole row between the two as well, and every line must be one.
         """
         first, *inner, last = cell.split("\n")
-        rest = self._text[self._position :].split("\n", 1)[0]
-        return (
-            (column + 1 < self._columns and self._is_parted(first, self._columns - column))
-            or any(self._is_parted(line, self._columns) for line in inner)
-            or (self._is_parted(last + rest, self._columns) and self._has_numbers(last + rest))
-        )
+        end = self._text.find("\n", self._position)
+        whole = self._parted(last + self._text[self._position : end if end >= 0 else None])
+        numbers = self._number_columns(whole)
+        if not self._is_row(self._parted(first), column, numbers) or not self._is_row(whole, 0, numbers):
+            return False
+        if numbers:
+            return True
+        rows = [self._parted(line) for line in inner if line.strip()]
+        return column + 1 < self._columns and bool(rows) and all(self._is_row(row, 0, numbers) for row in rows)
 
-    def _is_parted(self, line: str, count: int) -> bool:
-        """Whether it has so many cells, none of them empty, and none begins with a space as the next word would."""
-        cells = line.split(self._delimiter)
-        return len(cells) == count and all(cell and not cell[0].isspace() for cell in cells[1:])
+    def _parted(self, line: str) -> list[str]:
+        """The cells of a line, what stands in quotes as one of them."""
+        return _QUOTED.sub(lambda cell: cell[0][1:-1].replace(self._delimiter, "-"), line).split(self._delimiter)
 
-    def _has_numbers(self, line: str) -> bool:
-        """Whether there are numbers where the rows above have them."""
-        cells = line.split(self._delimiter)
-        return bool(self._numbers) and all(
-            _NUMBER.fullmatch(cells[n].strip('"')) for n in self._numbers if n < len(cells)
-        )
+    def _number_columns(self, cells: list[str]) -> set[int]:
+        """The columns that had numbers alone so far; where nothing stood yet, those in which this row has some."""
+        own = {n for n, cell in enumerate(cells) if _NUMBER.fullmatch(cell)}
+        return (self._numbers - self._texts) | (own - self._texts)
+
+    def _is_row(self, cells: list[str], column: int, numbers: set[int]) -> bool:
+        """Whether these are the cells from a column on: numbers where they belong, or texts but no next words."""
+        if len(cells) != self._columns - column:
+            return False
+        said = [cells[n - column] for n in numbers if n >= column and cells[n - column]]
+        if said:
+            return all(map(_NUMBER.fullmatch, said))
+        return all(cell and not cell[0].isspace() for cell in cells[1:])

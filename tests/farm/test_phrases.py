@@ -204,3 +204,12 @@ def test_styles_as_the_webui_writes_them_are_read(tmp_path: Path) -> None:
         Style("Cinematic, moody", "still {prompt}, grain", 'cartoon, "bad"'),
         Style("Old", "oil", ""),
     ]
+
+
+def test_a_style_of_several_lines_of_tags_is_one_style(tmp_path: Path) -> None:
+    file = tmp_path / "styles.csv"
+    file.write_text('name,prompt,negative_prompt\nA,"masterpiece,best quality\n1girl,solo",bad\nB,oil,\n')
+    assert phrases.read_styles_file(file) == [
+        Style("A", "masterpiece,best quality\n1girl,solo", "bad"),
+        Style("B", "oil", ""),
+    ]

@@ -205,6 +205,33 @@ class TestCsv:
         [(field, message)] = problems(file_of("p.csv", text))
         assert (field, message[: len(why)]) == (f"line {line}", why)
 
+    @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+    @pytest.mark.parametrize(
+        ("header", "before", "row"),
+        [
+            ("prompt,seed,steps", "a red star,1,20", '"a blue star\non white",2,20'),
+            ("prompt,seed", "a red star,1", '"a blue star\non white",2'),
+            ("prompt,negative_prompt,seed,steps", "a,fog,1,20", '"a blue star\non white",rain,2,20'),
+            ("prompt,negative_prompt", "a,fog", '"masterpiece,best quality\n1girl,solo",bad'),
+            ("prompt,steps", "a,20", '"masterpiece,best quality\n1girl",20'),
+            ("prompt,steps", "", '"masterpiece,best quality\n1girl,solo\nsitting",20'),
+            ("seed,prompt", "1,1990", '2,"masterpiece\n1girl,solo"'),
+            ("styles,negative_prompt,prompt", "a,b,c", 'a,b,"masterpiece\n1girl,solo,red\na,b,c"'),
+        ],
+    )
+    def test_a_prompt_of_several_lines_is_one_cell_beside_any_others(
+        self, file_of: FileOf, header: str, before: str, row: str, delimiter: str
+    ) -> None:
+        text = "\n".join([header, before, row, before, ""]).replace(",", delimiter)
+        inside = row[row.index('"') + 1 : row.rindex('"')].replace(",", delimiter)
+        assert inside in prompts(file_of("p.csv", text))
+
+    @pytest.mark.parametrize("row", ['"a,8\nc",8', '"a,,8\nb,,8\nc",,8', '"a,1,8\nb,2,8\nc",3,"8"'])
+    def test_a_cell_over_rows_with_numbers_is_refused(self, file_of: FileOf, row: str) -> None:
+        header, before = ("prompt,seed,steps", "z,1,8") if ",1" in row or ",," in row else ("prompt,steps", "z,8")
+        [(field, message)] = problems(file_of("p.csv", f"{header}\n{before}\n{row}\n"))
+        assert (field, message[:41]) == ("line 3", "a quote opens here and is closed on line ")
+
     def test_a_cell_with_lines_that_are_no_rows_is_one_cell(self, file_of: FileOf) -> None:
         text = 'prompt,steps\n"a fox,\nin snow, at dusk\n",8\n'
         assert prompts(file_of("p.csv", text)) == ["a fox,\nin snow, at dusk\n"]
