@@ -450,6 +450,29 @@ class TestRecognition:
     def test_the_prompt_language_is_no_other_format(self, file_of: FileOf, line: str) -> None:
         assert prompts(file_of("p.txt", f"{line}\n")) == [line]
 
+    @pytest.mark.parametrize("name", ["p.txt", "-"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "a red star\nimage: a boat on the sea\nstyle: baroque",
+            "style: impressionism, a boat",
+            "Image: a cat on a mat\nSteps: leading to heaven",
+            "- style: baroque\n- seed: of a tree",
+            "seed: 7",
+        ],
+    )
+    def test_a_prompt_may_begin_with_the_name_of_a_field(
+        self, file_of: FileOf, monkeypatch: pytest.MonkeyPatch, text: str, name: str
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        path = Path("-") if name == "-" else file_of(name, text)
+        assert prompts(path) == text.split("\n")
+
+    @pytest.mark.parametrize("text", ["- prompt: a fox\n steps: 8", "prompt: a fox\nprompt: an owl"])
+    def test_a_prompt_that_begins_as_yaml_would_have_it_is_refused(self, file_of: FileOf, text: str) -> None:
+        [(place, message)] = problems(file_of("p.txt", text))
+        assert (place, message[:13]) == ("line 1", "begins with `")
+
     @pytest.mark.parametrize(
         ("name", "advice"),
         [
