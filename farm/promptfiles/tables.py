@@ -32,19 +32,29 @@ class Row:
     cells: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Table:
+    """The header, and the rows below it that say something."""
+
+    header: Row
+    rows: list[Row]
+    delimiter: str
+
+
 def canonical(name: str) -> str:
     """The name of a column or a field as it is compared: `CFG Scale` is `cfg_scale`."""
     return re.sub(r"[\s-]+", "_", unicodedata.normalize("NFC", name).strip().casefold())
 
 
-def read_table(text: str, column: str) -> tuple[Row, list[Row]]:
-    """The header and the rows that say something. The delimiter is the one by which the header has this column.
+def read_table(text: str, column: str) -> Table:
+    """The table of a text. The delimiter is the one by which the header has this column.
 
     Raises BadTable.
     """
     told = _SPREADSHEET.match(text)
     start = told.end() if told else 0
-    rows = iter(_Reader(text, _delimiter(text, start, column, told[1] if told else None), start))
+    delimiter = _delimiter(text, start, column, told[1] if told else None)
+    rows = iter(_Reader(text, delimiter, start))
     header = next(rows, Row(1, ()))
     names = [canonical(cell) for cell in header.cells]
     if column not in names:
@@ -56,7 +66,7 @@ def read_table(text: str, column: str) -> tuple[Row, list[Row]]:
     for number, name in enumerate(names):
         if name and name in names[:number]:
             raise BadTable(header.line, f"the column `{name}` stands twice in the header")
-    return header, [row for row in rows if any(row.cells)]
+    return Table(header, [row for row in rows if any(row.cells)], delimiter)
 
 
 def misfit(header: Row, row: Row) -> str | None:

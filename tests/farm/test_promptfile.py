@@ -264,6 +264,31 @@ class TestCsv:
         [row] = read_prompts(file_of("p.csv", text))
         assert (row.prompt, row.guidance_scale) == ("a, b", 5)
 
+    @pytest.mark.parametrize("delimiter", [";", "\t"])
+    def test_numbers_with_decimal_commas_are_read_where_no_comma_parts_cells(
+        self, file_of: FileOf, delimiter: str
+    ) -> None:
+        text = "prompt;cfg_scale;Denoising Strength;hires.scale\n1,5;7,5;0,4;1,5\n".replace(";", delimiter)
+        [row] = read_prompts(file_of("p.csv", text))
+        assert (row.prompt, row.guidance_scale, row.strength) == ("1,5", 7.5, 0.4)
+        assert row.hires == Hires(scale=1.5)
+
+    @pytest.mark.parametrize(
+        ("text", "said", "hint"),
+        [
+            ('prompt,seed\na,"1,234"', "'1,234': input should be a valid integer", "without a comma"),
+            ("prompt,seed\na,1.23457E+09", "'1.23457E+09': input should be", "a spreadsheet shortened it"),
+            ('prompt,cfg_scale\na,"7,5"', "'7,5': input should be a valid number", "decimals with a point"),
+            ("prompt;seed\na;1,5", "'1.5': input should be a valid integer", ""),
+            ("prompt,steps\na,999", "'999': input should be less than", ""),
+            ("prompt,hires.scale\na,big", "'big': input should be a valid number", ""),
+        ],
+    )
+    def test_a_number_that_is_none_is_shown(self, file_of: FileOf, text: str, said: str, hint: str) -> None:
+        [(_, message)] = problems(file_of("p.csv", text))
+        assert message.startswith(said)
+        assert hint in message
+
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-32"])
     def test_what_a_spreadsheet_calls_unicode_text_is_read(self, file_of: FileOf, encoding: str) -> None:
         rows = read_prompts(file_of("p.tsv", 'prompt\tseed\r\na "灯台"\t-1\r\n'.encode(encoding)))
