@@ -23,6 +23,8 @@ from farm.promptfiles.yamls import BadYaml
 from farm.requests import PromptRow, problems_of
 
 _SETTINGS = tuple(PromptRow.model_fields)
+# `#1 artist` is more likely a prompt than a comment.
+_COMMENT = re.compile(r"#(?!\d)")
 _SPREADSHEETS = (
     (re.compile(r"[-+]?\d+(?:,\d+)+"), "; write it without a comma, decimals with a point"),
     (re.compile(r"[-+]?\d+(?:[.,]\d+)?[eE][-+]?\d+"), "; a spreadsheet shortened it, write it with all its digits"),
@@ -120,11 +122,14 @@ def _lines(text: str) -> Entries:
     """
     check_lines(text)
     lines = [(f"line {number}", line.strip()) for number, line in enumerate(text.split("\n"), 1)]
-    return [
-        read_command(place, line) if is_command(line) else Entry(place, {"prompt": line})
-        for place, line in lines
-        if line and not line.startswith("#")
-    ]
+    return [_line(place, line) for place, line in lines if line and not _COMMENT.match(line)]
+
+
+def _line(place: str, line: str) -> Entry | Unreadable:
+    if line.startswith("#"):
+        why = f"begins with {line.split()[0][:20]}, which may be a comment or a prompt: write `# ` before a comment"
+        return Unreadable(place, f"{why}, and begin a prompt with another sign")
+    return read_command(place, line) if is_command(line) else Entry(place, {"prompt": line})
 
 
 def _table(text: str) -> Entries:

@@ -69,7 +69,13 @@ def unknown(what: str, name: str, known: Iterable[str], *, meant: str | None = N
     names = sorted(known)
     if not names:
         return f"unknown {what} {name!r}. Known: none yet"
-    near = Names(names).nearest(meant or name)
+    near = _nearest(meant or name, Names(names))
     hint = f" Did you mean {near!r}?" if near else ""
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return f"unknown {what} {name!r}.{hint} Known: {', '.join(names[:_MOST_NAMED])}{more}"
+
+
+def _nearest(name: str, names: Names) -> str | None:
+    """The registered name that was most likely meant, looked for without folder and suffix first."""
+    parts = [part for part, _ in title_parts(name)]
+    return next((near for part in reversed(parts) if (near := names.nearest(part))), None)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 _NUMBER = re.compile(r"\s*[-+]?\d+(?:[.,]\d+)?\s*")
 _DELIMITERS = (",", ";", "\t")
+_GOES_ON = re.compile(r' *"(?:[^"\n]|"")*+"(?!") *+[^\n\t]')
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_NOTHING = re.compile(r"\A(?:[ \t,;]*\n)+")
 # What a spreadsheet writes above a table, so that it knows the delimiter itself.
 _SPREADSHEET = re.compile(r"sep=(.)\n", re.IGNORECASE)
 
@@ -55,7 +57,7 @@ def read_table(text: str, column: str) -> Table:
     start = told.end() if told else 0
     delimiter = _delimiter(text, start, column, told[1] if told else None)
     rows = iter(_Reader(text, delimiter, start))
-    header = next(rows, Row(1, ()))
+    header = next((row for row in rows if any(row.cells)), Row(1, ()))
     names = [canonical(cell) for cell in header.cells]
     if column not in names:
         shown = ", ".join(f"`{name}`" for name in names[:10] if name) or "nothing"
@@ -91,7 +93,7 @@ def _delimiter(text: str, start: int, column: str, told: str | None) -> str:
 
 def header_of(text: str, delimiter: str) -> list[str]:
     """The names in the first line that says something."""
-    line = text.lstrip("\n").split("\n", 1)[0]
+    line = _NOTHING.sub("", text, count=1).split("\n", 1)[0]
     return [canonical(cell.strip().strip('"')) for cell in line.split(delimiter)]
 
 
@@ -129,13 +131,17 @@ class _Reader:
         column = 0
         while True:
             is_quoted = self._opening.match(self._text, self._position)
-            yield self._quoted(column) if is_quoted else self._unquoted()
+            yield self._quoted(column) if is_quoted and not self._is_unquoted_text() else self._unquoted()
             ended_by = self._text[self._position : self._position + 1]
             self._position += 1
             column += 1
             if ended_by != self._delimiter:
                 self._line += 1
                 return
+
+    def _is_unquoted_text(self) -> bool:
+        """Whether a cell between tabs goes on behind its second quote: Google Sheets puts none in quotes."""
+        return self._delimiter == "\t" and _GOES_ON.match(self._text, self._position) is not None
 
     def _unquoted(self) -> str:
         match = self._plain.match(self._text, self._position)

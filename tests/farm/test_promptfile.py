@@ -43,6 +43,15 @@ class TestPlainLines:
     def test_empty_lines_and_comments_are_passed_over(self, file_of: FileOf) -> None:
         assert prompts(file_of("p.txt", "# animals\n\n  a fox  \n \n")) == ["a fox"]
 
+    def test_a_line_that_may_be_a_comment_or_a_prompt_is_refused(self, file_of: FileOf) -> None:
+        found = problems(file_of("p.txt", "#a comment\n# 1 another\n#1 a red star\n##\na fox\n"))
+        assert [(field, message[:14]) for field, message in found] == [("line 3", "begins with #1")]
+
+    def test_byte_order_marks_of_files_that_were_joined_are_no_part_of_a_prompt(self, file_of: FileOf) -> None:
+        text = "\ufeffa fox\r\n\ufeffan owl\r\n\ufeff\ufeff# a comment\r\n\ufeff--prompt a --steps 8"
+        assert prompts(file_of("p.txt", text)) == ["a fox", "an owl", "a"]
+        assert prompts(file_of("p.csv", "\ufeffprompt\n\ufeffa fox\n")) == ["a fox"]
+
     def test_windows_line_ends_are_no_part_of_a_prompt(self, file_of: FileOf) -> None:
         assert prompts(file_of("p.txt", "a fox\r\na lighthouse\r\n")) == ["a fox", "a lighthouse"]
 
@@ -288,6 +297,28 @@ class TestCsv:
         [(_, message)] = problems(file_of("p.csv", text))
         assert message.startswith(said)
         assert hint in message
+
+    @pytest.mark.parametrize("text", ["\n\nprompt;seed\na;1\n", " \nprompt;seed\na;1", ";;\n;\nprompt;seed\na;1\n"])
+    def test_empty_lines_above_the_header_are_passed_over(self, file_of: FileOf, text: str) -> None:
+        assert [(row.prompt, row.seed) for row in read_prompts(file_of("p.csv", text))] == [("a", 1)]
+
+    def test_a_line_is_counted_from_the_first_even_if_that_is_empty(self, file_of: FileOf) -> None:
+        assert [field for field, _ in problems(file_of("p.csv", "\n\nprompt,seed\na,x\n"))] == ["line 4, seed"]
+
+    def test_quotes_between_tabs_may_be_text(self, file_of: FileOf) -> None:
+        text = 'prompt\tsteps\n"quoted" fox\t2\n"a ""b"" c"\t3\n"a\tb"\t4\n"" x\t5\n"a" or "b"\t6\n"a" "b"\t7\n'
+        assert prompts(file_of("p.tsv", text)) == [
+            '"quoted" fox',
+            'a "b" c',
+            "a\tb",
+            '"" x',
+            '"a" or "b"',
+            '"a" "b"',
+        ]
+
+    def test_a_quote_between_tabs_that_is_never_closed_is_refused(self, file_of: FileOf) -> None:
+        [(field, message)] = problems(file_of("p.tsv", 'prompt\tsteps\n"a\t2\nb\t3\n'))
+        assert (field, message[:40]) == ("line 2", "a quote opens here and is never closed: ")
 
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-32"])
     def test_what_a_spreadsheet_calls_unicode_text_is_read(self, file_of: FileOf, encoding: str) -> None:
