@@ -45,6 +45,8 @@ _MEMBER = re.compile(r'"[^"\n]*"\s*:\s')
 _NAMED = re.compile(r"(?:-\s+)?([A-Za-z][A-Za-z _-]{0,30}):(?:\s|$)")
 _PROMPT_NAMED = re.compile(r"(?:-\s+)?(?:negative_)?prompt:(?:\s|$)")
 _WEBUI_TEXT = re.compile(r"Negative prompt:|Steps: \d+, Sampler: ")
+# What is typed or pasted is read by the portal, too, whose time is everybody's; it is refused all the same.
+_MOST_TYPED_YAML = 2**16
 _KEEP = "keep it in a file, {}, and give that to farm submit --file"
 
 
@@ -96,8 +98,11 @@ class _Guessed(Mistaken):
         super().__init__(line, f"{self.what}: name the file {_RENAMED[format]}")
 
 
-def check_lines(text: str) -> None:
-    """Raise Mistaken where lines of prompts are none: what it is would be rendered as it is written."""
+def check_lines(text: str, most_yaml: int = MOST_YAML_BYTES) -> None:
+    """Raise Mistaken where lines of prompts are none: what it is would be rendered as it is written.
+
+    Of a text longer than `most_yaml` it is not tried whether all of it is YAML.
+    """
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     said = [(number, line) for number, line in lines if not line.startswith("#")]
     if not said:
@@ -108,7 +113,7 @@ def check_lines(text: str) -> None:
     if any(_is_header(first, delimiter, is_alone=len(said) == 1) for delimiter in (",", ";", "\t")):
         raise _Guessed(number, "table")
     named = next((number for number, line in said if _names_field(line)), None)
-    if named is not None and _is_yaml(text):
+    if named is not None and len(text) <= most_yaml and _is_yaml(text):
         raise _Guessed(named, "yaml")
     for number, line in said:
         _check_line(number, line, is_alone=len(said) == 1)
@@ -121,7 +126,7 @@ def no_prompts(text: str) -> list[Mistaken]:
     option = f"begins with an option, which would be rendered as it is written: {_KEEP.format('.txt')}"
     found |= {n: option for n, line in lines if is_command(line)}
     try:
-        check_lines(text)
+        check_lines(text, _MOST_TYPED_YAML)
     except _Guessed as guessed:
         found[guessed.line] = f"{guessed.what}: {_KEEP.format(_RENAMED[guessed.format])}"
     except Mistaken as mistaken:
@@ -164,8 +169,6 @@ def _names_field(line: str) -> bool:
 
 def _is_yaml(text: str) -> bool:
     """Whether all of it is YAML of prompts: a prompt may begin with a word and a colon as well."""
-    if len(text) > MOST_YAML_BYTES:
-        return False
     try:
         entries = yamlrows.read_rows(text)
     except BadYaml:

@@ -24,12 +24,13 @@ _PUNCTUATION = (
     r"\x00-\xbf\s\u2000-\u200b\u200e-\u206f\u2e00-\u2e7f\u3000-\u3003\u3008-\u3020\uff00-\uff0f\uff1a-\uff20"
 )
 _BEYOND_ASCII = rf"[^{_PUNCTUATION}]"
+# A name is taken whole (`++`): what would be tried of it letter by letter grows twofold with each.
 _IN_NAME = rf"[^\W_] | [-./*] | {_BEYOND_ASCII} | _(?!_)"
 _TOKEN = re.compile(
     rf"""
       (?P<escape> \\ (?: . | \Z ) )
-    | __ (?P<wildcard> (?!_) (?: {_IN_NAME} )+ ) __
-    | (?<![A-Za-z0-9]) __ (?P<spaced> (?![_ ]) (?: {_IN_NAME} | [ ](?![_ ]) ){{2,80}} ) __ (?![A-Za-z0-9])
+    | __ (?P<wildcard> (?!_) (?: {_IN_NAME} )++ ) __
+    | (?<![A-Za-z0-9]) __ (?P<spaced> (?![_ ]) (?: {_IN_NAME} | [ ](?![_ ]) ){{2,80}}+ ) __ (?![A-Za-z0-9])
     | (?P<open> \$? \{{ (?: \s* (?P<count> \d{{1,4}} (?: - \d{{0,4}} )? | - \d{{1,4}} ) \$\$
                            (?: (?P<separator> [^${{}}\\]* ) \$\$ )? )? )
     | (?P<close> \}} )

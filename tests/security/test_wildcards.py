@@ -121,3 +121,9 @@ def test_prose_is_not_compared_with_every_wildcard_each_time(costs: Meter) -> No
     text = ", ".join(f"__words of {number}__" for number in range(1_000))
     with costs.at_most(seconds=2, mebibytes=128):
         assert unfold_random(text, known, 1) == text
+
+
+@pytest.mark.parametrize("text", ["__" + "é" * 60, "__é " + "é" * 60 + " -", ("__é " + "é" * 40) * 200])
+def test_a_name_that_is_never_closed_is_read_once(text: str, costs: Meter) -> None:
+    with costs.at_most(seconds=2, mebibytes=64):
+        assert unfold_random(text, {}, 1) == text

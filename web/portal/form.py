@@ -32,6 +32,8 @@ _JOB = {
 _OPEN = {"width": "", "height": "", "aspect": "", "scale": ""}
 _SHAPED = frozenset({"prompt", "styles", "hires"})
 _SWITCHES = frozenset({"deterministic", "invert_mask"})
+# A file that was pasted may be wrong in each of its lines.
+_MOST_LINES = 20
 _MOMENTS = frozenset({"not_before", "deadline"})
 _HIRES = {f"hires.{name}": "" for name in ("scale", "width", "height", "num_inference_steps")} | {
     "hires.strength": str(Hires.model_fields["strength"].default),
@@ -110,7 +112,10 @@ class SubmitForm:
     def _no_prompts(self) -> list[FieldProblem]:
         """Lines of a file that was pasted: they would be rendered as they are written."""
         text = "\n".join(self.values["prompts"].splitlines())
-        return [FieldProblem("prompts", f"line {found.line} {found}") for found in no_prompts(text)]
+        found = no_prompts(text)
+        more = [f"{len(found) - _MOST_LINES:,} more lines are no prompts"] if len(found) > _MOST_LINES else []
+        named = [f"line {mistaken.line} {mistaken}" for mistaken in found[:_MOST_LINES]]
+        return [FieldProblem("prompts", message) for message in (*named, *more)]
 
     def _hires(self) -> dict[str, str] | None:
         """Scale, size or steps turn it on; the other fields are filled in beforehand."""
