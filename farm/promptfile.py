@@ -1,9 +1,11 @@
 """Prompt files: read into the rows of a job request, whatever their format, each with the place where it stands."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,7 +15,7 @@ from farm.promptfiles.commands import is_command, read_command
 from farm.promptfiles.entries import Entries, Entry, Misread, Unreadable
 from farm.promptfiles.jsons import BadJson
 from farm.promptfiles.recognise import Mistaken, check_lines, format_of, guess
-from farm.promptfiles.settings import understood
+from farm.promptfiles.settings import TEXTS, understood, with_points
 from farm.promptfiles.tables import BadTable, misfit, read_table
 from farm.promptfiles.text import STANDARD_INPUT, place_of, read_text, refuse
 from farm.promptfiles.yamls import MOST_BYTES as MOST_YAML_BYTES
@@ -21,6 +23,12 @@ from farm.promptfiles.yamls import BadYaml
 from farm.requests import PromptRow, problems_of
 
 _SETTINGS = tuple(PromptRow.model_fields)
+# `#1 artist` is more likely a prompt than a comment.
+_COMMENT = re.compile(r"#(?!\d)")
+_SPREADSHEETS = (
+    (re.compile(r"[-+]?\d+(?:,\d+)+"), "; write it without a comma, decimals with a point"),
+    (re.compile(r"[-+]?\d+(?:[.,]\d+)?[eE][-+]?\d+"), "; a spreadsheet shortened it, write it with all its digits"),
+)
 
 
 @dataclass(frozen=True)
@@ -75,22 +83,36 @@ def _rows(path: Path, entries: Entries) -> list[PlacedRow]:
             problems.append(FieldProblem(place, entry.message))
             continue
         try:
-            rows.append(PlacedRow(place, PromptRow.model_validate(understood(entry.fields))))
+            fields = understood(entry.fields)
         except Misread as misread:
             problems += [FieldProblem(f"{place}, {p.field}", p.message) for p in misread.problems]
+            continue
+        try:
+            rows.append(PlacedRow(place, PromptRow.model_validate(fields)))
         except ValidationError as error:
-            problems += [FieldProblem(f"{place}, {p.field}", _message(p)) for p in problems_of(error)]
+            problems += [FieldProblem(f"{place}, {p.field}", _message(p, fields)) for p in problems_of(error)]
     if problems:
         raise InvalidRequest(problems)
     return rows
 
 
-def _message(problem: FieldProblem) -> str:
-    """With the field that was most likely meant, where there is none of that name."""
+def _message(problem: FieldProblem, fields: Mapping[str, Any]) -> str:
+    """With what stands there; or the field that was most likely meant, where there is none of that name."""
     if problem.message != "there is no such field":
-        return problem.message
+        return _with_value(problem, fields)
     near = get_close_matches(problem.field, _SETTINGS, n=1)
     return f"{problem.message}; did you mean {near[0]}?" if near else problem.message
+
+
+def _with_value(problem: FieldProblem, fields: Mapping[str, Any]) -> str:
+    """A number, or what should be one, is shown; a spreadsheet may have made it of another."""
+    value: Any = fields
+    for name in problem.field.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if problem.field in TEXTS or not isinstance(value, str | int | float):
+        return problem.message
+    hint = next((hint for form, hint in _SPREADSHEETS if form.fullmatch(str(value))), "")
+    return f"{str(value)[:40]!r}: {problem.message}{hint}"
 
 
 def _lines(text: str) -> Entries:
@@ -100,21 +122,26 @@ def _lines(text: str) -> Entries:
     """
     check_lines(text)
     lines = [(f"line {number}", line.strip()) for number, line in enumerate(text.split("\n"), 1)]
-    return [
-        read_command(place, line) if is_command(line) else Entry(place, {"prompt": line})
-        for place, line in lines
-        if line and not line.startswith("#")
-    ]
+    return [_line(place, line) for place, line in lines if line and not _COMMENT.match(line)]
+
+
+def _line(place: str, line: str) -> Entry | Unreadable:
+    if line.startswith("#"):
+        why = f"begins with {line.split()[0][:20]}, which may be a comment or a prompt: write `# ` before a comment"
+        return Unreadable(place, f"{why}, and begin a prompt with another sign")
+    return read_command(place, line) if is_command(line) else Entry(place, {"prompt": line})
 
 
 def _table(text: str) -> Entries:
     """The rows below the header; empty cells are left to the job. Raises BadTable."""
-    header, rows = read_table(text, "prompt")
+    table = read_table(text, "prompt")
     entries: Entries = []
-    for row in rows:
-        place, why = f"line {row.line}", misfit(header, row)
-        cells = {name: cell for name, cell in zip(header.cells, row.cells, strict=False) if cell}
-        entries.append(Unreadable(place, why) if why else Entry(place, cells))
+    for row in table.rows:
+        place, why = f"line {row.line}", misfit(table.header, row)
+        cells = {name: cell for name, cell in zip(table.header.cells, row.cells, strict=False) if cell}
+        # Where commas part the cells, `1,234` may be a thousand as well.
+        fields = cells if table.delimiter == "," else with_points(cells)
+        entries.append(Unreadable(place, why) if why else Entry(place, fields))
     return entries
 
 

@@ -68,7 +68,13 @@ def unknown(what: str, name: str, names: Names, *, meant: str | None = None) -> 
     """What to say of a name that nothing is registered under; `meant` is the part of it that names something."""
     if not names.all:
         return f"unknown {what} {name!r}. Known: none yet"
-    near = names.nearest(meant or name)
+    near = _nearest(meant or name, names)
     hint = f" Did you mean {near!r}?" if near else ""
     more = f" and {len(names.all) - _MOST_NAMED} more" if len(names.all) > _MOST_NAMED else ""
     return f"unknown {what} {name!r}.{hint} Known: {', '.join(names.all[:_MOST_NAMED])}{more}"
+
+
+def _nearest(name: str, names: Names) -> str | None:
+    """The registered name that was most likely meant, looked for without folder and suffix first."""
+    parts = [part for part, _ in title_parts(name)]
+    return next((near for part in reversed(parts) if (near := names.nearest(part))), None)

@@ -1,6 +1,7 @@
 """The prompts of a command: what was typed, and the rows of a file, whose mistakes are named by file and line."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from farm.errors import FarmError, FieldProblem, InvalidRequest
 from farm.promptfile import read_rows
+from farm.promptfiles.recognise import Mistaken, format_of, no_prompts
 
 Send = Callable[[Path, str], str]
 """Sends a picture ahead, as an `image` or a `mask`, and says what it is called at the farm."""
@@ -21,6 +23,7 @@ _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _BASE64 = re.compile(r"data:.*|[A-Za-z0-9+/\s]{80,}={0,2}\s*", re.DOTALL | re.IGNORECASE)
 # No picture is so small, and no name so long.
 _LONGEST_NAME = 255
+_LONGEST_PATH = 4096
 _PLACE = re.compile(r"\bprompts\[(\d{1,9})\]")
 # How warnings begin: `row 3: ...`, or `rows 3, 7 and 1,041 more: ...`.
 _ABOUT_ROWS = re.compile(r"(rows? \d[^:]*)(?=: )")
@@ -41,7 +44,13 @@ class Asked:
 
 
 def read_asked(prompts: Sequence[str], file: Path | None) -> list[Asked]:
-    """What was typed, then the rows of the file; `-` is standard input. Raises InvalidRequest."""
+    """What was typed, then the rows of the file; `-` is standard input. Raises InvalidRequest.
+
+    What was typed and is a file, or text of one, is refused: it would be rendered as it is written.
+    """
+    problems = [problem for number, prompt in enumerate(prompts) for problem in _no_prompt(number, prompt)]
+    if problems:
+        raise InvalidRequest(problems)
     typed = [Asked({"prompt": prompt}) for prompt in prompts]
     if file is None:
         return typed
@@ -49,6 +58,30 @@ def read_asked(prompts: Sequence[str], file: Path | None) -> list[Asked]:
     return typed + [
         Asked(placed.row.model_dump(mode="json", exclude_none=True), placed.place, file.parent) for placed in found
     ]
+
+
+def _no_prompt(number: int, prompt: str) -> Iterator[FieldProblem]:
+    """Why what was typed is no prompt."""
+    field = f"prompts[{number}]"
+    if prompt.strip() == "-":
+        yield FieldProblem(field, "`-` is no prompt: standard input is read with --file -")
+    elif (why := _meant_file(prompt)) is not None:
+        yield FieldProblem(field, f"{prompt!r} names a file, and would be rendered as a prompt: {why}")
+    for mistaken in no_prompts(prompt):
+        line = f"line {mistaken.line} " if "\n" in prompt.strip() else ""
+        yield FieldProblem(field, f"{line}{mistaken}")
+
+
+def _meant_file(prompt: str) -> str | None:
+    """How to say what a file's name was meant for; None where it is none. Names without a suffix are words, too."""
+    path = Path(prompt)
+    if len(prompt) > _LONGEST_PATH or not path.suffix or not _is_file(path):
+        return None
+    try:
+        format_of(path)
+    except Mistaken as mistaken:
+        return str(mistaken)
+    return f"say --file {shlex.quote(prompt)}"
 
 
 def send_pictures(send: Send, rows: Sequence[Asked]) -> list[dict[str, Any]]:

@@ -25,6 +25,21 @@ def libraries() -> list[Path]:
 
 def _python() -> Iterator[str]:
     yield from sys.path
+    for folder in sys.path:
+        yield from _linked(Path(folder))
     yield from programs.library_folders()
     yield from sysconfig.get_paths().values()
     yield from (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
+
+
+def _linked(folder: Path) -> Iterator[str]:
+    """Where packages lie that are linked into a folder, whole or file by file, as some installers do."""
+    try:
+        entries = list(folder.iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_symlink():
+            yield str(entry.resolve())
+        elif entry.is_dir() and (first := next(entry.iterdir(), None)) is not None and first.is_symlink():
+            yield str(first.resolve().parent)

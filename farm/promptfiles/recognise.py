@@ -4,9 +4,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from farm.promptfiles import yamlrows
+from farm.promptfiles.commands import is_command
+from farm.promptfiles.entries import Entry
 from farm.promptfiles.jsons import BadJson, read_any
 from farm.promptfiles.settings import ALIASES
 from farm.promptfiles.tables import canonical, header_of
+from farm.promptfiles.yamls import MOST_BYTES as MOST_YAML_BYTES
+from farm.promptfiles.yamls import BadYaml
 from farm.requests import PromptRow
 
 FORMATS: Mapping[str, str] = {
@@ -38,7 +43,11 @@ _OBJECT = re.compile(r'[\[\s]*\{\s*(?:"[^"\n]*"\s*:.*|\})\s*,?', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{},\s]+")
 _MEMBER = re.compile(r'"[^"\n]*"\s*:\s')
 _NAMED = re.compile(r"(?:-\s+)?([A-Za-z][A-Za-z _-]{0,30}):(?:\s|$)")
+_PROMPT_NAMED = re.compile(r"(?:-\s+)?(?:negative_)?prompt:(?:\s|$)")
 _WEBUI_TEXT = re.compile(r"Negative prompt:|Steps: \d+, Sampler: ")
+# What is typed or pasted is read by the portal, too, whose time is everybody's; it is refused all the same.
+_MOST_TYPED_YAML = 2**16
+_KEEP = "keep it in a file, {}, and give that to farm submit --file"
 
 
 class Mistaken(ValueError):
@@ -85,15 +94,15 @@ class _Guessed(Mistaken):
 
     def __init__(self, line: int, format: str) -> None:
         self.format = format
-        super().__init__(
-            line,
-            f"looks like {_TITLES[format]}, whose signs would be rendered as prompts: name the file "
-            f"{_RENAMED[format]}",
-        )
+        self.what = f"looks like {_TITLES[format]}, whose signs would be rendered as prompts"
+        super().__init__(line, f"{self.what}: name the file {_RENAMED[format]}")
 
 
-def check_lines(text: str) -> None:
-    """Raise Mistaken where lines of prompts are none: what it is would be rendered as it is written."""
+def check_lines(text: str, most_yaml: int = MOST_YAML_BYTES) -> None:
+    """Raise Mistaken where lines of prompts are none: what it is would be rendered as it is written.
+
+    Of a text longer than `most_yaml` it is not tried whether all of it is YAML.
+    """
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     said = [(number, line) for number, line in lines if not line.startswith("#")]
     if not said:
@@ -101,10 +110,28 @@ def check_lines(text: str) -> None:
     number, first = said[0]
     if first[0] in "[{" and _is_json(text):
         raise _Guessed(number, "json")
-    if any(_is_header(first, delimiter) for delimiter in (",", ";", "\t")):
+    if any(_is_header(first, delimiter, is_alone=len(said) == 1) for delimiter in (",", ";", "\t")):
         raise _Guessed(number, "table")
+    named = next((number for number, line in said if _names_field(line)), None)
+    if named is not None and len(text) <= most_yaml and _is_yaml(text):
+        raise _Guessed(named, "yaml")
     for number, line in said:
         _check_line(number, line, is_alone=len(said) == 1)
+
+
+def no_prompts(text: str) -> list[Mistaken]:
+    """Why lines that were typed or pasted as prompts are none, where they have no file with a name of its own."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
+    found = {n: f"looks like a table: {_KEEP.format('.csv')}" for n, line in lines if _is_whole_header(line)}
+    option = f"begins with an option, which would be rendered as it is written: {_KEEP.format('.txt')}"
+    found |= {n: option for n, line in lines if is_command(line)}
+    try:
+        check_lines(text, _MOST_TYPED_YAML)
+    except _Guessed as guessed:
+        found[guessed.line] = f"{guessed.what}: {_KEEP.format(_RENAMED[guessed.format])}"
+    except Mistaken as mistaken:
+        found[mistaken.line] = str(mistaken)
+    return [Mistaken(number, message) for number, message in sorted(found.items())]
 
 
 def _check_line(number: int, line: str, *, is_alone: bool) -> None:
@@ -118,9 +145,12 @@ def _check_line(number: int, line: str, *, is_alone: bool) -> None:
             "give the image itself to --from-image"
         )
         raise Mistaken(number, message)
-    named = _NAMED.match(line)
-    if named and canonical(named[1]) in _FIELDS:
-        raise _Guessed(number, "yaml")
+    if named := _PROMPT_NAMED.match(line):
+        message = (
+            f"begins with `{named[0].strip()}`, which would be rendered with the prompt: leave that out; or, if "
+            "this is YAML, name the file .yaml"
+        )
+        raise Mistaken(number, message)
 
 
 def _is_json(text: str) -> bool:
@@ -132,7 +162,35 @@ def _is_json(text: str) -> bool:
     return bool(value)
 
 
-def _is_header(line: str, delimiter: str) -> bool:
-    """Whether a first line is that of a table: a column `prompt`, alone or beside another that is known."""
+def _names_field(line: str) -> bool:
+    named = _NAMED.match(line)
+    return named is not None and canonical(named[1]) in _FIELDS
+
+
+def _is_yaml(text: str) -> bool:
+    """Whether all of it is YAML of prompts: a prompt may begin with a word and a colon as well."""
+    try:
+        entries = yamlrows.read_rows(text)
+    except BadYaml:
+        return False
+    return any(isinstance(entry, Entry) for entry in entries) and all(
+        not isinstance(entry, Entry) or "prompt" in map(canonical, entry.fields) for entry in entries
+    )
+
+
+def _is_header(line: str, delimiter: str, *, is_alone: bool) -> bool:
+    """Whether a first line is that of a table: a column `prompt`, above others or beside another that is known."""
     names = header_of(line, delimiter)
-    return "prompt" in names and (len(names) == 1 or any(name in _FIELDS for name in names if name != "prompt"))
+    if len(names) == 1:
+        return names == ["prompt"] and not is_alone
+    return "prompt" in names and any(name in _FIELDS for name in names if name != "prompt")
+
+
+def _is_whole_header(line: str) -> bool:
+    """Whether a line, wherever it stands, has the names of columns and nothing else."""
+    if len(line) > 300 or "prompt" not in line.lower():
+        return False
+    return any(
+        len(names) > 1 and "prompt" in names and _FIELDS.issuperset(names)
+        for names in (header_of(line, delimiter) for delimiter in (",", ";", "\t"))
+    )

@@ -1,5 +1,6 @@
 """What other programs call the settings of an image, and the fields of a row that they come to."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,16 @@ ALIASES: Mapping[str, str] = {
 }
 """What other programs call the fields of a row."""
 
+TEXTS = frozenset(
+    {
+        *("prompt", "negative_prompt", "styles", "checkpoint", "vae", "sampler", "schedule_type"),
+        *("image", "mask", "aspect"),
+    }
+)
+"""The fields that hold what anybody may write, however like a number it looks."""
+
 _PASS = "hires."
+_DECIMAL_COMMA = re.compile(r"\A([-+]?\d+),(\d+)\Z")
 
 
 def understood(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,6 +63,19 @@ def understood(fields: Mapping[str, Any]) -> dict[str, Any]:
     if problems:
         raise Misread(problems)
     return _unfolded(own)
+
+
+def with_points(fields: Mapping[str, str]) -> dict[str, str]:
+    """Fields whose numbers have decimal commas, as spreadsheets of half the world write them, with points."""
+    return {
+        name: text if own_name(name) in TEXTS else _DECIMAL_COMMA.sub(r"\1.\2", text)
+        for name, text in fields.items()
+    }
+
+
+def own_name(written: str) -> str:
+    """What a request calls a field."""
+    return ALIASES.get(canonical(written), canonical(written))
 
 
 def _unfolded(fields: Mapping[str, Any]) -> dict[str, Any]:

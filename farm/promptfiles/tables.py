@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 _NUMBER = re.compile(r"\s*[-+]?\d+(?:[.,]\d+)?\s*")
 _DELIMITERS = (",", ";", "\t")
+_GOES_ON = re.compile(r' *"(?:[^"\n]|"")*+"(?!") *+[^\n\t]')
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_NOTHING = re.compile(r"\A(?:[ \t,;]*\n)+")
 # What a spreadsheet writes above a table, so that it knows the delimiter itself.
 _SPREADSHEET = re.compile(r"sep=(.)\n", re.IGNORECASE)
 
@@ -31,20 +34,30 @@ class Row:
     cells: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Table:
+    """The header, and the rows below it that say something."""
+
+    header: Row
+    rows: list[Row]
+    delimiter: str
+
+
 def canonical(name: str) -> str:
     """The name of a column or a field as it is compared: `CFG Scale` is `cfg_scale`."""
     return re.sub(r"[\s-]+", "_", unicodedata.normalize("NFC", name).strip().casefold())
 
 
-def read_table(text: str, column: str) -> tuple[Row, list[Row]]:
-    """The header and the rows that say something. The delimiter is the one by which the header has this column.
+def read_table(text: str, column: str) -> Table:
+    """The table of a text. The delimiter is the one by which the header has this column.
 
     Raises BadTable.
     """
     told = _SPREADSHEET.match(text)
     start = told.end() if told else 0
-    rows = iter(_Reader(text, _delimiter(text, start, column, told[1] if told else None), start))
-    header = next(rows, Row(1, ()))
+    delimiter = _delimiter(text, start, column, told[1] if told else None)
+    rows = iter(_Reader(text, delimiter, start))
+    header = next((row for row in rows if any(row.cells)), Row(1, ()))
     names = [canonical(cell) for cell in header.cells]
     if column not in names:
         shown = ", ".join(f"`{name}`" for name in names[:10] if name) or "nothing"
@@ -55,7 +68,7 @@ def read_table(text: str, column: str) -> tuple[Row, list[Row]]:
     for number, name in enumerate(names):
         if name and name in names[:number]:
             raise BadTable(header.line, f"the column `{name}` stands twice in the header")
-    return header, [row for row in rows if any(row.cells)]
+    return Table(header, [row for row in rows if any(row.cells)], delimiter)
 
 
 def misfit(header: Row, row: Row) -> str | None:
@@ -80,7 +93,7 @@ def _delimiter(text: str, start: int, column: str, told: str | None) -> str:
 
 def header_of(text: str, delimiter: str) -> list[str]:
     """The names in the first line that says something."""
-    line = text.lstrip("\n").split("\n", 1)[0]
+    line = _NOTHING.sub("", text, count=1).split("\n", 1)[0]
     return [canonical(cell.strip().strip('"')) for cell in line.split(delimiter)]
 
 
@@ -96,27 +109,39 @@ class _Reader:
         self._opening = re.compile(r"[ \t]*\"" if delimiter != "\t" else r" *\"")
         self._columns = 0
         self._numbers: set[int] = set()
+        self._texts: set[int] = set()
 
     def __iter__(self) -> Iterator[Row]:
         while self._position < len(self._text):
             line = self._line
             row = Row(line, tuple(self._cells()))
-            if any(row.cells):
-                self._columns = self._columns or len(row.cells)
-                self._numbers |= {n for n, cell in enumerate(row.cells) if _NUMBER.fullmatch(cell)}
+            self._note(row.cells)
             yield row
+
+    def _note(self, cells: tuple[str, ...]) -> None:
+        """Keep how many columns the header has, and which of them hold numbers and which texts."""
+        if not self._columns:
+            self._columns = len(cells) if any(cells) else 0
+            return
+        numbers = {n for n, cell in enumerate(cells) if _NUMBER.fullmatch(cell)}
+        self._numbers |= numbers
+        self._texts |= {n for n, cell in enumerate(cells) if cell} - numbers
 
     def _cells(self) -> Iterator[str]:
         column = 0
         while True:
             is_quoted = self._opening.match(self._text, self._position)
-            yield self._quoted(column) if is_quoted else self._unquoted()
+            yield self._quoted(column) if is_quoted and not self._is_unquoted_text() else self._unquoted()
             ended_by = self._text[self._position : self._position + 1]
             self._position += 1
             column += 1
             if ended_by != self._delimiter:
                 self._line += 1
                 return
+
+    def _is_unquoted_text(self) -> bool:
+        """Whether a cell between tabs goes on behind its second quote: Google Sheets puts none in quotes."""
+        return self._delimiter == "\t" and _GOES_ON.match(self._text, self._position) is not None
 
     def _unquoted(self) -> str:
         match = self._plain.match(self._text, self._position)
@@ -174,26 +199,37 @@ class _Reader:
         return None
 
     def _swallows(self, cell: str, column: int) -> bool:
-        """Whether lines of a cell look like rows: two quotes too many, of which the first opened it.
+        """Whether a cell holds rows: two quotes too many, the first of which opened it and the second closed it.
 
-        The first line would be the rest of a row then, and the last one, up to its end, a whole row.
+        Its first line is the rest of a row then, and its last one, up to the end of that line, a whole row, both
+        with numbers where the columns have them. Tags are parted by commas like cells: where nothing is a number,
+        there must be a whole row between the two as well, and every line must be one.
         """
         first, *inner, last = cell.split("\n")
-        rest = self._text[self._position :].split("\n", 1)[0]
-        return (
-            (column + 1 < self._columns and self._is_parted(first, self._columns - column))
-            or any(self._is_parted(line, self._columns) for line in inner)
-            or (self._is_parted(last + rest, self._columns) and self._has_numbers(last + rest))
-        )
+        end = self._text.find("\n", self._position)
+        whole = self._parted(last + self._text[self._position : end if end >= 0 else None])
+        numbers = self._number_columns(whole)
+        if not self._is_row(self._parted(first), column, numbers) or not self._is_row(whole, 0, numbers):
+            return False
+        if numbers:
+            return True
+        rows = [self._parted(line) for line in inner if line.strip()]
+        return column + 1 < self._columns and bool(rows) and all(self._is_row(row, 0, numbers) for row in rows)
 
-    def _is_parted(self, line: str, count: int) -> bool:
-        """Whether it has so many cells, none of them empty, and none begins with a space as the next word would."""
-        cells = line.split(self._delimiter)
-        return len(cells) == count and all(cell and not cell[0].isspace() for cell in cells[1:])
+    def _parted(self, line: str) -> list[str]:
+        """The cells of a line, what stands in quotes as one of them."""
+        return _QUOTED.sub(lambda cell: cell[0][1:-1].replace(self._delimiter, "-"), line).split(self._delimiter)
 
-    def _has_numbers(self, line: str) -> bool:
-        """Whether there are numbers where the rows above have them."""
-        cells = line.split(self._delimiter)
-        return bool(self._numbers) and all(
-            _NUMBER.fullmatch(cells[n].strip('"')) for n in self._numbers if n < len(cells)
-        )
+    def _number_columns(self, cells: list[str]) -> set[int]:
+        """The columns that had numbers alone so far; where nothing stood yet, those in which this row has some."""
+        own = {n for n, cell in enumerate(cells) if _NUMBER.fullmatch(cell)}
+        return (self._numbers - self._texts) | (own - self._texts)
+
+    def _is_row(self, cells: list[str], column: int, numbers: set[int]) -> bool:
+        """Whether these are the cells from a column on: numbers where they belong, or texts but no next words."""
+        if len(cells) != self._columns - column:
+            return False
+        said = [cells[n - column] for n in numbers if n >= column and cells[n - column]]
+        if said:
+            return all(map(_NUMBER.fullmatch, said))
+        return all(cell and not cell[0].isspace() for cell in cells[1:])

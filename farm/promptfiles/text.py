@@ -37,6 +37,9 @@ _SIGNATURES = (
 # What no editor writes into text; tab, line breaks and the form feed are left out.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
+# Files that were joined have the second's byte order mark in the midst.
+_INNER_MARK = re.compile(r"^\ufeff+", re.MULTILINE)
+
 
 def refuse(path: Path, message: str, line: int | None = None) -> InvalidRequest:
     """The refusal of a file, or of a line of it."""
@@ -61,6 +64,8 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES, *, is_regular: bool = Fa
     if len(content) > most_bytes:
         raise refuse(path, f"is larger than {most_bytes // 2**20} MiB")
     text = _decoded(path, content).replace("\r\n", "\n").replace("\r", "\n")
+    if "\ufeff" in text:
+        text = _INNER_MARK.sub("", text)
     if control := _CONTROL.search(text):
         line = text.count("\n", 0, control.start()) + 1
         what = "NUL" if control[0] == "\0" else f"control (U+{ord(control[0]):04X})"

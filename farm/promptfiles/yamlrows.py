@@ -4,16 +4,10 @@ import re
 from typing import Any
 
 from farm.promptfiles.entries import Entries, Entry, Unreadable
-from farm.promptfiles.settings import ALIASES
+from farm.promptfiles.settings import TEXTS, own_name
 from farm.promptfiles.tables import canonical
 from farm.promptfiles.yamls import BadYaml, Node, read_yaml
 
-_TEXTS = frozenset(
-    {
-        *("prompt", "negative_prompt", "styles", "checkpoint", "vae", "sampler", "schedule_type"),
-        *("image", "mask", "aspect"),
-    }
-)
 # YAML 1.1 counts 010 in eights and 1:30 in sixties, and reads 1_000 as a thousand.
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][-+]?\d+)?|[-+]?\.\d+")
 _TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -36,24 +30,20 @@ def _entry(node: Node) -> Entry | Unreadable:
     place = f"line {node.line}"
     try:
         if isinstance(node.value, dict):
-            return Entry(place, {name: _value(_field(name), inner) for name, inner in node.value.items()})
+            return Entry(place, {name: _value(own_name(name), inner) for name, inner in node.value.items()})
         return Entry(place, {"prompt": _value("prompt", node)})
     except BadYaml as error:
         return Unreadable(f"line {error.line}", str(error))
-
-
-def _field(name: str) -> str:
-    return ALIASES.get(canonical(name), canonical(name))
 
 
 def _value(field: str, node: Node) -> Any:
     if isinstance(node.value, list):
         return [_value(field, inner) for inner in node.value]
     if isinstance(node.value, dict):
-        return {name: _value(_field(name), inner) for name, inner in node.value.items()}
+        return {name: _value(own_name(name), inner) for name, inner in node.value.items()}
     if node.kind == "str":
         return node.value
-    if field in _TEXTS:
+    if field in TEXTS:
         if node.kind == "null" and field != "prompt":
             return None
         message = f"{field}: YAML takes {node.value[:40]!r} for a {_WORDS[node.kind]}, not a text; put it in quotes"

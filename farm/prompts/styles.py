@@ -58,14 +58,14 @@ def read_styles(csv_text: str) -> list[Style]:
     Raises BadStyles that names each bad line, two styles of one name among them.
     """
     try:
-        header, rows = read_table(csv_text.removeprefix("\ufeff"), "name")
+        table = read_table(csv_text.removeprefix("\ufeff"), "name")
     except BadTable as error:
         raise BadStyles([(error.line, str(error))]) from None
-    names = _columns(header)
+    names = _columns(table.header)
     problems: list[tuple[int, str]] = []
     found: dict[str, tuple[int, Style]] = {}
-    for row in rows:
-        style, why = _style(header, names, row)
+    for row in table.rows:
+        style, why = _style(table.header, names, row)
         if style is not None and style.name in found and found[style.name][1] != style:
             why = f"the style {style.name!r} stands on line {found[style.name][0]} already, with other texts"
         if why:

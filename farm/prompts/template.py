@@ -17,17 +17,20 @@ from farm.errors import FieldProblem, InvalidRequest
 
 _SEPARATOR = ", "
 
-# Names of wildcards hold no spaces, so that prose between two __ is left alone. Beyond ASCII they hold all but
-# spaces and punctuation: vowel signs are no letters to Python, and half of a word in Thai.
+# Beyond ASCII the names of wildcards hold all but spaces and punctuation: vowel signs are no letters to Python, and
+# half of a word in Thai. A name with spaces stands by itself, `a __hair color__ fox`: in `a__b and c__sky__` the
+# first two __ are text. What is no wildcard's name after all is prose, and stays as it is.
 _PUNCTUATION = (
     r"\x00-\xbf\s\u2000-\u200b\u200e-\u206f\u2e00-\u2e7f\u3000-\u3003\u3008-\u3020\uff00-\uff0f\uff1a-\uff20"
 )
 _BEYOND_ASCII = rf"[^{_PUNCTUATION}]"
 # A name is taken whole (`++`): what would be tried of it letter by letter grows twofold with each.
+_IN_NAME = rf"[^\W_] | [-./*] | {_BEYOND_ASCII} | _(?!_)"
 _TOKEN = re.compile(
     rf"""
       (?P<escape> \\ (?: . | \Z ) )
-    | __ (?P<wildcard> (?!_) (?: [^\W_] | [-./*] | {_BEYOND_ASCII} | _(?!_) )++ ) __
+    | __ (?P<wildcard> (?!_) (?: {_IN_NAME} )++ ) __
+    | (?<![A-Za-z0-9]) __ (?P<spaced> (?![_ ]) (?: {_IN_NAME} | [ ](?![_ ]) ){{2,80}}+ ) __ (?![A-Za-z0-9])
     | (?P<open> \$? \{{ (?: \s* (?P<count> \d{{1,4}} (?: - \d{{0,4}} )? | - \d{{1,4}} ) \$\$
                            (?: (?P<separator> [^${{}}\\]* ) \$\$ )? )? )
     | (?P<close> \}} )
@@ -41,7 +44,7 @@ _WEIGHT = re.compile(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})::")
 
 @dataclass(frozen=True)
 class WildcardName:
-    """`__name__`; the name may hold `*`."""
+    """`__name__`; the name may hold `*`, and one that holds spaces may be prose."""
 
     name: str
 
@@ -97,13 +100,17 @@ def is_dynamic(text: str) -> bool:
     if not may_be_dynamic(text):
         return False
     tokens = list(_TOKEN.finditer(text))
-    return bool(_matched(tokens)) or any(token["wildcard"] for token in tokens)
+    return bool(_matched(tokens)) or any(_name(token) for token in tokens)
 
 
 def can_be_called(name: str) -> bool:
     """Whether `__name__` in a prompt means one wildcard of just this name."""
     found = _TOKEN.fullmatch(f"__{name}__")
-    return found is not None and found["wildcard"] == name and "*" not in name
+    return found is not None and _name(found) == name and "*" not in name
+
+
+def _name(token: re.Match[str]) -> str | None:
+    return token["wildcard"] or token["spaced"]
 
 
 class _Recent:
@@ -163,8 +170,8 @@ def parse(text: str) -> Template:
             frames[-1].options[-1].append(choice)
         elif kind == "bar" and len(frames) > 1:
             frames[-1].options.append([])
-        elif kind == "wildcard":
-            frames[-1].options[-1].append(WildcardName(token["wildcard"]))
+        elif name := _name(token):
+            frames[-1].options[-1].append(WildcardName(name))
         else:
             frames[-1].options[-1].append(token[0])
     return _compact(frames[0].options[0])

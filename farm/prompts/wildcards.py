@@ -1,18 +1,23 @@
 """Wildcards: lists of texts by name; `__name__` in a prompt means one of them, and `*` in a name several lists."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from farm.names import Names, plain
-from farm.prompts.template import Choice, choice_of_lines, refusal
+from farm.prompts.template import Choice, Option, choice_of_lines, refusal
 
 Wildcards = Mapping[str, Sequence[str]]
 
 # Choices within choices and wildcards within wildcards; each takes some of Python's stack.
 DEEPEST = 60
 _MOST_NAMED = 10
+# How much words between two __ are like a wildcard's name that was most likely meant.
+_NEAR = 0.8
+_MOST_GUESSES = 10
 
 
 @dataclass(frozen=True)
@@ -44,17 +49,21 @@ class Lookup:
         self._spend = spend
         self._found: dict[str, Choice] = {}
         self._names = Names(wildcards)
+        self._guesses = 0
 
     def choice(self, name: str) -> Choice:
         """One of the lines of all the wildcards that a name means, these in alphabetical order.
 
-        Raises InvalidRequest that names the nearest if there are none, or no lines.
+        Words with spaces that are no wildcard's name, nor nearly one, are prose. Raises InvalidRequest that names
+        the nearest if there are none, or no lines.
         """
         if name not in self._found:
             self._found[name] = self._find(name)
         return self._found[name]
 
     def _find(self, name: str) -> Choice:
+        if " " in name and self._is_prose(name):
+            return Choice((Option(1.0, (f"__{name}__",)),))
         names = self._matching(name) if "*" in name else [self._meant(name)]
         if not names:
             raise refusal(_unknown(name, self._wildcards))
@@ -64,6 +73,16 @@ class Lookup:
             raise refusal(f"the wildcard __{name}__ has no lines")
         return choice
 
+    def _is_prose(self, name: str) -> bool:
+        if "*" in name:
+            return not self._matching(name)
+        return not self._alike(name) and not self._is_nearly_known(name)
+
+    def _is_nearly_known(self, name: str) -> bool:
+        """Whether a wildcard was most likely meant; to compare with each takes long, so a few times only."""
+        self._guesses += 1
+        return self._guesses <= _MOST_GUESSES and bool(get_close_matches(plain(name), self._plain, 1, _NEAR))
+
     def _matching(self, pattern: str) -> list[str]:
         """The names that a pattern fits; of a pack also without the name of its file, as other tools call them."""
         fitting = [known for known in self._wildcards if fnmatchcase(known, pattern)]
@@ -71,13 +90,30 @@ class Lookup:
 
     def _meant(self, name: str) -> str:
         """The name itself, one that is like it, or the only one of a pack. Raises InvalidRequest."""
-        alike = self._names.alike(name) or tuple(sorted(k for k in self._wildcards if _is_shortened(name, k)))
+        alike = self._alike(name)
         if not alike:
             raise refusal(_unknown(name, self._wildcards))
         if len(alike) > 1:
             named = ", ".join(f"__{other}__" for other in alike[:_MOST_NAMED])
             raise refusal(f"__{name[:80]}__ may be any of {named}: write the one that is meant exactly")
         return alike[0]
+
+    def _alike(self, name: str) -> tuple[str, ...]:
+        """The name itself, those that are like it, or those of packs that it shortens."""
+        last = plain(name).rpartition("/")[2]
+        return self._names.alike(name) or tuple(k for k in self._by_last.get(last, ()) if _is_shortened(name, k))
+
+    @cached_property
+    def _plain(self) -> list[str]:
+        return [plain(name) for name in self._wildcards]
+
+    @cached_property
+    def _by_last(self) -> Mapping[str, list[str]]:
+        """The names by the last part of each: looked for in all of them, thousands of names took minutes."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(self._wildcards):
+            found[plain(name).rpartition("/")[2]].append(name)
+        return found
 
 
 def _is_shortened(name: str, known: str) -> bool:

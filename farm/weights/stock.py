@@ -35,8 +35,12 @@ def take_stock(source: Path) -> Stock:
     try:
         root = source.resolve(strict=True)
         if not root.is_dir():
-            return Stock([root], _file_size(source))
+            size = _file_size(source)
+            _check_readable(root)
+            return Stock([root], size)
         files = dict(_files(source, root))
+        for file in files:
+            _check_readable(file)
     except FileNotFoundError:
         raise BadWeights(f"{source} does not exist.") from None
     except (OSError, RuntimeError) as error:
@@ -59,6 +63,12 @@ def _files(source: Path, root: Path) -> Iterator[tuple[Path, int]]:
                     folders.append(Path(entry.path))
                 elif (real := _real_path(Path(entry.path), root)) and not real.is_dir():
                     yield real, _file_size(Path(entry.path))
+
+
+def _check_readable(file: Path) -> None:
+    """Asked before anything opens it, or waits for another process that may not."""
+    if not os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise BadWeights(f"{file} cannot be read: permission denied. Give this user the right to read it.")
 
 
 def _real_path(path: Path, root: Path) -> Path | None:

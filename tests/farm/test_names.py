@@ -103,6 +103,14 @@ def test_a_lora_in_any_script_is_called_by_its_name(scene: Scene) -> None:
     assert task.spec["loras"][0]["name"] == "桜スタイル"
 
 
+@pytest.mark.parametrize("written", ["add detail.safetensors", "more/add detail.safetensors", "add_detale.pt"])
+def test_the_nearest_lora_is_looked_for_without_suffix_and_folder(scene: Scene, written: str) -> None:
+    for name, sha256 in (("add_detail2", SHA["a"]), ("a.b.safetensors.v2", SHA["b"])):
+        add(scene, "lora", name, sha256)
+    with pytest.raises(InvalidRequest, match="Did you mean 'add_detail2'"):
+        scene.submit(prompts=[f"a <lora:{written}:0.7>"])
+
+
 def test_an_unknown_lora_is_refused_with_the_nearest(scene: Scene) -> None:
     add(scene, "lora", "UPPER_Case")
     with pytest.raises(InvalidRequest, match=r"unknown LoRA 'uppercase'\. Did you mean 'UPPER_Case'"):

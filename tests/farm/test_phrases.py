@@ -58,7 +58,7 @@ def test_a_folder_with_a_bad_file_is_refused(tmp_path: Path, name: str, content:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("shy animals", "; `shy-animals` could"),
+        ("shy  animals", "; `shy-animals` could"),
         ("a__b", "; `a-b` could"),
         ("a,b", "; `a-b` could"),
         ("ends_", "; `ends` could"),
@@ -92,6 +92,58 @@ def test_what_is_removed_is_unknown_from_then_on(scene: Scene) -> None:
             phrases.remove_style(session, "film")
     with pytest.raises(InvalidRequest, match="light"):
         scene.submit(prompts=["__light__"])
+
+
+def put(scene: Scene, *names: str) -> None:
+    with scene.database.begin() as session:
+        for name in names:
+            phrases.put_wildcard(session, name, ["red"])
+
+
+@pytest.mark.parametrize(
+    "name", ["hair color", "Hair Color", "hair-color", "hair_color", "looks/hair color", "pack/hair color"]
+)
+def test_a_file_whose_name_has_spaces_names_a_wildcard(scene: Scene, tmp_path: Path, name: str) -> None:
+    (tmp_path / "pack" / "looks").mkdir(parents=True)
+    (tmp_path / "pack" / "looks" / "hair color.txt").write_text("red\n")
+    put(scene, *phrases.read_wildcards(tmp_path))
+    [task] = scene.tasks(scene.submit(prompts=[f"a __{name}__ fox"]))
+    assert task.spec["prompt"] == "a red fox"
+
+
+def test_a_name_with_dashes_may_be_written_with_spaces(scene: Scene) -> None:
+    put(scene, "hair-color")
+    [task] = scene.tasks(scene.submit(prompts=["a __hair color__ fox, {__hair color__}"]))
+    assert task.spec["prompt"] == "a red fox, red"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a __sign that says hello__ fox",
+        "__init and __ main",
+        "__ hair color __",
+        "x__hair color__x",
+        f"__{'word ' * 60}end__",
+        "__5 * 3 and 4 * 2__",
+    ],
+)
+def test_prose_between_two_marks_stays_as_it_is(scene: Scene, text: str) -> None:
+    put(scene, "hair color")
+    [task] = scene.tasks(scene.submit(prompts=[text]))
+    assert task.spec["prompt"] == text
+
+
+def test_a_stray_mark_takes_no_wildcard_into_prose(scene: Scene) -> None:
+    put(scene, "sky")
+    [task] = scene.tasks(scene.submit(prompts=["a__b and c__sky__, __ or __sky__"]))
+    assert task.spec["prompt"] == "a__b and cred, __ or red"
+
+
+def test_words_that_are_nearly_a_wildcard_are_refused_with_its_name(scene: Scene) -> None:
+    put(scene, "hair color")
+    with pytest.raises(InvalidRequest, match="no wildcard __hair colour__; the nearest are __hair color__"):
+        scene.submit(prompts=["a __hair colour__ fox"])
 
 
 def test_a_file_in_any_script_names_a_wildcard(scene: Scene, tmp_path: Path) -> None:
@@ -203,4 +255,13 @@ def test_styles_as_the_webui_writes_them_are_read(tmp_path: Path) -> None:
     assert phrases.read_styles_file(file) == [
         Style("Cinematic, moody", "still {prompt}, grain", 'cartoon, "bad"'),
         Style("Old", "oil", ""),
+    ]
+
+
+def test_a_style_of_several_lines_of_tags_is_one_style(tmp_path: Path) -> None:
+    file = tmp_path / "styles.csv"
+    file.write_text('name,prompt,negative_prompt\nA,"masterpiece,best quality\n1girl,solo",bad\nB,oil,\n')
+    assert phrases.read_styles_file(file) == [
+        Style("A", "masterpiece,best quality\n1girl,solo", "bad"),
+        Style("B", "oil", ""),
     ]

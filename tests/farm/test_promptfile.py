@@ -43,6 +43,15 @@ class TestPlainLines:
     def test_empty_lines_and_comments_are_passed_over(self, file_of: FileOf) -> None:
         assert prompts(file_of("p.txt", "# animals\n\n  a fox  \n \n")) == ["a fox"]
 
+    def test_a_line_that_may_be_a_comment_or_a_prompt_is_refused(self, file_of: FileOf) -> None:
+        found = problems(file_of("p.txt", "#a comment\n# 1 another\n#1 a red star\n##\na fox\n"))
+        assert [(field, message[:14]) for field, message in found] == [("line 3", "begins with #1")]
+
+    def test_byte_order_marks_of_files_that_were_joined_are_no_part_of_a_prompt(self, file_of: FileOf) -> None:
+        text = "\ufeffa fox\r\n\ufeffan owl\r\n\ufeff\ufeff# a comment\r\n\ufeff--prompt a --steps 8"
+        assert prompts(file_of("p.txt", text)) == ["a fox", "an owl", "a"]
+        assert prompts(file_of("p.csv", "\ufeffprompt\n\ufeffa fox\n")) == ["a fox"]
+
     def test_windows_line_ends_are_no_part_of_a_prompt(self, file_of: FileOf) -> None:
         assert prompts(file_of("p.txt", "a fox\r\na lighthouse\r\n")) == ["a fox", "a lighthouse"]
 
@@ -205,6 +214,33 @@ class TestCsv:
         [(field, message)] = problems(file_of("p.csv", text))
         assert (field, message[: len(why)]) == (f"line {line}", why)
 
+    @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+    @pytest.mark.parametrize(
+        ("header", "before", "row"),
+        [
+            ("prompt,seed,steps", "a red star,1,20", '"a blue star\non white",2,20'),
+            ("prompt,seed", "a red star,1", '"a blue star\non white",2'),
+            ("prompt,negative_prompt,seed,steps", "a,fog,1,20", '"a blue star\non white",rain,2,20'),
+            ("prompt,negative_prompt", "a,fog", '"masterpiece,best quality\n1girl,solo",bad'),
+            ("prompt,steps", "a,20", '"masterpiece,best quality\n1girl",20'),
+            ("prompt,steps", "", '"masterpiece,best quality\n1girl,solo\nsitting",20'),
+            ("seed,prompt", "1,1990", '2,"masterpiece\n1girl,solo"'),
+            ("styles,negative_prompt,prompt", "a,b,c", 'a,b,"masterpiece\n1girl,solo,red\na,b,c"'),
+        ],
+    )
+    def test_a_prompt_of_several_lines_is_one_cell_beside_any_others(
+        self, file_of: FileOf, header: str, before: str, row: str, delimiter: str
+    ) -> None:
+        text = "\n".join([header, before, row, before, ""]).replace(",", delimiter)
+        inside = row[row.index('"') + 1 : row.rindex('"')].replace(",", delimiter)
+        assert inside in prompts(file_of("p.csv", text))
+
+    @pytest.mark.parametrize("row", ['"a,8\nc",8', '"a,,8\nb,,8\nc",,8', '"a,1,8\nb,2,8\nc",3,"8"'])
+    def test_a_cell_over_rows_with_numbers_is_refused(self, file_of: FileOf, row: str) -> None:
+        header, before = ("prompt,seed,steps", "z,1,8") if ",1" in row or ",," in row else ("prompt,steps", "z,8")
+        [(field, message)] = problems(file_of("p.csv", f"{header}\n{before}\n{row}\n"))
+        assert (field, message[:41]) == ("line 3", "a quote opens here and is closed on line ")
+
     def test_a_cell_with_lines_that_are_no_rows_is_one_cell(self, file_of: FileOf) -> None:
         text = 'prompt,steps\n"a fox,\nin snow, at dusk\n",8\n'
         assert prompts(file_of("p.csv", text)) == ["a fox,\nin snow, at dusk\n"]
@@ -236,6 +272,53 @@ class TestCsv:
     def test_other_delimiters_headings_and_line_ends_are_understood(self, file_of: FileOf, text: str) -> None:
         [row] = read_prompts(file_of("p.csv", text))
         assert (row.prompt, row.guidance_scale) == ("a, b", 5)
+
+    @pytest.mark.parametrize("delimiter", [";", "\t"])
+    def test_numbers_with_decimal_commas_are_read_where_no_comma_parts_cells(
+        self, file_of: FileOf, delimiter: str
+    ) -> None:
+        text = "prompt;cfg_scale;Denoising Strength;hires.scale\n1,5;7,5;0,4;1,5\n".replace(";", delimiter)
+        [row] = read_prompts(file_of("p.csv", text))
+        assert (row.prompt, row.guidance_scale, row.strength) == ("1,5", 7.5, 0.4)
+        assert row.hires == Hires(scale=1.5)
+
+    @pytest.mark.parametrize(
+        ("text", "said", "hint"),
+        [
+            ('prompt,seed\na,"1,234"', "'1,234': input should be a valid integer", "without a comma"),
+            ("prompt,seed\na,1.23457E+09", "'1.23457E+09': input should be", "a spreadsheet shortened it"),
+            ('prompt,cfg_scale\na,"7,5"', "'7,5': input should be a valid number", "decimals with a point"),
+            ("prompt;seed\na;1,5", "'1.5': input should be a valid integer", ""),
+            ("prompt,steps\na,999", "'999': input should be less than", ""),
+            ("prompt,hires.scale\na,big", "'big': input should be a valid number", ""),
+        ],
+    )
+    def test_a_number_that_is_none_is_shown(self, file_of: FileOf, text: str, said: str, hint: str) -> None:
+        [(_, message)] = problems(file_of("p.csv", text))
+        assert message.startswith(said)
+        assert hint in message
+
+    @pytest.mark.parametrize("text", ["\n\nprompt;seed\na;1\n", " \nprompt;seed\na;1", ";;\n;\nprompt;seed\na;1\n"])
+    def test_empty_lines_above_the_header_are_passed_over(self, file_of: FileOf, text: str) -> None:
+        assert [(row.prompt, row.seed) for row in read_prompts(file_of("p.csv", text))] == [("a", 1)]
+
+    def test_a_line_is_counted_from_the_first_even_if_that_is_empty(self, file_of: FileOf) -> None:
+        assert [field for field, _ in problems(file_of("p.csv", "\n\nprompt,seed\na,x\n"))] == ["line 4, seed"]
+
+    def test_quotes_between_tabs_may_be_text(self, file_of: FileOf) -> None:
+        text = 'prompt\tsteps\n"quoted" fox\t2\n"a ""b"" c"\t3\n"a\tb"\t4\n"" x\t5\n"a" or "b"\t6\n"a" "b"\t7\n'
+        assert prompts(file_of("p.tsv", text)) == [
+            '"quoted" fox',
+            'a "b" c',
+            "a\tb",
+            '"" x',
+            '"a" or "b"',
+            '"a" "b"',
+        ]
+
+    def test_a_quote_between_tabs_that_is_never_closed_is_refused(self, file_of: FileOf) -> None:
+        [(field, message)] = problems(file_of("p.tsv", 'prompt\tsteps\n"a\t2\nb\t3\n'))
+        assert (field, message[:40]) == ("line 2", "a quote opens here and is never closed: ")
 
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-32"])
     def test_what_a_spreadsheet_calls_unicode_text_is_read(self, file_of: FileOf, encoding: str) -> None:
@@ -422,6 +505,29 @@ class TestRecognition:
     )
     def test_the_prompt_language_is_no_other_format(self, file_of: FileOf, line: str) -> None:
         assert prompts(file_of("p.txt", f"{line}\n")) == [line]
+
+    @pytest.mark.parametrize("name", ["p.txt", "-"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "a red star\nimage: a boat on the sea\nstyle: baroque",
+            "style: impressionism, a boat",
+            "Image: a cat on a mat\nSteps: leading to heaven",
+            "- style: baroque\n- seed: of a tree",
+            "seed: 7",
+        ],
+    )
+    def test_a_prompt_may_begin_with_the_name_of_a_field(
+        self, file_of: FileOf, monkeypatch: pytest.MonkeyPatch, text: str, name: str
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        path = Path("-") if name == "-" else file_of(name, text)
+        assert prompts(path) == text.split("\n")
+
+    @pytest.mark.parametrize("text", ["- prompt: a fox\n steps: 8", "prompt: a fox\nprompt: an owl"])
+    def test_a_prompt_that_begins_as_yaml_would_have_it_is_refused(self, file_of: FileOf, text: str) -> None:
+        [(place, message)] = problems(file_of("p.txt", text))
+        assert (place, message[:13]) == ("line 1", "begins with `")
 
     @pytest.mark.parametrize(
         ("name", "advice"),

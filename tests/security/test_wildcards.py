@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from farm.errors import InvalidRequest
+from farm.prompts.dynamic import unfold_random
 from farm.wildcardfiles import read_wildcard_files
 from tests.costs import Meter
 
@@ -113,3 +114,16 @@ def test_a_pack_of_json_nested_deeply_is_refused(folder: Path, costs: Meter) -> 
     with costs.at_most(seconds=2, mebibytes=64):
         [(_, message)] = refused(folder)
     assert message.startswith("is nested too deeply")
+
+
+def test_prose_is_not_compared_with_every_wildcard_each_time(costs: Meter) -> None:
+    known = {f"pack {number}/hair color {number}": ["red"] for number in range(20_000)}
+    text = ", ".join(f"__words of {number}__" for number in range(1_000))
+    with costs.at_most(seconds=2, mebibytes=128):
+        assert unfold_random(text, known, 1) == text
+
+
+@pytest.mark.parametrize("text", ["__" + "é" * 60, "__é " + "é" * 60 + " -", ("__é " + "é" * 40) * 200])
+def test_a_name_that_is_never_closed_is_read_once(text: str, costs: Meter) -> None:
+    with costs.at_most(seconds=2, mebibytes=64):
+        assert unfold_random(text, {}, 1) == text

@@ -15,6 +15,7 @@ from farm.expand import Limits, expand
 from farm.families import FAMILIES
 from farm.gridsheet import Figure, Sheet, TooLarge
 from farm.library import KnownAddon, KnownCheckpoint, Library
+from farm.promptfiles.recognise import no_prompts
 from farm.prompts.styles import Style
 from farm.prompts.template import choice_of_lines
 from farm.requests import parse_request
@@ -214,3 +215,18 @@ def test_wildcards_are_remembered_only_as_far_as_there_is_room(costs: Meter) -> 
     with costs.at_most(seconds=30, mebibytes=250):
         for start in range(20):
             choice_of_lines(tuple(f"line {number}" for number in range(start, 100_000)))
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"), [("- style: ink", 2), ("- prompt: a", 8), ("prompt,steps", 8), ("--prompt a", 12)]
+)
+def test_lines_that_were_pasted_are_looked_through_soon(line: str, seconds: float, costs: Meter) -> None:
+    text = f"{line}\n" * (2**21 // len(line))
+    with costs.at_most(seconds=seconds, mebibytes=400):
+        no_prompts(text)
+
+
+def test_a_form_with_thousands_of_lines_of_another_format_names_the_first(client: FlaskClient) -> None:
+    answer = client.post("/submit", data={"prompts": "--prompt a\n" * 5_000, "checkpoint": "demo"})
+    assert (answer.status_code, answer.text.count("begins with an option")) == (422, 20)
+    assert "4,980 more lines are no prompts" in answer.text

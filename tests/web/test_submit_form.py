@@ -298,3 +298,18 @@ def test_a_body_that_is_no_form_breaks_nothing(client: FlaskClient, body: bytes,
 
 def test_a_form_in_parts_may_not_have_countless_fields(client: FlaskClient) -> None:
     assert send(client, "txt2img", **{f"field{number}": "x" for number in range(101)}).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ('--prompt "a fox" --steps 20\nprompt,steps\na fox,20', ["line 1 begins", "line 2 looks like a table"]),
+        ('an owl\n{"prompt": "a fox"}', ["line 2 looks like JSON lines"]),
+        ("- prompt: a fox\n  steps: 8", ["line 1 looks like YAML"]),
+    ],
+)
+def test_what_was_pasted_from_a_file_is_refused_by_line(client: FlaskClient, text: str, lines: list[str]) -> None:
+    answer = client.post("/submit", data={**FORM, "prompts": text})
+    assert (answer.status_code, no_jobs(client)) == (422, True)
+    assert marked(answer.text)["prompts"].startswith(lines[0])
+    assert all(line in answer.text for line in lines)

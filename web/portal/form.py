@@ -8,6 +8,7 @@ from werkzeug.datastructures import MultiDict
 
 from farm.errors import FieldProblem
 from farm.fields import Mode
+from farm.promptfiles.recognise import no_prompts
 from farm.settle import TAKEN
 from farm.specs import SPECS, Hires
 from web.portal import axes
@@ -31,6 +32,8 @@ _JOB = {
 _OPEN = {"width": "", "height": "", "aspect": "", "scale": ""}
 _SHAPED = frozenset({"prompt", "styles", "hires"})
 _SWITCHES = frozenset({"deterministic", "invert_mask"})
+# A file that was pasted may be wrong in each of its lines.
+_MOST_LINES = 20
 _MOMENTS = frozenset({"not_before", "deadline"})
 _HIRES = {f"hires.{name}": "" for name in ("scale", "width", "height", "num_inference_steps")} | {
     "hires.strength": str(Hires.model_fields["strength"].default),
@@ -86,7 +89,7 @@ class SubmitForm:
         return replace(self, problems=by_field(problems, self.values))
 
     def read(self) -> tuple[dict[str, Any], list[FieldProblem]]:
-        """What to submit, and what is wrong with the axes: each line a prompt, nothing for what was left empty."""
+        """What to submit, and what is wrong with prompts and axes: each line a prompt, nothing for empty fields."""
         slots = axes.read(self.values)
         request = {
             "mode": self.mode,
@@ -96,7 +99,7 @@ class SubmitForm:
             "axes": [slot.axis for slot in slots if slot.axis],
             **{name: _as_sent(name, text) for name, text in self._plain() if text},
         }
-        return request, [problem for slot in slots for problem in slot.problems]
+        return request, [*self._no_prompts(), *(problem for slot in slots for problem in slot.problems)]
 
     def _plain(self) -> list[tuple[str, str]]:
         return [item for item in self.values.items() if item[0] != "prompts" and "." not in item[0]]
@@ -105,6 +108,14 @@ class SubmitForm:
         """Only a picture can do without words."""
         lines = [line.strip() for line in self.values["prompts"].splitlines() if line.strip()]
         return lines or ([""] if "image" in self.values else [])
+
+    def _no_prompts(self) -> list[FieldProblem]:
+        """Lines of a file that was pasted: they would be rendered as they are written."""
+        text = "\n".join(self.values["prompts"].splitlines())
+        found = no_prompts(text)
+        more = [f"{len(found) - _MOST_LINES:,} more lines are no prompts"] if len(found) > _MOST_LINES else []
+        named = [f"line {mistaken.line} {mistaken}" for mistaken in found[:_MOST_LINES]]
+        return [FieldProblem("prompts", message) for message in (*named, *more)]
 
     def _hires(self) -> dict[str, str] | None:
         """Scale, size or steps turn it on; the other fields are filled in beforehand."""
