@@ -25,8 +25,9 @@ def libraries() -> list[Path]:
 
 def _python() -> Iterator[str]:
     yield from sys.path
-    for folder in sys.path:
-        yield from _linked(Path(folder))
+    for folder in map(Path, sys.path):
+        if folder.name in ("site-packages", "dist-packages"):
+            yield from _linked(folder)
     yield from programs.library_folders()
     yield from sysconfig.get_paths().values()
     yield from (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)

@@ -115,8 +115,8 @@ class TestSubmit:
         said = farm("submit", *SMALL, "-f", tmp_path / "p.csv")
         assert (said.exit_code, said.stdout) == (2, "")
         assert [line.split(":")[0] for line in said.stderr.splitlines()[1:]] == [
-            "  line 2, num_inference_steps",
-            "  line 4, width",
+            f"  {tmp_path / 'p.csv'}, line 2, num_inference_steps",
+            f"  {tmp_path / 'p.csv'}, line 4, width",
         ]
         assert count_jobs(farm) == before
 

@@ -36,14 +36,14 @@ def test_a_killed_child_is_replaced(two_workers: RunningFarm) -> None:
 def test_a_job_finishes_although_redis_was_killed(two_workers: RunningFarm) -> None:
     job_id = two_workers.submit(images_per_prompt=2, **SLOW)
     two_workers.wait_until_rendering(job_id)
-    killed = two_workers.process("redis-server")
+    killed = two_workers.process("valkey-server")
     killed.kill()
     after = two_workers.submit(images_per_prompt=2)
     assert two_workers.finish(job_id).status == "succeeded"
     assert two_workers.finish(after).status == "succeeded"
     # `farm up` tends it all the time.
     two_workers.farm.tend()
-    assert two_workers.process("redis-server") != killed
+    assert two_workers.process("valkey-server") != killed
 
 
 def test_a_worker_stopped_past_its_lease_cannot_publish(two_workers: RunningFarm) -> None:

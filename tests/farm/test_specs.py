@@ -51,7 +51,7 @@ class TestRequest:
             ({"guidance_scale": 31}, "guidance_scale", "input should be less than or equal to 30"),
             ({"guidance_scale": float("nan")}, "guidance_scale", "input should be a finite number"),
             ({"seed": SEEDS}, "seed", f"input should be less than {SEEDS}"),
-            ({"seed": -1}, "seed", "input should be greater than or equal to 0"),
+            ({"seed": -2}, "seed", "input should be greater than or equal to -1"),
             ({"images_per_prompt": 0}, "images_per_prompt", "input should be greater than or equal to 1"),
             ({"priority": 101}, "priority", "input should be less than or equal to 100"),
             ({"pool": "Large Pool"}, "pool", "string should match pattern '^[a-z0-9][a-z0-9-]{0,39}$'"),
