@@ -84,10 +84,13 @@ def enable_user(session: Session, name: str) -> None:
     session.execute(update(User).where(User.id == found.id).values(disabled_at=None))
 
 
-def all_users(session: Session) -> Sequence[AccountReport]:
-    """Everybody who has or had a key, by name, with the beginnings of the keys that are valid."""
+def all_users(session: Session, beginning: str = "") -> Sequence[AccountReport]:
+    """Everybody who has or had a key and whose name begins so, by name, with the beginnings of the valid keys."""
+    if "\x00" in beginning:
+        return []
     keys = func.array_agg(ApiKey.prefix).filter(ApiKey.revoked_at.is_(None)).label("keys")
     query = select(User.name, User.created_at, User.disabled_at, keys).join(ApiKey).group_by(User.id)
+    query = query.where(User.name.startswith(unicodedata.normalize("NFC", beginning), autoescape=True))
     return [
         AccountReport(
             name=row.name, created_at=row.created_at, disabled_at=row.disabled_at, keys=sorted(row.keys or ())

@@ -1,7 +1,7 @@
 """Accounts: their names, and keys that come to an end."""
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from farm import accounts
 from farm.database import Database
@@ -145,6 +145,27 @@ def test_accounts_are_listed_with_the_beginnings_of_their_valid_keys(database: D
         accounts.revoke_key(session, first)
         [listed] = accounts.all_users(session)
     assert (listed.name, listed.keys) == ("mia", [second.split("_")[1]])
+
+
+@pytest.mark.parametrize(
+    ("beginning", "names"),
+    [
+        *(("", ["mia", "mia_2", "miab", "zo\u00eb"]), ("mia", ["mia", "mia_2", "miab"]), ("mia_", ["mia_2"])),
+        *(("zoe\u0308", ["zo\u00eb"]), ("%", []), ("M", []), ("a\x00", [])),
+    ],
+)
+def test_accounts_are_listed_by_how_their_names_begin(database: Database, beginning: str, names: list[str]) -> None:
+    for name in ("mia", "miab", "mia_2", "zo\u00eb"):
+        key_of(database, name)
+    with database.begin() as session:
+        assert [listed.name for listed in accounts.all_users(session, beginning)] == names
+
+
+def test_the_keys_of_an_account_are_found_by_an_index(database: Database) -> None:
+    with database.begin() as session:
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = session.scalars(text("EXPLAIN SELECT * FROM api_keys WHERE user_id = 7")).all()
+    assert "api_keys_user" in "".join(plan)
 
 
 @pytest.mark.parametrize("change", [accounts.disable_user, accounts.enable_user, accounts.rotate_keys])
