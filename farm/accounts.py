@@ -22,6 +22,17 @@ _SECRET_BYTES = 32
 # Letters and digits of any script: a name stands in tables, in logs and on pages, and is typed into commands.
 _NAME = re.compile(r"[^\W_][\w.@+-]{0,63}")
 _PREFIX = re.compile(r"[0-9a-f]{8}")
+_ALIKE = frozenset({"LATIN", "GREEK", "CYRILLIC"})
+# What looks like a letter of `local`, from Unicode's confusables: of Cyrillic palochka, o, es, a; of Greek iota,
+# omicron, sigma, alpha; Armenian oh; and of Latin dotless i, the letters with a bar, open o and the like.
+_LOOKALIKES = str.maketrans(
+    {
+        **dict.fromkeys("1i|\u0131\u0142\u019a\u0269\u026b\u026d\u04cf\u0456\u03b9\u0399\u01c0", "l"),
+        **dict.fromkeys("0\u00f8\u043e\u03bf\u0585\u1d0f", "o"),
+        **dict.fromkeys("\u0188\u023c\u0441\u03c2\u03f2\u1d04", "c"),
+        **dict.fromkeys("\u0251\u0430\u03b1", "a"),
+    }
+)
 
 
 def add_user(session: Session, name: str) -> str:
@@ -73,10 +84,13 @@ def enable_user(session: Session, name: str) -> None:
     session.execute(update(User).where(User.id == found.id).values(disabled_at=None))
 
 
-def all_users(session: Session) -> Sequence[AccountReport]:
-    """Everybody who has or had a key, by name, with the beginnings of the keys that are valid."""
+def all_users(session: Session, beginning: str = "") -> Sequence[AccountReport]:
+    """Everybody who has or had a key and whose name begins so, by name, with the beginnings of the valid keys."""
+    if "\x00" in beginning:
+        return []
     keys = func.array_agg(ApiKey.prefix).filter(ApiKey.revoked_at.is_(None)).label("keys")
     query = select(User.name, User.created_at, User.disabled_at, keys).join(ApiKey).group_by(User.id)
+    query = query.where(User.name.startswith(unicodedata.normalize("NFC", beginning), autoescape=True))
     return [
         AccountReport(
             name=row.name, created_at=row.created_at, disabled_at=row.disabled_at, keys=sorted(row.keys or ())
@@ -116,14 +130,34 @@ def _checked(name: str) -> str:
         raise InvalidRequest(
             [FieldProblem("name", "must be 1 to 64 letters and digits, or . _ @ + - after the first")]
         )
+    _refuse_mixed_scripts(composed)
     return composed
 
 
 def _refuse_local(name: str) -> None:
-    """No key may stand for who needs none. Raises InvalidRequest."""
-    if name.strip().casefold() == LOCAL_USER:
-        message = f"{LOCAL_USER!r} means whoever asks without a key on loopback; choose another"
+    """No key may stand for who needs none, nor read as if it did. Raises InvalidRequest."""
+    if _read_as_latin(name.strip()) == LOCAL_USER:
+        message = f"reads as {LOCAL_USER!r}, which means whoever asks without a key on loopback; choose another"
         raise InvalidRequest([FieldProblem("name", message)])
+
+
+def _refuse_mixed_scripts(name: str) -> None:
+    """Greek and Cyrillic have letters that look like Latin ones: no word has both. Raises InvalidRequest."""
+    scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in _plain(name) if letter.isalpha()}
+    if len(scripts & _ALIKE) > 1:
+        message = "mixes letters of Latin, Greek or Cyrillic, which look alike; use those of one script"
+        raise InvalidRequest([FieldProblem("name", message)])
+
+
+def _plain(name: str) -> str:
+    """The letters without width, style, case and accents."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(letter for letter in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(letter))
+
+
+def _read_as_latin(name: str) -> str:
+    """How a name reads to who takes each letter for the Latin one that it looks like."""
+    return _plain(_plain(name).translate(_LOOKALIKES))
 
 
 def _user(session: Session, name: str) -> User | None:

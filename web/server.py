@@ -40,6 +40,8 @@ _KEEPALIVE_SECONDS = 75
 _BACKLOG = 2048
 _MOST_CONNECTIONS = 8192
 _FILES_OF_ITS_OWN = 200
+# A browser opens six.
+_FEW_CONNECTIONS = 200
 
 
 class AddressUnusable(Exception):
@@ -117,14 +119,34 @@ def _configure(app: Flask, settings: Settings, threads: ThreadPoolExecutor) -> u
 
 
 def _most_connections() -> int:
-    """As many as this process may have, less what it needs itself; the bound may be raised up to the hard one."""
+    """As many as this process may have; its bound on open files may be raised up to the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_CONNECTIONS + _FILES_OF_ITS_OWN
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    most = connections_within(None if soft == resource.RLIM_INFINITY else soft)
+    if warning := warning_of_few(most, soft):
+        log.warning(warning, open_files=soft, connections=most)
+    return most
+
+
+def connections_within(files: int | None) -> int:
+    """How many connections so many open files allow, None for no bound: what is left beside the portal's own."""
     # Bodies and answers on disk take a file each.
-    return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, (soft - _FILES_OF_ITS_OWN) // 2)
+    return _MOST_CONNECTIONS if files is None else max(1, (files - _FILES_OF_ITS_OWN) // 2)
+
+
+def warning_of_few(connections: int, files: int) -> str | None:
+    """What to say of a bound that a few browsers exhaust; None where it is wide enough."""
+    if connections >= _FEW_CONNECTIONS:
+        return None
+    enough = _FILES_OF_ITS_OWN + 2 * _FEW_CONNECTIONS
+    return (
+        f"The portal takes at most {connections} connections at a time, because it may open no more than {files} "
+        f"files. Raise the hard limit of open files to {enough} or more (ulimit -Hn, LimitNOFILE= of systemd, "
+        "--ulimit nofile= of Docker)."
+    )
 
 
 def _give_up(error: Exception, status: int) -> int:

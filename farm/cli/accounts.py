@@ -23,11 +23,12 @@ def add(name: str) -> None:
 
 
 @users.command("list")
+@click.argument("name", default="")
 @json_option
-def list_users(as_json: bool) -> None:
-    """List the accounts, and how their valid keys begin."""
+def list_users(name: str, as_json: bool) -> None:
+    """List the accounts, or those whose names begin with NAME, and how their valid keys begin."""
     with open_database().begin() as session:
-        found = list(accounts.all_users(session))
+        found = list(accounts.all_users(session, name))
     if as_json:
         return print_json(found)
     return print_table(

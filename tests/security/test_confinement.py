@@ -25,10 +25,11 @@ needs_a_kernel_that_confines = pytest.mark.skipif(
 SECRET = "a secret that nobody who reads weights may know"
 
 SHUT_IN = """
-import json, os, signal, socket, subprocess, sys, threading
+import ctypes, fcntl, json, os, resource, signal, socket, struct, subprocess, sys, threading
 from pathlib import Path
 from farm.confinement import confine, limit
-inside, outside, server = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+inside, outside, server, victim = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+held, other = socket.socketpair()
 gaps = confine(read=[inside / "given"], write=[inside / "work"], memory_bytes=2**28, seconds=60, file_bytes=2**20)
 
 def connect(family, address):
@@ -62,6 +63,20 @@ attempts = dict(
     fork=lambda: os.fork() or os._exit(0),
     end_its_parent=lambda: os.kill(os.getppid(), signal.SIGKILL),
     take_memory=lambda: bytearray(2**30),
+    bound_itself=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+    choose_its_processors=lambda: os.sched_setaffinity(0, os.sched_getaffinity(0)),
+    copy_a_descriptor=lambda: os.set_inheritable(os.dup(held.fileno()), True),
+    ask_for_a_terminal=lambda: os.get_blocking(held.fileno()) and held.setblocking(False),
+    bound_another=lambda: resource.prlimit(victim, resource.RLIMIT_FSIZE, (0, 0)),
+    end_another_by_a_bound=lambda: resource.prlimit(victim, resource.RLIMIT_CPU, (0, 0)),
+    hold_another_back=lambda: os.setpriority(os.PRIO_PROCESS, victim, 19),
+    move_another=lambda: os.sched_setaffinity(victim, {0}),
+    schedule_another=lambda: os.sched_setscheduler(victim, os.SCHED_IDLE, os.sched_param(0)),
+    have_another_signalled=lambda: fcntl.fcntl(held, fcntl.F_SETOWN, victim),
+    have_another_signalled_by_thread=lambda: fcntl.fcntl(held, 15, struct.pack("ii", 1, victim)),
+    have_another_signalled_by_ioctl=lambda: fcntl.ioctl(held, 0x8901, struct.pack("i", victim)),
+    choose_the_signal=lambda: fcntl.fcntl(held, 10, signal.SIGKILL),
+    change_a_time=lambda: os.utime(outside, (1, 1)),
 )
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 done = {}
@@ -71,9 +86,22 @@ for name, attempt in attempts.items():
         done[name] = "done"
     except (OSError, MemoryError) as error:
         done[name] = type(error).__name__
+libc = ctypes.CDLL(None, use_errno=True)
+for name in sys.argv[5:]:
+    if libc[name](-1, -1, -1, 0, 0) == -1:
+        done[name] = os.strerror(ctypes.get_errno())
 sys.stdout.write(json.dumps({"gaps": gaps, "done": done}))
 """
-ALLOWED = ("read_given", "write_work", "start_a_thread", "import_a_library")
+ALLOWED = (
+    *("read_given", "write_work", "start_a_thread", "import_a_library"),
+    *("bound_itself", "choose_its_processors", "copy_a_descriptor", "ask_for_a_terminal"),
+)
+# With arguments that no kernel takes: not allowed is another answer than not possible.
+CALLS = (
+    *("semget", "semop", "semtimedop", "shmget", "shmctl", "msgget", "msgctl", "msgsnd", "msgrcv"),
+    *("mq_setattr", "sendmmsg", "recvmmsg", "fanotify_init", "fanotify_mark", "inotify_init1", "inotify_add_watch"),
+    *("adjtimex", "clock_adjtime", "swapoff", "quotactl", "setpriority"),
+)
 
 
 @dataclass(frozen=True)
@@ -94,11 +122,12 @@ def attempts(tmp_path_factory: pytest.TempPathFactory) -> Attempts:
     outside.write_text(SECRET)
     (folder / "work" / "out").symlink_to(outside)
     server = str(outside.with_name("s"))
-    with socket.socket(socket.AF_UNIX) as listener:
+    with socket.socket(socket.AF_UNIX) as listener, subprocess.Popen(["sleep", "30"]) as victim:
         listener.bind(server)
         listener.listen()
-        command = [*programs.snippet(SHUT_IN), str(folder), str(outside), server]
+        command = [*programs.snippet(SHUT_IN), str(folder), str(outside), server, str(victim.pid), *CALLS]
         said = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        victim.kill()
     return Attempts(**said, secret=outside.read_text())
 
 
@@ -111,6 +140,12 @@ def test_a_confined_process_reaches_nothing_else(attempts: Attempts) -> None:
     assert attempts.gaps == []
     assert [name for name, result in attempts.done.items() if result == "done" and name not in ALLOWED] == []
     assert attempts.secret == SECRET
+
+
+@needs_a_kernel_that_confines
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_reaches_others_is_refused(attempts: Attempts, call: str) -> None:
+    assert attempts.done[call] == "Operation not permitted"
 
 
 class Payload:

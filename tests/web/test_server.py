@@ -1,6 +1,7 @@
 """Starting and stopping the portal's process."""
 
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from farm import accounts
 from farm.config import Settings
 from farm.database import Database
 from tests.portals import RunningPortal, environment_of, free_port, run_portal, start, wait_until_ready
+from web.server import connections_within, warning_of_few
 
 
 @pytest.fixture
@@ -209,3 +211,25 @@ def test_a_connection_serves_one_request_after_another(running_portal: RunningPo
         while said.count(b"HTTP/1.1 200 OK") < 2:
             said += connection.recv(4096)
     assert said.count(b'"status"') == 1
+
+
+@pytest.mark.parametrize(("files", "connections"), [(0, 1), (256, 28), (598, 199)])
+def test_a_portal_that_may_open_few_files_says_how_many_connections_it_takes(files: int, connections: int) -> None:
+    assert connections_within(files) == connections
+    said = warning_of_few(connections, files) or ""
+    assert f"at most {connections} connections" in said
+    assert f"no more than {files} files" in said
+    assert "open files to 600 or more" in said
+
+
+@pytest.mark.parametrize("files", [600, 1024, 8392, None])
+def test_a_portal_that_may_open_enough_files_says_nothing_of_them(files: int | None) -> None:
+    assert warning_of_few(connections_within(files), files or 0) is None
+
+
+def test_a_portal_with_a_low_hard_limit_warns_when_it_starts(environment: dict[str, str], port: int) -> None:
+    with start(environment) as process:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (256, 256))
+        wait_until_ready(f"http://127.0.0.1:{port}")
+        process.kill()
+        assert "at most 28 connections" in process.communicate(timeout=15)[1]

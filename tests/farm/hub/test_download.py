@@ -245,7 +245,7 @@ class TestARefusal:
 
     def test_of_a_redirect_to_an_unencrypted_address_is_ours(self, hub: FakeHub, target: Path) -> None:
         hub.cdn_url = "http://hub.example"
-        with pytest.raises(DownloadError, match=r"redirects to http://hub\.example/f, which is not asked"):
+        with pytest.raises(DownloadError, match=r"leads to http://hub\.example/f, which is not asked"):
             quick(hub.put("/f", DATA), target)
 
     def test_of_a_ring_of_redirects_is_ours(self, hub: FakeHub, target: Path) -> None:
