@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,17 +38,19 @@ class _Unread(ValueError):
 
 @dataclass(frozen=True)
 class WildcardFiles:
-    """The lines of each wildcard by its name, and the files that were left out: they are of another kind."""
+    """The lines of each wildcard by its name, and the files that were left out: other kinds, empty ones."""
 
     lines: Mapping[str, list[str]]
     left_out: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
 
 
 def read_wildcard_files(path: Path) -> WildcardFiles:
     """The wildcards of a file, or of all below a folder: by their path without suffix, then the keys of a pack.
 
-    Empty lines and those that begin with # are left out. Raises InvalidRequest for every file that cannot be read
-    whole, for a link out of the folder, and for a name that no prompt can call.
+    Empty lines and those that begin with # are left out; so are files of such lines alone, beside others. Raises
+    InvalidRequest for every other file that cannot be read whole, for a link out of the folder, and for a name that
+    no prompt can call.
     """
     if not path.is_dir():
         return _checked(path, [path], [])
@@ -60,7 +62,8 @@ def _checked(path: Path, files: list[Path], problems: list[FieldProblem]) -> Wil
     root = path if path.is_dir() else path.parent
     known = [file for file in files if file.suffix.lower() in (".txt", *_PACKS) or file == path]
     found: Lines = {}
-    for file in known:
+    empty = [file for file in known if file != path and _is_empty(file)]
+    for file in (file for file in known if file not in empty):
         try:
             for name, lines in _read(file, file.relative_to(root).with_suffix("").as_posix()):
                 if name in found:
@@ -72,22 +75,43 @@ def _checked(path: Path, files: list[Path], problems: list[FieldProblem]) -> Wil
             problems += error.problems
         except _Unread as error:
             problems.append(FieldProblem(place_of(file, error.node.line or None), str(error)))
-    if not known and not problems:
-        problems.append(FieldProblem(str(path), "holds no .txt, .yaml or .json file"))
+    if not found and not problems:
+        what = "line in any of its files" if empty else ".txt, .yaml or .json file"
+        problems.append(FieldProblem(str(path), f"holds no {what}"))
     if problems:
         raise InvalidRequest(problems)
-    others = (file for file in files if file not in known and not file.name.startswith("."))
-    return WildcardFiles(found, tuple(str(file.relative_to(root)) for file in others))
+    others = (file for file in files if file not in known)
+    return WildcardFiles(found, _below(root, others), _below(root, empty))
+
+
+def _below(root: Path, files: Iterable[Path]) -> tuple[str, ...]:
+    return tuple(str(file.relative_to(root)) for file in files)
+
+
+def _is_empty(file: Path) -> bool:
+    """Whether a text file of a pack holds no line; what cannot be read is named when it is read."""
+    try:
+        return file.suffix.lower() == ".txt" and not _lines(file)
+    except InvalidRequest:
+        return False
+
+
+def _lines(file: Path) -> list[str]:
+    text = read_text(file, _MOST_BYTES, is_regular=True)
+    return [line.strip() for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
 
 
 def _files(root: Path, problems: list[FieldProblem]) -> Iterator[Path]:
-    """The files below a folder that may be read, in the order of their names; hidden folders are passed over."""
+    """The files below a folder that may be read, in the order of their names.
+
+    Hidden files and folders are passed over, and what macOS puts beside files in an archive.
+    """
     inside, count, size = root.resolve(), 0, 0
     for folder, folders, names in os.walk(root):
         links = [name for name in folders if (Path(folder) / name).is_symlink()]
         problems += [FieldProblem(str(Path(folder) / name), "is a link to a folder; put it here") for name in links]
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in links)
-        for file in (Path(folder) / name for name in sorted(names)):
+        folders[:] = sorted(name for name in folders if not _is_hidden(name) and name not in links)
+        for file in (Path(folder) / name for name in sorted(names) if not _is_hidden(name)):
             if why := _not_read(file, inside):
                 problems.append(FieldProblem(str(file), why))
                 continue
@@ -96,6 +120,10 @@ def _files(root: Path, problems: list[FieldProblem]) -> Iterator[Path]:
                 message = f"holds more than {_MOST_FILES:,} files or {_MOST_TOTAL_BYTES // 2**20} MiB"
                 raise InvalidRequest([FieldProblem(str(root), message)])
             yield file
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _not_read(file: Path, inside: Path) -> str | None:
@@ -113,9 +141,7 @@ def _read(file: Path, name: str) -> Iterator[tuple[str, list[str]]]:
     if suffix in _PACKS:
         yield from _unpacked(name, _pack(file))
     elif suffix in ("", ".txt"):
-        text = read_text(file, _MOST_BYTES, is_regular=True)
-        lines = [line.strip() for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
-        if not lines:
+        if not (lines := _lines(file)):
             raise refuse(file, "holds no line")
         yield name, lines
     else:
@@ -184,4 +210,4 @@ def _of_json(value: Any) -> Node:
 def _how_to_name(name: str) -> str:
     plain = re.sub(r"[^\w./-]+|_{2,}", "-", name).strip("-_")
     hint = f"; `{plain}` could" if can_be_called(plain) else ""
-    return f"no prompt can call a wildcard {name!r}: letters, digits and - _ . / only{hint}"
+    return f"no prompt can call a wildcard {name!r}: letters, digits, single spaces and - _ . / only{hint}"

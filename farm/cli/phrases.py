@@ -73,6 +73,8 @@ def add_wildcards(path: Path) -> None:
     click.echo(f"Added {', '.join(f'__{name}__' for name in found.lines)}.")
     for file in found.left_out:
         click.echo(f"Left out, as no .txt, .yaml or .json: {one_line(file)}", err=True)
+    for file in found.empty:
+        click.echo(f"Left out, as it holds no line: {one_line(file)}", err=True)
 
 
 @wildcards.command("list")

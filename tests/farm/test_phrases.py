@@ -233,6 +233,35 @@ def test_what_is_no_wildcard_in_a_folder_is_named(tmp_path: Path) -> None:
     assert (dict(found.lines), found.left_out) == ({"light": ["dusk"]}, ("README.md",))
 
 
+@pytest.mark.parametrize(
+    "name", [".hid.txt", "._light.txt", "__MACOSX/._light.txt", "__MACOSX/b.txt", ".git/c.yaml"]
+)
+def test_hidden_files_of_a_folder_are_no_wildcards(tmp_path: Path, name: str) -> None:
+    for file in (tmp_path / name, tmp_path / "light.txt"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("dusk\n")
+    found = read_wildcard_files(tmp_path)
+    assert (dict(found.lines), found.left_out) == ({"light": ["dusk"]}, ())
+
+
+def test_a_hidden_file_that_is_named_itself_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".hid.txt").write_text("dusk\n")
+    assert list(read_wildcard_files(tmp_path / ".hid.txt").lines.values()) == [["dusk"]]
+
+
+def test_an_empty_file_beside_others_is_left_out_and_named(tmp_path: Path) -> None:
+    for name, text in (("a.txt", "dusk\n"), ("b.txt", ""), ("c.txt", "# nothing\n")):
+        (tmp_path / name).write_text(text)
+    found = read_wildcard_files(tmp_path)
+    assert (dict(found.lines), found.empty) == ({"a": ["dusk"]}, ("b.txt", "c.txt"))
+
+
+def test_a_folder_of_empty_files_alone_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n")
+    with pytest.raises(InvalidRequest, match="holds no line in any of its files"):
+        read_wildcard_files(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["styles.xlsx", "styles.yaml", "styles"])
 def test_styles_of_another_kind_are_refused_by_their_suffix(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("name,prompt\nink,a\n")
