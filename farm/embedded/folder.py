@@ -14,6 +14,8 @@ from farm.config import LOCK_FILE, RUNNING_FILE
 from farm.embedded.postgres import service_user
 from farm.errors import ConfigError
 
+# What workers and downloads of other farms on this machine leave there.
+_OF_PARTS = frozenset({"spool", "cache", "downloads", "ingest", "logs"})
 _LONGEST_SOCKET_FOLDER = 80  # A socket's path may have 107 bytes, its name included.
 
 
@@ -88,7 +90,9 @@ class DataFolder:
         write_private(self.path / RUNNING_FILE, json.dumps(addresses))
 
     def _refuse_foreign(self) -> None:
-        if self.path.exists() and not (self.path / LOCK_FILE).exists() and any(self.path.iterdir()):
+        if not self.path.exists() or (self.path / LOCK_FILE).exists():
+            return
+        if any(place.name not in _OF_PARTS for place in self.path.iterdir()):
             raise ConfigError(
                 f"FARM_DATA_DIR={self.path}: this folder is not empty and no farm made it. Choose another."
             )

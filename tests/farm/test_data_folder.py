@@ -24,6 +24,13 @@ def test_it_is_private_and_ours(taken: DataFolder) -> None:
     assert (state.st_mode & 0o777, state.st_uid) == (0o700, os.geteuid())
 
 
+def test_a_folder_that_workers_of_another_farm_used_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "spool" / "1f").mkdir(parents=True)
+    folder = DataFolder(tmp_path)
+    folder.take()
+    folder.release()
+
+
 def test_a_folder_of_somebody_else_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "thesis.txt").touch()
