@@ -9,10 +9,10 @@ import sys
 import warnings
 from typing import Any
 
-from PIL import AvifImagePlugin, PngImagePlugin
+from PIL import AvifImagePlugin, Image, PngImagePlugin
 
 from farm import pictures
-from farm.confinement import confine
+from farm.confinement import become_nobody, confine
 from farm.decoding import receive, send
 from farm.errors import InvalidRequest
 
@@ -56,7 +56,11 @@ def _confine() -> tuple[str, ...]:
     What a kernel has no means against is returned: the process is bounded all the same.
     """
     resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
-    return confine(read=(), file_bytes=0)
+    gaps = confine(read=(), file_bytes=0)
+    # Of root it becomes a user who may not read Python's folder, so all of Pillow is imported first.
+    Image.init()
+    become_nobody()
+    return gaps
 
 
 def _allow(seconds: float, memory_bytes: int) -> None:

@@ -74,7 +74,8 @@ def limit(*, memory_bytes: int | None = None, seconds: float | None = None, file
 def become_nobody() -> bool:
     """Where this process is root, make it a user who owns nothing; return whether that was done.
 
-    Which user may not even enter the folder that Python lies in: import what is needed, and open files, before.
+    Which user may not even enter the folder that Python lies in: import what is needed, and open files, before. The
+    kernel forgets about `end_with_parent` with it.
     """
     user = _FIRST_USER + os.getpid() % _USERS
     try:
@@ -85,8 +86,6 @@ def become_nobody() -> bool:
         os.setresuid(user, user, user)
     except OSError:
         return False
-    # The kernel forgets about the parent where a process becomes another user.
-    end_with_parent()
     return True
 
 

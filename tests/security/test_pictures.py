@@ -142,7 +142,8 @@ def test_a_decoder_has_none_of_our_environment_and_writes_no_file(monkeypatch: p
     assert "FARM_SECRET_KEY" not in programs.bare()
     send(HONEST)
     [process] = processes()
-    assert process.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
+    bounds = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
+    assert next(line.split() for line in bounds if line.startswith("Max file size"))[3:5] == ["0", "0"]
     assert "-P" in process.cmdline()
 
 
@@ -152,6 +153,18 @@ def test_a_decoder_is_shut_in() -> None:
     status = Path(f"/proc/{process.pid}/status").read_text()
     # 2: system calls are filtered.
     assert f"Seccomp:\t{2 if probe().filters else 0}" in status
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="who is not root has no other user to become")
+def test_a_decoder_is_not_roots() -> None:
+    send(HONEST)
+    [process] = processes()
+    assert 61_184 <= process.uids().real == process.uids().effective <= 65_519
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_decoder_reads_every_format_as_whoever_it_has_become(format: str) -> None:
+    assert send(encoded(a_picture(), format)) == "48 pixels wide"
 
 
 @pytest.mark.parametrize("bound", ["-v 16000000", "-t 3600"])

@@ -67,6 +67,7 @@ def main(source: Path, target: Path) -> int:
     with source.open("rb") as held, target.open("wb") as stream:
         limit(memory_bytes=3 * size + _SPARE_BYTES)
         has_left = become_nobody()
+        end_with_parent()
         try:
             _convert(held, source, stream, is_ours=not has_left)
         except _Refused as refusal:
