@@ -72,8 +72,13 @@ def revoke_key(session: Session, prefix: str) -> str:
 
 
 def disable_user(session: Session, name: str) -> None:
-    """Revoke all keys of the user and give out no new one; jobs that were submitted go on. Raises NotFound."""
+    """Revoke all keys of the user and give out no new one; jobs that were submitted go on.
+
+    Raises NotFound; InvalidRequest for the user who needs none.
+    """
     found = _known_user(session, name)
+    if found.name == LOCAL_USER:
+        raise InvalidRequest([FieldProblem("name", f"{LOCAL_USER!r} is whoever asks without a key on loopback")])
     session.execute(update(User).where(User.id == found.id).values(disabled_at=func.now()))
     session.execute(_revoking().where(ApiKey.user_id == found.id))
 

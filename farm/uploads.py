@@ -160,7 +160,7 @@ def resolve(desk: Desk, source: str, *, role: Role, field: str, pixels: Allowanc
     if is_id(source):
         return Resolved(source)
     content = _fetch(desk, source, field) if is_address(source) else _decode(source, desk.limits, field)
-    pixels.spend(cost_of(content))
+    pixels.spend(_pixels_of(content, desk.limits))
     report = keep(desk, content, role=role, field=field).report
     return Resolved(report.id, report.note)
 
@@ -170,9 +170,14 @@ def cost_of_source(desk: Desk, source: str) -> int:
     if is_id(source) or is_address(source):
         return 0
     try:
-        return cost_of(_decode(source, desk.limits, ""))
+        return _pixels_of(_decode(source, desk.limits, ""), desk.limits)
     except InvalidRequest:
         return 0
+
+
+def _pixels_of(content: bytes, limits: Limits) -> int:
+    """What a picture says that it has; one that says nothing, or too many, is taken for one of the largest."""
+    return min(cost_of(content), limits.most_pixels)
 
 
 def _fetch(desk: Desk, url: str, field: str) -> bytes:

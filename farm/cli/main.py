@@ -60,9 +60,8 @@ class FarmGroup(click.Group):
         try:
             return super().main(*args, **options)
         except Exception as error:  # what nobody foresaw, anywhere below
-            mishaps = import_module(
-                "farm.cli.mishaps"
-            )  # when it is needed: it brings what commands are slow to import
+            # Not before it is needed: it brings what takes long to import.
+            mishaps = import_module("farm.cli.mishaps")
             click.echo(f"farm: {mishaps.sentence(error)}", err=True)
             sys.exit(1)
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from farm.jsonkeys import KeyTwice, distinct
 from farm.promptfiles.entries import Entries, Entry, Unreadable
 
 _DEEPEST = 20
@@ -19,10 +20,6 @@ class BadJson(ValueError):
         super().__init__(message)
         self.line = line
         self.column = column
-
-
-class _Twice(ValueError):
-    """A name that an object has twice: JSON's readers take the last without a word."""
 
 
 def read_list(text: str) -> Entries:
@@ -96,8 +93,8 @@ def _value(text: str, begin: int) -> tuple[Any, int]:
             raise RecursionError
     except json.JSONDecodeError as error:
         raise _bad(text, error.pos, f"is not JSON: {error.msg[0].lower()}{error.msg[1:]}") from None
-    except _Twice as error:
-        raise _bad(text, begin, str(error)) from None
+    except KeyTwice as error:
+        raise _bad(text, begin, f"`{error.key}` stands twice in one object") from None
     except RecursionError:
         raise _bad(text, begin, "is nested too deeply") from None
     except ValueError as error:
@@ -119,20 +116,11 @@ def _is_deep(value: Any) -> bool:
     return bool(level)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise _Twice(f"`{name}` stands twice in one object")
-        found[name] = value
-    return found
-
-
 def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is no number of JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(object_pairs_hook=distinct, parse_constant=_no_number)
 
 
 def _skip(text: str, position: int) -> int:

@@ -27,9 +27,16 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 def data_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The data folder in a folder that goes when the test ends; commands take it."""
-    monkeypatch.setenv("FARM_DATA_DIR", str(folder / "data"))
-    yield folder / "data"
+    """The data folder in a folder that goes when the test ends; commands take it.
+
+    Its name means something in addresses, and in settings of programs.
+    """
+    data = folder / "da%20ta #1?"
+    for name in ("data", "data-postgres"):
+        if (folder / name).exists():
+            (folder / name).rename(folder / name.replace("data", data.name, 1))
+    monkeypatch.setenv("FARM_DATA_DIR", str(data))
+    yield data
     rmtree(folder)
 
 
@@ -94,6 +101,7 @@ def test_data_survives_a_restart_and_the_folder_is_private(new_folder: Path) -> 
         farm.wait(60)
     assert [(job.name, job.images.succeeded) for job in jobs] == [("demo", 12)]
     assert new_folder.stat().st_mode & 0o777 == 0o700
+    assert len(list((new_folder / "artifacts").rglob("*.png"))) >= 12
 
 
 def test_the_demo_names_its_checkpoint_and_brings_it_where_there_are_others(folder: Path) -> None:

@@ -122,6 +122,11 @@ def test_a_refused_rotation_leaves_a_disabled_account_as_it_is(database: Databas
         accounts.rotate_keys(session, "mia")
 
 
+def test_who_needs_no_key_cannot_be_disabled(database: Database) -> None:
+    with database.begin() as session, pytest.raises(InvalidRequest, match="without a key"):
+        accounts.disable_user(session, "local")
+
+
 def test_an_enabled_account_gets_a_new_key_and_the_old_one_stays_revoked(database: Database) -> None:
     old = key_of(database)
     with database.begin() as session:

@@ -43,3 +43,12 @@ def test_the_store_in_it_keeps_objects(folder: Path) -> None:
     store = open_store(config.load_given(store_url=(folder / "artifacts").as_uri(), secret_key="x" * 16))
     store.put("a.png", b"content", "image/png")
     assert (folder / "artifacts" / "a.png").read_bytes() == b"content"
+
+
+def test_a_release_that_lies_in_it_finds_its_migrations(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "migrations").symlink_to(migrate.SCRIPTS)
+    monkeypatch.setattr(migrate, "SCRIPTS", folder / "migrations")
+    server = Postgres(folder / "pg2", folder / "run2", settings={"fsync": "off"})
+    server.start()
+    migrate.upgrade(server.url)
+    server.stop()

@@ -418,6 +418,13 @@ class TestSources:
         assert self.resolve(desk, UNKNOWN) == UNKNOWN
         assert kept(scene) == set()
 
+    def test_a_picture_that_does_not_begin_with_its_size_is_paid_for_as_the_largest(self, desk: Desk) -> None:
+        plain = encoded(a_picture())
+        # A comment before the header, which Pillow reads all the same.
+        odd = plain[:8] + bytes.fromhex("0000000574455874") + b"a\0odd" + bytes.fromhex("00000000") + plain[8:]
+        source = base64.b64encode(odd).decode()
+        assert uploads.cost_of_source(desk, source) == desk.limits.most_pixels
+
     @pytest.mark.parametrize(
         "source",
         [

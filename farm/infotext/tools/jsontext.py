@@ -13,6 +13,7 @@ from pathlib import PureWindowsPath
 from typing import Any
 
 from farm.infotext.reading import Infotext, NotRead, WeightsHash, of_text_alone, shown
+from farm.jsonkeys import KeyTwice, distinct
 from farm.samplers import split_name
 
 Object = dict[str, Any]
@@ -44,7 +45,7 @@ def no_number(text: str) -> float:
 def read_object(text: str, what: str, constant: Callable[[str], Any] = no_number) -> Object:
     """A JSON object. Raises NotRead with the place of what is wrong; `constant` reads NaN and its like."""
     try:
-        data = json.loads(text, object_pairs_hook=_once, parse_constant=constant, parse_float=_finite)
+        data = json.loads(text, object_pairs_hook=distinct, parse_constant=constant, parse_float=_finite)
         # Halves of surrogate pairs cannot be stored or shown.
         json.dumps(data, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -54,20 +55,13 @@ def read_object(text: str, what: str, constant: Callable[[str], Any] = no_number
         raise NotRead(f"holds {what} that is nested too deeply") from None
     except UnicodeEncodeError:
         raise NotRead(f"holds {what} with half a character in it") from None
+    except KeyTwice as error:
+        raise NotRead(f"holds {what} that cannot be read: the key {shown(error.key)} stands there twice") from None
     except ValueError as error:
         raise NotRead(f"holds {what} that cannot be read: {error}") from None
     if not isinstance(data, dict):
         raise NotRead(f"holds {what} that is no JSON object")
     return data
-
-
-def _once(pairs: list[tuple[str, Any]]) -> Object:
-    found: Object = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"the key {shown(name)} stands there twice")
-        found[name] = value
-    return found
 
 
 def _finite(text: str) -> float:
