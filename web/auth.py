@@ -12,11 +12,11 @@ from farm import accounts
 from farm.config import Settings
 from farm.intake import LOCAL_USER
 from web import peers
+from web.addresses import share_of
 from web.admission import ANSWER_AFTER, PEER
 from web.refusals import Refusals, Verdict
 from web.safety import is_private
 from web.services import services
-from web.serving.connections import share_of
 
 log = structlog.get_logger(__name__)
 

@@ -13,9 +13,9 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from farm.addresses import Address, is_public, resolve
 from farm.config import is_safe_url
 from farm.errors import FarmError
-from farm.fetcher import Address, is_public, resolve
 from farm.proxies import open_http
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -16,8 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from farm.addresses import Address, is_public, resolve
 from farm.errors import InvalidRequest
-from farm.fetcher import Address, Fetcher, is_public, resolve
+from farm.fetcher import Fetcher
 
 HOST = "pictures.example"
 LOOPBACK = ipaddress.ip_address("127.0.0.1")

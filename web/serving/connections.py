@@ -9,7 +9,6 @@ milliseconds, is answered.
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Protocol
 
 
@@ -91,16 +90,3 @@ class Shares:
             self._held[share] -= amount
             if not self._held[share]:
                 del self._held[share]
-
-
-def share_of(address: str) -> str:
-    """What counts as one address: an IPv6 network of 64 bits, which is what a single subscriber is given."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return address
-    if not isinstance(found, IPv6Address):
-        return str(found)
-    if found.ipv4_mapped:
-        return str(found.ipv4_mapped)
-    return str(found) if found.is_loopback else str(ip_network((found, 64), strict=False))

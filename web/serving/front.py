@@ -18,9 +18,10 @@ from typing import Any
 
 import structlog
 
+from web.addresses import share_of
 from web.admission import ANSWER_AFTER, BODY_LIMIT, HEAD_ONLY, PEER
 from web.serving.bodies import Gone, Receive, Spool, let_finish, read_body
-from web.serving.connections import Full, Shares, share_of
+from web.serving.connections import Full, Shares
 from web.serving.heads import BadHead, Request, check_head
 from web.serving.pace import STRETCH_BYTES, Pace
 from web.serving.protocol import CONNECTION, TOO_MANY
