@@ -17,7 +17,7 @@ PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT /
 PAGE = pytest.mark.parametrize("page", sorted(PAGES))
 
 MOST_LINES_OF_THE_README = 200
-# They tell the layout that the tree is moved to; once it is, nothing is left out.
+# These describe the layout that the tree is moved to; once it is, this tuple goes.
 WRITTEN_AHEAD = ("docs/architecture.md", "docs/developing.md")
 
 _FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
