@@ -18,7 +18,8 @@ log = structlog.get_logger(__name__)
 
 RING = "farm.ring"
 
-# Each value was chosen against a failure that was seen; see "How the bell is set" in the README.
+# Each value was chosen against a failure that was seen; see "How the ring is configured" in
+# docs/architecture.md.
 _CELERY_SETTINGS: dict[str, Any] = {
     "task_ignore_result": True,
     "task_serializer": "json",

@@ -1,4 +1,4 @@
-"""The figures of recovery, outages and endurance, as tables for people and for the README."""
+"""The figures of recovery, outages and endurance, as tables for people and for `docs/promises-and-faults.md`."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What a drill came to, as a table for people and for the README."""
+"""What a drill came to, as a table for people and for `docs/promises-and-faults.md`."""
 
 from collections.abc import Mapping, Sequence
 
