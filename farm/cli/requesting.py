@@ -13,6 +13,7 @@ from farm.cli.overruling import left_of, merged_hires, mode_for
 from farm.cli.rows import PICTURES, Asked, Send, send_picture, send_pictures
 from farm.client import Client
 from farm.errors import FieldProblem, InvalidRequest
+from farm.modes import MODES
 from farm.requests import JobRequest, parse_request
 
 _SIZE = re.compile(r"(\d+)\s*[xX\u00d7]\s*(\d+)")
@@ -62,7 +63,7 @@ def _hires(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _no_prompt(mode: str) -> list[str]:
     """To enlarge a picture takes no words."""
-    if mode == "upscale":
+    if mode in MODES and not MODES[mode].needs_prompt:
         return [""]
     raise InvalidRequest([FieldProblem("prompts", "give a prompt, or a file of prompts with --file")])
 
