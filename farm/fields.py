@@ -1,6 +1,7 @@
 """The types of the fields that requests and specs share: what each may hold, and what is said when it does not."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -137,5 +138,8 @@ UpscaleMethod = Annotated[
     Literal["Lanczos", "SD upscale"],
     Field(description="Lanczos alone, or tiles rendered over it, blended at the seams."),
 ]
+PICTURES: Mapping[str, Literal["input", "mask"]] = {"image": "input", "mask": "mask"}
+"""The fields that hold a picture, and as what each is kept: the same picture is another one as a mask."""
+
 ImageFormat = Literal["png", "jpeg", "webp", "avif"]
 Quality = Annotated[int, Field(ge=1, le=100, description="Of JPEG, WebP and AVIF."), NUMBER]

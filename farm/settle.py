@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from farm.errors import FieldProblem
-from farm.fields import LARGEST_LORA_WEIGHT
+from farm.fields import LARGEST_LORA_WEIGHT, PICTURES
 from farm.geometry import Misfit, Settings
 from farm.library import KnownAddon, KnownCheckpoint, Library
 from farm.modes import MODES
@@ -100,7 +100,7 @@ def _unknown(settings: Settings, library: Library) -> Iterator[FieldProblem]:
     for name in settings.get("styles", ()):
         if name not in library.styles:
             yield FieldProblem("styles", unknown("style", name, library.style_names))
-    for name in ("image", "mask"):
+    for name in PICTURES:
         if (digest := settings.get(name)) is not None and digest not in library.pictures:
             yield FieldProblem(name, f"there is no upload {digest[:80]}")
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, model_validator
 
 from farm.fields import (
     FROZEN,
+    PICTURES,
     Blur,
     ClipSkip,
     Digest,
@@ -56,7 +57,7 @@ _VARIES = frozenset(
         # Its weights are in the key; what they are called is not.
         "checkpoint",
         *("prompt", "negative_prompt", "embeddings", "guidance_scale", "clip_skip", "seed"),
-        *("image_format", "quality"),
+        *("image_format", "quality", *PICTURES),
     }
 )
 
@@ -163,8 +164,6 @@ class TextToImageSpec(ImageSpec):
 class ImageToImageSpec(ImageSpec):
     """A picture from another one. `image` is the sha256 of an upload."""
 
-    varies_in_a_batch: ClassVar[frozenset[str]] = _VARIES | {"image"}
-
     mode: Literal["img2img"] = "img2img"
     image: Digest
     strength: Strength = 0.75
@@ -182,7 +181,7 @@ class InpaintSpec(ImageSpec):
     into the input, whose size is the output's; `input_size` holds it.
     """
 
-    varies_in_a_batch: ClassVar[frozenset[str]] = _VARIES | {"image", "mask", "input_size"}
+    varies_in_a_batch: ClassVar[frozenset[str]] = _VARIES | {"input_size"}
 
     mode: Literal["inpaint"] = "inpaint"
     image: Digest
@@ -208,8 +207,6 @@ class InpaintSpec(ImageSpec):
 class OutpaintSpec(ImageSpec):
     """A picture continued beyond its sides, by so many pixels each. Width and height are the output's."""
 
-    varies_in_a_batch: ClassVar[frozenset[str]] = _VARIES | {"image"}
-
     mode: Literal["outpaint"] = "outpaint"
     image: Digest
     left: Pixels = 0
@@ -226,8 +223,6 @@ class OutpaintSpec(ImageSpec):
 
 class UpscaleSpec(ImageSpec):
     """A picture enlarged. Width and height are the output's; tiles are squares of `tile` pixels."""
-
-    varies_in_a_batch: ClassVar[frozenset[str]] = _VARIES | {"image"}
 
     mode: Literal["upscale"] = "upscale"
     image: Digest

@@ -46,11 +46,11 @@ def left_of(before: Mapping[str, Any], names: Collection[str], mode: str) -> dic
 
     The size of an image is nothing to enlarge it to.
     """
-    takes = _taken_by(mode)
-    dropped = _EVERY - takes
+    dropped = _EVERY - _taken_by(mode)
     for name in names:
         dropped |= _SAYS_ANEW.get(name, frozenset())
-    if mode in MODES and "scale" in takes and before.get("mode") != mode:
+    enlarges = mode in MODES and "scale" in MODES[mode].takes
+    if enlarges and before.get("mode") != mode:
         dropped |= _SAYS_ANEW["scale"]
     return {name: value for name, value in before.items() if name not in dropped}
 

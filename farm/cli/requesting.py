@@ -10,9 +10,10 @@ import click
 
 from farm.axistext import read_axis
 from farm.cli.overruling import left_of, merged_hires, mode_for
-from farm.cli.rows import PICTURES, Asked, Send, send_picture, send_pictures
+from farm.cli.rows import Asked, Send, send_picture, send_pictures
 from farm.client import Client
 from farm.errors import FieldProblem, InvalidRequest
+from farm.fields import PICTURES
 from farm.modes import MODES
 from farm.requests import JobRequest, parse_request
 
@@ -77,7 +78,7 @@ def sender(client: Client) -> Send:
     @cache
     def send(path: Path, field: str) -> str:
         try:
-            kept = client.upload(path, "mask" if field == "mask" else "input")
+            kept = client.upload(path, PICTURES[field])
         except OSError as error:
             raise InvalidRequest([FieldProblem(field, f"{path}: {error.strerror or error}")]) from None
         if kept.note:

@@ -29,7 +29,7 @@ _JOB = {
 _OPEN = {"width": "", "height": "", "aspect": "", "scale": ""}
 _SHAPED = frozenset({"prompt", "styles", "hires"})
 _SWITCHES = frozenset(
-    name for mode in MODES.values() for name, field in mode.spec.model_fields.items() if field.annotation is bool
+    name for mode in MODES.values() for name, known in mode.spec.model_fields.items() if known.annotation is bool
 )
 # A file that was pasted may be wrong in each of its lines.
 _MOST_LINES = 20
