@@ -18,7 +18,8 @@ from farm.claimable import IS_ANYTHING_QUEUED, NEXT
 from farm.exclusions import AVOIDED_SECONDS
 from farm.fleet import HEARD_SECONDS
 from farm.models import Checkpoint, Counters, Task
-from farm.specs import ImageSpec, read_spec
+from farm.modes import read_spec
+from farm.specs import ImageSpec
 from farm.weights.blobs import StoredFile, read_files
 
 _NEXT = text(NEXT).columns(Task.id, Task.status)

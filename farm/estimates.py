@@ -8,15 +8,7 @@ from sqlalchemy.orm import Session
 
 from farm.expand import Unfolded
 from farm.models import Attempt, Checkpoint, Counters, Result, Task
-from farm.specs import (
-    ImageSpec,
-    ImageToImageSpec,
-    InpaintSpec,
-    OutpaintSpec,
-    TextToImageSpec,
-    UpscaleSpec,
-    read_spec,
-)
+from farm.modes import pixel_steps, read_spec
 
 # The newest images, whichever job they are of: enough to be typical, few enough to be read at once.
 _LOOKED_AT = 300
@@ -57,22 +49,3 @@ def _rates(session: Session) -> Mapping[str, float]:
             spent[family] += gpu_seconds
             steps[family] += done
     return {family: spent[family] / steps[family] for family in spent}
-
-
-def pixel_steps(spec: ImageSpec) -> float:
-    """How much there is to denoise for an image: its pixels times its steps, over all its passes."""
-    pixels = float(spec.width * spec.height)
-    match spec:
-        case TextToImageSpec(hires=hires):
-            second = 0.0
-            if hires:
-                width, height = spec.output_size
-                second = width * height * (hires.num_inference_steps or spec.num_inference_steps) * hires.strength
-            return pixels * spec.num_inference_steps + second
-        case UpscaleSpec(upscaler="Lanczos"):
-            return 0.0
-        case UpscaleSpec():
-            overlapping = (spec.tile / (spec.tile - spec.overlap)) ** 2
-            return pixels * overlapping * spec.num_inference_steps * spec.strength
-        case ImageToImageSpec() | InpaintSpec() | OutpaintSpec():
-            return pixels * spec.num_inference_steps * spec.strength

@@ -1,12 +1,16 @@
 """The types of the fields that requests and specs share: what each may hold, and what is said when it does not."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from farm.samplers import SAMPLERS, SCHEDULE_TYPES, known_sampler, known_schedule_type
+
+FROZEN = ConfigDict(frozen=True, extra="forbid")
+"""How requests and specs are configured: nothing in them changes, and what they do not know is refused."""
 
 SEEDS = 2**32
 """Seeds run from 0 to SEEDS - 1, as in the WebUI."""
@@ -114,7 +118,6 @@ Count = Annotated[int, Field(ge=1, le=10_000), NUMBER]
 Priority = Annotated[int, Field(ge=0, le=100, description="Higher goes first."), NUMBER]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 
-Mode = Literal["txt2img", "img2img", "inpaint", "outpaint", "upscale"]
 ResizeMode = Annotated[
     Literal["stretch", "crop", "fill", "latent"],
     Field(description="How an input of another size is brought to the asked one."),
@@ -135,5 +138,8 @@ UpscaleMethod = Annotated[
     Literal["Lanczos", "SD upscale"],
     Field(description="Lanczos alone, or tiles rendered over it, blended at the seams."),
 ]
+PICTURES: Mapping[str, Literal["input", "mask"]] = {"image": "input", "mask": "mask"}
+"""The fields that hold a picture, and as what each is kept: the same picture is another one as a mask."""
+
 ImageFormat = Literal["png", "jpeg", "webp", "avif"]
 Quality = Annotated[int, Field(ge=1, le=100, description="Of JPEG, WebP and AVIF."), NUMBER]

@@ -1,15 +1,22 @@
 """Sizes: an image's width and height where a request leaves them to its input, its checkpoint, or a ratio."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
 from farm.fields import LONGEST_SIDE, MOST_PIXELS
-from farm.library import Size
 
 _LEAST_SIDE = 64
 
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
 Settings = Mapping[str, Any]
+
+SizeRule = Callable[[Settings, Size, Size | None], dict[str, Any]]
+"""(settings, the checkpoint's own size, the input's or None where there is none) to the settings with width and
+height, and what else follows from sizes. Raises Misfit.
+"""
 
 
 class Misfit(Exception):
@@ -21,20 +28,19 @@ class Misfit(Exception):
         self.message = message
 
 
-def sized(mode: str, settings: Settings, own: Size, picture: Size | None) -> dict[str, Any]:
-    """The settings with width and height, and what else follows from sizes, settled.
-
-    `own` is the checkpoint's size, `picture` the input's. Raises Misfit.
-    """
-    if mode == "outpaint":
-        assert picture is not None
-        return _outpainted(settings, picture)
-    if mode == "upscale":
-        assert picture is not None
-        return _upscaled(settings, picture)
-    if picture is not None and settings.get("area") != "masked":
-        return {**settings, **_like(settings, picture)}
+def size_of_checkpoint(settings: Settings, own: Size, _picture: Size | None) -> dict[str, Any]:
     return {"width": own[0], "height": own[1], **settings}
+
+
+def size_of_picture(settings: Settings, _own: Size, picture: Size | None) -> dict[str, Any]:
+    assert picture is not None
+    return {**settings, **_like(settings, picture)}
+
+
+def size_of_picture_or_region(settings: Settings, own: Size, picture: Size | None) -> dict[str, Any]:
+    """A masked region alone is rendered at the checkpoint's size. The input's is that of the output then."""
+    size_rule = size_of_checkpoint if settings.get("area") == "masked" else size_of_picture
+    return {**size_rule(settings, own, picture), "input_size": picture}
 
 
 def _like(settings: Settings, picture: Size) -> dict[str, int]:
@@ -47,8 +53,9 @@ def _like(settings: Settings, picture: Size) -> dict[str, int]:
     return {"width": _floor(picture[0]), "height": _floor(picture[1])}
 
 
-def _outpainted(settings: Settings, picture: Size) -> dict[str, Any]:
+def size_with_sides(settings: Settings, _own: Size, picture: Size | None) -> dict[str, Any]:
     """The output holds the picture and what is added; a side that is no multiple of 8 grows a little more."""
+    assert picture is not None
     sides = {name: settings.get(name, 0) for name in ("left", "right", "top", "bottom")}
     aspect = settings.get("aspect")
     if aspect is not None and any(sides.values()):
@@ -81,8 +88,9 @@ def _sides_for(aspect: str, picture: Size) -> dict[str, int]:
     return {"left": wider // 2, "right": wider - wider // 2, "top": higher // 2, "bottom": higher - higher // 2}
 
 
-def _upscaled(settings: Settings, picture: Size) -> dict[str, Any]:
+def size_enlarged(settings: Settings, _own: Size, picture: Size | None) -> dict[str, Any]:
     """By the scale, or else to the size; of one side alone the other follows in proportion."""
+    assert picture is not None
     if "scale" in settings and settings.keys() & {"width", "height"}:
         raise Misfit("scale", "give a scale, or a width and height, not both")
     if settings.keys() & {"width", "height"}:

@@ -7,6 +7,7 @@ from typing import TypeVar
 from farm import budget, uploads
 from farm.budget import OverBudget
 from farm.errors import FieldProblem, InvalidRequest
+from farm.fields import PICTURES
 from farm.pictures import Role
 from farm.requests import ImageSettings, JobRequest
 from farm.uploads import Desk, Resolved
@@ -15,8 +16,6 @@ from farm.uploads import Desk, Resolved
 _MOST_BROUGHT = 64
 _MOST_ADDRESSES = 8
 _MOST_NOTES = 20
-
-_ROLES: Mapping[str, Role] = {"image": "input", "mask": "mask"}
 
 _Settings = TypeVar("_Settings", bound=ImageSettings)
 
@@ -67,7 +66,7 @@ def _places(request: JobRequest) -> Iterator[tuple[str, _Picture]]:
 
 
 def _pictures(settings: ImageSettings) -> Iterator[tuple[str, _Picture]]:
-    for name, role in _ROLES.items():
+    for name, role in PICTURES.items():
         source = getattr(settings, name)
         if source is not None:
             yield name, _Picture(source, role)

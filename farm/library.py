@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from farm import catalog, models, uploads
 from farm.errors import FieldProblem, InvalidRequest
 from farm.families import FAMILIES, Family
+from farm.geometry import Size
 from farm.namedoubts import NameDoubts
 from farm.names import Names
 from farm.prompts.embeddings import EmbeddingNames
@@ -19,9 +20,6 @@ from farm.prompts.styles import Style
 from farm.requests import ImageSettings, JobRequest
 from farm.specs import ImageSpec
 from farm.titles import UnknownName, named_by_title, named_exactly, unknown
-
-Size = tuple[int, int]
-"""Width and height in pixels."""
 
 _Row = TypeVar("_Row", int, str)
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 from farm.errors import FieldProblem, InvalidRequest
 from farm.fields import (
     CONTROL,
+    FROZEN,
     NUMBER,
     Blur,
     ClipSkip,
@@ -18,7 +19,6 @@ from farm.fields import (
     ImageFormat,
     InpaintArea,
     MaskedContent,
-    Mode,
     Moment,
     Name,
     Pixels,
@@ -39,8 +39,9 @@ from farm.fields import (
     WishedSeed,
 )
 from farm.fingerprints import fingerprint
+from farm.hires import Hires
+from farm.modes import USUAL_MODE, ModeName
 from farm.samplers import split_name
-from farm.specs import FROZEN, Hires
 
 MOST_VALUES = 1000
 """How many values an axis may have."""
@@ -158,7 +159,7 @@ class JobRequest(ImageSettings):
     rendered at every point of the sweep.
     """
 
-    mode: Mode = "txt2img"
+    mode: ModeName = USUAL_MODE
     prompts: list[PromptEntry] = Field(
         min_length=1, max_length=100_000, description="Prompts: strings, or objects with their own settings."
     )

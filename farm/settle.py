@@ -1,48 +1,24 @@
 """From the settings of one image, as a request has them, to its spec: names looked up, sizes settled."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from farm.errors import FieldProblem
-from farm.fields import LARGEST_LORA_WEIGHT
-from farm.geometry import Misfit, Settings, sized
-from farm.library import KnownAddon, KnownCheckpoint, Library, Size
+from farm.fields import LARGEST_LORA_WEIGHT, PICTURES
+from farm.geometry import Misfit, Settings
+from farm.library import KnownAddon, KnownCheckpoint, Library
+from farm.modes import MODES
 from farm.prompts.compose import compose
 from farm.prompts.networks import NetworkTag, extract_networks, sum_tags
 from farm.prompts.styles import apply_styles
 from farm.requests import problems_of
-from farm.specs import SPECS, AddonRef, ImageSpec, LoraRef
+from farm.specs import AddonRef, ImageSpec, LoraRef
 from farm.titles import UnknownName, unknown
 
 _MOST_PARTS = 16
-
-_EVERY_MODE = frozenset(
-    {
-        *("prompt", "negative_prompt", "styles", "checkpoint", "vae", "clip_skip", "seed", "deterministic"),
-        *("num_inference_steps", "guidance_scale", "sampler", "schedule_type", "image_format", "quality"),
-    }
-)
-_SIZED = _EVERY_MODE | {"width", "height"}
-_DRAWN_OVER = _SIZED | {"image", "strength", "resize_mode"}
-
-TAKEN: Mapping[str, frozenset[str]] = {
-    "txt2img": _SIZED | {"hires"},
-    "img2img": _DRAWN_OVER,
-    "inpaint": _DRAWN_OVER | {"mask", "masked_content", "area", "padding", "mask_blur", "invert_mask"},
-    "outpaint": _EVERY_MODE | {"image", "left", "right", "top", "bottom", "aspect", "strength", "mask_blur"},
-    "upscale": _SIZED | {"image", "scale", "upscaler", "strength", "tile", "overlap"},
-}
-"""The settings that each mode takes."""
-
-_NEEDED: Mapping[str, tuple[str, ...]] = {
-    "img2img": ("image",),
-    "inpaint": ("image", "mask"),
-    "outpaint": ("image",),
-    "upscale": ("image",),
-}
 
 
 @dataclass(frozen=True)
@@ -93,13 +69,13 @@ def settle(mode: str, settings: Settings, library: Library) -> Settled:
 
 
 def _not_taken(mode: str, settings: Settings) -> Iterator[FieldProblem]:
-    for name in settings.keys() - TAKEN[mode]:
-        modes = [other for other, taken in TAKEN.items() if name in taken]
+    for name in settings.keys() - MODES[mode].takes:
+        modes = [other.name for other in MODES.values() if name in other.takes]
         yield FieldProblem(name, f"is for {' and '.join(modes)}, not for {mode}")
 
 
 def _lacking(mode: str, settings: Settings) -> Iterator[FieldProblem]:
-    for name in _NEEDED.get(mode, ()):
+    for name in MODES[mode].needs:
         if name not in settings:
             yield FieldProblem(name, f"{mode} needs one")
 
@@ -124,7 +100,7 @@ def _unknown(settings: Settings, library: Library) -> Iterator[FieldProblem]:
     for name in settings.get("styles", ()):
         if name not in library.styles:
             yield FieldProblem("styles", unknown("style", name, library.style_names))
-    for name in ("image", "mask"):
+    for name in PICTURES:
         if (digest := settings.get(name)) is not None and digest not in library.pictures:
             yield FieldProblem(name, f"there is no upload {digest[:80]}")
 
@@ -141,15 +117,11 @@ def _spec(mode: str, settings: Settings, library: Library) -> ImageSpec:
     prompt, negative = settings["prompt"], settings.get("negative_prompt", "")
     picture = library.pictures[settings["image"]] if "image" in settings else None
     fields = {
-        **sized(mode, settings, checkpoint.size, picture),
+        **MODES[mode].size_rule(settings, checkpoint.size, picture),
         **_addons(settings, prompt, negative, checkpoint, library),
-        **_input_size(mode, picture),
     }
-    return SPECS[mode].model_validate(fields)
-
-
-def _input_size(mode: str, picture: Size | None) -> dict[str, Any]:
-    return {"input_size": picture} if mode == "inpaint" else {}
+    spec: ImageSpec = MODES[mode].spec.model_validate(fields)
+    return spec
 
 
 def _addons(

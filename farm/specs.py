@@ -3,17 +3,17 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, model_validator
 
 from farm.fields import (
+    FROZEN,
+    PICTURES,
     Blur,
     ClipSkip,
     Digest,
     Guidance,
-    HiresUpscaler,
     ImageFormat,
     InpaintArea,
     MaskedContent,
@@ -23,7 +23,6 @@ from farm.fields import (
     Quality,
     ResizeMode,
     SamplerName,
-    Scale,
     ScheduleType,
     Seed,
     Side,
@@ -33,9 +32,8 @@ from farm.fields import (
     UpscaleMethod,
     Weight,
 )
+from farm.hires import Hires
 from farm.samplers import AUTOMATIC, DEFAULT_SAMPLER, SAMPLERS, check_pair, split_name
-
-FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
 class AddonRef(BaseModel):
@@ -54,39 +52,27 @@ class LoraRef(AddonRef):
     text_weight: Weight | None = None
 
 
-class Hires(BaseModel):
-    """A second pass: the picture is enlarged and denoised again, by a scale or to a size."""
+_VARIES = frozenset(
+    {
+        # Its weights are in the key; what they are called is not.
+        "checkpoint",
+        *("prompt", "negative_prompt", "embeddings", "guidance_scale", "clip_skip", "seed"),
+        *("image_format", "quality", *PICTURES),
+    }
+)
+
+
+class ImageSpec(BaseModel):
+    """The spec of one image, of whichever mode: what every mode takes.
+
+    Width and height are those of the pixels that are denoised. A class for each mode adds its own fields, names
+    its mode, and says by these properties and by `varies_in_a_batch` in what it differs.
+    """
 
     model_config = FROZEN
 
-    scale: Scale | None = None
-    width: Side | None = None
-    height: Side | None = None
-    num_inference_steps: Annotated[Steps | None, Field(description="As the first pass where left out.")] = None
-    strength: Strength = 0.7
-    upscaler: HiresUpscaler = "Latent"
-
-    @model_validator(mode="after")
-    def _one_target(self) -> Self:
-        is_sized = (self.width is not None, self.height is not None)
-        if is_sized == (False, False) and self.scale is None:
-            raise ValueError("hires.scale: give a scale, or a width and a height")
-        if is_sized not in ((False, False), (True, True)) or (self.scale is not None and self.width is not None):
-            raise ValueError("hires.width: give a scale, or both a width and a height")
-        return self
-
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        """The size after the second pass, in pixels: sides are multiples of 8."""
-        if self.width is not None and self.height is not None:
-            return self.width, self.height
-        assert self.scale is not None
-        return int(width * self.scale) // 8 * 8, int(height * self.scale) // 8 * 8
-
-
-class _Drawn(BaseModel):
-    """What every mode takes. Width and height are those of the pixels that are denoised."""
-
-    model_config = FROZEN
+    varies_in_a_batch: ClassVar[frozenset[str]] = _VARIES
+    """The fields that may differ within one pipeline call; all others are shared."""
 
     checkpoint: Name
     vae: AddonRef | None = None
@@ -105,6 +91,7 @@ class _Drawn(BaseModel):
     deterministic: bool = False
     image_format: ImageFormat = "png"
     quality: Quality | None = None
+    mode: str
 
     @model_validator(mode="before")
     @classmethod
@@ -148,7 +135,7 @@ class _Drawn(BaseModel):
         return ()
 
 
-class TextToImageSpec(_Drawn):
+class TextToImageSpec(ImageSpec):
     """A picture from text alone, with a second pass where `hires` is set."""
 
     mode: Literal["txt2img"] = "txt2img"
@@ -174,7 +161,7 @@ class TextToImageSpec(_Drawn):
         return max(self.rendered_sizes, key=math.prod)
 
 
-class ImageToImageSpec(_Drawn):
+class ImageToImageSpec(ImageSpec):
     """A picture from another one. `image` is the sha256 of an upload."""
 
     mode: Literal["img2img"] = "img2img"
@@ -187,12 +174,14 @@ class ImageToImageSpec(_Drawn):
         return (self.image,)
 
 
-class InpaintSpec(_Drawn):
+class InpaintSpec(ImageSpec):
     """A picture with the masked part painted anew: white in the mask is painted, unless it is inverted.
 
     With the area `masked` the region around the mask is rendered at width x height and pasted back
     into the input, whose size is the output's; `input_size` holds it.
     """
+
+    varies_in_a_batch: ClassVar[frozenset[str]] = _VARIES | {"input_size"}
 
     mode: Literal["inpaint"] = "inpaint"
     image: Digest
@@ -215,7 +204,7 @@ class InpaintSpec(_Drawn):
         return self.image, self.mask
 
 
-class OutpaintSpec(_Drawn):
+class OutpaintSpec(ImageSpec):
     """A picture continued beyond its sides, by so many pixels each. Width and height are the output's."""
 
     mode: Literal["outpaint"] = "outpaint"
@@ -232,7 +221,7 @@ class OutpaintSpec(_Drawn):
         return (self.image,)
 
 
-class UpscaleSpec(_Drawn):
+class UpscaleSpec(ImageSpec):
     """A picture enlarged. Width and height are the output's; tiles are squares of `tile` pixels."""
 
     mode: Literal["upscale"] = "upscale"
@@ -258,44 +247,8 @@ class UpscaleSpec(_Drawn):
         return (self.image,)
 
 
-ImageSpec = TextToImageSpec | ImageToImageSpec | InpaintSpec | OutpaintSpec | UpscaleSpec
-"""The spec of one image, of whichever mode."""
-
-SPECS: Mapping[str, type[ImageSpec]] = {
-    "txt2img": TextToImageSpec,
-    "img2img": ImageToImageSpec,
-    "inpaint": InpaintSpec,
-    "outpaint": OutpaintSpec,
-    "upscale": UpscaleSpec,
-}
-
-_ANY: TypeAdapter[ImageSpec] = TypeAdapter(Annotated[ImageSpec, Field(discriminator="mode")])
-
-
-def read_spec(data: Mapping[str, Any]) -> ImageSpec:
-    """A spec as it was stored. Raises pydantic's ValidationError."""
-    return _ANY.validate_python({"mode": "txt2img", **data})
-
-
-# What may differ within one pipeline call; all the rest is shared.
-_OWN = {
-    # Its weights are in the key; what they are called is not.
-    "checkpoint",
-    "prompt",
-    "negative_prompt",
-    "embeddings",
-    "guidance_scale",
-    "clip_skip",
-    "seed",
-    "image",
-    "mask",
-    "input_size",
-    "image_format",
-    "quality",
-}
-
-
 def batch_key(spec: ImageSpec, checkpoint_sha256: str, family: str) -> str:
     """16 hex digits that are equal for images that one pipeline call can render together."""
-    shared = [checkpoint_sha256, family, spec.is_guided, spec.model_dump(mode="json", exclude=_OWN)]
+    alike = spec.model_dump(mode="json", exclude=set(spec.varies_in_a_batch))
+    shared = [checkpoint_sha256, family, spec.is_guided, alike]
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]

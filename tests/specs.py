@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from farm import fields
+from farm.hires import Hires
 from farm.samplers import AUTOMATIC, SAMPLERS
 from farm.specs import (
     AddonRef,
-    Hires,
     ImageSpec,
     ImageToImageSpec,
     InpaintSpec,

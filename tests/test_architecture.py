@@ -131,6 +131,7 @@ def test_importing_a_package_starts_nothing(package: str, vendors: list[str]) ->
         ("workers.main", "torch"),  # the parent of the children that render
         ("workers.ingest.run", "torch"),  # what tells that a file holds no weights
         ("workers.ingest.additions", "diffusers"),  # what takes a LoRA in
+        ("farm.modes", "sqlalchemy"),  # what an image is
         ("farm.cli.main", "httpx"),  # what finds the command that is asked for
     ],
 )

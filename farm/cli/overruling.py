@@ -1,18 +1,21 @@
 """What an image asks for that is to be rendered again, and the options that overrule it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from farm.settle import TAKEN
+from farm.modes import MODES, USUAL_MODE, Mode
 
-_CALLS_FOR: Sequence[tuple[frozenset[str], str]] = (
-    (frozenset({"mask", "masked_content", "area", "padding", "invert_mask"}), "inpaint"),
-    (frozenset({"left", "right", "top", "bottom", "aspect"}), "outpaint"),
-    (frozenset({"scale", "upscaler", "tile", "overlap"}), "upscale"),
-    (frozenset({"image", "strength", "resize_mode"}), "img2img"),
-)
-_TELLING = frozenset[str]().union(*(tells for tells, _mode in _CALLS_FOR))
-_EVERY = frozenset[str]().union(*TAKEN.values())
+_EVERY = frozenset[str]().union(*(mode.takes for mode in MODES.values()))
+_TELLING = frozenset[str]().union(*(mode.implied_by for mode in MODES.values()))
+
+
+def _is_sure(mode: Mode[Any]) -> bool:
+    """Whether no other mode takes what calls for this one."""
+    return all(other is mode or mode.implied_by.isdisjoint(other.takes) for other in MODES.values())
+
+
+# Settings of one mode alone say more than those that several take.
+_BY_CERTAINTY = sorted(MODES.values(), key=_is_sure, reverse=True)
 
 # What each says is said anew, and whole.
 _SAYS_ANEW: Mapping[str, frozenset[str]] = {
@@ -28,9 +31,14 @@ def mode_for(names: Collection[str], before: str | None = None) -> str:
 
     `before` is that of the image that is rendered again; it stays where it takes all that is given.
     """
-    if before is not None and _TELLING.intersection(names) <= TAKEN.get(before, _EVERY):
+    if before is not None and _TELLING.intersection(names) <= _taken_by(before):
         return before
-    return next((mode for tells, mode in _CALLS_FOR if not tells.isdisjoint(names)), "txt2img")
+    return next((mode.name for mode in _BY_CERTAINTY if not mode.implied_by.isdisjoint(names)), USUAL_MODE)
+
+
+def _taken_by(mode: str) -> frozenset[str]:
+    """What a mode takes: anything, where it is one of a later release, which the portal refuses by its name."""
+    return MODES[mode].takes if mode in MODES else _EVERY
 
 
 def left_of(before: Mapping[str, Any], names: Collection[str], mode: str) -> dict[str, Any]:
@@ -38,10 +46,11 @@ def left_of(before: Mapping[str, Any], names: Collection[str], mode: str) -> dic
 
     The size of an image is nothing to enlarge it to.
     """
-    dropped = _EVERY - TAKEN.get(mode, _EVERY)
+    dropped = _EVERY - _taken_by(mode)
     for name in names:
         dropped |= _SAYS_ANEW.get(name, frozenset())
-    if mode == "upscale" and before.get("mode") != mode:
+    enlarges = mode in MODES and "scale" in MODES[mode].takes
+    if enlarges and before.get("mode") != mode:
         dropped |= _SAYS_ANEW["scale"]
     return {name: value for name, value in before.items() if name not in dropped}
 

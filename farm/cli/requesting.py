@@ -10,9 +10,11 @@ import click
 
 from farm.axistext import read_axis
 from farm.cli.overruling import left_of, merged_hires, mode_for
-from farm.cli.rows import PICTURES, Asked, Send, send_picture, send_pictures
+from farm.cli.rows import Asked, Send, send_picture, send_pictures
 from farm.client import Client
 from farm.errors import FieldProblem, InvalidRequest
+from farm.fields import PICTURES
+from farm.modes import MODES
 from farm.requests import JobRequest, parse_request
 
 _SIZE = re.compile(r"(\d+)\s*[xX\u00d7]\s*(\d+)")
@@ -62,7 +64,7 @@ def _hires(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _no_prompt(mode: str) -> list[str]:
     """To enlarge a picture takes no words."""
-    if mode == "upscale":
+    if mode in MODES and not MODES[mode].needs_prompt:
         return [""]
     raise InvalidRequest([FieldProblem("prompts", "give a prompt, or a file of prompts with --file")])
 
@@ -76,7 +78,7 @@ def sender(client: Client) -> Send:
     @cache
     def send(path: Path, field: str) -> str:
         try:
-            kept = client.upload(path, "mask" if field == "mask" else "input")
+            kept = client.upload(path, PICTURES[field])
         except OSError as error:
             raise InvalidRequest([FieldProblem(field, f"{path}: {error.strerror or error}")]) from None
         if kept.note:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from farm.errors import FarmError, FieldProblem, InvalidRequest
+from farm.fields import PICTURES
 from farm.promptfile import read_rows
 from farm.promptfiles.recognise import Mistaken, format_of, no_prompts
 
 Send = Callable[[Path, str], str]
 """Sends a picture ahead, as an `image` or a `mask`, and says what it is called at the farm."""
-
-PICTURES = ("image", "mask")
 
 _UPLOAD = re.compile(r"[0-9a-f]{64}")
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)

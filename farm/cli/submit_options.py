@@ -10,10 +10,10 @@ from farm.fields import (
     ImageFormat,
     InpaintArea,
     MaskedContent,
-    Mode,
     ResizeMode,
     UpscaleMethod,
 )
+from farm.modes import MODES
 from farm.samplers import SAMPLERS, SCHEDULE_TYPES
 
 _Command = Callable[..., Any]
@@ -29,7 +29,7 @@ def _choice(annotated: Any) -> click.Choice[str]:
 _PICTURE = "FILE|ID|URL"
 
 _OPTIONS = (
-    click.option("--mode", type=_choice(Mode), help="Left out: what the pictures given call for."),
+    click.option("--mode", type=click.Choice(list(MODES)), help="Left out: what the pictures given call for."),
     click.option("--negative", "negative_prompt", help="What the images must not show."),
     click.option("--style", "styles", multiple=True, metavar="NAME", help="A style; may be repeated."),
     click.option("--checkpoint", "-c", help="Needed where more than one is registered."),

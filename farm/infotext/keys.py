@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from farm.fields import FROZEN
 from farm.infotext.grammar import quoted, sealed
-from farm.specs import FROZEN, AddonRef, LoraRef
+from farm.specs import AddonRef, LoraRef
 
 
 class Addons(BaseModel):

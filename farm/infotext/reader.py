@@ -13,12 +13,14 @@ from farm.infotext.reading import (
     WeightsHash,
     comparable,
     hashes_of,
+    missing_pictures,
     of_text_alone,
     shown,
 )
 from farm.infotext.tools.fooocus import in_webui_keys
+from farm.modes import MODES, USUAL_MODE, read_spec
 from farm.samplers import split_name
-from farm.specs import ImageSpec, read_spec
+from farm.specs import ImageSpec
 
 _MOST_CHARACTERS = 200_000
 _OURS = {key.name: key for key in KEYS}
@@ -34,9 +36,6 @@ _WEIGHT_FILES = (".safetensors", ".ckpt", ".pt")
 _OF_A_MASK = ("mask_blur", "masked_content", "area", "padding", "invert_mask")
 # Only an image from another one has these.
 _OF_A_PICTURE = ("Image CFG scale", "Noise multiplier", "Init image hash")
-_NO_REQUEST_TAKES = ("input_size",)
-# They follow from the picture and the sides.
-_NOT_FOR_OUTPAINT = ("width", "height")
 _KINDS: Mapping[str, AddonKind] = {"lora": "lora", "embed": "embedding", "vae": "vae"}
 _LISTS: tuple[tuple[str, str, AddonKind], ...] = (
     ("Lora hashes", "lora_hashes", "lora"),
@@ -58,7 +57,8 @@ def read_parameters(text: str) -> Infotext:
         raise NotRead(f"holds a parameters text that cannot be read: {parsed.misread}")
     hashes, model_hash, unclear = _hashes(parsed, values)
     fields = _without_files(_fields(parsed, values))
-    strength = None if fields["mode"] != "txt2img" else fields.pop("strength", None)
+    takes_strength = "strength" in MODES[fields["mode"]].takes
+    strength = None if takes_strength else fields.pop("strength", None)
     warnings += [*unclear, *_left_out(parsed), *_doubts(values, fields)]
     read = Infotext(_request(fields), tuple(warnings), model_hash, hashes)
     return read if strength is None else of_text_alone(read, strength)
@@ -143,8 +143,8 @@ def _mode(parsed: Parsed, fields: Mapping[str, Any]) -> str:
     if any(name in fields for name in _OF_A_MASK):
         return "inpaint"
     if operations := parsed.items.get("Operations", ""):
-        return next((mode for mode in ("inpaint", "img2img") if mode in operations), "txt2img")
-    return "img2img" if any(key in parsed.items for key in _OF_A_PICTURE) else "txt2img"
+        return next((mode for mode in ("inpaint", "img2img") if mode in operations), USUAL_MODE)
+    return "img2img" if any(key in parsed.items for key in _OF_A_PICTURE) else USUAL_MODE
 
 
 def _left_out(parsed: Parsed) -> Iterator[str]:
@@ -164,9 +164,7 @@ def _doubts(values: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[st
     """Why a text of the WebUI does not lead to the same picture."""
     if values.get("rng") != "CPU":
         yield "its noise was drawn on a GPU and is drawn on the CPU here: the picture will be another"
-    if fields["mode"] != "txt2img":
-        wanted = "the picture and the mask" if fields["mode"] == "inpaint" else "the picture"
-        yield f"it does not hold {wanted} it began from: give them"
+    yield from missing_pictures(fields["mode"])
 
 
 def _of_addons(addons: Addons) -> Iterator[WeightsHash]:
@@ -224,6 +222,7 @@ def _without_files(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _request(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Fields as a request takes them. The prompt is what was rendered: it is not unfolded again."""
-    left_out = ("prompt", *_NO_REQUEST_TAKES, *(_NOT_FOR_OUTPAINT if fields["mode"] == "outpaint" else ()))
+    mode = MODES.get(fields["mode"])
+    left_out = {"prompt", *(mode.derived_fields if mode else ())}
     request = {name: value for name, value in fields.items() if name not in left_out}
     return {**request, "prompts": [fields["prompt"]], "dynamic_prompts": "off"}

@@ -1,11 +1,14 @@
 """What reading a text gives: a request, what is doubtful about it, and the hashes of the weights that were used."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from farm.modes import MODES
+
 AddonKind = Literal["vae", "lora", "embedding"]
 
+_PICTURES = {"image": "picture", "mask": "mask"}
 _FEWEST_DIGITS = 10
 _MOST_SHOWN = 60
 
@@ -52,6 +55,13 @@ class Infotext:
         fields = {**self.fields, "mode": "img2img", "strength": self.strength}
         kept = tuple(warning for warning in self.warnings if warning != _unused(self.strength))
         return replace(self, fields=fields, warnings=kept, strength=None)
+
+
+def missing_pictures(mode: str) -> Iterator[str]:
+    """What a text cannot hold, and an image of this mode begins from."""
+    pictures = [f"the {_PICTURES[name]}" for name in MODES[mode].needs if name in _PICTURES]
+    if pictures:
+        yield f"it does not hold {' and '.join(pictures)} it began from: give them"
 
 
 def of_text_alone(read: Infotext, strength: float) -> Infotext:

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from farm import __version__
+from farm.hires import Hires
 from farm.infotext.grammar import compose, parse
 from farm.infotext.keys import KEYS, Addons
-from farm.specs import AddonRef, Hires, ImageSpec
+from farm.modes import USUAL_MODE
+from farm.specs import AddonRef, ImageSpec
 
 VERSION = f"diffusion-farm {__version__}"
 
@@ -60,7 +62,7 @@ def _said(spec: ImageSpec) -> dict[str, Any]:
     usual = {name: spec.__class__.model_fields[name].default for name in _UNSAID & said.keys()}
     if said.get("area") == "masked":
         del usual["padding"]
-    if spec.mode != "txt2img":
+    if spec.mode != USUAL_MODE:
         del usual["mode"]
     return {name: value for name, value in said.items() if value is not None and value != usual.get(name)}
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from farm.database import Database
 from farm.errors import ObjectMissing
-from farm.specs import read_spec
+from farm.modes import read_spec
 from farm.store import Store
 from tests.chaos.null_renderer import noise
 from tests.factories import STATUSES

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from farm.cli.overruling import mode_for
 from farm.cli.requesting import build_request
 from farm.cli.rows import read_asked
 from farm.client import Client
@@ -78,6 +79,22 @@ def test_another_mode_drops_what_it_does_not_take(
 )
 def test_the_mode_stays_where_it_takes_what_is_given(before: dict[str, Any], options: dict[str, Any]) -> None:
     assert again(before, **options) == {**again(before), **options}
+
+
+@pytest.mark.parametrize(
+    ("names", "mode"),
+    [
+        ((), "txt2img"),
+        (("hires",), "txt2img"),
+        (("strength",), "img2img"),
+        (("image", "mask"), "inpaint"),
+        (("image", "resize_mode", "left"), "outpaint"),
+        (("image", "strength", "scale"), "upscale"),
+        (("left", "scale", "mask"), "inpaint"),
+    ],
+)
+def test_the_mode_follows_from_what_is_given(names: tuple[str, ...], mode: str) -> None:
+    assert mode_for(names) == mode
 
 
 def test_new_prompts_unfold_as_prompts_do() -> None:

@@ -6,9 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.geometry import Misfit, sized
+from farm.geometry import Misfit, Settings, Size
+from farm.modes import MODES
 
 PICTURE = (513, 770)
+OWN = (512, 512)
+
+
+def sized(mode: str, settings: Settings, own: Size, picture: Size | None) -> dict[str, Any]:
+    return MODES[mode].size_rule(settings, own, picture)
 
 
 def size(mode: str, picture: tuple[int, int] | None = PICTURE, side: int = 512, **settings: Any) -> tuple[int, int]:
@@ -55,7 +61,7 @@ def test_what_is_enlarged_may_be_asked_for_by_its_size() -> None:
 
 class TestOutpaint:
     def test_the_output_holds_the_input_and_what_is_added(self) -> None:
-        found = sized("outpaint", {"left": 64, "top": 32}, 512, (512, 512))
+        found = sized("outpaint", {"left": 64, "top": 32}, OWN, (512, 512))
         assert (found["width"], found["height"]) == (576, 544)
         assert {name: found[name] for name in ("left", "right", "top", "bottom")} == {
             "left": 64,
@@ -65,14 +71,14 @@ class TestOutpaint:
         }
 
     def test_a_side_grows_a_little_more_where_the_sum_is_no_multiple_of_8(self) -> None:
-        found = sized("outpaint", {"left": 64}, 512, (509, 512))
+        found = sized("outpaint", {"left": 64}, OWN, (509, 512))
         assert (found["left"], found["right"], found["width"]) == (67, 0, 576)
 
     @pytest.mark.parametrize(
         ("aspect", "expected"), [("16:9", (912, 512)), ("1:2", (512, 1024)), ("2:1", (1024, 512))]
     )
     def test_an_aspect_adds_on_both_sides_and_cuts_nothing(self, aspect: str, expected: tuple[int, int]) -> None:
-        found = sized("outpaint", {"aspect": aspect}, 512, (512, 512))
+        found = sized("outpaint", {"aspect": aspect}, OWN, (512, 512))
         assert (found["width"], found["height"]) == expected
         assert abs(found["left"] - found["right"]) <= 8
         assert abs(found["top"] - found["bottom"]) <= 8
@@ -81,7 +87,7 @@ class TestOutpaint:
     @pytest.mark.parametrize("settings", [{}, {"aspect": "1:1"}, {"aspect": "2:1", "left": 8}])
     def test_what_adds_nothing_or_says_it_twice_is_refused(self, settings: dict[str, Any]) -> None:
         with pytest.raises(Misfit):
-            sized("outpaint", settings, 512, (512, 512))
+            sized("outpaint", settings, OWN, (512, 512))
 
     @given(
         picture=st.tuples(st.integers(64, 2000), st.integers(64, 2000)),
@@ -89,7 +95,7 @@ class TestOutpaint:
     )
     def test_the_parts_always_add_up(self, picture: tuple[int, int], added: tuple[int, int, int, int]) -> None:
         left, right, top, bottom = added
-        found = sized("outpaint", {"left": left, "right": right, "top": top, "bottom": bottom}, 512, picture)
+        found = sized("outpaint", {"left": left, "right": right, "top": top, "bottom": bottom}, OWN, picture)
         assert found["width"] == picture[0] + found["left"] + found["right"]
         assert found["height"] == picture[1] + found["top"] + found["bottom"]
         assert found["width"] % 8 == found["height"] % 8 == 0

@@ -10,11 +10,11 @@ from sd_parsers.data import Model
 from sd_parsers.parsers import AUTOMATIC1111Parser
 
 from farm import __version__
+from farm.hires import Hires
 from farm.infotext import infotext, read_infotext, spec_of
 from farm.infotext.grammar import parse
 from farm.specs import (
     AddonRef,
-    Hires,
     ImageSpec,
     ImageToImageSpec,
     InpaintSpec,

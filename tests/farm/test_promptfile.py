@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from farm.errors import InvalidRequest
+from farm.hires import Hires
 from farm.promptfile import read_prompts
-from farm.specs import Hires
 
 FileOf = Callable[[str, str | bytes], Path]
 

@@ -6,9 +6,10 @@ import pytest
 
 from farm.families import FAMILIES
 from farm.library import KnownAddon, KnownCheckpoint, Library
+from farm.modes import MODES
 from farm.prompts.styles import Style
-from farm.settle import TAKEN, settle, styled
-from farm.specs import SPECS, ImageSpec
+from farm.settle import settle, styled
+from farm.specs import ImageSpec
 
 PICTURE, MASK = "1" * 64, "2" * 64
 
@@ -48,15 +49,15 @@ def problems(mode: str = "txt2img", **fields: Any) -> list[tuple[str, str]]:
     return [(problem.field, problem.message) for problem in settle(mode, given, LIBRARY).problems]
 
 
-@pytest.mark.parametrize("mode", SPECS)
+@pytest.mark.parametrize("mode", MODES)
 def test_every_mode_needs_but_its_input(mode: str) -> None:
     assert spec(mode).mode == mode
 
 
-@pytest.mark.parametrize("mode", SPECS)
+@pytest.mark.parametrize("mode", MODES)
 def test_a_mode_takes_only_what_its_spec_or_its_sizes_know(mode: str) -> None:
     derived = {"styles", "scale", "aspect"}
-    assert TAKEN[mode] - derived <= SPECS[mode].model_fields.keys()
+    assert MODES[mode].takes - derived <= MODES[mode].spec.model_fields.keys()
 
 
 def test_a_setting_of_another_mode_is_refused_with_the_mode_it_is_for() -> None:

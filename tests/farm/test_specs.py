@@ -12,7 +12,7 @@ from farm.expand import count_images, expand
 from farm.fields import SEEDS
 from farm.requests import parse_request
 from farm.samplers import SAMPLERS
-from farm.specs import TextToImageSpec, batch_key
+from farm.specs import InpaintSpec, TextToImageSpec, batch_key
 from tests.factories import LIBRARY, a_request, a_spec
 
 SHA256 = "a" * 64
@@ -163,6 +163,13 @@ class TestBatchKey:
     )
     def test_images_that_differ_in_this_render_apart(self, fields: dict[str, Any]) -> None:
         assert key(**fields) != key()
+
+    def test_images_of_other_pictures_render_together(self) -> None:
+        one, other = (
+            InpaintSpec(checkpoint="demo", prompt="a", seed=1, image=image, mask=mask, input_size=(side, side))
+            for image, mask, side in (("1" * 64, "2" * 64, 64), ("3" * 64, "4" * 64, 96))
+        )
+        assert batch_key(one, SHA256, "sd15") == batch_key(other, SHA256, "sd15")
 
     def test_a_checkpoint_is_known_by_its_weights_and_not_by_its_name(self) -> None:
         assert key(checkpoint="renamed") == key()

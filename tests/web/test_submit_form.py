@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from farm import phrases
 from farm.database import Database
+from farm.modes import MODES
 from farm.prompts.styles import Style
 from tests.web.conftest import OpenPortal
 from tests.web.forms import a_file, first_spec, key_of, marked, no_jobs, send, value_of
@@ -118,7 +119,7 @@ class TestModes:
         wanted = {name: found[name] for name in spec}
         assert wanted | {"hires": spec.get("hires")} == spec | {"hires": _few(found.get("hires"))}
 
-    @pytest.mark.parametrize("mode", ["txt2img", "img2img", "inpaint", "outpaint", "upscale"])
+    @pytest.mark.parametrize("mode", MODES)
     def test_the_form_as_it_comes_is_right_but_for_what_only_a_person_knows(
         self, client: FlaskClient, mode: str
     ) -> None:

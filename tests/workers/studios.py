@@ -11,7 +11,8 @@ from PIL import Image
 
 from farm.dispatch import ClaimedCheckpoint
 from farm.families import FAMILIES
-from farm.specs import ImageSpec, read_spec
+from farm.modes import read_spec
+from farm.specs import ImageSpec
 from tests.checkpoints import small_pipeline
 from tests.fakes import MemoryStore
 from workers.inputs import StoredInputs

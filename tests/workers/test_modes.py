@@ -7,6 +7,7 @@ import pytest
 
 from farm.errors import LeaseLost
 from farm.families import FAMILIES
+from farm.modes import MODES
 from tests.workers.studios import a_mask, a_picture, a_spec_of, a_studio, draw, upload
 from workers.modes import RENDERS
 
@@ -46,7 +47,7 @@ CASE = pytest.mark.parametrize("case", CASES)
 
 
 def test_every_mode_is_here() -> None:
-    assert {fields["mode"] for fields in CASES.values()} == set(RENDERS)
+    assert {fields["mode"] for fields in CASES.values()} == set(MODES)
 
 
 @CASE

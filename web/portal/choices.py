@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from farm import addons, catalog, overview, phrases
 from farm.families import FAMILIES
 from farm.fields import HiresUpscaler, ImageFormat, InpaintArea, MaskedContent, ResizeMode, UpscaleMethod
+from farm.modes import MODES
 from farm.reports import CheckpointReport
 from farm.samplers import AUTOMATIC, SAMPLERS, SCHEDULE_TYPES
-from farm.settle import TAKEN
 
 Option = tuple[str, str]
 """A value, and what people read."""
@@ -103,7 +103,7 @@ WORDS: Mapping[str, Sequence[Option]] = {
 def read_choices(session: Session, mode: str) -> Choices:
     """What this farm offers to a job of a mode."""
     loras = list(addons.by_name(session, "lora"))
-    axes = [(name, title) for name, title in _AXES.items() if _NEEDS.get(name, name) in TAKEN[mode]]
+    axes = [(name, title) for name, title in _AXES.items() if _NEEDS.get(name, name) in MODES[mode].takes]
     return Choices(
         checkpoints=overview.checkpoint_reports(catalog.by_name(session).values()),
         vaes=[(vae.name, f"{vae.name} ({vae.family})") for vae in addons.by_name(session, "vae").values()],

@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
 from farm.errors import FieldProblem
-from farm.fields import Mode
+from farm.hires import Hires
+from farm.modes import MODES
 from farm.promptfiles.recognise import no_prompts
-from farm.settle import TAKEN
-from farm.specs import SPECS, Hires
 from web.portal import axes
 from web.portal.problems import by_field
-
-MODES: tuple[str, ...] = get_args(Mode)
 
 _JOB = {
     "prompts": "",
@@ -31,7 +28,9 @@ _JOB = {
 # What is left open here is the input's, or the checkpoint's own.
 _OPEN = {"width": "", "height": "", "aspect": "", "scale": ""}
 _SHAPED = frozenset({"prompt", "styles", "hires"})
-_SWITCHES = frozenset({"deterministic", "invert_mask"})
+_SWITCHES = frozenset(
+    name for mode in MODES.values() for name, known in mode.spec.model_fields.items() if known.annotation is bool
+)
 # A file that was pasted may be wrong in each of its lines.
 _MOST_LINES = 20
 _MOMENTS = frozenset({"not_before", "deadline"})
@@ -43,11 +42,11 @@ _HIRES = {f"hires.{name}": "" for name in ("scale", "width", "height", "num_infe
 
 def usual_values(mode: str) -> dict[str, str]:
     """The fields of a mode's form and what stands in them at first; an empty one has its usual value."""
-    fields = SPECS[mode].model_fields
-    taken = TAKEN[mode] - _SHAPED
+    fields, takes = MODES[mode].spec.model_fields, MODES[mode].takes
+    taken = takes - _SHAPED
     settings = {name: as_text(fields[name].default) for name in taken if name in fields and name not in _OPEN}
     opened = {name: text for name, text in _OPEN.items() if name in taken}
-    hires = _HIRES if "hires" in TAKEN[mode] else {}
+    hires = _HIRES if "hires" in takes else {}
     return {**settings, **opened, **hires, **axes.EMPTY, **_JOB}
 
 

@@ -12,9 +12,10 @@ from farm.explain import explain
 from farm.gallery import first_results, grid_report, image_report
 from farm.grids import grids
 from farm.models import Job, Result
+from farm.modes import read_spec
 from farm.reports import AttemptReport, FarmReport, GridReport, ImageReport, JobReport, TaskReport, UploadReport
 from farm.requests import Axis
-from farm.specs import ImageSpec, read_spec
+from farm.specs import ImageSpec
 from web.actions import ACTIONS
 from web.auth import current_user
 from web.evidence import clean, shown

@@ -8,26 +8,25 @@ from sqlalchemy.orm import Session
 
 from farm import uploads
 from farm.errors import FieldProblem, InvalidRequest, NotFound
-from farm.pictures import Role
+from farm.fields import PICTURES
 from farm.reports import UploadReport
 from farm.uploads import Desk
 from web.portal.form import SubmitForm
 
-_ROLES: Mapping[str, Role] = {"image": "input", "mask": "mask"}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def take_files(desk: Desk, form: SubmitForm, files: Mapping[str, bytes]) -> tuple[SubmitForm, list[FieldProblem]]:
     """The form with the ids of the files that came, and what is wrong with the others. Raises StoreError."""
-    values = {name: text for name, text in form.values.items() if name not in _ROLES}
+    values = {name: text for name, text in form.values.items() if name not in PICTURES}
     problems: list[FieldProblem] = []
     notes: list[str] = []
-    for name in _ROLES.keys() & form.values.keys():
+    for name in PICTURES.keys() & form.values.keys():
         before = form.values[name]
         values[name] = before if _DIGEST.fullmatch(before) else ""
         if f"{name}_file" in files:
             try:
-                report = uploads.keep(desk, files[f"{name}_file"], role=_ROLES[name], field=name).report
+                report = uploads.keep(desk, files[f"{name}_file"], role=PICTURES[name], field=name).report
                 values[name] = report.id
                 notes += [report.note] if report.note else []
             except InvalidRequest as error:
@@ -49,4 +48,4 @@ def show_all(session: Session, desk: Desk, digests: Mapping[str, str]) -> dict[s
 
 def pictures_of(form: SubmitForm) -> dict[str, str]:
     """The ids of the form's uploads, by field."""
-    return {name: form.values[name] for name in _ROLES if form.values.get(name)}
+    return {name: form.values[name] for name in PICTURES if form.values.get(name)}

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from farm.hires import Hires
 from farm.requests import Axis
-from farm.specs import AddonRef, Hires, ImageSpec, LoraRef
+from farm.specs import AddonRef, ImageSpec, LoraRef
 from farm.sweeps import label
 from web.portal.choices import WORDS
 from web.portal.form import as_text

@@ -11,13 +11,14 @@ from farm import intake
 from farm.errors import FieldProblem, IdempotencyConflict, InvalidRequest, NotFound
 from farm.inputs import take_in
 from farm.intake import Preview
+from farm.modes import MODES, USUAL_MODE
 from farm.requests import JobRequest, parse_request
 from web.auth import current_user
 from web.multipart import read_form
 from web.paths import MAX_ID
 from web.portal.choices import WORDS, read_choices
 from web.portal.filling import form_of_image, form_of_job
-from web.portal.form import MODES, SubmitForm, empty_form, sent_form, switched
+from web.portal.form import SubmitForm, empty_form, sent_form, switched
 from web.portal.pictures import pictures_of, show_all, take_files
 from web.services import services
 
@@ -138,7 +139,7 @@ def _page(form: SubmitForm, preview: Preview | None = None) -> str:
 
 def _mode_of(sent: Mapping[str, str]) -> str:
     mode = sent.get("mode", "")
-    return mode if mode in MODES else MODES[0]
+    return mode if mode in MODES else USUAL_MODE
 
 
 def _key_of(sent: Mapping[str, str]) -> str:

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from farm.dispatch import ClaimedCheckpoint
+from farm.modes import read_spec
 from farm.presets import preset
-from farm.specs import ImageSpec, read_spec
+from farm.specs import ImageSpec
 from workers.demo.captions import PLACES, with_article
 from workers.demo.judging import View, look
 from workers.demo.world import COLOURS, SHAPES, is_held_out, is_unseen

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from farm.specs import Hires, TextToImageSpec
+from farm.hires import Hires
+from farm.specs import TextToImageSpec
 from workers.course import steps_to_run
 from workers.images import resized
 from workers.latents import Draws, Size, enlarge, pixels_of

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
 from typing import Any
 
-from farm.infotext.reading import Infotext, NotRead, WeightsHash, of_text_alone, shown
+from farm.infotext.reading import Infotext, NotRead, WeightsHash, missing_pictures, of_text_alone, shown
 from farm.jsonkeys import KeyTwice, distinct
+from farm.modes import MODES, USUAL_MODE
 from farm.samplers import split_name
 
 Object = dict[str, Any]
@@ -91,11 +92,10 @@ class Taken:
 
     def infotext(self, prompt: str, negative_prompt: str) -> Infotext:
         """The request of these values; without a mode it is an image from text."""
-        fields: dict[str, Any] = {"mode": "txt2img", **self.values}
-        strength = fields.pop("strength", None) if fields["mode"] == "txt2img" else None
-        if fields["mode"] != "txt2img":
-            wanted = "the picture and the mask" if fields["mode"] == "inpaint" else "the picture"
-            self.warnings.append(f"it does not hold {wanted} it began from: give them")
+        fields: dict[str, Any] = {"mode": USUAL_MODE, **self.values}
+        takes_strength = "strength" in MODES[fields["mode"]].takes
+        strength = None if takes_strength else fields.pop("strength", None)
+        self.warnings += missing_pictures(fields["mode"])
         if unsaid := [title for name, title in _SAID_BY_MOST.items() if name not in fields]:
             self.warnings.append(f"it does not say its {', '.join(unsaid)}: the usual ones here are taken")
         split = split_name(fields)
