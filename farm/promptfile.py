@@ -58,7 +58,7 @@ def read_rows(path: Path) -> list[PlacedRow]:
     try:
         entries = _READERS[found](text)
     except (BadTable, BadJson, BadYaml, Mistaken) as error:
-        raise InvalidRequest([FieldProblem(f"{place_of(path)}, {_place(error)}", str(error))]) from None
+        raise InvalidRequest.at(f"{place_of(path)}, {_place(error)}", str(error)) from None
     if not entries:
         raise refuse(path, "holds no prompt")
     return _rows(path, entries)

@@ -12,7 +12,7 @@ from farm.axistext import read_axis
 from farm.cli.overruling import left_of, merged_hires, mode_for
 from farm.cli.rows import PICTURES, Asked, Send, send_picture, send_pictures
 from farm.client import Client
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
 from farm.requests import JobRequest, parse_request
 
 _SIZE = re.compile(r"(\d+)\s*[xX\u00d7]\s*(\d+)")
@@ -64,7 +64,7 @@ def _no_prompt(mode: str) -> list[str]:
     """To enlarge a picture takes no words."""
     if mode == "upscale":
         return [""]
-    raise InvalidRequest([FieldProblem("prompts", "give a prompt, or a file of prompts with --file")])
+    raise InvalidRequest.at("prompts", "give a prompt, or a file of prompts with --file")
 
 
 def sender(client: Client) -> Send:
@@ -78,7 +78,7 @@ def sender(client: Client) -> Send:
         try:
             kept = client.upload(path, "mask" if field == "mask" else "input")
         except OSError as error:
-            raise InvalidRequest([FieldProblem(field, f"{path}: {error.strerror or error}")]) from None
+            raise InvalidRequest.at(field, f"{path}: {error.strerror or error}") from None
         if kept.note:
             click.echo(f"Warning: {path}: {kept.note}", err=True)
         return kept.id

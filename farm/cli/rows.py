@@ -114,7 +114,7 @@ def send_picture(send: Send, folder: Path, text: str, field: str) -> str:
         return text
     where = "here" if folder == Path() else f"in {folder}"
     message = f"{text[:200]!r} is no file {where}, nor the id of an upload, nor an https:// address"
-    raise InvalidRequest([FieldProblem(field, message)])
+    raise InvalidRequest.at(field, message)
 
 
 def _sent(send: Send, path: Path, field: str) -> str:

@@ -85,5 +85,5 @@ def _unfolded(fields: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(styles := rest.get("styles"), str):
         rest["styles"] = [style.strip() for style in styles.split("|") if style.strip()]
     if hires and "hires" in rest:
-        raise Misread([FieldProblem("hires", "is said twice, as a whole and by its settings")])
+        raise Misread.at("hires", "is said twice, as a whole and by its settings")
     return {"hires": {ALIASES.get(name, name): value for name, value in hires.items()}, **rest} if hires else rest
