@@ -24,6 +24,7 @@ from farm import keylock
 from farm.budget import Allowance
 from farm.config import Settings
 from farm.database import Database
+from farm.digests import is_digest
 from farm.errors import FieldProblem, InvalidRequest, NotFound
 from farm.fetcher import Fetcher
 from farm.models import Artifact, Discard, JobInput, Upload
@@ -35,7 +36,6 @@ from farm.store import Store, delete_each
 INPUTS = "inputs/"
 """What the keys of uploads begin with."""
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:image/[\w.+-]+(;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
 _LONGEST_HEAD = 200
@@ -134,7 +134,7 @@ def show(session: Session, desk: Desk, sha256: str) -> UploadReport:
 
 def is_id(source: str) -> bool:
     """Whether a request means an upload that it names."""
-    return _DIGEST.fullmatch(source) is not None
+    return is_digest(source)
 
 
 def is_address(source: str) -> bool:

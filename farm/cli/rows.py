@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from farm.digests import is_digest
 from farm.errors import FarmError, FieldProblem, InvalidRequest
 from farm.promptfile import read_rows
 from farm.promptfiles.recognise import Mistaken, format_of, no_prompts
@@ -17,7 +18,6 @@ Send = Callable[[Path, str], str]
 
 PICTURES = ("image", "mask")
 
-_UPLOAD = re.compile(r"[0-9a-f]{64}")
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 # A picture in a row; no name is so long without a dot.
 _BASE64 = re.compile(r"data:.*|[A-Za-z0-9+/\s]{80,}={0,2}\s*", re.DOTALL | re.IGNORECASE)
@@ -110,7 +110,7 @@ def send_picture(send: Send, folder: Path, text: str, field: str) -> str:
     path = folder / text[: _LONGEST_NAME + 1]
     if len(text) <= _LONGEST_NAME and _is_file(path):
         return _sent(send, path, field)
-    if _UPLOAD.fullmatch(text) or _ADDRESS.match(text):
+    if is_digest(text) or _ADDRESS.match(text):
         return text
     where = "here" if folder == Path() else f"in {folder}"
     message = f"{text[:200]!r} is no file {where}, nor the id of an upload, nor an https:// address"

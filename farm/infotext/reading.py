@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from farm.digests import SHOWN_DIGITS
+
 AddonKind = Literal["vae", "lora", "embedding"]
 
-_FEWEST_DIGITS = 10
 _MOST_SHOWN = 60
 
 
@@ -81,7 +82,7 @@ def comparable(digits: object) -> str | None:
     """The digits of a sha256 or its beginning; None for another hash, or one too short to tell weights apart."""
     text = str(digits or "").lower().removeprefix("0x")
     is_hexadecimal = all(digit in "0123456789abcdef" for digit in text)
-    return text if is_hexadecimal and _FEWEST_DIGITS <= len(text) <= 64 else None
+    return text if is_hexadecimal and SHOWN_DIGITS <= len(text) <= 64 else None
 
 
 def shown(value: object) -> str:
