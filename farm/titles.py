@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from farm.digests import SHOWN_DIGITS, shortened
-from farm.names import Names, title_parts
+from farm.names import Names, did_you_mean, title_parts
 
 _MOST_NAMED = 20
 
@@ -70,7 +70,7 @@ def unknown(what: str, name: str, names: Names, *, meant: str | None = None) -> 
     if not names.all:
         return f"unknown {what} {name!r}. Known: none yet"
     near = _nearest(meant or name, names)
-    hint = f" Did you mean {near!r}?" if near else ""
+    hint = did_you_mean(near)
     more = f" and {len(names.all) - _MOST_NAMED} more" if len(names.all) > _MOST_NAMED else ""
     return f"unknown {what} {name!r}.{hint} Known: {', '.join(names.all[:_MOST_NAMED])}{more}"
 

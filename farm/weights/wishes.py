@@ -12,7 +12,7 @@ from farm.addons import TITLES
 from farm.errors import Conflict, InvalidRequest
 from farm.fields import CONTROL, Title
 from farm.hub.fetch import Fetched
-from farm.presets import PRESETS, Preset, nearest, preset
+from farm.presets import PRESETS, Preset, nearest_preset, preset
 from farm.weights.header import BadWeights
 
 Kind = Literal["checkpoint", "vae", "embedding", "lora"]
@@ -64,9 +64,7 @@ class Wish:
         """Whether it is a mere name, of no file here, that looks like a preset's of this kind."""
         if not _MERE_NAME.fullmatch(self.source) or Path(self.source).exists():
             return False
-        return (
-            nearest(self.source, (name for name, known in PRESETS.items() if known.kind == self.kind)) is not None
-        )
+        return nearest_preset(self.source, self.kind) is not None
 
     def check_name(self, name: str) -> str:
         """The name as it is registered, if it is fit for prompts, files and terminals. Raises InvalidRequest."""
