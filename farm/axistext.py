@@ -7,26 +7,12 @@ many values spread evenly, whole ones without their fractions. Both ends belong 
 import csv
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from farm.errors import InvalidRequest
 from farm.requests import MOST_VALUES
+from farm.settingnames import OTHER_NAMES
 from farm.sweeps import Value
-
-ALIASES: Mapping[str, str] = {
-    "steps": "num_inference_steps",
-    "guidance": "guidance_scale",
-    "cfg_scale": "guidance_scale",
-    "cfg": "guidance_scale",
-    "negative": "negative_prompt",
-    "schedule": "schedule_type",
-    "denoising": "strength",
-    "replace": "prompt_replace",
-    "prompt_sr": "prompt_replace",
-    "model": "checkpoint",
-    "hires_strength": "hires.strength",
-}
-"""Other names of the fields of an axis."""
 
 _WHOLE = frozenset({"num_inference_steps", "clip_skip", "seed"})
 _DECIMAL = frozenset({"guidance_scale", "strength", "hires.strength"})
@@ -42,7 +28,7 @@ def read_axis(text: str) -> dict[str, object]:
     name, equals, values = text.partition("=")
     if not equals or not values.strip():
         raise InvalidRequest.at("axes", f"{text!r} is not FIELD=VALUE,VALUE,...")
-    field = ALIASES.get(name.strip(), name.strip())
+    field = OTHER_NAMES.get(name.strip(), name.strip())
     return {"field": field, "values": read_values(field, values)}
 
 

@@ -232,7 +232,7 @@ _TABLE = (
     ),
 )
 
-# Whoever misspells a preset may have meant a file, and is not to be sent astray.
+# What is less like the name of a preset may be meant for a file.
 _LIKENESS = 0.7
 
 PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in _TABLE}

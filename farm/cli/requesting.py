@@ -14,7 +14,9 @@ from farm.cli.rows import PICTURES, Asked, Send, send_picture, send_pictures
 from farm.client import Client
 from farm.errors import InvalidRequest
 from farm.requests import JobRequest, parse_request
+from farm.settingnames import OTHER_NAMES
 
+_PASS = "hires."
 _SIZE = re.compile(r"(\d+)\s*[xX\u00d7]\s*(\d+)")
 
 
@@ -50,8 +52,8 @@ def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hires(given: Mapping[str, Any]) -> dict[str, Any]:
-    names = {"hires_steps": "num_inference_steps", "hires_strength": "strength", "hires_upscaler": "upscaler"}
-    found = {names[name]: value for name, value in given.items() if name in names}
+    fields = {name: OTHER_NAMES.get(name, "") for name in given}
+    found = {fields[name].removeprefix(_PASS): given[name] for name in given if fields[name].startswith(_PASS)}
     target = given.get("hires")
     if target is None:
         return found

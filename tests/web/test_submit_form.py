@@ -12,6 +12,7 @@ from farm.database import Database
 from farm.prompts.styles import Style
 from tests.web.conftest import OpenPortal
 from tests.web.forms import a_file, first_spec, key_of, marked, no_jobs, send, value_of
+from web.portal.form import MODES
 
 FORM = {
     "prompts": "a lighthouse\n\n  a harbour  \n",
@@ -26,6 +27,13 @@ FORM = {
     "priority": "60",
     "idempotency_key": "0123456789abcdef",
 }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_field_of_a_form_has_a_label(client: FlaskClient, mode: str) -> None:
+    labels = re.findall(r'<label for="([^"]+)">\s*([^<\s]?)', client.get(f"/submit?mode={mode}").text)
+    assert len(labels) > 20
+    assert [name for name, first in labels if not first] == []
 
 
 def test_a_form_becomes_a_job_and_leads_to_its_page(client: FlaskClient) -> None:
