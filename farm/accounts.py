@@ -12,7 +12,7 @@ from sqlalchemy import Update, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from farm.errors import Conflict, FieldProblem, InvalidRequest, NotFound
+from farm.errors import Conflict, InvalidRequest, NotFound
 from farm.intake import LOCAL_USER
 from farm.models import ApiKey, User
 from farm.reports import AccountReport
@@ -78,7 +78,7 @@ def disable_user(session: Session, name: str) -> None:
     """
     found = _known_user(session, name)
     if found.name == LOCAL_USER:
-        raise InvalidRequest([FieldProblem("name", f"{LOCAL_USER!r} is whoever asks without a key on loopback")])
+        raise InvalidRequest.at("name", f"{LOCAL_USER!r} is whoever asks without a key on loopback")
     session.execute(update(User).where(User.id == found.id).values(disabled_at=func.now()))
     session.execute(_revoking().where(ApiKey.user_id == found.id))
 
@@ -132,9 +132,7 @@ def _checked(name: str) -> str:
     """The name as it is kept. Raises InvalidRequest for one that would mislead where it is shown."""
     composed = unicodedata.normalize("NFC", name)
     if not _NAME.fullmatch(composed):
-        raise InvalidRequest(
-            [FieldProblem("name", "must be 1 to 64 letters and digits, or . _ @ + - after the first")]
-        )
+        raise InvalidRequest.at("name", "must be 1 to 64 letters and digits, or . _ @ + - after the first")
     _refuse_mixed_scripts(composed)
     return composed
 
@@ -143,7 +141,7 @@ def _refuse_local(name: str) -> None:
     """No key may stand for who needs none, nor read as if it did. Raises InvalidRequest."""
     if _read_as_latin(name.strip()) == LOCAL_USER:
         message = f"reads as {LOCAL_USER!r}, which means whoever asks without a key on loopback; choose another"
-        raise InvalidRequest([FieldProblem("name", message)])
+        raise InvalidRequest.at("name", message)
 
 
 def _refuse_mixed_scripts(name: str) -> None:
@@ -151,7 +149,7 @@ def _refuse_mixed_scripts(name: str) -> None:
     scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in _plain(name) if letter.isalpha()}
     if len(scripts & _ALIKE) > 1:
         message = "mixes letters of Latin, Greek or Cyrillic, which look alike; use those of one script"
-        raise InvalidRequest([FieldProblem("name", message)])
+        raise InvalidRequest.at("name", message)
 
 
 def _plain(name: str) -> str:

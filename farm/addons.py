@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, NotFound
 from farm.models import Addon
-from farm.names import Names, as_good_as, lock_name, nearest_hint
+from farm.namelock import lock_name
+from farm.names import Names, as_good_as, nearest_hint
 
 Kind = Literal["vae", "embedding", "lora"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

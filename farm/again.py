@@ -4,12 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from farm.addons import TITLES
+from farm.digests import SHOWN_DIGITS, shortened
 from farm.infotext import Infotext
 from farm.infotext.reading import WeightsHash
 from farm.names import Names, title_parts
-
-# Shorter ones are of the WebUI's first year, and hash something else.
-_SHORTEST_HASH = 10
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ def recognised(read: Infotext, here: Registered) -> Infotext:
     fields, warnings = dict(read.fields), [*read.warnings, *_doubts(read.hashes, here)]
     name, short = _checkpoint_here(str(fields.get("checkpoint", "")), here), (read.model_hash or "").lower()
     known = here.checkpoints.get(name, "")
-    if len(short) >= _SHORTEST_HASH and not known.startswith(short):
+    if len(short) >= SHOWN_DIGITS and not known.startswith(short):
         alike = [other for other, sha256 in here.checkpoints.items() if sha256.startswith(short)]
         fields.update({"checkpoint": alike[0]} if alike else {})
         warnings += [_another("checkpoint", name, known, short)] if known and not alike else []
@@ -87,4 +85,4 @@ def _is_of(wanted: WeightsHash, key: tuple[str, str], here: Registered) -> bool:
 
 
 def _another(what: str, name: str, here: str, wanted: str) -> str:
-    return f"{name!r} is another {what} here: its hash is {here[:10]}, the image's was {wanted[:10]}"
+    return f"{name!r} is another {what} here: its hash is {shortened(here)}, the image's was {shortened(wanted)}"

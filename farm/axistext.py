@@ -7,26 +7,12 @@ many values spread evenly, whole ones without their fractions. Both ends belong 
 import csv
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
 from farm.requests import MOST_VALUES
+from farm.settingnames import OTHER_NAMES
 from farm.sweeps import Value
-
-ALIASES: Mapping[str, str] = {
-    "steps": "num_inference_steps",
-    "guidance": "guidance_scale",
-    "cfg_scale": "guidance_scale",
-    "cfg": "guidance_scale",
-    "negative": "negative_prompt",
-    "schedule": "schedule_type",
-    "denoising": "strength",
-    "replace": "prompt_replace",
-    "prompt_sr": "prompt_replace",
-    "model": "checkpoint",
-    "hires_strength": "hires.strength",
-}
-"""Other names of the fields of an axis."""
 
 _WHOLE = frozenset({"num_inference_steps", "clip_skip", "seed"})
 _DECIMAL = frozenset({"guidance_scale", "strength", "hires.strength"})
@@ -41,8 +27,8 @@ def read_axis(text: str) -> dict[str, object]:
     """An axis as a request has it, from `FIELD=VALUES`. Raises InvalidRequest."""
     name, equals, values = text.partition("=")
     if not equals or not values.strip():
-        raise InvalidRequest([FieldProblem("axes", f"{text!r} is not FIELD=VALUE,VALUE,...")])
-    field = ALIASES.get(name.strip(), name.strip())
+        raise InvalidRequest.at("axes", f"{text!r} is not FIELD=VALUE,VALUE,...")
+    field = OTHER_NAMES.get(name.strip(), name.strip())
     return {"field": field, "values": read_values(field, values)}
 
 
@@ -53,7 +39,7 @@ def read_values(field: str, text: str) -> list[Value]:
         if part.strip():
             found.extend(_values(field, part.strip()))
         if len(found) > MOST_VALUES:
-            raise InvalidRequest([FieldProblem("axes", f"{field} has more than {MOST_VALUES} values")])
+            raise InvalidRequest.at("axes", f"{field} has more than {MOST_VALUES} values")
     return found
 
 
@@ -61,7 +47,7 @@ def _parts(text: str) -> list[str]:
     try:
         return next(csv.reader([" ".join(text.split())], skipinitialspace=True), [])
     except csv.Error as error:
-        raise InvalidRequest([FieldProblem("axes", f"the values cannot be told apart: {error}")]) from None
+        raise InvalidRequest.at("axes", f"the values cannot be told apart: {error}") from None
 
 
 def _values(field: str, part: str) -> Iterator[Value]:
@@ -71,7 +57,7 @@ def _values(field: str, part: str) -> Iterator[Value]:
     elif match := _RANGE.fullmatch(part):
         numbers = [round(number, 6) for number in _spread(*match.groups())]
         if not numbers:
-            raise InvalidRequest([FieldProblem("axes", f"{field}: the range {part!r} holds no value")])
+            raise InvalidRequest.at("axes", f"{field}: the range {part!r} holds no value")
         yield from map(int, numbers) if is_whole else numbers
     else:
         yield _number(field, part, is_whole=is_whole)
@@ -100,4 +86,4 @@ def _number(field: str, part: str, *, is_whole: bool) -> Value:
     except ValueError:
         pass
     kind = "a whole number" if is_whole else "a number"
-    raise InvalidRequest([FieldProblem("axes", f"{field}: {part[:80]!r} is not {kind} or a range like 1-4")])
+    raise InvalidRequest.at("axes", f"{field}: {part[:80]!r} is not {kind} or a range like 1-4")

@@ -5,7 +5,7 @@ All bounds of this kind stand here. They grow with the images that a job may hav
 a job of as many images as are allowed, with ordinary prompts, is within all of them.
 """
 
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
 
 LONGEST_PROMPT = 100_000
 """How long a prompt may get while styles, axes and choices are put into it. What is rendered is shorter still."""
@@ -53,7 +53,7 @@ class Allowance:
         cost = self._spent + count
         if cost > self._limit:
             said = f"{self._costs.format(shown(cost))}; {shown(self._limit)} are allowed. {self._advice}"
-            raise OverBudget([FieldProblem(self._field, said)])
+            raise OverBudget.at(self._field, said)
 
     def covers(self, count: int) -> bool:
         """Spend so much if it is left."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 
 class FarmError(Exception):
@@ -29,6 +30,11 @@ class InvalidRequest(FarmError):
     def __init__(self, problems: list[FieldProblem]) -> None:
         self.problems = problems
         super().__init__("; ".join(f"{p.field}: {p.message}" for p in problems))
+
+    @classmethod
+    def at(cls, field: str, message: str) -> Self:
+        """The refusal for one problem with one field, which is the usual number."""
+        return cls([FieldProblem(field, message)])
 
 
 class NotFound(FarmError):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from farm.addresses import Address, is_public, resolve
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
 
 _LONGEST_URL = 4096
 _HEADERS = {
@@ -51,7 +51,7 @@ class Fetcher:
                 return self._read(connection, parts, field)
         except (OSError, http.client.HTTPException, ValueError):
             # What exactly went wrong there would tell of places that the user is not to see.
-            raise _refusal(
+            raise InvalidRequest.at(
                 field, f"could not be fetched: {host} did not send it within {self.seconds:g} seconds"
             ) from None
 
@@ -63,9 +63,11 @@ class Fetcher:
         except (OSError, ValueError):
             addresses = []
         if not addresses:
-            raise _refusal(field, f"could not be fetched: there is no host {host}")
+            raise InvalidRequest.at(field, f"could not be fetched: there is no host {host}")
         if not all(self.is_allowed(address) for address in addresses):
-            raise _refusal(field, f"is not fetched: {host} is not a public address; send the picture itself")
+            raise InvalidRequest.at(
+                field, f"is not fetched: {host} is not a public address; send the picture itself"
+            )
         return addresses
 
     @contextmanager
@@ -95,7 +97,9 @@ class Fetcher:
         with connection.getresponse() as response:
             if response.status != http.client.OK:
                 hint = "; give the address that it leads to" if 300 <= response.status < 400 else ""
-                raise _refusal(field, f"could not be fetched: {parts.hostname} answered {response.status}{hint}")
+                raise InvalidRequest.at(
+                    field, f"could not be fetched: {parts.hostname} answered {response.status}{hint}"
+                )
             return self._read_body(response, field)
 
     def _read_body(self, response: http.client.HTTPResponse, field: str) -> bytes:
@@ -103,7 +107,9 @@ class Fetcher:
         while piece := response.read(_PIECE):
             content += piece
             if len(content) > self.most_bytes:
-                raise _refusal(field, f"is larger than {self.most_bytes:,} bytes, the most that this farm takes")
+                raise InvalidRequest.at(
+                    field, f"is larger than {self.most_bytes:,} bytes, the most that this farm takes"
+                )
         if response.length:
             raise http.client.IncompleteRead(bytes(content), response.length)
         return bytes(content)
@@ -157,16 +163,14 @@ def _cut(handle: socket.socket) -> None:
 
 def _parse(url: str, field: str) -> SplitResult:
     if len(url) > _LONGEST_URL or not re.fullmatch(r"[\x21-\x7e]+", url):
-        raise _refusal(field, f"must be an address of at most {_LONGEST_URL:,} characters of ASCII, without spaces")
+        raise InvalidRequest.at(
+            field, f"must be an address of at most {_LONGEST_URL:,} characters of ASCII, without spaces"
+        )
     try:
         parts = urlsplit(url)
         is_good = parts.scheme == "https" and parts.hostname and "@" not in parts.netloc and parts.port != 0
     except ValueError:
         is_good = False
     if not is_good:
-        raise _refusal(field, "must be an https:// address, without a user or password")
+        raise InvalidRequest.at(field, "must be an https:// address, without a user or password")
     return parts
-
-
-def _refusal(field: str, message: str) -> InvalidRequest:
-    return InvalidRequest([FieldProblem(field, message)])

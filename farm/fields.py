@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from farm import digests
 from farm.samplers import SAMPLERS, SCHEDULE_TYPES, known_sampler, known_schedule_type
 
 FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -96,7 +97,7 @@ Pixels = Annotated[int, Field(ge=0, le=MOST_PIXELS), NUMBER]
 Blur = Annotated[int, Field(ge=0, le=64, description="In pixels."), NUMBER]
 LARGEST_LORA_WEIGHT = 10
 Weight = Annotated[float, Field(ge=-LARGEST_LORA_WEIGHT, le=LARGEST_LORA_WEIGHT, allow_inf_nan=False), NUMBER]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(pattern=f"^{digests.PATTERN}$")]
 SamplerName = Annotated[
     str,
     AfterValidator(known_sampler),

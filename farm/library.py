@@ -10,7 +10,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from farm import catalog, models, uploads
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
 from farm.families import FAMILIES, Family
 from farm.geometry import Size
 from farm.namedoubts import NameDoubts
@@ -174,7 +174,7 @@ def confirm(session: Session, library: Library, specs: Iterable[ImageSpec]) -> N
     added = select(addon.sha256).where(addon.sha256.in_(hashes), addon.removed_at.is_(None))
     held = {*session.scalars(_held(rows)), *session.scalars(_held(added))}
     if not (checkpoints | hashes) <= held:
-        raise InvalidRequest([FieldProblem("checkpoint", "was removed this moment, or an addon was. Try again")])
+        raise InvalidRequest.at("checkpoint", "was removed this moment, or an addon was. Try again")
 
 
 def _held(query: Select[_Row]) -> Select[_Row]:

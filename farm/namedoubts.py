@@ -6,10 +6,10 @@ reported, and so is one that was found although it is written otherwise.
 
 import re
 from collections.abc import Collection, Iterator
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import pairwise
 
+from farm.names import most_alike
 from farm.prompts.embeddings import EmbeddingNames, words_of
 
 _WORD = re.compile(r"[\w-]+")
@@ -17,7 +17,7 @@ _WORD = re.compile(r"[\w-]+")
 _LIKE_A_NAME = re.compile(r"[\d_-]|[a-z][A-Z]")
 _TAG = re.compile(r"<[^<>]*>")
 _SHORTEST, _LONGEST = 6, 80
-_ALIKE = 0.85
+_LIKENESS = 0.85
 # Each word is compared with all names: so many words, and fewer where there are many names.
 _MOST_COMPARED = 200
 _MOST_COMPARISONS = 200_000
@@ -53,8 +53,8 @@ class NameDoubts:
         if word not in self._compared:
             if len(self._compared) >= min(_MOST_COMPARED, _MOST_COMPARISONS // max(1, len(self._squeezed))):
                 return None
-            near = get_close_matches(_squeezed(word), list(self._squeezed), n=1, cutoff=_ALIKE)
-            self._compared[word] = self._squeezed[near[0]] if near else None
+            near = most_alike(_squeezed(word), self._squeezed, likeness=_LIKENESS)
+            self._compared[word] = near[0] if near else None
         return self._compared[word]
 
     @cached_property

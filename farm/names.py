@@ -6,23 +6,20 @@ Case, spaces, dashes and underscores make no difference, nor does how Unicode co
 
 import re
 import unicodedata
-import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
-
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
-
-# The first number of the advisory locks that are held here; the second is the name's.
-_LOCKS = 0x6E616D65
+from typing import TypeVar
 
 # Each is compared with all names: a request may be wrong a hundred times.
 _MOST_HINTS = 20
+_LONGEST_COMPARED = 80
+_LIKENESS = 0.6
 
 _SEPARATORS = re.compile(r"[\s_-]+")
 _WEIGHTS_SUFFIX = re.compile(r"\.(?:safetensors|ckpt|pt|pth|bin)\Z", re.IGNORECASE)
+_Named = TypeVar("_Named")
 _TITLE = re.compile(r"(.*?)\s*\[([0-9a-fA-F]{6,64})\]", re.DOTALL)
 
 
@@ -37,7 +34,7 @@ class Names:
 
     def __init__(self, known: Iterable[str]) -> None:
         self._known = frozenset(known)
-        self._near: dict[str, str | None] = {}
+        self._near: dict[tuple[str, float], str | None] = {}
 
     def alike(self, name: str) -> tuple[str, ...]:
         """The name itself if it is known; else those that are alike: none, one, or several."""
@@ -48,14 +45,15 @@ class Names:
         found = self.alike(name)
         return found[0] if len(found) == 1 else None
 
-    def nearest(self, name: str) -> str | None:
+    def nearest(self, name: str, *, likeness: float = _LIKENESS) -> str | None:
         """The one that was most likely meant; None where none is near, or many were asked about already."""
-        if name not in self._near and len(self._near) >= _MOST_HINTS:
+        asked = (name, likeness)
+        if asked not in self._near and len(self._near) >= _MOST_HINTS:
             return None
-        if name not in self._near:
-            near = get_close_matches(plain(name[:80]), list(self._by_plain), n=1, cutoff=0.6)
-            self._near[name] = self._by_plain[near[0]][0] if near else None
-        return self._near[name]
+        if asked not in self._near:
+            near = most_alike(plain(name[:_LONGEST_COMPARED]), self._by_plain, likeness=likeness)
+            self._near[asked] = near[0][0] if near else None
+        return self._near[asked]
 
     @cached_property
     def all(self) -> Sequence[str]:
@@ -75,14 +73,29 @@ def as_good_as(registered: str, name: str) -> str:
     return "" if registered == name else f", which is not told from {name!r}"
 
 
-def nearest_hint(name: str, known: Iterable[str]) -> str:
-    near = Names(known).nearest(name)
+def most_alike(
+    text: str, named: Mapping[str, _Named], *, likeness: float = _LIKENESS, most: int = 1
+) -> list[_Named]:
+    """What is named most like a text, the likeliest first; both the text and the names in one form for comparing.
+
+    `likeness` is from 0 to 1, which only the same has.
+    """
+    return [named[form] for form in get_close_matches(text, named, n=most, cutoff=likeness)]
+
+
+def nearest(name: str, known: Iterable[str], *, likeness: float = _LIKENESS) -> str | None:
+    """The known name that was most likely meant; None where none is near."""
+    return Names(known).nearest(name, likeness=likeness)
+
+
+def did_you_mean(near: str | None) -> str:
+    """A question to follow a sentence; nothing where no name is near."""
     return f" Did you mean {near!r}?" if near else ""
 
 
-def lock_name(session: Session, name: str) -> None:
-    """Hold a name until this transaction ends: two that are alike are not registered side by side."""
-    session.execute(select(func.pg_advisory_xact_lock(_LOCKS, zlib.crc32(plain(name).encode()) - 2**31)))
+def nearest_hint(name: str, known: Iterable[str]) -> str:
+    """The question for one of these names."""
+    return did_you_mean(nearest(name, known))
 
 
 def title_parts(title: str) -> Iterator[tuple[str, str | None]]:

@@ -17,7 +17,7 @@ from typing import Literal
 from PIL import Image, ImageCms, ImageFile
 
 from farm.decoding import DECODERS, LEAST_COST, DecodingFailed, DecodingTooSlow
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
 from farm.masks import read_mask
 from farm.picturefiles import glued, walk_jpeg
 from farm.picturesizes import cost_of
@@ -111,19 +111,21 @@ def clean_mask(content: bytes, *, limits: Limits, field: str = "mask", user: str
 def clean(content: bytes, *, role: Role, limits: Limits, field: str, user: str = "") -> Cleaned:
     """Clean what a user sent as a picture or as a mask. Raises InvalidRequest, which names the field; Busy."""
     if not content:
-        raise _refusal(field, "is empty")
+        raise InvalidRequest.at(field, "is empty")
     if len(content) > limits.most_bytes:
-        raise _refusal(field, f"is larger than {limits.most_bytes:,} bytes, the most that this farm takes")
+        raise InvalidRequest.at(field, f"is larger than {limits.most_bytes:,} bytes, the most that this farm takes")
     cost = max(_cost(content, limits, field), LEAST_COST)
     wish = {"role": role, "most_pixels": limits.most_pixels, "paid_pixels": cost}
     try:
         said, png = DECODERS.decode(user, cost, wish, content)
     except DecodingTooSlow:
-        raise _refusal(field, "takes too long to decode for its size; save it again, as a PNG say") from None
+        raise InvalidRequest.at(
+            field, "takes too long to decode for its size; save it again, as a PNG say"
+        ) from None
     except DecodingFailed:
-        raise _refusal(field, _DAMAGED) from None
+        raise InvalidRequest.at(field, _DAMAGED) from None
     if "refused" in said:
-        raise _refusal(field, said["refused"])
+        raise InvalidRequest.at(field, said["refused"])
     return Cleaned(png, said["width"], said["height"], hashlib.sha256(png).hexdigest(), said["note"])
 
 
@@ -132,12 +134,12 @@ def _cost(content: bytes, limits: Limits, field: str) -> int:
     cost, most = cost_of(content), _MOST_TIMES * limits.most_pixels
     if content.startswith(b"\xff\xd8") and (jpeg := walk_jpeg(content)).scans:
         if jpeg.scans > _MOST_SCANS:
-            raise _refusal(field, f"has more than {_MOST_SCANS} scans; save it again, as a PNG say")
+            raise InvalidRequest.at(field, f"has more than {_MOST_SCANS} scans; save it again, as a PNG say")
         if jpeg.pixels <= limits.most_pixels < most < cost:
             said = (
                 f"has {jpeg.scans} scans of {jpeg.pixels / 1e6:.3g} megapixels each, which take too long to decode"
             )
-            raise _refusal(field, f"{said}; save it again, as a PNG say")
+            raise InvalidRequest.at(field, f"{said}; save it again, as a PNG say")
     return min(cost, most)
 
 
@@ -148,13 +150,13 @@ def decode(content: bytes, *, role: Role, most_pixels: int, paid_pixels: int) ->
     """
     with _opened(content, most_pixels) as image:
         if image.width * image.height > paid_pixels:
-            raise _refusal("", "is larger than it says at its beginning; save it again, as a PNG say")
+            raise InvalidRequest.at("", "is larger than it says at its beginning; save it again, as a PNG say")
         try:
             colour, alpha = _split(image)
             kept, note = (_picture(image, colour, alpha), None) if role == "input" else read_mask(colour, alpha)
             upright = _upright(kept, image)
         except _BROKEN:
-            raise _refusal("", _DAMAGED) from None
+            raise InvalidRequest.at("", _DAMAGED) from None
     return Decoded(_encode(upright), upright.width, upright.height, note)
 
 
@@ -166,30 +168,28 @@ def _opened(content: bytes, most_pixels: int) -> ImageFile.ImageFile:
         raise _too_many_pixels(most_pixels) from None
     except _BROKEN as error:
         if "MAX_TEXT" in str(error):
-            raise _refusal(
+            raise InvalidRequest.at(
                 "", "holds a colour profile or text that unpacks to far too much; save it anew"
             ) from None
         # The class of the error tells damage from a foreign format, but not reliably.
-        raise _refusal("", f"is no picture that can be read here, or is damaged: {_TAKEN}") from None
+        raise InvalidRequest.at("", f"is no picture that can be read here, or is damaged: {_TAKEN}") from None
     width, height = image.size
     if width * height > most_pixels:
         raise _too_many_pixels(most_pixels, f" of {width:,} x {height:,}")
     if max(width, height) > _MOST_OBLONG * min(width, height):
-        raise _refusal(
+        raise InvalidRequest.at(
             "", f"is {width} x {height} pixels: no side may be more than {_MOST_OBLONG} times the other; crop it"
         )
     if foreign := glued(content, image.format or ""):
-        raise _refusal("", f"has {foreign} glued to its end; save it again, as a PNG say")
+        raise InvalidRequest.at("", f"has {foreign} glued to its end; save it again, as a PNG say")
     return image
 
 
 def _too_many_pixels(most_pixels: int, size: str = "") -> InvalidRequest:
     megapixels = f"{most_pixels / 1e6:g}"
-    return _refusal("", f"has too many pixels{size}: this farm takes up to {megapixels} megapixels; scale it down")
-
-
-def _refusal(field: str, message: str) -> InvalidRequest:
-    return InvalidRequest([FieldProblem(field, message)])
+    return InvalidRequest.at(
+        "", f"has too many pixels{size}: this farm takes up to {megapixels} megapixels; scale it down"
+    )
 
 
 def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:

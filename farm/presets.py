@@ -4,13 +4,13 @@ Data only, as the model pages and common use have it. What nobody says is None, 
 itself, on the homepage, is what counts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 from farm.errors import NotFound
+from farm.names import did_you_mean, nearest
 
 
 class NoSuchPreset(NotFound):
@@ -232,6 +232,9 @@ _TABLE = (
     ),
 )
 
+# What is less like the name of a preset may be meant for a file.
+_LIKENESS = 0.7
+
 PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in _TABLE}
 
 
@@ -239,13 +242,13 @@ def preset(name: str) -> Preset:
     """The preset of this name. Raises NoSuchPreset with the nearest one, and all there are."""
     if name in PRESETS:
         return PRESETS[name]
-    near = nearest(name, PRESETS)
-    hint = f" Did you mean {near!r}?" if near else ""
+    hint = did_you_mean(nearest_preset(name))
     raise NoSuchPreset(
         f"There is no preset {name!r}, and no file or folder here.{hint} Presets: {', '.join(PRESETS)}."
     )
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that was most likely meant; None where none is near."""
-    return next(iter(get_close_matches(name.lower(), list(names), n=1, cutoff=0.7)), None)
+def nearest_preset(name: str, kind: str | None = None) -> str | None:
+    """The preset that was most likely meant, of a kind or of any; None where none is near."""
+    names = [known.name for known in PRESETS.values() if kind in (None, known.kind)]
+    return nearest(name, names, likeness=_LIKENESS)

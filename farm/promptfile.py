@@ -3,13 +3,13 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from farm.errors import FieldProblem, InvalidRequest
+from farm.names import nearest
 from farm.promptfiles import jsons, yamlrows
 from farm.promptfiles.commands import is_command, read_command
 from farm.promptfiles.entries import Entries, Entry, Misread, Unreadable
@@ -58,7 +58,7 @@ def read_rows(path: Path) -> list[PlacedRow]:
     try:
         entries = _READERS[found](text)
     except (BadTable, BadJson, BadYaml, Mistaken) as error:
-        raise InvalidRequest([FieldProblem(f"{place_of(path)}, {_place(error)}", str(error))]) from None
+        raise InvalidRequest.at(f"{place_of(path)}, {_place(error)}", str(error)) from None
     if not entries:
         raise refuse(path, "holds no prompt")
     return _rows(path, entries)
@@ -100,8 +100,8 @@ def _message(problem: FieldProblem, fields: Mapping[str, Any]) -> str:
     """With what stands there; or the field that was most likely meant, where there is none of that name."""
     if problem.message != "there is no such field":
         return _with_value(problem, fields)
-    near = get_close_matches(problem.field, _SETTINGS, n=1)
-    return f"{problem.message}; did you mean {near[0]}?" if near else problem.message
+    near = nearest(problem.field, _SETTINGS)
+    return f"{problem.message}; did you mean {near}?" if near else problem.message
 
 
 def _with_value(problem: FieldProblem, fields: Mapping[str, Any]) -> str:

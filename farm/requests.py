@@ -125,11 +125,16 @@ PromptEntry = Annotated[
     BeforeValidator(_row_of_text, json_schema_input_type=str | PromptRow),
 ]
 
+SWEPT = (
+    *("seed", "num_inference_steps", "guidance_scale", "sampler", "schedule_type", "checkpoint", "vae"),
+    *("clip_skip", "size", "strength", "hires.strength", "prompt", "prompt_replace", "negative_prompt"),
+)
+"""What an axis may sweep beside the weights of LoRAs, in the order in which it is offered."""
+
 AxisField = Annotated[
     str,
     Field(
-        pattern=r"^(prompt|prompt_replace|negative_prompt|checkpoint|vae|sampler|schedule_type|num_inference_steps"
-        r"|guidance_scale|clip_skip|seed|strength|size|hires\.strength|lora:[^:<>,]{1,200})$",
+        pattern=rf"^({'|'.join(map(re.escape, SWEPT))}|lora:[^:<>,]{{1,200}})$",
         description="A setting; `size` takes values like `512x768`; `prompt_replace` puts each value in the place "
         "of the first; `lora:NAME` sets that LoRA's weight.",
     ),

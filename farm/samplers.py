@@ -6,8 +6,9 @@ the scheduler objects. What has no equal in diffusers is not in the tables: it i
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
+
+from farm.names import nearest
 
 AUTOMATIC = "Automatic"
 
@@ -170,8 +171,8 @@ def known_schedule_type(name: str) -> str:
 def _known(name: str, what: str, table: Mapping[str, Any]) -> str:
     if name in table:
         return name
-    near = get_close_matches(name, table, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = nearest(name, table, likeness=0.5)
+    hint = f"did you mean {near!r}? " if near else ""
     raise ValueError(f"unknown {what} {name!r}; {hint}Known: {', '.join(table)}")
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,28 +11,12 @@ from farm.fields import LARGEST_LORA_WEIGHT, SEEDS
 from farm.geometry import Misfit, Settings
 from farm.names import plain
 from farm.requests import Axis, JobRequest
+from farm.settingnames import TITLES
 
 Value = str | int | float
 
 Point = tuple[int, ...]
 """The index of the value that each axis has, in the order of the axes."""
-
-_TITLES: Mapping[str, str] = {
-    "prompt": "Prompt",
-    "prompt_replace": "Prompt",
-    "negative_prompt": "Negative prompt",
-    "checkpoint": "Checkpoint",
-    "vae": "VAE",
-    "sampler": "Sampler",
-    "schedule_type": "Schedule type",
-    "num_inference_steps": "Steps",
-    "guidance_scale": "CFG scale",
-    "clip_skip": "Clip skip",
-    "seed": "Seed",
-    "strength": "Denoising strength",
-    "size": "Size",
-    "hires.strength": "Hires denoising strength",
-}
 
 _LORA = "lora:"
 _LORA_TAG = re.compile(r"<(?:lora|lyco):([^<>:]+)(?::[^<>]*)?>")
@@ -197,5 +181,5 @@ def label(axis: Axis, index: int) -> str:
     shown = f"{value:g}" if isinstance(value, float) else str(value)
     if axis.field in ("prompt", "prompt_replace"):
         return shown
-    title = _TITLES.get(axis.field) or f"LoRA {axis.field.removeprefix(_LORA)}"
+    title = TITLES.get(axis.field) or f"LoRA {axis.field.removeprefix(_LORA)}"
     return f"{title}: {shown}"

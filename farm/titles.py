@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from farm.names import Names, title_parts
+from farm.digests import SHOWN_DIGITS, shortened
+from farm.names import Names, did_you_mean, title_parts
 
 _MOST_NAMED = 20
-# Of the sha256, as the WebUI has shown it since 2023; what was shorter hashed something else.
-_SHORTEST_HASH = 10
 
 
 class Hashed(Protocol):
@@ -48,18 +47,20 @@ def named_by_title(what: str, title: str, known: Mapping[str, Hashed], names: Na
 def _check_digest(what: str, name: str, digest: str | None, known: Mapping[str, Hashed]) -> None:
     if digest is None or known[name].sha256.startswith(digest):
         return
-    if len(digest) < _SHORTEST_HASH:
+    if len(digest) < SHOWN_DIGITS:
         raise UnknownName(
             f"{what} {name!r}: [{digest}] is a hash as the WebUI made it before 2023, which tells nothing here. "
             "Leave it out"
         )
     twin = _of_digest(digest, known)
     hint = f". What has that hash is called {twin[0]!r} here" if twin else ""
-    raise UnknownName(f"{name!r} is another {what} here: its hash is {known[name].sha256[:10]}, not {digest}{hint}")
+    raise UnknownName(
+        f"{name!r} is another {what} here: its hash is {shortened(known[name].sha256)}, not {digest}{hint}"
+    )
 
 
 def _of_digest(digest: str | None, known: Mapping[str, Hashed]) -> list[str]:
-    if digest is None or len(digest) < _SHORTEST_HASH:
+    if digest is None or len(digest) < SHOWN_DIGITS:
         return []
     return [name for name, found in known.items() if found.sha256.startswith(digest)]
 
@@ -69,7 +70,7 @@ def unknown(what: str, name: str, names: Names, *, meant: str | None = None) -> 
     if not names.all:
         return f"unknown {what} {name!r}. Known: none yet"
     near = _nearest(meant or name, names)
-    hint = f" Did you mean {near!r}?" if near else ""
+    hint = did_you_mean(near)
     more = f" and {len(names.all) - _MOST_NAMED} more" if len(names.all) > _MOST_NAMED else ""
     return f"unknown {what} {name!r}.{hint} Known: {', '.join(names.all[:_MOST_NAMED])}{more}"
 

@@ -24,6 +24,7 @@ from farm import keylock
 from farm.budget import Allowance
 from farm.config import Settings
 from farm.database import Database
+from farm.digests import is_digest
 from farm.errors import FieldProblem, InvalidRequest, NotFound
 from farm.fetcher import Fetcher
 from farm.models import Artifact, Discard, JobInput, Upload
@@ -35,7 +36,6 @@ from farm.store import Store, delete_each
 INPUTS = "inputs/"
 """What the keys of uploads begin with."""
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:image/[\w.+-]+(;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
 _LONGEST_HEAD = 200
@@ -134,7 +134,7 @@ def show(session: Session, desk: Desk, sha256: str) -> UploadReport:
 
 def is_id(source: str) -> bool:
     """Whether a request means an upload that it names."""
-    return _DIGEST.fullmatch(source) is not None
+    return is_digest(source)
 
 
 def is_address(source: str) -> bool:
@@ -182,7 +182,7 @@ def _pixels_of(content: bytes, limits: Limits) -> int:
 
 def _fetch(desk: Desk, url: str, field: str) -> bytes:
     if not desk.settings.fetch_urls:
-        raise _refusal(
+        raise InvalidRequest.at(
             field, "is an address, and this farm fetches none (FARM_FETCH_URLS is off); send the picture itself"
         )
     return Fetcher(desk.settings.max_upload_bytes).fetch(url, field=field)
@@ -193,15 +193,15 @@ def _decode(source: str, limits: Limits, field: str) -> bytes:
         # The rest may have megabytes that look like more of the head.
         head = _DATA_URI.match(source[:_LONGEST_HEAD])
         if head is None:
-            raise _refusal(field, "is a data: URI, but not one like `data:image/png;base64,...`")
+            raise InvalidRequest.at(field, "is a data: URI, but not one like `data:image/png;base64,...`")
         source = source[head.end() :]
     plain = source.translate(_WHITESPACE)
     if len(plain) // 4 * 3 > limits.most_bytes + 3:
-        raise _refusal(field, f"is larger than {limits.most_bytes:,} bytes, the most that this farm takes")
+        raise InvalidRequest.at(field, f"is larger than {limits.most_bytes:,} bytes, the most that this farm takes")
     try:
         return base64.b64decode(plain, validate=True)
     except (binascii.Error, ValueError):
-        raise _refusal(
+        raise InvalidRequest.at(
             field, "is neither the id of an upload (64 hex digits), nor base64, nor an https:// address"
         ) from None
 
@@ -258,7 +258,3 @@ def _discard(database: Database, store: Store, key: str) -> bool:
 
 def _unknown(sha256: str) -> str:
     return f"there is no upload {sha256}; it may have been unused for too long. Send it again"
-
-
-def _refusal(field: str, message: str) -> InvalidRequest:
-    return InvalidRequest([FieldProblem(field, message)])

@@ -118,7 +118,7 @@ def _files(root: Path, problems: list[FieldProblem]) -> Iterator[Path]:
             count, size = count + 1, size + file.stat().st_size
             if count > _MOST_FILES or size > _MOST_TOTAL_BYTES:
                 message = f"holds more than {_MOST_FILES:,} files or {_MOST_TOTAL_BYTES // 2**20} MiB"
-                raise InvalidRequest([FieldProblem(str(root), message)])
+                raise InvalidRequest.at(str(root), message)
             yield file
 
 

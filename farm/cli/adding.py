@@ -19,6 +19,7 @@ from rich.progress import (
 from farm import config
 from farm.cli.console import one_line, open_database
 from farm.cli.parts import require_worker_packages
+from farm.digests import shortened
 from farm.store import open_store
 from farm.weights.add import Added, Warehouse, Watch
 from farm.weights.wishes import Wish
@@ -88,7 +89,7 @@ def _tell(wish: Wish, added: Added) -> None:
     for warning in added.warnings:
         click.echo(f"Warning: {one_line(warning)}", err=True)
     done = "Added" if added.is_new else "It is registered already:"
-    click.echo(f"{done} {wish.title} {one_line(added.name)}: {added.family}, hash {added.sha256[:10]}")
+    click.echo(f"{done} {wish.title} {one_line(added.name)}: {added.family}, hash {shortened(added.sha256)}")
     if added.vae:
         click.echo(f"The VAE {added.vae} suits it: `farm vaes add {added.vae}`")
 

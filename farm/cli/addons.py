@@ -6,6 +6,7 @@ from farm import addons, overview
 from farm.addons import TITLES
 from farm.cli import adding
 from farm.cli.console import ago, json_option, open_database, print_json, print_table
+from farm.digests import shortened
 from farm.families import FAMILIES
 from farm.weights.wishes import Wish
 
@@ -48,7 +49,7 @@ def _list(kind: addons.Kind) -> click.Command:
             {
                 "NAME": lambda addon: addon.name,
                 "FAMILY": lambda addon: addon.family,
-                "HASH": lambda addon: addon.sha256[:10],
+                "HASH": lambda addon: shortened(addon.sha256),
                 "SIZE": lambda addon: adding.size(addon.size_bytes),
                 "ORIGIN": lambda addon: addon.origin or "",
                 "ADDED": lambda addon: ago(addon.created_at),

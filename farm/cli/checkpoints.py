@@ -7,6 +7,7 @@ import click
 from farm import catalog, config, overview
 from farm.cli import adding
 from farm.cli.console import ago, json_option, one_line, open_database, print_json, print_table
+from farm.digests import shortened
 from farm.families import FAMILIES
 from farm.presets import PRESETS
 from farm.reports import Report
@@ -61,7 +62,7 @@ def _add_in_place(folder: Path, name: str | None, note: str | None) -> None:
     name = Wish("checkpoint", str(folder)).check_name(name or found.path.name)
     with open_database().begin() as session:
         catalog.add(session, name, found, note)
-    click.echo(f"Added checkpoint {one_line(name)}: {found.family}, hash {found.sha256[:10]}")
+    click.echo(f"Added checkpoint {one_line(name)}: {found.family}, hash {shortened(found.sha256)}")
 
 
 @checkpoints.command("list")
@@ -77,7 +78,7 @@ def list_checkpoints(as_json: bool) -> None:
         {
             "NAME": lambda checkpoint: checkpoint.name,
             "FAMILY": lambda checkpoint: checkpoint.family,
-            "HASH": lambda checkpoint: checkpoint.sha256[:10],
+            "HASH": lambda checkpoint: shortened(checkpoint.sha256),
             "SIZE": lambda checkpoint: adding.size(checkpoint.size_bytes),
             "ORIGIN": lambda checkpoint: checkpoint.origin or "",
             "ADDED": lambda checkpoint: ago(checkpoint.created_at),

@@ -12,11 +12,13 @@ from farm.axistext import read_axis
 from farm.cli.overruling import left_of, merged_hires, mode_for
 from farm.cli.rows import Asked, Send, send_picture, send_pictures
 from farm.client import Client
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
 from farm.fields import PICTURES
 from farm.modes import MODES
 from farm.requests import JobRequest, parse_request
+from farm.settingnames import OTHER_NAMES
 
+_PASS = "hires."
 _SIZE = re.compile(r"(\d+)\s*[xX\u00d7]\s*(\d+)")
 
 
@@ -52,8 +54,8 @@ def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hires(given: Mapping[str, Any]) -> dict[str, Any]:
-    names = {"hires_steps": "num_inference_steps", "hires_strength": "strength", "hires_upscaler": "upscaler"}
-    found = {names[name]: value for name, value in given.items() if name in names}
+    fields = {name: OTHER_NAMES.get(name, "") for name in given}
+    found = {fields[name].removeprefix(_PASS): given[name] for name in given if fields[name].startswith(_PASS)}
     target = given.get("hires")
     if target is None:
         return found
@@ -66,7 +68,7 @@ def _no_prompt(mode: str) -> list[str]:
     """To enlarge a picture takes no words."""
     if mode in MODES and not MODES[mode].needs_prompt:
         return [""]
-    raise InvalidRequest([FieldProblem("prompts", "give a prompt, or a file of prompts with --file")])
+    raise InvalidRequest.at("prompts", "give a prompt, or a file of prompts with --file")
 
 
 def sender(client: Client) -> Send:
@@ -80,7 +82,7 @@ def sender(client: Client) -> Send:
         try:
             kept = client.upload(path, PICTURES[field])
         except OSError as error:
-            raise InvalidRequest([FieldProblem(field, f"{path}: {error.strerror or error}")]) from None
+            raise InvalidRequest.at(field, f"{path}: {error.strerror or error}") from None
         if kept.note:
             click.echo(f"Warning: {path}: {kept.note}", err=True)
         return kept.id

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from farm.digests import is_digest
 from farm.errors import FarmError, FieldProblem, InvalidRequest
 from farm.fields import PICTURES
 from farm.promptfile import read_rows
@@ -16,7 +17,7 @@ from farm.promptfiles.recognise import Mistaken, format_of, no_prompts
 Send = Callable[[Path, str], str]
 """Sends a picture ahead, as an `image` or a `mask`, and says what it is called at the farm."""
 
-_UPLOAD = re.compile(r"[0-9a-f]{64}")
+
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 # A picture in a row; no name is so long without a dot.
 _BASE64 = re.compile(r"data:.*|[A-Za-z0-9+/\s]{80,}={0,2}\s*", re.DOTALL | re.IGNORECASE)
@@ -109,11 +110,11 @@ def send_picture(send: Send, folder: Path, text: str, field: str) -> str:
     path = folder / text[: _LONGEST_NAME + 1]
     if len(text) <= _LONGEST_NAME and _is_file(path):
         return _sent(send, path, field)
-    if _UPLOAD.fullmatch(text) or _ADDRESS.match(text):
+    if is_digest(text) or _ADDRESS.match(text):
         return text
     where = "here" if folder == Path() else f"in {folder}"
     message = f"{text[:200]!r} is no file {where}, nor the id of an upload, nor an https:// address"
-    raise InvalidRequest([FieldProblem(field, message)])
+    raise InvalidRequest.at(field, message)
 
 
 def _sent(send: Send, path: Path, field: str) -> str:

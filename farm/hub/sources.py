@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from farm import digests
 from farm.config import is_safe_url
 from farm.errors import FarmError
 from farm.hub.transport import shown
@@ -22,7 +23,7 @@ _NOT_OWNERS = frozenset({"api", "collections", "datasets", "docs", "papers", "sp
 _NAME = r"[A-Za-z0-9][\w.-]*"
 _HUGGING_FACE = re.compile(rf"hf:({_NAME}/{_NAME})(?:@([^:@]+))?(?::(.+))?")
 _CIVITAI = re.compile(r"civitai:(\d{1,18})?(?:@(\d{1,18}))?")
-_SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64}|[0-9a-fA-F]{10})")
+_SHA256 = re.compile(rf"sha256=((?i:{digests.PATTERN}|[0-9a-f]{{{digests.SHOWN_DIGITS}}}))")
 
 
 class BadSource(FarmError):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
 from farm.infotext.chunks import SIGNATURE, Chunks, Damaged, read_chunks
 from farm.infotext.comments import BROKEN, exif_texts, xmp_comment
 from farm.infotext.reading import Infotext, NotRead
@@ -58,7 +58,7 @@ def _named(path: Path) -> Iterator[None]:
         message = f"cannot be read: {error.strerror or error}"
     else:
         return
-    raise InvalidRequest([FieldProblem(path.name, message)])
+    raise InvalidRequest.at(path.name, message)
 
 
 def _texts(path: Path) -> Texts:

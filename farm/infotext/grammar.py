@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from farm.settingnames import INFOTEXT_KEYS
+
 _NEGATIVE = "Negative prompt:"
 _TEMPLATES = ("Template:", "Negative Template:")
 _FEWEST_ITEMS = 3
@@ -23,7 +25,8 @@ _STEPS = re.compile(r"\s*Steps: {0,9}\d")
 _SETTINGS = re.compile(r"\s*Steps: {0,9}\d+\s*(?:,|$)")
 # Civitai's extension writes it bare, with commas and colons in it.
 _HASHES = re.compile(r",? ?\bHashes: ?(\{[^{}]*\})")
-_WORDS = ("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model hash", "Schedule type")
+_USUAL = ("num_inference_steps", "sampler", "guidance_scale", "seed", "size", "schedule_type")
+_WORDS = (*(INFOTEXT_KEYS[name] for name in _USUAL), "Model hash")
 _WORD = re.compile(rf"(?<!\w)({'|'.join(_WORDS)}): ?")
 # As JSON, in a string of JSON, as Python prints it, or in XML.
 _MEMBER = re.compile(r"""(?:["']|&quot;)\w{1,60}\\{0,9}(?:["']|&quot;)\s{0,9}:""")

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from farm.fields import FROZEN
 from farm.infotext.grammar import quoted, sealed
+from farm.settingnames import INFOTEXT_KEYS
 from farm.specs import AddonRef, LoraRef
 
 
@@ -72,31 +73,36 @@ _FLAG = Kind(str, _flag)
 _SEALED = Kind(quote=sealed)
 _ADDONS = Kind(lambda addons: addons.model_dump_json(exclude_none=True), Addons.model_validate_json, sealed)
 
+
+def _key(field: str, kind: Kind) -> Key:
+    """The key of a setting, by the name that such texts have for it."""
+    return Key(INFOTEXT_KEYS[field], field, kind)
+
+
 WEBUI_KEYS = (
-    Key("Steps", "num_inference_steps", _WHOLE),
-    Key("Sampler", "sampler", _TEXT),
-    Key("Schedule type", "schedule_type", _TEXT),
-    Key("CFG scale", "guidance_scale", _NUMBER),
-    Key("Seed", "seed", _WHOLE),
-    Key("Size", "size", _SIZE),
+    _key("num_inference_steps", _WHOLE),
+    _key("sampler", _TEXT),
+    _key("schedule_type", _TEXT),
+    _key("guidance_scale", _NUMBER),
+    _key("seed", _WHOLE),
+    _key("size", _SIZE),
     Key("Model hash", "model_hash", _TEXT),
-    Key("Model", "checkpoint", _TEXT),
+    _key("checkpoint", _TEXT),
     Key("VAE hash", "vae_hash", _TEXT),
-    Key("VAE", "vae", _TEXT),
-    Key("Denoising strength", "strength", _NUMBER),
-    Key("Clip skip", "clip_skip", _WHOLE),
-    Key("Init image hash", "image", _TEXT),
+    _key("vae", _TEXT),
+    _key("strength", _NUMBER),
+    _key("clip_skip", _WHOLE),
+    _key("image", _TEXT),
     Key("RNG", "rng", _TEXT),
-    Key("Hires upscale", "hires.scale", _NUMBER),
-    Key("Hires resize", "hires.size", _SIZE),
-    Key("Hires steps", "hires.num_inference_steps", _WHOLE),
-    Key("Hires upscaler", "hires.upscaler", _TEXT),
-    Key("Mask mode", "invert_mask", _words({True: "Inpaint not masked", False: "Inpaint masked"})),
-    Key("Mask blur", "mask_blur", _WHOLE),
-    Key("Inpaint area", "area", _words({"whole": "Whole picture", "masked": "Only masked"})),
-    Key("Masked area padding", "padding", _WHOLE),
-    Key(
-        "Masked content",
+    _key("hires.scale", _NUMBER),
+    _key("hires.size", _SIZE),
+    _key("hires.num_inference_steps", _WHOLE),
+    _key("hires.upscaler", _TEXT),
+    _key("invert_mask", _words({True: "Inpaint not masked", False: "Inpaint masked"})),
+    _key("mask_blur", _WHOLE),
+    _key("area", _words({"whole": "Whole picture", "masked": "Only masked"})),
+    _key("padding", _WHOLE),
+    _key(
         "masked_content",
         _words({"fill": "fill", "latent_noise": "latent noise", "latent_nothing": "latent nothing"}),
     ),
@@ -106,11 +112,10 @@ WEBUI_KEYS = (
 
 # What the WebUI has no key for, or says less exactly. In its texts these are some extension's.
 OWN_KEYS = (
-    Key("Mode", "mode", _TEXT),
-    Key("Mask hash", "mask", _TEXT),
-    Key("Input size", "input_size", _SIZE),
-    Key(
-        "Resize mode",
+    _key("mode", _TEXT),
+    _key("mask", _TEXT),
+    _key("input_size", _SIZE),
+    _key(
         "resize_mode",
         _words(
             {
@@ -121,26 +126,26 @@ OWN_KEYS = (
             }
         ),
     ),
-    Key("Outpaint left", "left", _WHOLE),
-    Key("Outpaint right", "right", _WHOLE),
-    Key("Outpaint top", "top", _WHOLE),
-    Key("Outpaint bottom", "bottom", _WHOLE),
-    Key("Upscaler", "upscaler", _TEXT),
-    Key("Tile", "tile", _WHOLE),
-    Key("Tile overlap", "overlap", _WHOLE),
-    Key("Deterministic", "deterministic", _FLAG),
-    Key("Format", "image_format", _TEXT),
-    Key("Quality", "quality", _WHOLE),
+    _key("left", _WHOLE),
+    _key("right", _WHOLE),
+    _key("top", _WHOLE),
+    _key("bottom", _WHOLE),
+    _key("upscaler", _TEXT),
+    _key("tile", _WHOLE),
+    _key("overlap", _WHOLE),
+    _key("deterministic", _FLAG),
+    _key("image_format", _TEXT),
+    _key("quality", _WHOLE),
     Key("Weights", "addons", _ADDONS),
-    Key("Exact prompt", "prompt", _SEALED),
-    Key("Exact negative prompt", "negative_prompt", _SEALED),
+    _key("prompt", _SEALED),
+    _key("negative_prompt", _SEALED),
 )
 
 # What SD.Next calls otherwise.
 SDNEXT_KEYS = (
     Key("Hires scale", "hires.scale", _NUMBER),
     Key("Hires size", "hires.size", _SIZE),
-    Key("Hires strength", "hires.strength", _NUMBER),
+    _key("hires.strength", _NUMBER),
 )
 
 VERSION_KEY = Key("Version", "version", _TEXT)

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from farm.digests import SHOWN_DIGITS
 from farm.modes import MODES
 
 AddonKind = Literal["vae", "lora", "embedding"]
 
 _PICTURES = {"image": "picture", "mask": "mask"}
-_FEWEST_DIGITS = 10
+
 _MOST_SHOWN = 60
 
 
@@ -91,7 +92,7 @@ def comparable(digits: object) -> str | None:
     """The digits of a sha256 or its beginning; None for another hash, or one too short to tell weights apart."""
     text = str(digits or "").lower().removeprefix("0x")
     is_hexadecimal = all(digit in "0123456789abcdef" for digit in text)
-    return text if is_hexadecimal and _FEWEST_DIGITS <= len(text) <= 64 else None
+    return text if is_hexadecimal and SHOWN_DIGITS <= len(text) <= 64 else None
 
 
 def shown(value: object) -> str:

@@ -6,7 +6,7 @@ To add a tool: a module in `farm.infotext.tools`, and its line in a table here.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
 from farm.infotext.reader import is_parameters, read_parameters
 from farm.infotext.reading import Infotext, NotRead, shown
 from farm.infotext.tools import civitai, comfy, drawthings, easy, fooocus, invoke, swarm
@@ -59,7 +59,7 @@ def read_infotext(text: str) -> Infotext:
     try:
         return read_texts({PARAMETERS: text})
     except NotRead as error:
-        raise InvalidRequest([FieldProblem(PARAMETERS, str(error))]) from None
+        raise InvalidRequest.at(PARAMETERS, str(error)) from None
 
 
 def read_texts(texts: Mapping[str, str]) -> Infotext:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from farm import __version__
+from farm.digests import shortened
 from farm.hires import Hires
 from farm.infotext.grammar import compose, parse
 from farm.infotext.keys import KEYS, Addons
@@ -46,8 +47,7 @@ def _text(spec: ImageSpec, values: Mapping[str, Any]) -> str:
 def _values(spec: ImageSpec, checkpoint_sha256: str) -> dict[str, Any]:
     values = {
         "size": (spec.width, spec.height),
-        # The first 10 digits, as in the WebUI.
-        "model_hash": checkpoint_sha256[:10],
+        "model_hash": shortened(checkpoint_sha256),
         "rng": "CPU",
         "version": VERSION,
         **_said(spec),
@@ -79,7 +79,7 @@ def _second_pass(hires: Hires) -> dict[str, Any]:
 def _addons(spec: ImageSpec) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if spec.vae:
-        values |= {"vae_hash": spec.vae.sha256[:10], "vae": spec.vae.name}
+        values |= {"vae_hash": shortened(spec.vae.sha256), "vae": spec.vae.name}
     if spec.loras:
         values["lora_hashes"] = _hashes(spec.loras)
     if spec.embeddings:

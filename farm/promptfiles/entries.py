@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from farm.errors import FieldProblem
+from farm.errors import InvalidRequest
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,5 @@ class Unreadable:
 Entries = list[Entry | Unreadable]
 
 
-class Misread(ValueError):
+class Misread(InvalidRequest):
     """Fields that no row can be made of."""
-
-    def __init__(self, problems: list[FieldProblem]) -> None:
-        super().__init__("; ".join(problem.message for problem in problems))
-        self.problems = problems

@@ -1,4 +1,4 @@
-"""What other programs call the settings of an image, and the fields of a row that they come to."""
+"""A row's settings by whatever names they stand in a file, and the fields of a request that they come to."""
 
 import re
 from collections.abc import Mapping
@@ -8,25 +8,13 @@ from farm.errors import FieldProblem
 from farm.promptfiles import webui
 from farm.promptfiles.entries import Misread
 from farm.promptfiles.tables import canonical
+from farm.requests import PromptRow
+from farm.settingnames import OTHER_NAMES
 
 ALIASES: Mapping[str, str] = {
-    "steps": "num_inference_steps",
-    "guidance": "guidance_scale",
-    "cfg": "guidance_scale",
-    "cfg_scale": "guidance_scale",
-    "denoising": "strength",
-    "denoising_strength": "strength",
-    "schedule": "schedule_type",
-    "scheduler": "schedule_type",
-    "format": "image_format",
-    "negative": "negative_prompt",
-    "sampler_name": "sampler",
-    "model": "checkpoint",
-    "sd_model": "checkpoint",
-    "count": "images_per_prompt",
-    "style": "styles",
+    name: field for name, field in OTHER_NAMES.items() if field.partition(".")[0] in PromptRow.model_fields
 }
-"""What other programs call the fields of a row."""
+"""The fields of a row by other names."""
 
 TEXTS = frozenset(
     {
@@ -85,5 +73,5 @@ def _unfolded(fields: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(styles := rest.get("styles"), str):
         rest["styles"] = [style.strip() for style in styles.split("|") if style.strip()]
     if hires and "hires" in rest:
-        raise Misread([FieldProblem("hires", "is said twice, as a whole and by its settings")])
+        raise Misread.at("hires", "is said twice, as a whole and by its settings")
     return {"hires": {ALIASES.get(name, name): value for name, value in hires.items()}, **rest} if hires else rest

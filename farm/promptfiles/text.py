@@ -7,7 +7,7 @@ import stat
 import sys
 from pathlib import Path
 
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
 
 MOST_BYTES = 32 * 2**20
 """What a prompt file may have: no job takes more."""
@@ -43,7 +43,7 @@ _INNER_MARK = re.compile(r"^\ufeff+", re.MULTILINE)
 
 def refuse(path: Path, message: str, line: int | None = None) -> InvalidRequest:
     """The refusal of a file, or of a line of it."""
-    return InvalidRequest([FieldProblem(place_of(path, line), message)])
+    return InvalidRequest.at(place_of(path, line), message)
 
 
 def place_of(path: Path, line: int | None = None) -> str:

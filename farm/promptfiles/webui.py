@@ -114,7 +114,7 @@ def _is_off(value: Any, nothing: frozenset[str] = _NOTHING) -> bool:
 
 def _set(own: dict[str, Any], name: str, value: Any, written: str) -> None:
     if name in own:
-        raise Misread([FieldProblem(name, f"is said twice, the second time by `{written}`")])
+        raise Misread.at(name, f"is said twice, the second time by `{written}`")
     own[name] = value
 
 
@@ -125,7 +125,7 @@ def _counted(own: dict[str, Any], foreign: Mapping[str, Any]) -> None:
     for name, value in counts.items():
         text = str(value)
         if isinstance(value, bool) or not _COUNT.fullmatch(text):
-            raise Misread([FieldProblem(name, f"{text[:40]!r} is not a count of images")])
+            raise Misread.at(name, f"{text[:40]!r} is not a count of images")
         total *= int(text)
     if counts:
         _set(own, "images_per_prompt", total, " and ".join(counts))
@@ -136,12 +136,12 @@ def _overridden(own: dict[str, Any], foreign: Mapping[str, Any]) -> None:
     if override in (None, "", {}):
         return
     if not isinstance(override, Mapping):
-        raise Misread([FieldProblem("override_settings", "must be an object")])
+        raise Misread.at("override_settings", "must be an object")
     for written, value in override.items():
         name = _OVERRIDDEN.get(canonical(written))
         if name is None:
             message = f"is not rendered here; known are {', '.join(_OVERRIDDEN)}"
-            raise Misread([FieldProblem(f"override_settings.{written}", message)])
+            raise Misread.at(f"override_settings.{written}", message)
         if name == "vae" and str(value).casefold() in ("automatic", "none", ""):
             continue
         _set(own, name, value, f"override_settings.{written}")
@@ -169,7 +169,7 @@ def _pictures(own: dict[str, Any], foreign: Mapping[str, Any]) -> None:
     images = foreign.get("init_images")
     if not _is_off(images):
         if not isinstance(images, list) or len(images) != 1:
-            raise Misread([FieldProblem("init_images", "must be a list of one picture")])
+            raise Misread.at("init_images", "must be a list of one picture")
         _set(own, "image", images[0], "init_images")
     if _is_number(own.get("resize_mode")):
         own["resize_mode"] = _word(own["resize_mode"], _RESIZES, "resize_mode")
@@ -187,7 +187,7 @@ def _is_number(value: Any) -> bool:
 
 def _word(number: Any, words: tuple[str, ...], field: str) -> str:
     if not _is_number(number) or len(str(number)) > 3 or int(number) >= len(words):
-        raise Misread([FieldProblem(field, f"{str(number)[:40]!r} is not one of 0 to {len(words) - 1}")])
+        raise Misread.at(field, f"{str(number)[:40]!r} is not one of 0 to {len(words) - 1}")
     return words[int(number)]
 
 

@@ -40,7 +40,7 @@ def _check_length(name: str, style: str, prompt: str) -> None:
     length = len(style) + (places * (len(prompt) - len(_PLACE)) if places else len(", ") + len(prompt))
     if length > LONGEST_PROMPT:
         said = f"{name!r} would make a prompt of {length:,} characters; at most {LONGEST_PROMPT:,} are allowed"
-        raise InvalidRequest([FieldProblem("styles", said)])
+        raise InvalidRequest.at("styles", said)
 
 
 class BadStyles(InvalidRequest):

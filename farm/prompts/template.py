@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import accumulate, groupby
 from threading import Lock
 
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
 
 _SEPARATOR = ", "
 
@@ -87,7 +87,7 @@ Template = tuple[Node, ...]
 
 
 def refusal(message: str) -> InvalidRequest:
-    return InvalidRequest([FieldProblem("prompt", message)])
+    return InvalidRequest.at("prompt", message)
 
 
 def may_be_dynamic(text: str) -> bool:

@@ -3,11 +3,10 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from farm.names import Names, plain
+from farm.names import Names, most_alike, plain
 from farm.prompts.template import Choice, Option, choice_of_lines, refusal
 
 Wildcards = Mapping[str, Sequence[str]]
@@ -16,8 +15,7 @@ Wildcards = Mapping[str, Sequence[str]]
 DEEPEST = 60
 _MOST_NAMED = 10
 # How much words between two __ are like a wildcard's name that was most likely meant.
-_NEAR = 0.8
-_MOST_GUESSES = 10
+_LIKENESS = 0.8
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,6 @@ class Lookup:
         self._spend = spend
         self._found: dict[str, Choice] = {}
         self._names = Names(wildcards)
-        self._guesses = 0
 
     def choice(self, name: str) -> Choice:
         """One of the lines of all the wildcards that a name means, these in alphabetical order.
@@ -76,12 +73,7 @@ class Lookup:
     def _is_prose(self, name: str) -> bool:
         if "*" in name:
             return not self._matching(name)
-        return not self._alike(name) and not self._is_nearly_known(name)
-
-    def _is_nearly_known(self, name: str) -> bool:
-        """Whether a wildcard was most likely meant; to compare with each takes long, so a few times only."""
-        self._guesses += 1
-        return self._guesses <= _MOST_GUESSES and bool(get_close_matches(plain(name), self._plain, 1, _NEAR))
+        return not self._alike(name) and not self._names.nearest(name, likeness=_LIKENESS)
 
     def _matching(self, pattern: str) -> list[str]:
         """The names that a pattern fits; of a pack also without the name of its file, as other tools call them."""
@@ -104,10 +96,6 @@ class Lookup:
         return self._names.alike(name) or tuple(k for k in self._by_last.get(last, ()) if _is_shortened(name, k))
 
     @cached_property
-    def _plain(self) -> list[str]:
-        return [plain(name) for name in self._wildcards]
-
-    @cached_property
     def _by_last(self) -> Mapping[str, list[str]]:
         """The names by the last part of each: looked for in all of them, thousands of names took minutes."""
         found: dict[str, list[str]] = defaultdict(list)
@@ -126,7 +114,7 @@ def _unknown(name: str, wildcards: Wildcards) -> str:
     if not wildcards:
         return f"there is no wildcard __{name[:80]}__; none are registered"
     known = sorted(wildcards)
-    near = get_close_matches(name[:80], known, n=3) or known
+    near = most_alike(plain(name[:80]), {plain(other): other for other in known}, most=3) or known
     more = f" and {len(near) - _MOST_NAMED} more" if len(near) > _MOST_NAMED else ""
     named = ", ".join(f"__{other}__" for other in near[:_MOST_NAMED])
     nearest = "the nearest are" if near is not known else "known are"

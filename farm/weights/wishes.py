@@ -9,10 +9,10 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from farm.addons import TITLES
-from farm.errors import Conflict, FieldProblem, InvalidRequest
+from farm.errors import Conflict, InvalidRequest
 from farm.fields import CONTROL, Title
 from farm.hub.fetch import Fetched
-from farm.presets import PRESETS, Preset, nearest, preset
+from farm.presets import PRESETS, Preset, nearest_preset, preset
 from farm.weights.header import BadWeights
 
 Kind = Literal["checkpoint", "vae", "embedding", "lora"]
@@ -64,9 +64,7 @@ class Wish:
         """Whether it is a mere name, of no file here, that looks like a preset's of this kind."""
         if not _MERE_NAME.fullmatch(self.source) or Path(self.source).exists():
             return False
-        return (
-            nearest(self.source, (name for name, known in PRESETS.items() if known.kind == self.kind)) is not None
-        )
+        return nearest_preset(self.source, self.kind) is not None
 
     def check_name(self, name: str) -> str:
         """The name as it is registered, if it is fit for prompts, files and terminals. Raises InvalidRequest."""
@@ -74,12 +72,12 @@ class Wish:
             _NAME.validate_python(name)
         except ValidationError as error:
             message = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise InvalidRequest([FieldProblem("name", message)]) from None
+            raise InvalidRequest.at("name", message) from None
         if _INVISIBLE.search(name) or not name.strip():
-            raise InvalidRequest([FieldProblem("name", "must not contain characters that nobody sees")])
+            raise InvalidRequest.at("name", "must not contain characters that nobody sees")
         if self.kind != "checkpoint" and (unsayable := _UNSAYABLE.search(name)):
             message = f"must not contain {unsayable[0]}, which means something in prompts"
-            raise InvalidRequest([FieldProblem("name", message)])
+            raise InvalidRequest.at("name", message)
         return unicodedata.normalize("NFC", name.strip())
 
     def name_for(self, stem: str) -> str:
@@ -91,7 +89,7 @@ class Wish:
         if self.kind != "checkpoint":
             said = _UNSAYABLE.sub("_", said)
         if not any(sign.isalnum() for sign in said):
-            raise InvalidRequest([FieldProblem("name", f"{self.source!r} has none of its own: choose one")])
+            raise InvalidRequest.at("name", f"{self.source!r} has none of its own: choose one")
         return self.check_name(said.strip()[:_LONGEST])
 
     def check_hint(self, fetched: Fetched) -> None:

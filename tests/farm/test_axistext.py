@@ -32,6 +32,8 @@ from farm.requests import MOST_VALUES
         ("steps=1-10 [5]", "num_inference_steps", [1, 3, 5, 7, 10]),
         ("lora:ink=-1-1 (+0.5)", "lora:ink", [-1, -0.5, 0, 0.5, 1]),
         ("seed=5-5", "seed", [5]),
+        ("scheduler=Karras", "schedule_type", ["Karras"]),
+        ("denoising_strength=0.5", "strength", [0.5]),
     ],
 )
 def test_an_axis_is_read_as_it_is_meant(text: str, field: str, values: list[Any]) -> None:

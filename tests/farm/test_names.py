@@ -10,7 +10,7 @@ from farm.config import Settings
 from farm.errors import Conflict, InvalidRequest, NotFound
 from farm.hub.fetch import fetch
 from farm.hub.sources import parse_source
-from farm.names import Names
+from farm.names import Names, nearest
 from farm.weights.wishes import Kind, Wish
 from tests.factories import Scene, a_checkpoint
 
@@ -31,6 +31,20 @@ def test_names_are_alike_whatever_their_case_spaces_dashes_and_underscores() -> 
 def test_a_name_that_is_written_exactly_goes_before_those_that_are_alike() -> None:
     names = Names(["Ink", "ink"])
     assert (names.only("ink"), names.only("INK"), names.alike("INK")) == ("ink", None, ("Ink", "ink"))
+
+
+def test_the_nearest_name_is_found_however_case_and_dashes_are_written() -> None:
+    assert nearest("DPM_2M karas", ["DPM 2M Karras", "Euler a", "DPM 2M"]) == "DPM 2M Karras"
+
+
+def test_no_name_is_nearest_where_none_is_as_like_as_asked() -> None:
+    assert nearest("sunset", ["sun", "noon"], likeness=0.6) == "sun"
+    assert nearest("sunset", ["sun", "noon"], likeness=0.7) is None
+
+
+def test_so_many_names_are_looked_for_and_the_rest_are_near_to_none() -> None:
+    names = Names(["ink"])
+    assert [names.nearest(f"inks{number}") for number in range(21)] == [*["ink"] * 20, None]
 
 
 @pytest.mark.parametrize(

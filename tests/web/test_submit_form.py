@@ -29,6 +29,13 @@ FORM = {
 }
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_each_field_of_a_form_has_a_label(client: FlaskClient, mode: str) -> None:
+    labels = re.findall(r'<label for="([^"]+)">\s*([^<\s]?)', client.get(f"/submit?mode={mode}").text)
+    assert len(labels) > 20
+    assert [name for name, first in labels if not first] == []
+
+
 def test_a_form_becomes_a_job_and_leads_to_its_page(client: FlaskClient) -> None:
     answer = client.post("/submit", data=FORM)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/jobs/1")

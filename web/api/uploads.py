@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import UnsupportedMediaType
 
 from farm import uploads
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
 from farm.fields import Digest
 from farm.reports import UploadReport
 from farm.uploads import Desk
@@ -93,7 +93,7 @@ def _sent(request: Request) -> bytes:
     if request.mimetype == FORM_WITH_FILES:
         _, files = read_form(request)
         if _FIELD not in files:
-            raise InvalidRequest([FieldProblem(_FIELD, "is missing: send the picture in the form's field `file`")])
+            raise InvalidRequest.at(_FIELD, "is missing: send the picture in the form's field `file`")
         return files[_FIELD]
     if request.mimetype in ("", _NAMELESS) or request.mimetype.startswith("image/"):
         return request.get_data()

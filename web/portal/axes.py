@@ -46,7 +46,7 @@ def _slot(name: str, field: str, text: str) -> Slot:
 
 def _axis(slot: str, field: str, text: str) -> dict[str, Any]:
     if not field:
-        raise InvalidRequest([FieldProblem(f"{slot}.field", "say what takes these values")])
+        raise InvalidRequest.at(f"{slot}.field", "say what takes these values")
     try:
         found = read_values(field, text)
     except InvalidRequest as error:
@@ -54,7 +54,7 @@ def _axis(slot: str, field: str, text: str) -> dict[str, Any]:
         said = [problem.message.removeprefix(f"{field}: ") for problem in error.problems]
         raise InvalidRequest([FieldProblem(f"{slot}.values", message) for message in said]) from None
     if not found:
-        raise InvalidRequest([FieldProblem(f"{slot}.values", "give values, separated by commas")])
+        raise InvalidRequest.at(f"{slot}.values", "give values, separated by commas")
     return {"field": field, "values": found}
 
 

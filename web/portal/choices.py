@@ -11,27 +11,13 @@ from farm.families import FAMILIES
 from farm.fields import HiresUpscaler, ImageFormat, InpaintArea, MaskedContent, ResizeMode, UpscaleMethod
 from farm.modes import MODES
 from farm.reports import CheckpointReport
+from farm.requests import SWEPT
 from farm.samplers import AUTOMATIC, SAMPLERS, SCHEDULE_TYPES
+from farm.settingnames import TITLES
 
 Option = tuple[str, str]
 """A value, and what people read."""
 
-_AXES: Mapping[str, str] = {
-    "seed": "Seed",
-    "num_inference_steps": "Steps",
-    "guidance_scale": "CFG scale",
-    "sampler": "Sampler",
-    "schedule_type": "Schedule type",
-    "checkpoint": "Checkpoint",
-    "vae": "VAE",
-    "clip_skip": "Clip skip",
-    "size": "Size",
-    "strength": "Denoising strength",
-    "hires.strength": "Hires denoising strength",
-    "prompt": "Prompt",
-    "prompt_replace": "Prompt search and replace",
-    "negative_prompt": "Negative prompt",
-}
 _NEEDS = {"size": "width", "hires.strength": "hires", "prompt_replace": "prompt"}
 
 
@@ -46,6 +32,7 @@ class Choices:
     styles: Sequence[str]
     axes: Sequence[Option]
 
+    titles = TITLES
     samplers = tuple((name, name) for name in SAMPLERS)
     schedule_types = tuple((name, name) for name in SCHEDULE_TYPES)
     formats = tuple((name, name) for name in get_args(ImageFormat))
@@ -103,7 +90,7 @@ WORDS: Mapping[str, Sequence[Option]] = {
 def read_choices(session: Session, mode: str) -> Choices:
     """What this farm offers to a job of a mode."""
     loras = list(addons.by_name(session, "lora"))
-    axes = [(name, title) for name, title in _AXES.items() if _NEEDS.get(name, name) in MODES[mode].takes]
+    axes = [(name, TITLES[name]) for name in SWEPT if _NEEDS.get(name, name) in MODES[mode].takes]
     return Choices(
         checkpoints=overview.checkpoint_reports(catalog.by_name(session).values()),
         vaes=[(vae.name, f"{vae.name} ({vae.family})") for vae in addons.by_name(session, "vae").values()],

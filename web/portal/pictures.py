@@ -1,19 +1,17 @@
 """The pictures of the submit form: kept as uploads once they are sent, so that they outlive a mistake elsewhere."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
 from farm import uploads
+from farm.digests import is_digest
 from farm.errors import FieldProblem, InvalidRequest, NotFound
 from farm.fields import PICTURES
 from farm.reports import UploadReport
 from farm.uploads import Desk
 from web.portal.form import SubmitForm
-
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def take_files(desk: Desk, form: SubmitForm, files: Mapping[str, bytes]) -> tuple[SubmitForm, list[FieldProblem]]:
@@ -23,7 +21,7 @@ def take_files(desk: Desk, form: SubmitForm, files: Mapping[str, bytes]) -> tupl
     notes: list[str] = []
     for name in PICTURES.keys() & form.values.keys():
         before = form.values[name]
-        values[name] = before if _DIGEST.fullmatch(before) else ""
+        values[name] = before if is_digest(before) else ""
         if f"{name}_file" in files:
             try:
                 report = uploads.keep(desk, files[f"{name}_file"], role=PICTURES[name], field=name).report
@@ -38,7 +36,7 @@ def show_all(session: Session, desk: Desk, digests: Mapping[str, str]) -> dict[s
     """The uploads of these ids, by the same names; without those that are not there."""
     found = {}
     for name, digest in digests.items():
-        if _DIGEST.fullmatch(digest):
+        if is_digest(digest):
             try:
                 found[name] = uploads.show(session, desk, digest)
             except NotFound:

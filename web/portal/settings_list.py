@@ -5,6 +5,7 @@ from typing import Any
 
 from farm.hires import Hires
 from farm.requests import Axis
+from farm.settingnames import TITLES
 from farm.specs import AddonRef, ImageSpec, LoraRef
 from farm.sweeps import label
 from web.portal.choices import WORDS
@@ -15,38 +16,20 @@ Row = tuple[str, str]
 _MOST_VALUES = 12
 
 # In the order of the page; what a mode does not have is left out.
-_TITLES = {
-    "checkpoint": "Checkpoint",
-    "vae": "VAE",
-    "loras": "LoRAs",
-    "embeddings": "Embeddings",
-    "sampler": "Sampler",
-    "schedule_type": "Schedule type",
-    "num_inference_steps": "Steps",
-    "guidance_scale": "CFG scale",
-    "clip_skip": "Clip skip",
-    "seed": "First seed",
-    "hires": "Hires fix",
-    "strength": "Denoising strength",
-    "resize_mode": "Where the size differs",
-    "masked_content": "Under the mask",
-    "area": "Rendered area",
-    "padding": "Padding",
-    "mask_blur": "Mask blur",
-    "invert_mask": "Mask inverted",
-    "upscaler": "Upscaler",
-    "tile": "Tile",
-    "overlap": "Overlap",
-    "deterministic": "Rendered alone",
-    "image_format": "Format",
-    "quality": "Quality",
-}
+_LISTED = (
+    *("checkpoint", "vae", "loras", "embeddings", "sampler", "schedule_type", "num_inference_steps"),
+    *("guidance_scale", "clip_skip", "seed", "hires", "strength", "resize_mode", "masked_content"),
+    *("area", "padding", "mask_blur", "invert_mask", "upscaler", "tile", "overlap", "deterministic"),
+    *("image_format", "quality"),
+)
+# Of a job's images only the first has it.
+_TITLES = {**TITLES, "seed": "First seed"}
 _SIDES = ("left", "right", "top", "bottom")
 
 
 def rows_of(spec: ImageSpec) -> list[Row]:
     """What decides the image's pixels, but for its prompts and pictures."""
-    named = ((title, _told(name, getattr(spec, name, None))) for name, title in _TITLES.items())
+    named = ((_TITLES[name], _told(name, getattr(spec, name, None))) for name in _LISTED)
     return [(title, text) for title, text in (*named, *_sizes(spec)) if text]
 
 
@@ -74,7 +57,7 @@ def _hires(hires: Hires) -> str:
 
 
 def _sizes(spec: ImageSpec) -> Iterator[Row]:
-    yield "Size", _size(spec.width, spec.height)
+    yield TITLES["size"], _size(spec.width, spec.height)
     if spec.output_size != (spec.width, spec.height):
         yield "Size of the file", _size(*spec.output_size)
     added = [f"{name} {pixels}" for name in _SIDES if (pixels := getattr(spec, name, 0))]

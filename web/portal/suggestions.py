@@ -1,21 +1,14 @@
 """What suits a checkpoint, as pages tell it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+from farm.presets import Suggestions
+from farm.settingnames import TITLES
 from web.portal.form import as_text
 
-_SETTINGS: Mapping[str, str] = {
-    "sampler": "Sampler",
-    "schedule_type": "Schedule type",
-    "num_inference_steps": "Steps",
-    "guidance_scale": "CFG scale",
-    "clip_skip": "Clip skip",
-    "vae": "VAE",
-    "width": "Width",
-    "height": "Height",
-}
+_SETTINGS = tuple(field.name for field in fields(Suggestions))
 
 
 @dataclass(frozen=True)
@@ -32,7 +25,7 @@ def told(suggestions: Mapping[str, Any]) -> Suggested:
     licence = suggestions.get("licence")
     named = licence if isinstance(licence, Mapping) else {"name": licence}
     return Suggested(
-        [(title, as_text(suggestions[name])) for name, title in _SETTINGS.items() if name in suggestions],
+        [(TITLES[name], as_text(suggestions[name])) for name in _SETTINGS if name in suggestions],
         [str(word) for word in suggestions.get("trigger_words", ())],
         named.get("name"),
         named.get("note"),

@@ -16,6 +16,7 @@ from farm.infotext.reading import Infotext, NotRead, WeightsHash, missing_pictur
 from farm.jsonkeys import KeyTwice, distinct
 from farm.modes import MODES, USUAL_MODE
 from farm.samplers import split_name
+from farm.settingnames import in_sentence
 
 Object = dict[str, Any]
 
@@ -24,14 +25,7 @@ _LOOKS_LIKE = re.compile(r'\s*[{\[]\s*(?:"(?:[^"\\]|\\.){0,200}"\s*:|\{\s*")')
 _WEIGHT_FILE = re.compile(r"\.(?:safetensors|sft|ckpt|pt|pth|bin|gguf)$", re.IGNORECASE)
 _MOST_NAMED = 500
 _MOST_CHARACTERS = 100_000
-_SAID_BY_MOST = {
-    "checkpoint": "checkpoint",
-    "seed": "seed",
-    "num_inference_steps": "steps",
-    "guidance_scale": "CFG scale",
-    "sampler": "sampler",
-    "width": "size",
-}
+_SAID_BY_MOST = ("checkpoint", "seed", "num_inference_steps", "guidance_scale", "sampler", "size")
 _LORA_NAME = re.compile(r"[^<>:,\n]+")
 
 
@@ -96,7 +90,8 @@ class Taken:
         takes_strength = "strength" in MODES[fields["mode"]].takes
         strength = None if takes_strength else fields.pop("strength", None)
         self.warnings += missing_pictures(fields["mode"])
-        if unsaid := [title for name, title in _SAID_BY_MOST.items() if name not in fields]:
+        said = fields.keys() | ({"size"} if "width" in fields else set())
+        if unsaid := [in_sentence(name) for name in _SAID_BY_MOST if name not in said]:
             self.warnings.append(f"it does not say its {', '.join(unsaid)}: the usual ones here are taken")
         split = split_name(fields)
         request = {**split, "prompts": [prompt], "negative_prompt": negative_prompt, "dynamic_prompts": "off"}
