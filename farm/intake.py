@@ -10,14 +10,13 @@ twice:
 5. `farm.repeats.find_repeat` looks for the job that the same key made before.
 6. `farm.inputs.attach_pictures` keeps the pictures that the request brings, as uploads.
 7. `farm.library.read_library` reads what the request may name.
-8. `farm.expand.expand` unfolds the prompts into groups of equal images, and takes steps 9 to 14.
+8. `farm.expand.expand` unfolds the prompts into groups of equal images, and takes steps 9 to 13.
 9. `farm.sweeps.Sweep` spans the points of the axes; then for each prompt at each point:
 10. `farm.pointsettings.PromptSettings` joins the settings of job, prompt and axes, the styles and LoRA weights.
 11. `farm.drawing.unfold_dynamic` chooses among `{a|b}` and `__wildcards__`.
-12. `farm.settle.resolve_spec` looks names up and makes the spec.
-13. `farm.geometry.sized` resolves its width and height.
-14. `farm.notices.warnings_of_rows` looks through the prompts of the finished specs.
-15. `farm.intakerows.insert_job` locks what the specs name and inserts job, counters and tasks.
+12. `farm.settle.resolve_spec` looks names up, resolves width and height by `farm.geometry`, and makes the spec.
+13. `farm.notices.warnings_of_rows` looks through the prompts of the finished specs.
+14. `farm.intakerows.insert_job` locks what the specs name and inserts job, counters and tasks.
 
 `farm.origins` names the field of whatever does not fit, and `farm.budget` bounds the work of all steps together.
 """

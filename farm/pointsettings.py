@@ -136,8 +136,8 @@ def _replace_in_prompts(settings: Settings, wanted: str, value: str) -> dict[str
     # Known from the lengths, before the text is made: both may be long, and occur often.
     length = max(len(text) + text.count(wanted) * (len(value) - len(wanted)) for text in texts.values())
     if length > LONGEST_PROMPT:
-        said = f"would make a prompt of {length:,} characters; at most {LONGEST_PROMPT:,} are allowed"
-        raise Misfit("prompt_replace", said)
+        message = f"would make a prompt of {length:,} characters; at most {LONGEST_PROMPT:,} are allowed"
+        raise Misfit("prompt_replace", message)
     return {name: text.replace(wanted, value) for name, text in texts.items()}
 
 

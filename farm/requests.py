@@ -1,4 +1,4 @@
-"""What a request may say: a job as it is submitted, its prompts, and its axes."""
+"""What a request may hold: a job as it is submitted, its prompts, and its axes."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -56,7 +56,7 @@ Aspect = Annotated[str, Field(pattern=r"^[1-9]\d{0,3}:[1-9]\d{0,3}$", descriptio
 
 
 class ImageSettings(BaseModel):
-    """What may be said of images: for all of a job, or for one prompt. What is left out has its usual value."""
+    """What may be set for images: for all of a job, or for one prompt. What is left out has its usual value."""
 
     model_config = FROZEN
 
@@ -177,7 +177,7 @@ class JobRequest(ImageSettings):
     @field_validator("seed", mode="after")
     @classmethod
     def _left_open(cls, seed: int | None) -> int | None:
-        """For a whole job -1 says nothing more than leaving it out, which the release before understands, too."""
+        """For a whole job -1 means no more than leaving it out, which the release before understands, too."""
         return None if seed == -1 else seed
 
     @model_validator(mode="after")

@@ -72,10 +72,10 @@ def _filled(request: JobRequest, key: str, notes: Sequence[str] = ()) -> SubmitF
 
 
 def _values(request: JobRequest) -> dict[str, str]:
-    said = request.model_dump(mode="json", exclude_none=True)
-    said |= {f"hires.{name}": value for name, value in said.pop("hires", {}).items()}
+    given = request.model_dump(mode="json", exclude_none=True)
+    given |= {f"hires.{name}": value for name, value in given.pop("hires", {}).items()}
     values = usual_values(request.mode)
-    filled = {name: as_text(said[name]) for name in values if name in said and name not in _PAST}
+    filled = {name: as_text(given[name]) for name in values if name in given and name not in _PAST}
     prompts = "\n".join(" ".join(row.prompt.splitlines()) for row in request.prompts)
     return {**values, **filled, **axes.fill(request.axes), "prompts": prompts}
 

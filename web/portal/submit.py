@@ -79,8 +79,8 @@ def _form_of_image(files: Mapping[str, bytes], key: str) -> SubmitForm:
         try:
             return form_of_image(session, files[_IMAGE_TO_READ], key)
         except InvalidRequest as error:
-            said = [FieldProblem(_IMAGE_TO_READ, f"it {problem.message}") for problem in error.problems]
-            raise InvalidRequest(said) from None
+            problems = [FieldProblem(_IMAGE_TO_READ, f"it {problem.message}") for problem in error.problems]
+            raise InvalidRequest(problems) from None
 
 
 def _read(form: SubmitForm, problems: list[FieldProblem]) -> JobRequest:
