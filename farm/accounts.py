@@ -13,9 +13,11 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, InvalidRequest, NotFound
-from farm.intake import LOCAL_USER
 from farm.models import ApiKey, User
 from farm.reports import AccountReport
+
+LOCAL_USER = "local"
+"""Who uses a portal on loopback: nobody is asked for a key there."""
 
 _SECRET_BYTES = 32
 

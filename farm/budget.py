@@ -52,8 +52,8 @@ class Allowance:
         """Raise OverBudget where so much is not left."""
         cost = self._spent + count
         if cost > self._limit:
-            said = f"{self._costs.format(shown(cost))}; {shown(self._limit)} are allowed. {self._advice}"
-            raise OverBudget.at(self._field, said)
+            costs, allowed = self._costs.format(format_count(cost)), format_count(self._limit)
+            raise OverBudget.at(self._field, f"{costs}; {allowed} are allowed. {self._advice}")
 
     def covers(self, count: int) -> bool:
         """Spend so much if it is left."""
@@ -116,7 +116,7 @@ def for_pictures(most_pixels: int) -> Allowance:
     )
 
 
-def shown(count: int) -> str:
+def format_count(count: int) -> str:
     """A number as people read it; of a very large one the order alone, which Python would not even write."""
     if count >= 10**15:
         return f"about 10^{int(count.bit_length() * 0.30103)}"

@@ -1,23 +1,23 @@
 """Unfold a job request into the specs of its images."""
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from farm.budget import Budget, OverBudget
-from farm.drawing import drawn
+from farm.drawing import unfold_dynamic
 from farm.errors import FieldProblem, InvalidRequest
 from farm.fields import SEEDS
 from farm.geometry import Misfit, Settings
 from farm.library import KnownCheckpoint, Library
-from farm.notices import Said, warnings_of_rows
-from farm.origins import Origin, given
+from farm.notices import RowTexts, warnings_of_rows
+from farm.origins import Origin
+from farm.pointsettings import PromptSettings
 from farm.prompts.template import count_signs
 from farm.prompts.wildcards import Lookup
-from farm.requests import JobRequest, PromptRow
-from farm.settle import Settled, settle, styled
+from farm.requests import JobRequest
+from farm.settle import Resolution, resolve_spec
 from farm.specs import ImageSpec, batch_key
-from farm.sweeps import Cell, cell_of, count_points, placed, points, weighted
+from farm.sweeps import Cell, Sweep
 
 _MOST_PROBLEMS = 100
 
@@ -53,63 +53,53 @@ class Unfolding:
         return sum(len(group.seeds) for group in self.groups)
 
 
+@dataclass(frozen=True)
+class JobLimits:
+    """What a farm allows a job: so many images, and so long a side in pixels."""
+
+    images: int = 1_000_000
+    side: int = 8192
+
+
 @dataclass
 class _Work:
     """What is unfolded: the request with what it may name, what is left of its budget, and what was found wrong."""
 
     request: JobRequest
     library: Library
-    limits: "Limits"
+    limits: JobLimits
+    sweep: Sweep
     budget: Budget
     lookup: Lookup
     problems: dict[FieldProblem, None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a farm allows: so many images a job, and so long a side in pixels."""
-
-    images: int = 1_000_000
-    side: int = 8192
-
-
 def count_images(request: JobRequest) -> int:
     """How many images a request unfolds into; with all combinations of dynamic prompts there are more."""
-    images = sum(row.images_per_prompt or request.images_per_prompt or 1 for row in request.prompts)
-    return images * count_points(request)
+    return _count_at_a_point(request) * Sweep.of(request).count()
 
 
-def expand(request: JobRequest, library: Library, limits: Limits = Limits()) -> Unfolding:
+def _count_at_a_point(request: JobRequest) -> int:
+    return sum(row.images_per_prompt or request.images_per_prompt or 1 for row in request.prompts)
+
+
+def expand(request: JobRequest, library: Library, limits: JobLimits = JobLimits()) -> Unfolding:
     """Unfold every prompt at every point of the sweep, drawing the seeds that were left open.
 
     Raises InvalidRequest naming each setting that does not fit, once; of very many the first. OverBudget, which is
     one too, says that the request makes more work than one may.
     """
+    sweep = Sweep.of(request)
+    if (images := _count_at_a_point(request) * sweep.count()) > limits.images:
+        raise InvalidRequest([_too_many(f"{images:,} images", limits.images)])
     budget = Budget(limits.images)
-    work = _Work(request, library, limits, budget, Lookup(library.wildcards, budget.lines.spend))
+    lookup = Lookup(library.wildcards, budget.lines.spend)
+    work = _Work(request, library, limits, sweep, budget, lookup)
     _require(work)
-    groups: list[Unfolded] = []
-    kinds: set[str] = set()
-    images = 0
-    for group in _groups(work):
-        if group.batch_key not in kinds:
-            budget.kinds.spend(1)
-            kinds.add(group.batch_key)
-        groups.append(group)
-        images += len(group.seeds)
-        if images > limits.images:
-            raise InvalidRequest([_too_many(images, limits.images)])
+    groups = _collect_groups(work)
     if work.problems:
         raise InvalidRequest(list(work.problems))
     return Unfolding(tuple(groups), _warnings(work, groups))
-
-
-def _warnings(work: _Work, groups: list[Unfolded]) -> tuple[str, ...]:
-    said = (
-        Said(group.row, group.template.prompt, group.template.negative_prompt, group.checkpoint.family.base)
-        for group in groups
-    )
-    return warnings_of_rows(said, len(work.request.prompts), work.budget, work.library.name_doubts)
 
 
 def _require(work: _Work) -> None:
@@ -120,24 +110,42 @@ def _require(work: _Work) -> None:
     work.budget.tags.require(sum(text.count("<") for text in texts))
 
 
-def _too_many(images: int, limit: int) -> FieldProblem:
-    return FieldProblem(
-        "prompts", f"the job would unfold into {images:,} images or more; the limit is {limit:,}. Split it"
+def _too_many(images: str, limit: int) -> FieldProblem:
+    return FieldProblem("prompts", f"the job would unfold into {images}; the limit is {limit:,}. Split it")
+
+
+def _collect_groups(work: _Work) -> list[Unfolded]:
+    """All groups, as far as the job may have so many kinds and images. Raises InvalidRequest; OverBudget."""
+    groups: list[Unfolded] = []
+    kinds: set[str] = set()
+    images = 0
+    for group in _groups(work):
+        if group.batch_key not in kinds:
+            work.budget.kinds.spend(1)
+            kinds.add(group.batch_key)
+        groups.append(group)
+        images += len(group.seeds)
+        if images > work.limits.images:
+            raise InvalidRequest([_too_many(f"{images:,} images or more", work.limits.images)])
+    return groups
+
+
+def _warnings(work: _Work, groups: list[Unfolded]) -> tuple[str, ...]:
+    texts = (
+        RowTexts(group.row, group.template.prompt, group.template.negative_prompt, group.checkpoint.family.base)
+        for group in groups
     )
+    return warnings_of_rows(texts, len(work.request.prompts), work.budget, work.library.doubt_names)
 
 
 def _groups(work: _Work) -> Iterator[Unfolded]:
     """The groups point by point, so that a costly axis changes slowest, and at each point prompt by prompt."""
-    request, problems = work.request, work.problems
-    shared = {**_usual(work.library), **given(request)}
-    seeds = [_first_seed(request, row) for row in request.prompts]
-    for point in points(request):
-        for index, row in enumerate(request.prompts):
-            origin = Origin(request, index, point)
-            settings = {**shared, **given(row), "prompt": row.prompt, "seed": seeds[index]}
+    problems, settings = work.problems, PromptSettings(work.request, work.library)
+    for point in work.sweep.points():
+        for row in range(len(work.request.prompts)):
+            origin = Origin(work.request, row, point)
             try:
-                settings = styled(placed(settings, request.axes, point), work.library)
-                yield from _unfolded(work, origin, weighted(settings, request.axes, point))
+                yield from _unfold_prompt(work, origin, settings.at(row, point))
             except Misfit as misfit:
                 problems[FieldProblem(origin.field(misfit.field), misfit.message)] = None
             except OverBudget:
@@ -150,37 +158,31 @@ def _groups(work: _Work) -> Iterator[Unfolded]:
                 return
 
 
-def _usual(library: Library) -> dict[str, object]:
-    """The checkpoint, where only one can be meant."""
-    return {"checkpoint": next(iter(library.checkpoints))} if len(library.checkpoints) == 1 else {}
-
-
-def _first_seed(request: JobRequest, row: PromptRow) -> int:
-    """One for a prompt at all points of the sweep: what is compared differs in the axes alone."""
-    given = row.seed if row.seed is not None else request.seed
-    return secrets.randbelow(SEEDS) if given in (None, -1) else given
-
-
-def _unfolded(work: _Work, origin: Origin, settings: Settings) -> Iterator[Unfolded]:
+def _unfold_prompt(work: _Work, origin: Origin, settings: Settings) -> Iterator[Unfolded]:
     """The images of one prompt at one point."""
     request, library, repeat = work.request, work.library, 0
     row = request.prompts[origin.row]
     count = row.images_per_prompt or request.images_per_prompt or 1
-    for texts, seeds in drawn(
-        request.dynamic_prompts, settings, work.lookup, count, work.limits.images, work.budget
+    for texts, seeds in unfold_dynamic(
+        settings,
+        count,
+        how=request.dynamic_prompts,
+        lookup=work.lookup,
+        limit=work.limits.images,
+        budget=work.budget,
     ):
         wanted = {**settings, **texts, "seed": seeds[0] % SEEDS, **_fixed(request)}
         _pay(work.budget, wanted, len(seeds))
-        settled = settle(request.mode, wanted, library)
-        for problem in (*settled.problems, *_too_large(settled, settings, work.limits.side)):
-            path = origin.field(problem.field, is_combination=settled.is_combination)
+        resolution = resolve_spec(request.mode, wanted, library)
+        for problem in (*resolution.problems, *_too_large(resolution, settings, work.limits.side)):
+            path = origin.field(problem.field, is_combination=resolution.is_combination)
             work.problems[FieldProblem(path, problem.message)] = None
-        if settled.spec is None:
+        if resolution.spec is None:
             return
-        checkpoint = library.checkpoints[settled.spec.checkpoint]
-        cell = cell_of(request, origin.row, origin.point, repeat) if request.axes else None
-        key = batch_key(settled.spec, checkpoint.sha256, checkpoint.family.name)
-        yield Unfolded(settled.spec, checkpoint, key, seeds, origin.row, cell)
+        checkpoint = library.checkpoints[resolution.spec.checkpoint]
+        cell = work.sweep.cell(origin.row, origin.point, repeat)
+        key = batch_key(resolution.spec, checkpoint.sha256, checkpoint.family.name)
+        yield Unfolded(resolution.spec, checkpoint, key, seeds, origin.row, cell)
         repeat += len(seeds)
 
 
@@ -193,14 +195,14 @@ def _pay(budget: Budget, settings: Settings, images: int) -> None:
     budget.tags.spend(prompt.count("<") + negative.count("<"))
 
 
-def _too_large(settled: Settled, settings: Settings, limit: int) -> Iterator[FieldProblem]:
+def _too_large(resolution: Resolution, settings: Settings, limit: int) -> Iterator[FieldProblem]:
     """What would be rendered larger than this farm does: by its spec, or else by the sides that were asked for."""
-    if settled.spec is None:
+    if resolution.spec is None:
         sizes = [(name, settings[name]) for name in ("width", "height") if name in settings]
     else:
         sizes = [
             (_decides(name, number, settings), side)
-            for number, size in enumerate(settled.spec.rendered_sizes)
+            for number, size in enumerate(resolution.spec.rendered_sizes)
             for name, side in zip(("width", "height"), size, strict=True)
         ]
     for name, side in sizes:

@@ -3,12 +3,12 @@
 A job keeps the sha256 of its request, and a repeat under the same Idempotency-Key must match it. While a farm is
 updated, portals of two releases answer side by side: each compares with what the other stored. So there is one
 form for all releases, which is the one that 0.1.0 wrote: JSON without spaces, fields in the order of `_FORMS`,
-and without those that were not said or have 0.1.0's default. Nothing in it depends on the order of declarations,
+and without those that were not given or have 0.1.0's default. Nothing in it depends on the order of declarations,
 on today's defaults, on aliases, or on how a version of pydantic writes numbers and times.
 
-- A field that is added needs nothing: it follows those of 0.1.0, by name, where a request says it.
-- A default that is changed needs nothing: who leaves the field out repeats what was left out before, and who
-  says 0.1.0's default repeats what was said before.
+- A field that is added needs nothing: it follows those of 0.1.0, by name, where a request gives it.
+- A default that is changed needs nothing: a request that leaves the field out repeats one that left it out before,
+  and one that gives 0.1.0's default repeats one that gave it before.
 - A field that is renamed must go on under its old name here.
 """
 
@@ -29,7 +29,7 @@ class _Form:
     """The fields of an object as 0.1.0 had them, in order, and its defaults where they were not None."""
 
     names: tuple[str, ...] = ()
-    usual: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def _places(self) -> Mapping[str, int]:
@@ -41,7 +41,7 @@ class _Form:
 
     def default(self, model: BaseModel, name: str) -> Any:
         if name in self._places:
-            return self.usual.get(name)
+            return self.defaults.get(name)
         return type(model).model_fields[name].get_default(call_default_factory=True)
 
 
@@ -85,10 +85,10 @@ _json = json.JSONEncoder(ensure_ascii=False).encode
 
 def fingerprint(request: BaseModel) -> str:
     """The sha256 of a request, as 64 hex digits."""
-    return hashlib.sha256(_written(request, _JOB).encode()).hexdigest()
+    return hashlib.sha256(_serialize(request, _JOB).encode()).hexdigest()
 
 
-def _written(value: Any, form: _Form) -> str:
+def _serialize(value: Any, form: _Form) -> str:
     """A value as 0.1.0 wrote it; `form` is that of the objects in it."""
     match value:
         case str() | bool() | None:
@@ -100,18 +100,18 @@ def _written(value: Any, form: _Form) -> str:
         case datetime():
             return _json(value.astimezone(UTC).isoformat().replace("+00:00", "Z"))
         case list() | tuple():
-            return f"[{','.join(_written(item, form) for item in value)}]"
+            return f"[{','.join(_serialize(item, form) for item in value)}]"
         case BaseModel():
             return f"{{{','.join(_members(value, form))}}}"
     raise TypeError(f"A request must not hold a {type(value).__name__}: its fingerprint has no form for it.")
 
 
 def _members(model: BaseModel, form: _Form) -> Iterator[str]:
-    """`"name":value` of each field that a request said and that has another value than 0.1.0's default."""
+    """`"name":value` of each field that a request gives and that has another value than 0.1.0's default."""
     for name in sorted(model.model_fields_set, key=form.place):
         value = getattr(model, name)
         if value != form.default(model, name):
-            yield f'"{name}":{_written(value, _FORMS.get(name, _UNKNOWN))}'
+            yield f'"{name}":{_serialize(value, _FORMS.get(name, _UNKNOWN))}'
 
 
 def _decimal(value: float) -> str:

@@ -29,17 +29,21 @@ class _Picture:
 
 
 @dataclass(frozen=True)
-class TakenIn:
-    """A request with the ids of uploads in the place of what it brought, and what there is to say of these."""
+class AttachedRequest:
+    """A request with the ids of uploads in the place of the pictures that it brought.
+
+    `pictures` are the ids of all that it names, `notes` say how those that it brought were read.
+    """
 
     request: JobRequest
+    pictures: frozenset[str]
     notes: tuple[str, ...] = ()
 
 
-def take_in(desk: Desk, request: JobRequest) -> TakenIn:
+def attach_pictures(desk: Desk, request: JobRequest) -> AttachedRequest:
     """Keep the pictures that a request brought, or pointed to, as uploads.
 
-    A picture that several rows show is taken in once. Raises InvalidRequest naming every picture that cannot be
+    A picture that several rows show is kept once. Raises InvalidRequest naming every picture that cannot be
     taken; OverBudget where all together are too many pixels; Busy; StoreError.
     """
     places = dict(_places(request))
@@ -53,7 +57,8 @@ def take_in(desk: Desk, request: JobRequest) -> TakenIn:
         )
     rows = [_with_ids(row, taken) for row in request.prompts]
     notes = tuple(f"{place}: {note}" for place, picture in places.items() if (note := taken[picture].note))
-    return TakenIn(_with_ids(request, taken).model_copy(update={"prompts": rows}), notes[:_MOST_NOTES])
+    attached = _with_ids(request, taken).model_copy(update={"prompts": rows})
+    return AttachedRequest(attached, frozenset(resolved.id for resolved in taken.values()), notes[:_MOST_NOTES])
 
 
 def _places(request: JobRequest) -> Iterator[tuple[str, _Picture]]:

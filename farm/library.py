@@ -1,16 +1,14 @@
 """What a request may name: checkpoints, addons, styles, wildcards, and the pictures that it brings."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from farm import catalog, models, uploads
-from farm.errors import InvalidRequest
 from farm.families import FAMILIES, Family
 from farm.geometry import Size
 from farm.namedoubts import NameDoubts
@@ -18,10 +16,7 @@ from farm.names import Names
 from farm.prompts.embeddings import EmbeddingNames
 from farm.prompts.styles import Style
 from farm.requests import ImageSettings, JobRequest
-from farm.specs import ImageSpec
 from farm.titles import UnknownName, named_by_title, named_exactly, unknown
-
-_Row = TypeVar("_Row", int, str)
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class KnownCheckpoint:
 
     @property
     def size(self) -> Size:
-        """What its images have where nobody says another."""
+        """What its images have where a request gives no other."""
         return self.suggested_size or (self.family.side, self.family.side)
 
 
@@ -69,7 +64,7 @@ class Library:
         """The embeddings made for a base that occur in a text."""
         return self._names[base].in_text(text) if base in self._names else ()
 
-    def name_doubts(self, text: str, base: str) -> Iterator[str]:
+    def doubt_names(self, text: str, base: str) -> Iterator[str]:
         """What a text may have meant by a name, for checkpoints of this base."""
         return self._doubts[base].in_text(text) if base in self._doubts else iter(())
 
@@ -119,8 +114,8 @@ class Library:
         return Names(self.loras)
 
 
-def read_library(session: Session, request: JobRequest) -> Library:
-    """Read what the request may name; its pictures are digests by now."""
+def read_library(session: Session, request: JobRequest, pictures: Collection[str]) -> Library:
+    """Read what the request may name, its pictures by the sha256 of their uploads."""
     addons: dict[str, dict[str, KnownAddon]] = {"vae": {}, "lora": {}, "embedding": {}}
     for addon in session.scalars(select(models.Addon).where(models.Addon.removed_at.is_(None))):
         addons[addon.kind][addon.name] = KnownAddon(addon.name, addon.family, addon.sha256)
@@ -140,7 +135,7 @@ def read_library(session: Session, request: JobRequest) -> Library:
         embeddings=addons["embedding"],
         styles=styles,
         wildcards=_wildcards(session, request, styles.values()),
-        pictures=uploads.sizes(session, pictures_of(request)),
+        pictures=uploads.lock_sizes(session, pictures),
     )
 
 
@@ -157,31 +152,3 @@ def _wildcards(session: Session, request: JobRequest, styles: Iterable[Style]) -
 def _texts(settings: ImageSettings) -> Iterator[str]:
     yield getattr(settings, "prompt", "")
     yield settings.negative_prompt or ""
-
-
-def confirm(session: Session, library: Library, specs: Iterable[ImageSpec]) -> None:
-    """Hold what specs name until this transaction ends: weights that are in use are not pruned.
-
-    Raises InvalidRequest where something was removed since the library was read.
-    """
-    checkpoints: set[int] = set()
-    hashes: set[str] = set()
-    for spec in specs:
-        checkpoints.add(library.checkpoints[spec.checkpoint].id)
-        hashes.update(ref.sha256 for ref in (*spec.loras, *spec.embeddings, *([spec.vae] if spec.vae else [])))
-    checkpoint, addon = models.Checkpoint, models.Addon
-    rows = select(checkpoint.id).where(checkpoint.id.in_(checkpoints), checkpoint.removed_at.is_(None))
-    added = select(addon.sha256).where(addon.sha256.in_(hashes), addon.removed_at.is_(None))
-    held = {*session.scalars(_held(rows)), *session.scalars(_held(added))}
-    if not (checkpoints | hashes) <= held:
-        raise InvalidRequest.at("checkpoint", "was removed this moment, or an addon was. Try again")
-
-
-def _held(query: Select[_Row]) -> Select[_Row]:
-    return query.with_for_update(read=True, key_share=True)
-
-
-def pictures_of(request: JobRequest) -> set[str]:
-    """The digests of all pictures that a request names."""
-    sources = (source for settings in (request, *request.prompts) for source in (settings.image, settings.mask))
-    return {source for source in sources if source is not None}

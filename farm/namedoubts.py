@@ -24,7 +24,7 @@ _MOST_COMPARISONS = 200_000
 
 
 class NameDoubts:
-    """The embeddings that one kind of checkpoint may be given, and what prompts say of them."""
+    """The embeddings that one kind of checkpoint may be given, and what prompts may have meant by them."""
 
     def __init__(self, known: Collection[str]) -> None:
         self._names = EmbeddingNames(known)
@@ -38,10 +38,10 @@ class NameDoubts:
         for mention in mentions:
             if mention.spelling.casefold() != mention.name.casefold():
                 yield f"{mention.spelling!r} is taken for the embedding {mention.name!r}"
-        said = {word for mention in mentions for word in mention.spelling.split()}
+        spelled = {word for mention in mentions for word in mention.spelling.split()}
         found = {mention.name for mention in mentions}
         for word in _words_like_names(text):
-            near = None if word in said else self._near(word)
+            near = None if word in spelled else self._near(word)
             if near and near not in found:
                 yield f"there is no embedding {word!r}; did you mean {near!r}?"
         words = words_of(text)
@@ -53,13 +53,13 @@ class NameDoubts:
         if word not in self._compared:
             if len(self._compared) >= min(_MOST_COMPARED, _MOST_COMPARISONS // max(1, len(self._squeezed))):
                 return None
-            near = most_alike(_squeezed(word), self._squeezed, likeness=_LIKENESS)
+            near = most_alike(_squeeze(word), self._squeezed, likeness=_LIKENESS)
             self._compared[word] = near[0] if near else None
         return self._compared[word]
 
     @cached_property
     def _squeezed(self) -> dict[str, str]:
-        found = {_squeezed(name): name for name in sorted(self._known)}
+        found = {_squeeze(name): name for name in sorted(self._known)}
         return {words: name for words, name in found.items() if len(words) >= _SHORTEST}
 
     @cached_property
@@ -75,5 +75,5 @@ def _words_like_names(text: str) -> Iterator[str]:
             yield match[0]
 
 
-def _squeezed(name: str) -> str:
+def _squeeze(name: str) -> str:
     return "".join(word for word in words_of(name))

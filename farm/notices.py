@@ -1,4 +1,4 @@
-"""What the prompt language has to say of a job's prompts: each warning once, with the rows that it is about."""
+"""Warnings about the prompts of a job: each once, with the rows that it is about."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _SLOW = 4
 
 
 @dataclass(frozen=True)
-class Said:
+class RowTexts:
     """The prompts of an image, and the row they come from, counted from 0."""
 
     row: int
@@ -30,7 +30,7 @@ Doubt = Callable[[str, str], Iterable[str]]
 """What a text may have meant by a name, for checkpoints of a base."""
 
 
-def warnings_of_rows(prompts: Iterable[Said], rows: int, budget: Budget, doubt: Doubt) -> tuple[str, ...]:
+def warnings_of_rows(prompts: Iterable[RowTexts], rows: int, budget: Budget, doubt: Doubt) -> tuple[str, ...]:
     """The warnings of a request of so many rows, each with those that it is about; of very many the first.
 
     Rows are counted from 1, as people do; the only row of a request is not named. Texts are looked through as far
@@ -38,7 +38,7 @@ def warnings_of_rows(prompts: Iterable[Said], rows: int, budget: Budget, doubt: 
     """
     about: dict[str, set[int]] = {}
     endings: list[str] = []
-    for row, warnings in _looked_through(prompts, budget, doubt):
+    for row, warnings in _look_through(prompts, budget, doubt):
         if warnings is None:
             endings.append(f"The prompts from row {row + 1} on were not looked through for warnings")
         for warning in warnings or ():
@@ -49,22 +49,22 @@ def warnings_of_rows(prompts: Iterable[Said], rows: int, budget: Budget, doubt: 
     return (*(_with_rows(warning, sorted(found), rows) for warning, found in about.items()), *endings)
 
 
-def _looked_through(
-    prompts: Iterable[Said], budget: Budget, doubt: Doubt
+def _look_through(
+    prompts: Iterable[RowTexts], budget: Budget, doubt: Doubt
 ) -> Iterator[tuple[int, tuple[str, ...] | None]]:
     """Each row with the warnings of a text of it; None, and no more, where the allowance is spent."""
     known: dict[tuple[Callable[[str], tuple[str, ...]], str], tuple[str, ...]] = {}
     doubts = _Doubts(budget, doubt)
-    for said in prompts:
-        for look, text in ((warnings_of, said.prompt), (warnings_of_negative, said.negative_prompt)):
+    for texts in prompts:
+        for look, text in ((warnings_of, texts.prompt), (warnings_of_negative, texts.negative_prompt)):
             if (look, text) not in known:
                 if not budget.signs.covers(_cost(text)):
-                    yield said.row, None
+                    yield texts.row, None
                     return
                 # One text can hold thousands of tags that mean nothing.
                 known[look, text] = look(text)[: _MOST_WARNINGS + 1]
-            yield said.row, known[look, text]
-        yield said.row, doubts(said)
+            yield texts.row, known[look, text]
+        yield texts.row, doubts(texts)
 
 
 class _Doubts:
@@ -75,9 +75,9 @@ class _Doubts:
         self._doubt = doubt
         self._known: dict[tuple[str, str], tuple[str, ...]] = {}
 
-    def __call__(self, said: Said) -> tuple[str, ...]:
-        text = f"{said.prompt}\n{said.negative_prompt}"
-        key = (text, said.base)
+    def __call__(self, texts: RowTexts) -> tuple[str, ...]:
+        text = f"{texts.prompt}\n{texts.negative_prompt}"
+        key = (text, texts.base)
         if key not in self._known and self._budget.doubted.covers(len(text)):
             self._known[key] = tuple(islice(self._doubt(*key), _MOST_WARNINGS + 1))
         return self._known.get(key, ())

@@ -3,21 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from farm.requests import ImageSettings, JobRequest
+from farm.pointsettings import given_settings
+from farm.requests import JobRequest
 from farm.sweeps import Point
-
-_SETTINGS = tuple(name for name in ImageSettings.model_fields if name not in ("seed", "images_per_prompt"))
 
 # What an axis sets that is called otherwise.
 _SWEPT: Mapping[str, tuple[str, ...]] = {"size": ("size", "width", "height")}
-
-
-def given(settings: ImageSettings) -> dict[str, object]:
-    """What was said, and nothing of what was left out."""
-    found = {name: value for name in _SETTINGS if (value := getattr(settings, name)) is not None}
-    if (hires := found.get("hires")) is not None:
-        found["hires"] = hires.model_dump(exclude_none=True)
-    return found
 
 
 @dataclass(frozen=True)
@@ -41,4 +32,4 @@ class Origin:
             name = "prompt"
         row, head = self.request.prompts[self.row], name.partition(".")[0]
         is_own = head == "prompt" or getattr(row, head, None) is not None
-        return f"prompts[{self.row}].{name}" if is_own or (is_combination and given(row)) else name
+        return f"prompts[{self.row}].{name}" if is_own or (is_combination and given_settings(row)) else name

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from farm.errors import FieldProblem, InvalidRequest
+from farm.fieldproblems import problems_of
 from farm.names import nearest
 from farm.promptfiles import jsons, yamlrows
 from farm.promptfiles.commands import is_command, read_command
@@ -20,7 +21,7 @@ from farm.promptfiles.tables import BadTable, misfit, read_table
 from farm.promptfiles.text import STANDARD_INPUT, place_of, read_text, refuse
 from farm.promptfiles.yamls import MOST_BYTES as MOST_YAML_BYTES
 from farm.promptfiles.yamls import BadYaml
-from farm.requests import PromptRow, problems_of
+from farm.requests import PromptRow
 
 _SETTINGS = tuple(PromptRow.model_fields)
 # `#1 artist` is more likely a prompt than a comment.

@@ -1,13 +1,12 @@
-"""What a request may say: a job as it is submitted, its prompts, and its axes."""
+"""What a request may hold: a job as it is submitted, its prompts, and its axes."""
 
 import re
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from farm.errors import FieldProblem, InvalidRequest
+from farm.errors import InvalidRequest
+from farm.fieldproblems import problems_of
 from farm.fields import (
     CONTROL,
     FROZEN,
@@ -46,10 +45,6 @@ from farm.samplers import split_name
 MOST_VALUES = 1000
 """How many values an axis may have."""
 
-_MOST_PROBLEMS = 10_000
-
-_NAMED = re.compile(r"([a-z][a-z_.]*): (.+)", re.DOTALL)
-
 ImageSource = Annotated[
     str,
     Field(
@@ -63,7 +58,7 @@ Aspect = Annotated[str, Field(pattern=r"^[1-9]\d{0,3}:[1-9]\d{0,3}$", descriptio
 
 
 class ImageSettings(BaseModel):
-    """What may be said of images: for all of a job, or for one prompt. What is left out has its usual value."""
+    """What may be set for images: for all of a job, or for one prompt. What is left out has its usual value."""
 
     model_config = FROZEN
 
@@ -189,7 +184,7 @@ class JobRequest(ImageSettings):
     @field_validator("seed", mode="after")
     @classmethod
     def _left_open(cls, seed: int | None) -> int | None:
-        """For a whole job -1 says nothing more than leaving it out, which the release before understands, too."""
+        """For a whole job -1 means no more than leaving it out, which the release before understands, too."""
         return None if seed == -1 else seed
 
     @model_validator(mode="after")
@@ -219,43 +214,3 @@ def parse_request(data: Any) -> JobRequest:
         return JobRequest.model_validate(data)
     except ValidationError as error:
         raise InvalidRequest(problems_of(error)) from None
-
-
-def problems_of(error: ValidationError) -> list[FieldProblem]:
-    """Pydantic's findings as field problems, with paths like `prompts[3].width`.
-
-    Beyond _MOST_PROBLEMS they are only counted: a body of 4 MB can hold a million, which took 1.6 GB to name.
-    """
-    if error.error_count() > _MOST_PROBLEMS:
-        return [
-            FieldProblem("request", f"has {error.error_count():,} mistakes, too many to name. Try a few rows first")
-        ]
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [_problem(p) for p in found]
-
-
-def _problem(problem: Mapping[str, Any]) -> FieldProblem:
-    """A rule about several fields names the one to change itself, before a colon."""
-    location, message = problem["loc"], _message(problem)
-    named = _NAMED.fullmatch(message) if problem["type"] == "value_error" else None
-    if named is None:
-        return FieldProblem(field_path(location), message)
-    # `hires.scale` said of `hires` itself is one path, not two.
-    is_own = bool(location) and location[-1] == named[1].partition(".")[0]
-    return FieldProblem(field_path((*(location[:-1] if is_own else location), named[1])), named[2])
-
-
-def field_path(location: tuple[int | str, ...]) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return path.removeprefix(".") or "request"
-
-
-def _message(problem: Mapping[str, Any]) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "there is no such field"
-    message: str = problem["msg"].removeprefix("Value error, ")
-    return message[0].lower() + message[1:]
-
-
-def is_past(moment: datetime | None, now: datetime) -> bool:
-    return moment is not None and moment <= now

@@ -1,4 +1,4 @@
-"""From the settings of one image, as a request has them, to its spec: names looked up, sizes settled."""
+"""From the settings of one image, as a request has them, to its spec: names looked up, sizes resolved."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,14 +7,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from farm.errors import FieldProblem
+from farm.fieldproblems import problems_of
 from farm.fields import LARGEST_LORA_WEIGHT, PICTURES
 from farm.geometry import Misfit, Settings
 from farm.library import KnownAddon, KnownCheckpoint, Library
 from farm.modes import MODES
 from farm.prompts.compose import compose
 from farm.prompts.networks import NetworkTag, extract_networks, sum_tags
-from farm.prompts.styles import apply_styles
-from farm.requests import problems_of
 from farm.specs import AddonRef, ImageSpec, LoraRef
 from farm.titles import UnknownName, unknown
 
@@ -22,7 +21,7 @@ _MOST_PARTS = 16
 
 
 @dataclass(frozen=True)
-class Settled:
+class Resolution:
     """A spec, or what is wrong: fields as the request names them.
 
     `is_combination` says that each setting is right by itself, and together they are not.
@@ -33,22 +32,7 @@ class Settled:
     is_combination: bool = False
 
 
-def styled(settings: Settings, library: Library) -> dict[str, Any]:
-    """The settings with the styles in the prompts; a name that means nothing stays, for `settle` to refuse."""
-    names = settings.get("styles", ())
-    known = [library.styles[name] for name in names if name in library.styles]
-    prompt, negative = apply_styles(settings["prompt"], settings.get("negative_prompt", ""), known)
-    rest = {name: value for name, value in settings.items() if name != "styles"}
-    unknown_names = [name for name in names if name not in library.styles]
-    return {
-        **rest,
-        "prompt": prompt,
-        "negative_prompt": negative,
-        **({"styles": unknown_names} if unknown_names else {}),
-    }
-
-
-def settle(mode: str, settings: Settings, library: Library) -> Settled:
+def resolve_spec(mode: str, settings: Settings, library: Library) -> Resolution:
     """The spec of one image. Every problem is found that can be found without having put the others right."""
     settings, unknown_names = _registered(settings, library)
     problems = [
@@ -59,13 +43,13 @@ def settle(mode: str, settings: Settings, library: Library) -> Settled:
         *_too_many_parts(settings),
     ]
     if problems:
-        return Settled(None, tuple(problems))
+        return Resolution(None, tuple(problems))
     try:
-        return Settled(_spec(mode, settings, library))
+        return Resolution(_spec(mode, settings, library))
     except Misfit as misfit:
-        return Settled(None, (FieldProblem(misfit.field, misfit.message),), is_combination=True)
+        return Resolution(None, (FieldProblem(misfit.field, misfit.message),), is_combination=True)
     except ValidationError as error:
-        return Settled(None, tuple(problems_of(error)), is_combination=True)
+        return Resolution(None, tuple(problems_of(error)), is_combination=True)
 
 
 def _not_taken(mode: str, settings: Settings) -> Iterator[FieldProblem]:

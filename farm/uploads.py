@@ -206,8 +206,8 @@ def _decode(source: str, limits: Limits, field: str) -> bytes:
         ) from None
 
 
-def sizes(session: Session, digests: Collection[str]) -> Mapping[str, tuple[int, int]]:
-    """Width and height in pixels of each upload that is there; none of them goes away before the commit.
+def lock_sizes(session: Session, digests: Collection[str]) -> Mapping[str, tuple[int, int]]:
+    """Lock the uploads that are there until the commit, and return the width and height in pixels of each.
 
     They go as one array: a statement has room for 65,535 parameters, and a job may name more uploads.
     The lock is what a deletion waits for, and nobody else: any number of jobs may take it at once.
@@ -225,7 +225,7 @@ def sizes(session: Session, digests: Collection[str]) -> Mapping[str, tuple[int,
 
 def need(session: Session, job_id: int, digests: Collection[str], *, field: str = "image") -> None:
     """Keep these uploads as long as the job is there. Raises InvalidRequest for one that is not."""
-    there = sizes(session, digests)
+    there = lock_sizes(session, digests)
     if missing := sorted(set(digests) - there.keys()):
         raise InvalidRequest([FieldProblem(field, _unknown(sha256)) for sha256 in missing])
     if there:

@@ -18,14 +18,16 @@ from farm.dispatch import Batch, ClaimedCheckpoint, Lease
 from farm.endings import StoredObject
 from farm.families import FAMILIES
 from farm.fleet import WorkerIdentity
-from farm.intake import Submitted
 from farm.library import KnownCheckpoint, Library
 from farm.models import Base, Counters, Job, Task, User
 from farm.queue import Doorbell
+from farm.repeats import AcceptedJob
 from farm.requests import JobRequest, parse_request
 from farm.specs import TextToImageSpec
 from farm.store import Store
+from farm.uploads import Desk
 from farm.weights.blobs import StoredFile
+from tests.fakes import MemoryStore
 
 LEASE_SECONDS = 30.0
 
@@ -82,10 +84,24 @@ def an_addon(database: Database, store: Store, kind: addons.Kind, name: str, con
 
 def a_job(
     database: Database, settings: Settings, doorbell: Doorbell, *, owner: str = "local", **fields: Any
-) -> Submitted:
+) -> AcceptedJob:
     """Submit a job; the checkpoint `demo` is registered if it is not yet."""
     a_checkpoint(database)
-    return intake.submit(database, settings, doorbell, a_request(**fields), owner=owner)
+    return accept(database, settings, doorbell, a_request(**fields), owner=owner)
+
+
+def accept(
+    database: Database,
+    settings: Settings,
+    doorbell: Doorbell,
+    request: JobRequest,
+    *,
+    owner: str = "local",
+    key: str | None = None,
+) -> AcceptedJob:
+    """Have a request accepted that brings no pictures."""
+    desk = Desk(database, MemoryStore(), settings, owner)
+    return intake.accept(desk, doorbell, request, idempotency_key=key)
 
 
 def a_worker(database: Database, device: str = "cpu", pool: str = "default", status: str = "idle") -> int:

@@ -10,13 +10,13 @@ import httpx
 import pytest
 import redis
 
-from farm import fleet, intake
+from farm import fleet
 from farm.client import Client
 from farm.config import Settings
 from farm.embedded.machine import free_port
 from farm.queue import queue_name
 from farm.requests import parse_request
-from tests.factories import Scene, a_checkpoint, a_request
+from tests.factories import Scene, a_checkpoint, a_request, accept
 from tests.farms import used_folder
 from tests.installs import Installation, build_wheel, install, link
 from tests.waiting import wait_until
@@ -113,7 +113,7 @@ def test_a_worker_alone_takes_weights_in_and_renders(wheel: Path, scene: Scene, 
     with running(installation, "worker", "--devices", "cpu", settings=settings):
         wait_until(lambda: answers(f"http://127.0.0.1:{settings.worker_port}/readyz"))
         request = a_request(width=64, height=64, num_inference_steps=2)
-        job_id = intake.submit(scene.database, settings, scene.doorbell, request).job_id
+        job_id = accept(scene.database, settings, scene.doorbell, request).job_id
         wait_until(lambda: scene.job(job_id).finished_at)
     assert scene.statuses(job_id) == ["succeeded"]
 

@@ -9,8 +9,8 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException, TooManyRequests, Unauthorized
 
 from farm import accounts
+from farm.accounts import LOCAL_USER
 from farm.config import Settings
-from farm.intake import LOCAL_USER
 from web import peers
 from web.addresses import share_of
 from web.admission import ANSWER_AFTER, PEER

@@ -21,7 +21,7 @@ from farm.errors import (
     StoreFull,
     StoreRefused,
 )
-from farm.requests import problems_of
+from farm.fieldproblems import problems_of
 from farm.store.links import BadLink
 
 log = structlog.get_logger(__name__)

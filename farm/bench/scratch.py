@@ -38,7 +38,10 @@ def scratch_database() -> Iterator[tuple[Settings, Database]]:
         postgres.start()
         redis.start()
         migrate.upgrade(postgres.url)
-        settings = config.load_given(database_url=postgres.url, redis_url=redis.url)
+        store_url = (folder / "store").as_uri()
+        settings = config.load_given(
+            database_url=postgres.url, redis_url=redis.url, store_url=store_url, secret_key="of this measurement"
+        )
         database = Database(postgres.url, Role.TOOL)
         with database.begin() as session:
             catalog.add(session, "bench", CheckpointFolder(folder, "sd15", "0" * 64))

@@ -9,16 +9,18 @@ from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from farm import intake
+from farm.accounts import LOCAL_USER
 from farm.bench.scratch import scratch_database
-from farm.config import Settings
 from farm.database import Database
 from farm.expand import expand
 from farm.families import FAMILIES
-from farm.intake import TaskRow
+from farm.intakerows import TaskRow, copy_tasks, task_rows
 from farm.library import KnownCheckpoint, Library
 from farm.models import Job
 from farm.queue import Doorbell
 from farm.requests import JobRequest, parse_request
+from farm.store import open_store
+from farm.uploads import Desk
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,21 @@ def measure(images: int, rounds: int) -> SubmitFigures:
     prompts = [f"a lighthouse on a cliff, study number {number}, oil on canvas" for number in range(100)]
     body = {"prompts": prompts, "images_per_prompt": images // len(prompts), "checkpoint": "bench", "seed": 1}
     with scratch_database() as (settings, database):
+        desk = Desk(database, open_store(settings), settings, LOCAL_USER)
         doorbell = Doorbell(settings.required_redis_url)
         request = parse_request(body)
         library = Library({"bench": KnownCheckpoint(0, "bench", FAMILIES["sd15"], "0" * 64)})
-        rows = list(intake.task_rows(0, expand(request, library).groups, settings.max_attempts))
+        rows = list(task_rows(0, expand(request, library).groups, settings.max_attempts))
         submits, copies = [], []
         for _ in range(rounds):
-            submits.append(_time_submit(database, settings, doorbell, body))
+            submits.append(_time_submit(desk, doorbell, body))
             copies.append(_time_copy(database, request, rows))
     return SubmitFigures(len(rows), statistics.median(submits), statistics.median(copies))
 
 
-def _time_submit(database: Database, settings: Settings, doorbell: Doorbell, body: dict[str, object]) -> float:
+def _time_submit(desk: Desk, doorbell: Doorbell, body: dict[str, object]) -> float:
     started = time.perf_counter()
-    intake.submit(database, settings, doorbell, parse_request(body))
+    intake.accept(desk, doorbell, parse_request(body))
     return time.perf_counter() - started
 
 
@@ -63,7 +66,7 @@ def _time_copy(database: Database, request: JobRequest, rows: Sequence[TaskRow])
     own_rows = [(job_id, *row[1:]) for row in rows]
     started = time.perf_counter()
     with database.begin() as session:
-        intake.copy_tasks(session, own_rows)
+        copy_tasks(session, own_rows)
     seconds = time.perf_counter() - started
     with database.begin() as session:
         session.execute(delete(Job).where(Job.id == job_id))

@@ -178,12 +178,12 @@ def _place(response: httpx.Response, wanted: _Wanted, part: Part) -> int | None:
         raise DownloadError(f"{address} is a web page instead of weights. {wanted.access.token_hint}.")
     etag = _etag(response)
     if response.status_code == 206 and first == part.size and (part.etag is None or etag in (None, part.etag)):
-        part.is_of(etag or part.etag)
+        part.record_version(etag or part.etag)
         return total
     part.empty()
     if response.status_code == 206:
         raise HubAway(f"{address} sent other bytes than were asked for; the download begins again.")
-    part.is_of(etag)
+    part.record_version(etag)
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else None
 

@@ -55,7 +55,7 @@ class Part:
         self._file.truncate()
         self.digest, self.size, self.etag = hashlib.sha256(), 0, None
 
-    def is_of(self, etag: str | None) -> None:
+    def record_version(self, etag: str | None) -> None:
         """Write down which version of the file the bytes to come belong to."""
         self.etag = etag
         self._about.write_text(json.dumps({"source": _fingerprint(self._url), "etag": etag}))

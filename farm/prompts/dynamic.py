@@ -13,7 +13,7 @@ from heapq import nsmallest
 from itertools import permutations, product
 from random import Random
 
-from farm.budget import LONGEST_PROMPT, Allowance, Budget, shown
+from farm.budget import LONGEST_PROMPT, Allowance, Budget, format_count
 from farm.prompts import template
 from farm.prompts.template import Choice, Node, Option, Template, WildcardName, parse, refusal
 from farm.prompts.wildcards import Lookup, Place, Wildcards
@@ -205,7 +205,9 @@ class _Every:
 
     def _check(self, count: int, characters: int) -> None:
         if count > self._limit:
-            raise refusal(f"unfolds into {shown(count)} prompts or more; at most {self._limit:,} are allowed")
+            raise refusal(
+                f"unfolds into {format_count(count)} prompts or more; at most {self._limit:,} are allowed"
+            )
         if characters > _MOST_CHARACTERS:
             raise refusal(f"unfolds into more than {_MOST_CHARACTERS:,} characters")
 

@@ -15,7 +15,7 @@ import pytest
 import structlog
 from sqlalchemy import text
 
-from farm import estimates, intake, jobs, migrate, overview
+from farm import estimates, jobs, migrate, overview
 from farm.cleaner import Cleaner
 from farm.config import Settings
 from farm.database import Database, Role
@@ -26,7 +26,7 @@ from farm.keeper import Keeper
 from farm.queue import Doorbell
 from farm.store import open_store
 from tests.conftest import settings_in
-from tests.factories import Scene, a_checkpoint, a_request
+from tests.factories import Scene, a_checkpoint, a_request, accept
 
 OWNERS = 10_000
 OPEN_JOBS = 2_000
@@ -163,5 +163,5 @@ def test_every_page_and_reason_can_be_told_of_an_old_farm(old_scene: Scene) -> N
 
 def test_a_submit_is_told_how_long_it_may_take_on_an_old_farm(old_scene: Scene) -> None:
     request = a_request(priority=0, pool="nobody")
-    submitted = intake.submit(old_scene.database, old_scene.settings, old_scene.doorbell, request, owner="owner-3")
+    submitted = accept(old_scene.database, old_scene.settings, old_scene.doorbell, request, owner="owner-3")
     assert submitted.images == 1

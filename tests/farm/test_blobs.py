@@ -12,13 +12,22 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from farm import addons, catalog, intake
+from farm import addons, catalog
 from farm.catalog import StoredCheckpoint
 from farm.database import Database, Role
 from farm.errors import Conflict, FarmError, StoreError
 from farm.store import Store
 from farm.weights.blobs import StoredFile, adding, announce, as_column, prune, put_missing, read_files, tidy
-from tests.factories import Scene, a_request, a_stored_checkpoint, a_worker, an_addon, claim, stored_files
+from tests.factories import (
+    Scene,
+    a_request,
+    a_stored_checkpoint,
+    a_worker,
+    accept,
+    an_addon,
+    claim,
+    stored_files,
+)
 from tests.fakes import FailingStore, MemoryStore
 from tests.waiting import wait_until
 
@@ -44,7 +53,7 @@ def remove(scene: Scene, name: str) -> None:
 
 def submit(scene: Scene) -> None:
     """Submit a job to the checkpoint that is registered."""
-    intake.submit(scene.database, scene.settings, scene.doorbell, a_request())
+    accept(scene.database, scene.settings, scene.doorbell, a_request())
 
 
 def let_specs_name(scene: Scene, job_id: int, sha256: str) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from farm import intake
 from farm.fields import Moment
 from farm.fingerprints import fingerprint
+from farm.repeats import AcceptedJob
 from farm.requests import JobRequest, PromptRow, parse_request
-from tests.factories import Scene, a_checkpoint, a_request
+from tests.factories import Scene, a_checkpoint, a_request, accept
 
 HASHES = Path(__file__).parents[1] / "releases" / "0.1.0-requests.jsonl"
 
@@ -91,8 +91,8 @@ def kept_hash(scene: Scene, job_id: int) -> object:
     return scene.scalar(f"SELECT request_sha256 FROM jobs WHERE id = {job_id}")
 
 
-def submit(scene: Scene, key: str) -> intake.Submitted:
-    return intake.submit(scene.database, scene.settings, scene.doorbell, a_request(), idempotency_key=key)
+def submit(scene: Scene, key: str) -> AcceptedJob:
+    return accept(scene.database, scene.settings, scene.doorbell, a_request(), key=key)
 
 
 # Of a_request().

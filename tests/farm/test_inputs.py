@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from farm.errors import InvalidRequest
-from farm.inputs import take_in
+from farm.inputs import attach_pictures
 from farm.requests import JobRequest, parse_request
 from farm.uploads import Desk
 from tests.factories import Scene
@@ -47,12 +47,12 @@ def asking(*images: str, mode: str = "img2img", **fields: str) -> JobRequest:
 
 
 def kept(desk: Desk, request: JobRequest) -> JobRequest:
-    return take_in(desk, request).request
+    return attach_pictures(desk, request).request
 
 
 def refusal(desk: Desk, request: JobRequest) -> list[tuple[str, str]]:
     with pytest.raises(InvalidRequest) as refused:
-        take_in(desk, request)
+        attach_pictures(desk, request)
     return [(problem.field, problem.message) for problem in refused.value.problems]
 
 

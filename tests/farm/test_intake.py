@@ -11,17 +11,15 @@ from farm import catalog, intake
 from farm.errors import IdempotencyConflict, InvalidRequest
 from farm.expand import Unfolding, expand
 from farm.fields import SEEDS
-from farm.intake import Submitted
 from farm.queue import Doorbell
+from farm.repeats import AcceptedJob
 from farm.requests import parse_request
 from farm.specs import TextToImageSpec
-from tests.factories import Scene, a_checkpoint, a_request, a_spec, a_user
+from tests.factories import Scene, a_checkpoint, a_request, a_spec, a_user, accept
 
 
-def submit(scene: Scene, *, key: str | None = None, owner: str = "local", **fields: object) -> Submitted:
-    return intake.submit(
-        scene.database, scene.settings, scene.doorbell, a_request(**fields), owner=owner, idempotency_key=key
-    )
+def submit(scene: Scene, *, key: str | None = None, owner: str = "local", **fields: object) -> AcceptedJob:
+    return accept(scene.database, scene.settings, scene.doorbell, a_request(**fields), owner=owner, key=key)
 
 
 def seeds(scene: Scene, job_id: int) -> list[int]:

@@ -4,7 +4,7 @@ import pytest
 
 from farm.budget import Allowance, Budget
 from farm.expand import expand
-from farm.notices import Said, warnings_of_rows
+from farm.notices import RowTexts, warnings_of_rows
 from tests.factories import LIBRARY, a_request
 
 UNCLOSED = "1 bracket is never closed: the weight holds to the end of the prompt"
@@ -14,7 +14,7 @@ PLENTY = 10**9
 def warnings(*prompts: str, signs: int = PLENTY) -> list[str]:
     budget = Budget()
     budget.signs = Allowance(signs, "", "")
-    said = (Said(row, prompt, "") for row, prompt in enumerate(prompts))
+    said = (RowTexts(row, prompt, "") for row, prompt in enumerate(prompts))
     return list(warnings_of_rows(said, len(prompts), budget, lambda _text, _base: ()))
 
 

@@ -8,12 +8,14 @@ from farm.errors import InvalidRequest
 from farm.models import Task
 from farm.modes import pixel_steps
 from farm.specs import ImageToImageSpec, TextToImageSpec, UpscaleSpec
+from farm.uploads import Desk
 from tests.factories import Scene, a_checkpoint, a_request
+from tests.fakes import MemoryStore
 
 
 def preview(scene: Scene, **fields: object) -> intake.Preview:
     a_checkpoint(scene.database)
-    return intake.preview(scene.database, scene.settings, a_request(**fields))
+    return intake.preview(Desk(scene.database, MemoryStore(), scene.settings, "local"), a_request(**fields))
 
 
 def test_images_and_kinds_of_batch_are_counted_and_nothing_is_stored(scene: Scene) -> None:

@@ -8,7 +8,7 @@ from farm.families import FAMILIES
 from farm.library import KnownAddon, KnownCheckpoint, Library
 from farm.modes import MODES
 from farm.prompts.styles import Style
-from farm.settle import settle, styled
+from farm.settle import resolve_spec
 from farm.specs import ImageSpec
 
 PICTURE, MASK = "1" * 64, "2" * 64
@@ -38,15 +38,15 @@ def settings(mode: str = "txt2img", **fields: Any) -> dict[str, Any]:
 
 
 def spec(mode: str = "txt2img", **fields: Any) -> ImageSpec:
-    settled = settle(mode, settings(mode, **fields), LIBRARY)
-    assert settled.problems == ()
-    assert settled.spec is not None
-    return settled.spec
+    resolution = resolve_spec(mode, settings(mode, **fields), LIBRARY)
+    assert resolution.problems == ()
+    assert resolution.spec is not None
+    return resolution.spec
 
 
 def problems(mode: str = "txt2img", **fields: Any) -> list[tuple[str, str]]:
     given = {name: value for name, value in settings(mode, **fields).items() if value is not None}
-    return [(problem.field, problem.message) for problem in settle(mode, given, LIBRARY).problems]
+    return [(problem.field, problem.message) for problem in resolve_spec(mode, given, LIBRARY).problems]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -115,12 +115,6 @@ def test_addons_are_fixed_by_their_hash() -> None:
 
 def test_an_embedding_of_another_base_is_but_a_word() -> None:
     assert spec(checkpoint="large", prompt="easynegative").embeddings == ()
-
-
-def test_styles_are_put_into_the_prompts() -> None:
-    found = styled(settings(styles=["film"], negative_prompt="fog"), LIBRARY)
-    assert (found["prompt"], found["negative_prompt"]) == ("a fox, on film", "fog, cartoon")
-    assert "styles" not in found
 
 
 def test_only_so_many_prompts_may_be_joined() -> None:

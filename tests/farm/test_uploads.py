@@ -326,7 +326,7 @@ class TestAtOnce:
         job_id = scene.submit()
         let_hours_pass(scene, 25)
         with scene.database.begin() as submitting, scene.database.begin() as session:
-            assert uploads.sizes(submitting, [digest]) == {digest: (48, 32)}
+            assert uploads.lock_sizes(submitting, [digest]) == {digest: (48, 32)}
             assert retention.prune_uploads(session, 24) == 0
             uploads.need(submitting, job_id, [digest])
         assert kept(scene) == {digest}
@@ -373,13 +373,13 @@ class TestNeeding:
     def test_sizes_are_those_of_what_is_there(self, scene: Scene, desk: Desk) -> None:
         digest = send(desk)
         with scene.database.begin() as session:
-            assert uploads.sizes(session, {digest, UNKNOWN}) == {digest: (48, 32)}
-            assert uploads.sizes(session, set()) == {}
+            assert uploads.lock_sizes(session, {digest, UNKNOWN}) == {digest: (48, 32)}
+            assert uploads.lock_sizes(session, set()) == {}
 
     def test_a_job_may_name_more_uploads_than_a_statement_takes_parameters(self, scene: Scene, desk: Desk) -> None:
         digest = send(desk)
         with scene.database.begin() as session:
-            assert uploads.sizes(session, [digest, *(f"{number:064x}" for number in range(70_000))]) == {
+            assert uploads.lock_sizes(session, [digest, *(f"{number:064x}" for number in range(70_000))]) == {
                 digest: (48, 32)
             }
 

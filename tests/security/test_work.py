@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from farm.errors import InvalidRequest
-from farm.expand import Limits, expand
+from farm.expand import JobLimits, expand
 from farm.families import FAMILIES
 from farm.gridsheet import Figure, Sheet, TooLarge
 from farm.library import KnownAddon, KnownCheckpoint, Library
@@ -38,7 +38,7 @@ LIBRARY = Library(
 def refusal(**fields: Any) -> str:
     """What is said of a request for a job on a farm as it comes."""
     with pytest.raises(InvalidRequest) as refused:
-        expand(parse_request({"checkpoint": "demo", "seed": 1, **fields}), LIBRARY, Limits(images=100_000))
+        expand(parse_request({"checkpoint": "demo", "seed": 1, **fields}), LIBRARY, JobLimits(images=100_000))
     return str(refused.value)
 
 
@@ -131,7 +131,7 @@ def test_a_request_that_multiplies_is_refused_with_the_number(attack: str, costs
 def test_prompts_of_nothing_but_signs_are_looked_through_no_further_than_pays(sign: str, costs: Meter) -> None:
     request = parse_request({"checkpoint": "demo", "seed": 1, "dynamic_prompts": "off", "prompts": many(sign)})
     with costs.at_most(seconds=15, mebibytes=200):
-        unfolding = expand(request, LIBRARY, Limits(images=100_000))
+        unfolding = expand(request, LIBRARY, JobLimits(images=100_000))
     assert unfolding.images == 3_000
     assert "were not looked through" in unfolding.warnings[-1]
 
@@ -140,7 +140,7 @@ def test_a_job_of_all_the_images_that_are_allowed_is_within_every_budget(costs: 
     prompt = "a {red|blue} {cat|dog} by __a*z__, " + "masterpiece, (best quality:1.2), <lora:ink:1> " * 6
     request = parse_request({"checkpoint": "demo", "prompts": [prompt] * 10, "images_per_prompt": 500})
     with costs.at_most(seconds=10, mebibytes=100):
-        assert expand(request, LIBRARY, Limits(images=5_000)).images == 5_000
+        assert expand(request, LIBRARY, JobLimits(images=5_000)).images == 5_000
 
 
 def a_list_of(value: bytes) -> bytes:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from farm import catalog, intake, jobs
+from farm import catalog, jobs
 from farm.config import Settings
 from farm.errors import CannotRender, DeviceBroken, RenderError
 from farm.explain import explain
 from farm.store import Store
 from tests.chaos.null_renderer import NullRenderer
-from tests.factories import Scene, a_request
+from tests.factories import Scene, a_request, accept
 from tests.waiting import wait_until
 from workers.calls import Calls
 from workers.diffusion import DiffusionRenderer
@@ -45,7 +45,7 @@ def submit(scene: Scene, demo_folder: Path) -> Submit:
 
     def submit_small(**fields: Any) -> int:
         request = a_request(**{"width": 64, "height": 64, "num_inference_steps": 2, **fields})
-        return intake.submit(scene.database, scene.settings, scene.doorbell, request).job_id
+        return accept(scene.database, scene.settings, scene.doorbell, request).job_id
 
     return submit_small
 

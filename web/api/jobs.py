@@ -5,8 +5,6 @@ from flask_openapi3.types import ResponseDict
 
 from farm import intake, jobs, overview
 from farm.explain import explain
-from farm.inputs import take_in
-from farm.intake import Submitted
 from farm.reports import JobReport, PreviewReport
 from farm.requests import JobRequest
 from web.actions import ACTIONS
@@ -46,30 +44,13 @@ def submit(header: SubmitHeader, query: SubmitQuery, body: JobRequest) -> Respon
     """Accept a job. What is answered 201 is stored; a repeat with the same Idempotency-Key is harmless."""
     farm, owner, key = services(), current_user(), header.idempotency_key
     if query.dry_run:
-        taken = take_in(farm.desk_of(owner), body)
-        preview = intake.preview(farm.database, farm.settings, taken.request, notes=taken.notes)
-        return json_answer(PreviewReport.model_validate(preview))
-    submitted = intake.earlier(farm.database, owner, key, body.fingerprint) or _submit(body, owner, key)
-    headers = {"Location": url_for("jobs.show", job_id=submitted.job_id)}
-    if submitted.is_replay:
+        return json_answer(PreviewReport.model_validate(intake.preview(farm.desk_of(owner), body)))
+    accepted = intake.accept(farm.desk_of(owner), farm.doorbell, body, idempotency_key=key)
+    headers = {"Location": url_for("jobs.show", job_id=accepted.job_id)}
+    if accepted.is_replay:
         headers["Idempotent-Replayed"] = "true"
-    report = SubmittedJob(**{**_report(submitted.job_id).model_dump(), "warnings": list(submitted.warnings)})
+    report = SubmittedJob(**{**_report(accepted.job_id).model_dump(), "warnings": list(accepted.warnings)})
     return json_answer(report, 201, headers)
-
-
-def _submit(body: JobRequest, owner: str, key: str | None) -> Submitted:
-    farm = services()
-    taken = take_in(farm.desk_of(owner), body)
-    return intake.submit(
-        farm.database,
-        farm.settings,
-        farm.doorbell,
-        taken.request,
-        owner=owner,
-        idempotency_key=key,
-        fingerprint=body.fingerprint,
-        notes=taken.notes,
-    )
 
 
 @api.get("/jobs", summary="List jobs, newest first", responses={200: JobPage})

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from farm import addons, catalog
 from farm.again import Registered, recognised
-from farm.errors import InvalidRequest, NotFound
+from farm.errors import InvalidRequest
 from farm.infotext import Infotext, read_file
-from farm.models import Job
+from farm.intakerows import read_request
 from farm.requests import JobRequest, parse_request
 from web.portal import axes
 from web.portal.form import SubmitForm, as_text, usual_values
@@ -25,10 +25,7 @@ _PAST = frozenset({"not_before", "deadline"})
 
 def form_of_job(session: Session, job_id: int, key: str) -> SubmitForm:
     """The form for what a job asked for. Raises NotFound."""
-    job = session.get(Job, job_id)
-    if job is None:
-        raise NotFound(f"There is no job {job_id}.")
-    return _filled(parse_request(job.request), key)
+    return _filled(read_request(session, job_id), key)
 
 
 def form_of_image(session: Session, content: bytes, key: str) -> SubmitForm:
@@ -75,10 +72,10 @@ def _filled(request: JobRequest, key: str, notes: Sequence[str] = ()) -> SubmitF
 
 
 def _values(request: JobRequest) -> dict[str, str]:
-    said = request.model_dump(mode="json", exclude_none=True)
-    said |= {f"hires.{name}": value for name, value in said.pop("hires", {}).items()}
+    given = request.model_dump(mode="json", exclude_none=True)
+    given |= {f"hires.{name}": value for name, value in given.pop("hires", {}).items()}
     values = usual_values(request.mode)
-    filled = {name: as_text(said[name]) for name in values if name in said and name not in _PAST}
+    filled = {name: as_text(given[name]) for name in values if name in given and name not in _PAST}
     prompts = "\n".join(" ".join(row.prompt.splitlines()) for row in request.prompts)
     return {**values, **filled, **axes.fill(request.axes), "prompts": prompts}
 

@@ -9,7 +9,6 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 
 from farm import intake
 from farm.errors import FieldProblem, IdempotencyConflict, InvalidRequest, NotFound
-from farm.inputs import take_in
 from farm.intake import Preview
 from farm.modes import MODES, USUAL_MODE
 from farm.requests import JobRequest, parse_request
@@ -54,7 +53,8 @@ def submit() -> Response:
     """
     sent, files = read_form(request)
     form = sent_form(_mode_of(sent), _key_of(sent), sent)
-    form, problems = take_files(services().desk_of(current_user()), form, files)
+    desk = services().desk_of(current_user())
+    form, problems = take_files(desk, form, files)
     if sent.get("switch") in MODES:
         return make_response(_page(switched(form, sent["switch"]).with_problems(problems)))
     try:
@@ -62,8 +62,8 @@ def submit() -> Response:
             return make_response(_page(_form_of_image(files, form.key)))
         wanted = _read(form, problems)
         if sent.get("action") == "check":
-            return make_response(_page(form, _preview(wanted)))
-        job_id = _submit(wanted, form.key)
+            return make_response(_page(form, intake.preview(desk, wanted)))
+        job_id = intake.accept(desk, services().doorbell, wanted, idempotency_key=form.key).job_id
     except InvalidRequest as error:
         return make_response(_page(form.with_problems(error.problems)), 422)
     except IdempotencyConflict:
@@ -75,13 +75,13 @@ def submit() -> Response:
 def _form_of_image(files: Mapping[str, bytes], key: str) -> SubmitForm:
     """Raises InvalidRequest where no image came that says what made it."""
     if _IMAGE_TO_READ not in files:
-        raise InvalidRequest([FieldProblem(_IMAGE_TO_READ, "choose an image first")])
+        raise InvalidRequest.at(_IMAGE_TO_READ, "choose an image first")
     with services().database.begin() as session:
         try:
             return form_of_image(session, files[_IMAGE_TO_READ], key)
         except InvalidRequest as error:
-            said = [FieldProblem(_IMAGE_TO_READ, f"it {problem.message}") for problem in error.problems]
-            raise InvalidRequest(said) from None
+            problems = [FieldProblem(_IMAGE_TO_READ, f"it {problem.message}") for problem in error.problems]
+            raise InvalidRequest(problems) from None
 
 
 def _read(form: SubmitForm, problems: list[FieldProblem]) -> JobRequest:
@@ -94,30 +94,6 @@ def _read(form: SubmitForm, problems: list[FieldProblem]) -> JobRequest:
     if problems or misread:
         raise InvalidRequest([*problems, *misread])
     return wanted
-
-
-def _preview(wanted: JobRequest) -> Preview:
-    farm = services()
-    taken = take_in(farm.desk_of(current_user()), wanted)
-    return intake.preview(farm.database, farm.settings, taken.request, notes=taken.notes)
-
-
-def _submit(wanted: JobRequest, key: str) -> int:
-    farm = services()
-    owner, fingerprint = current_user(), wanted.fingerprint
-    if before := intake.earlier(farm.database, owner, key, fingerprint):
-        return before.job_id
-    taken = take_in(farm.desk_of(owner), wanted)
-    return intake.submit(
-        farm.database,
-        farm.settings,
-        farm.doorbell,
-        taken.request,
-        owner=owner,
-        idempotency_key=key,
-        fingerprint=fingerprint,
-        notes=taken.notes,
-    ).job_id
 
 
 def _page(form: SubmitForm, preview: Preview | None = None) -> str:
