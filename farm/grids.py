@@ -26,13 +26,12 @@ from farm.errors import FarmError, ObjectMissing, StoreError
 from farm.events import record
 from farm.gridsheet import Figure, Place, Sheet, Size, TooLarge
 from farm.models import Artifact, Discard, Grid, Job, Result, Task
+from farm.objectkeys import GRIDS, grid_key
 from farm.requests import Axis, JobRequest
 from farm.store import Store, delete_each
 from farm.sweeps import label
 
 log = structlog.get_logger(__name__)
-
-PREFIX = "grids/"
 
 _LOCK = 7217
 _MOST_GRIDS = 100
@@ -118,7 +117,7 @@ class GridMaker:
 
 def delete_discarded(database: Database, store: Store) -> None:
     """Delete the objects of grids that nothing names any more. Only while nobody draws. Raises StoreOutage."""
-    is_ours = Discard.key.startswith(PREFIX)
+    is_ours = Discard.key.startswith(GRIDS)
     with database.begin() as session:
         keys = session.scalars(select(Discard.key).where(is_ours)).all()
     gone = delete_each(store, keys)
@@ -137,7 +136,7 @@ def draw_job(database: Database, store: Store, job_id: int) -> int:
     token = secrets.token_hex(8)
     artifacts = []
     for number, drawn in enumerate(_drawings(request, frames, largest, store)):
-        artifact = _artifact(f"{PREFIX}{job_id}/{number}-{token}.png", drawn)
+        artifact = _artifact(grid_key(job_id, number, token), drawn)
         with database.begin() as session:
             session.execute(insert(Discard).values(key=artifact["key"]))
         store.put(str(artifact["key"]), drawn.content, "image/png")

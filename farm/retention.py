@@ -13,10 +13,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from farm import lifecycle
 from farm.events import record
-from farm.grids import PREFIX as GRIDS
 from farm.models import Attempt, Discard, Event, Job, JobInput, Task, Upload
-from farm.uploads import INPUTS
-from farm.weights.blobs import PREFIX as WEIGHTS
+from farm.objectkeys import GRIDS, INPUTS, WEIGHTS
 
 _BATCH = 1000
 

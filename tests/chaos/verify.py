@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from farm import grids
 from farm.models import Job
+from farm.objectkeys import weights_key
 from farm.requests import JobRequest
-from farm.weights.blobs import key_of
 from tests.chaos import promises
 from tests.chaos.load import Accepted
 from tests.chaos.stage import Stage
@@ -80,7 +80,7 @@ def _stored_twice(stage: Stage) -> Iterator[str]:
 
 def _orphans(stage: Stage) -> Iterator[str]:
     weights = "SELECT jsonb_path_query(files, '$.*.sha256') #>> '{}' FROM checkpoints"
-    known = {*stage.column("SELECT key FROM artifacts"), *map(key_of, stage.column(weights))}
+    known = {*stage.column("SELECT key FROM artifacts"), *map(weights_key, stage.column(weights))}
     for key in stage.store.keys():  # noqa: SIM118 - a store is no mapping
         if key not in known:
             yield f"the object {key} belongs to nothing"
