@@ -16,6 +16,7 @@ from farm.config import Settings
 from farm.database import Database
 from farm.errors import StoreError
 from farm.events import record
+from farm.lockregister import Lock
 from farm.models import Event
 from farm.store import Store, delete_each
 
@@ -23,7 +24,6 @@ log = structlog.get_logger(__name__)
 
 _BEAT_SECONDS = 60.0
 _MOST_BATCHES = 20
-_SWEEP_LOCK = 7215
 _SWEPT = "store.swept"
 
 
@@ -123,7 +123,7 @@ class Cleaner:
         self._log_deleted("objects of uploads", uploads.discard(self._database, self._store))
 
     def _sweep(self) -> None:
-        with self._database.alone(_SWEEP_LOCK) as is_alone:
+        with self._database.alone(Lock.SWEEP) as is_alone:
             if not (is_alone and self._is_sweep_due()):
                 return
             swept = orphans.sweep(self._database, self._store)

@@ -25,6 +25,7 @@ from farm.database import Database
 from farm.errors import FarmError, ObjectMissing, StoreError
 from farm.events import record
 from farm.gridsheet import Figure, Place, Sheet, Size, TooLarge
+from farm.lockregister import Lock
 from farm.models import Artifact, Discard, Grid, Job, Result, Task
 from farm.objectkeys import GRIDS, grid_key
 from farm.requests import Axis, JobRequest
@@ -33,7 +34,6 @@ from farm.sweeps import label
 
 log = structlog.get_logger(__name__)
 
-_LOCK = 7217
 _MOST_GRIDS = 100
 _MOST_JOBS = 20
 _PAUSE_SECONDS = 1.0
@@ -84,7 +84,7 @@ class GridMaker:
         What fails is tried again in a later round, and keeps no other from being done.
         """
         try:
-            with self._database.alone(_LOCK) as is_alone:
+            with self._database.alone(Lock.GRIDS) as is_alone:
                 if is_alone:
                     self._delete_discarded()
                     for job_id in self._due():

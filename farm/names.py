@@ -15,8 +15,7 @@ from functools import cached_property
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-# The first number of the advisory locks that are held here; the second is the name's.
-_LOCKS = 0x6E616D65
+from farm.lockregister import Lock
 
 # Each is compared with all names: a request may be wrong a hundred times.
 _MOST_HINTS = 20
@@ -82,7 +81,8 @@ def nearest_hint(name: str, known: Iterable[str]) -> str:
 
 def lock_name(session: Session, name: str) -> None:
     """Hold a name until this transaction ends: two that are alike are not registered side by side."""
-    session.execute(select(func.pg_advisory_xact_lock(_LOCKS, zlib.crc32(plain(name).encode()) - 2**31)))
+    number = zlib.crc32(plain(name).encode()) - 2**31
+    session.execute(select(func.pg_advisory_xact_lock(Lock.NAME.value, number)))
 
 
 def title_parts(title: str) -> Iterator[tuple[str, str | None]]:

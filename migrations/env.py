@@ -5,6 +5,7 @@ from sqlalchemy import create_engine, text
 
 from farm import config
 from farm.database import driver_url
+from farm.lockregister import Lock
 from farm.models import Base
 
 
@@ -13,7 +14,7 @@ def run() -> None:
     engine = create_engine(driver_url(url))
     with engine.connect() as connection:
         # Two upgrades at once: the second waits here, then finds nothing to do.
-        connection.execute(text("SELECT pg_advisory_lock(7214)"))
+        connection.execute(text(f"SELECT pg_advisory_lock({Lock.MIGRATION.value})"))
         # A migration that cannot get its lock gives up and can be repeated; it must not queue
         # in front of every other statement.
         connection.execute(text("SET lock_timeout = '5s'"))

@@ -21,13 +21,13 @@ from sqlalchemy.orm import Session
 
 from farm.database import Database
 from farm.errors import Conflict, FarmError
+from farm.lockregister import Lock
 from farm.models import Discard
 from farm.objectkeys import WEIGHTS, weights_key, weights_sha256_sql
 from farm.store import Store
 
 MEDIA_TYPE = "application/octet-stream"
 
-_LOCK = 7218
 _PATIENCE_SECONDS = 10.0
 
 
@@ -193,4 +193,4 @@ def _locked(database: Database, lock: str, unlock: str, *, patience_seconds: flo
 
 def _call(connection: Connection, function: str) -> bool:
     with connection.begin():
-        return bool(connection.execute(text(f"SELECT {function}(:lock)"), {"lock": _LOCK}).scalar())
+        return bool(connection.execute(text(f"SELECT {function}(:lock)"), {"lock": Lock.WEIGHTS.value}).scalar())

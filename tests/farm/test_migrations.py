@@ -18,6 +18,7 @@ from sqlalchemy import Engine, create_engine, inspect
 from farm import migrate
 from farm.database import driver_url
 from farm.embedded.postgres import Postgres
+from farm.lockregister import Lock
 from farm.models import Base
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -61,7 +62,7 @@ def test_two_processes_that_upgrade_at_once_both_succeed(empty_url: str, engine:
 
 def test_an_upgrade_waits_for_another_that_is_under_way(empty_url: str, engine: Engine) -> None:
     with psycopg.connect(empty_url, autocommit=True) as another, ThreadPoolExecutor() as threads:
-        another.execute("SELECT pg_advisory_lock(7214)")
+        another.execute(f"SELECT pg_advisory_lock({Lock.MIGRATION.value})")
         upgrade = threads.submit(migrate.upgrade, empty_url)
         wait_until_one_waits(another)
         assert inspect(engine).get_table_names() == []
