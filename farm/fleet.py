@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import Boolean, ColumnElement, delete, func, insert, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from farm import __version__
@@ -121,14 +121,22 @@ def workers_in_service(session: Session, pool: str) -> int:
 
 def is_in_service() -> ColumnElement[bool]:
     """Whether a worker lives, is not ending, and may take work; one just restored may, whatever it says still."""
-    return Worker.status.not_in(("offline", "draining")) & ~is_out_of_service()
+    return literal_column(is_up_sql("workers"), Boolean()) & ~is_out_of_service()
 
 
-def is_open() -> ColumnElement[bool]:
-    """Whether a worker in service takes work now: it has opened its device, is heard of, and in no trouble."""
+def takes_work() -> ColumnElement[bool]:
+    """Whether a worker takes work now: it is in service and ready."""
+    return is_in_service() & literal_column(f"({is_ready_sql('workers')})", Boolean())
+
+
+def is_up_sql(worker: str) -> str:
+    """SQL for whether a worker lives and is not ending. `worker` names a row of the table."""
+    return f"{worker}.status NOT IN ('offline', 'draining')"
+
+
+def is_ready_sql(worker: str) -> str:
+    """SQL for whether a worker has opened its device, was heard of recently, and is in no trouble."""
     return (
-        is_in_service()
-        & Worker.status.in_(("idle", "busy"))
-        & Worker.reason.is_(None)
-        & (Worker.last_seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, HEARD_SECONDS))
+        f"{worker}.status IN ('idle', 'busy') AND {worker}.reason IS NULL "
+        f"AND {worker}.last_seen_at > now() - make_interval(secs => {HEARD_SECONDS})"
     )

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from farm import fleet, lifecycle, losses
+from farm.claimable import is_claimable
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database, is_lost_connection
@@ -141,9 +142,7 @@ def pools_to_ring(session: Session) -> list[str]:
     query = (
         select(Counters.pool)
         .where(
-            Counters.is_open,
-            Counters.has_queued,
-            or_(Counters.not_before.is_(None), Counters.not_before <= func.now()),
+            is_claimable(),
             Counters.pool.in_(select(Worker.pool).where(Worker.status == "idle")),
         )
         .distinct()
