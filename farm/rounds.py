@@ -1,7 +1,7 @@
-"""Rounds of housekeeping: a loop that can be stopped, steps that fail by themselves, and work for one process alone."""
+"""Rounds of housekeeping: a loop that can be stopped, steps that fail by themselves, work for one process alone."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +13,8 @@ from farm.lockregister import Lock
 log = structlog.get_logger(__name__)
 
 Step = Callable[[], object]
+
+_FAILED = "A step of the round failed; the next round tries again."
 
 
 class Rounds:
@@ -36,28 +38,27 @@ class Rounds:
         self._stopped.set()
 
 
-def attempt_each(steps: Iterable[Step]) -> bool:
-    """Make each step, whether or not others fail; whether Postgres was away for all of them."""
-    return all([attempt(step) for step in steps])
-
-
-def attempt(step: Step, **fields: object) -> bool:
-    """Make a step, and log how it failed with these fields; whether it failed because Postgres was away.
-
-    Nothing is raised: an outage passes, and the next round tries again.
-    """
+def attempt(step: Step) -> bool:
+    """Make a step; whether Postgres was away. What Postgres or the store refuses is logged, not raised."""
     try:
         step()
     except (SQLAlchemyError, StoreError) as error:
-        log.warning("A step of the round failed; the next round tries again.", error=str(error.args[0]), **fields)
+        log.warning(_FAILED, error=str(error.args[0]))
         return isinstance(error, SQLAlchemyError) and is_lost_connection(error)
-    except Exception:  # a bug in one step must not keep all others from being made, in this round and the next
-        log.exception("A step of the round failed; the next round tries again.", **fields)
     return False
 
 
+def attempt_in_spite_of_bugs(step: Step) -> bool:
+    """As `attempt`, for steps on which the whole farm depends: nothing that one raises ends the rounds."""
+    try:
+        return attempt(step)
+    except Exception:  # a bug in one step must not stop the leases of the whole farm from ending
+        log.exception(_FAILED)
+        return False
+
+
 def run_alone(database: Database, lock: Lock, step: Step) -> None:
-    """Make a step while this process holds the lock; pass by where another one holds it."""
+    """Make a step while this process holds the lock; do nothing while another one holds it."""
     with database.alone(lock) as is_alone:
         if is_alone:
             step()
