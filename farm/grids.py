@@ -180,8 +180,3 @@ def _take_away(session: Session, job_id: int) -> None:
     keys = session.scalars(delete(Artifact).where(Artifact.id.in_(gone)).returning(Artifact.key)).all()
     if keys:
         session.execute(insert(Discard), [{"key": key} for key in keys])
-
-
-def grids(session: Session, job_id: int) -> Sequence[Grid]:
-    """The job's grids, in order."""
-    return session.scalars(select(Grid).where(Grid.job_id == job_id).order_by(Grid.number)).all()

@@ -125,7 +125,10 @@ def _wrong_grids(stage: Stage) -> Iterator[str]:
         with stage.database.begin() as session:
             request = JobRequest.model_validate(session.get_one(Job, job_id).request)
             largest, frames = grids._frames(session, job_id)
-            drawn = [grid.artifact.key for grid in grids.grids(session, job_id)]
+        drawn = stage.column(
+            "SELECT key FROM artifacts a JOIN grids ON artifact_id = a.id WHERE job_id = :id ORDER BY number",
+            id=job_id,
+        )
         due = [picture.content for picture in grids._drawings(request, frames, largest, stage.store)]
         if [stage.store.get(key) for key in drawn] != due:
             yield f"the grids of job {job_id} are not those of its images"

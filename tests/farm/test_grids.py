@@ -11,7 +11,7 @@ from farm import jobs, retention
 from farm.cleaner import Cleaner
 from farm.errors import StoreOutage, StoreRefused
 from farm.gridmaker import GridMaker
-from farm.grids import draw_job, grids
+from farm.grids import draw_job
 from farm.gridsheet import Figure, Sheet, TooLarge
 from farm.models import Discard, Job
 from farm.objectkeys import GRIDS
@@ -98,8 +98,9 @@ def render_all(scene: Scene, store: MemoryStore) -> None:
 
 
 def drawn(scene: Scene, job_id: int) -> Sequence[str]:
-    with scene.database.begin() as session:
-        return [grid.artifact.key for grid in grids(session, job_id)]
+    """The keys of the job's grids, in order."""
+    keys = "SELECT key FROM artifacts a JOIN grids g ON g.artifact_id = a.id WHERE g.job_id = :id ORDER BY g.number"
+    return [str(key) for key in scene.column(keys, id=job_id)]
 
 
 def a_sweep(scene: Scene, *extra: dict[str, object], **fields: object) -> int:

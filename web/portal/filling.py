@@ -7,11 +7,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from farm import addons, catalog
+from farm import addons, catalog, overview
 from farm.again import Registered, recognised
-from farm.errors import InvalidRequest, NotFound
+from farm.errors import InvalidRequest
 from farm.infotext import Infotext, read_file
-from farm.models import Job
 from farm.requests import JobRequest, parse_request
 from web.portal import axes
 from web.portal.form import SubmitForm, as_text, usual_values
@@ -25,10 +24,7 @@ _PAST = frozenset({"not_before", "deadline"})
 
 def form_of_job(session: Session, job_id: int, key: str) -> SubmitForm:
     """The form for what a job asked for. Raises NotFound."""
-    job = session.get(Job, job_id)
-    if job is None:
-        raise NotFound(f"There is no job {job_id}.")
-    return _filled(parse_request(job.request), key)
+    return _filled(parse_request(overview.request(session, job_id)), key)
 
 
 def form_of_image(session: Session, content: bytes, key: str) -> SubmitForm:
