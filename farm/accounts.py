@@ -13,8 +13,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, InvalidRequest, NotFound
-from farm.models import ApiKey, User
 from farm.reports import AccountReport
+from farm.tables.accounts import ApiKey, User
 
 LOCAL_USER = "local"
 """Who uses a portal on loopback: nobody is asked for a key there."""

@@ -8,9 +8,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, NotFound
-from farm.models import Addon
 from farm.namelock import lock_name
 from farm.names import Names, as_good_as, nearest_hint
+from farm.tables.weights import Addon
 
 Kind = Literal["vae", "embedding", "lora"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

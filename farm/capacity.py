@@ -8,14 +8,16 @@ by its name, which outlives its process.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import Boolean, ColumnElement, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from farm import exclusions
-from farm.fleet import is_open
-from farm.models import Attempt, Checkpoint, Counters, Exclusion, MemoryLimit, Task, Worker
+from farm.fleet import takes_work
 from farm.prompts.compose import compose
+from farm.tables.jobs import Attempt, Counters, Task
+from farm.tables.weights import Checkpoint
+from farm.tables.workers import Exclusion, MemoryLimit, Worker
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def note_misfit(session: Session, task_id: int, reason: str) -> None:
 
 
 def is_left_to_others(session: Session, task_id: int) -> bool:
-    """Whether another worker of its pool is open that suits the task's image, and did not try it in vain."""
+    """Whether another worker of its pool takes work that suits the task's image, and did not try it in vain."""
     row = session.execute(
         select(Counters.pool, Counters.checkpoint_id, Checkpoint.family, Counters.pixels, Worker.name)
         .select_from(Task)
@@ -103,14 +105,14 @@ def is_left_to_others(session: Session, task_id: int) -> bool:
         .join(Attempt, Attempt.worker_id == Worker.id)
         .where(Attempt.task_id == task_id, Attempt.outcome.in_(("failed", "lost")))
     )
-    left = set(open_workers(session, row.pool)) - {row.name, *tried}
+    left = set(workers_taking_work(session, row.pool)) - {row.name, *tried}
     return any(known.suits(name, need) for name in left)
 
 
-def open_workers(session: Session, pool: str) -> Sequence[str]:
-    """The names of the workers that take work of the pool and are not in trouble."""
-    return session.scalars(select(Worker.name).where(Worker.pool == pool, is_open())).all()
+def workers_taking_work(session: Session, pool: str) -> Sequence[str]:
+    """The names of the workers that take work of the pool now."""
+    return session.scalars(select(Worker.name).where(Worker.pool == pool, takes_work())).all()
 
 
 def _is_in_force() -> ColumnElement[bool]:
-    return MemoryLimit.created_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, exclusions.AVOIDED_SECONDS)
+    return literal_column(exclusions.is_recent_sql("memory_limits"), Boolean())

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, FarmError, NotFound
 from farm.families import FAMILIES
-from farm.models import Checkpoint
 from farm.namelock import lock_name
 from farm.names import Names, as_good_as, nearest_hint
+from farm.tables.weights import Checkpoint
 from farm.weights import bounds
 from farm.weights.blobs import StoredFile, as_column
 from farm.weights.hashing import hash_folder

@@ -6,15 +6,35 @@ as there are such; so no line is left by all. In the same way a task that failed
 left to suitable workers that did not try it yet, but only for some minutes: they may be busy with other work.
 """
 
+from sqlalchemy import Boolean, ColumnElement, literal_column
+
+from farm.exclusions import is_in_force_sql, is_recent_sql
+from farm.fleet import is_ready_sql, is_up_sql
 from farm.shares import DECAYED
+
+
+def is_offered_sql(line: str) -> str:
+    """SQL for whether a line's job is open to claims and has tasks queued: what the partial indexes hold."""
+    return f"{line}.is_open AND {line}.has_queued"
+
+
+def is_claimable_sql(line: str) -> str:
+    """SQL for whether tasks of a line may be claimed now, by some worker. `line` names a row of `counters`."""
+    return f"{is_offered_sql(line)} AND ({line}.not_before IS NULL OR {line}.not_before <= now())"
+
+
+def is_claimable() -> ColumnElement[bool]:
+    """Whether tasks of a row of `counters` may be claimed now, by some worker."""
+    return literal_column(f"({is_claimable_sql('counters')})", Boolean())
+
 
 _HAS_UNTRIED = """
     EXISTS (
         SELECT FROM tasks
         WHERE job_id = {line}.job_id AND batch_key = {line}.batch_key AND status = 'queued' AND NOT runs_alone)
 """
-_IS_CLAIMABLE = """
-    c.pool = :pool AND c.is_open AND c.has_queued AND (c.not_before IS NULL OR c.not_before <= now())
+_SUITS_CLAIMANT = f"""
+    c.pool = :pool AND {is_claimable_sql("c")}
     AND NOT EXISTS (
         SELECT FROM unfit u JOIN left_to USING (checkpoint_id)
         WHERE u.checkpoint_id = c.checkpoint_id
@@ -37,7 +57,7 @@ _MAY_TRY = """
 
 # In order:
 #   serving   the workers that may take work of the pool, and what each is kept from (excluded, limits)
-#   others    those beside the claimant that are open, heard of and without trouble: what it leaves, they take
+#   others    those beside the claimant that are ready for work (see `farm.fleet`): what it leaves, they take
 #   unfit     the checkpoints that the claimant does not suit, from so many pixels on: NULL is from the first
 #   left_to   of these, those that others suit, below so many pixels: NULL is up to any number
 #   lines     the first lines of every owner that the claimant may take and does not ask to pass over, with the
@@ -55,21 +75,20 @@ _MAY_TRY = """
 NEXT = f"""
     WITH excluded AS MATERIALIZED (
         SELECT worker_name, checkpoint_id FROM exclusions
-        WHERE checkpoint_id IS NULL OR created_at > now() - make_interval(secs => :avoided_seconds)
+        WHERE {is_in_force_sql("exclusions")}
     ), limits AS MATERIALIZED (
         SELECT worker_name, family, pixels FROM memory_limits
-        WHERE created_at > now() - make_interval(secs => :avoided_seconds)
+        WHERE {is_recent_sql("memory_limits")}
     ), claimant AS MATERIALIZED (
         SELECT name FROM workers WHERE id = :claimant
         AND NOT EXISTS (SELECT FROM excluded WHERE worker_name = name AND checkpoint_id IS NULL)
     ), serving AS MATERIALIZED (
-        SELECT w.name, w.status IN ('idle', 'busy') AND w.reason IS NULL
-               AND w.last_seen_at > now() - make_interval(secs => :heard_seconds) AS is_open
+        SELECT w.name, {is_ready_sql("w")} AS is_ready
         FROM workers w
-        WHERE w.pool = :pool AND w.status NOT IN ('offline', 'draining')
+        WHERE w.pool = :pool AND {is_up_sql("w")}
           AND NOT EXISTS (SELECT FROM excluded e WHERE e.worker_name = w.name AND e.checkpoint_id IS NULL)
     ), others AS MATERIALIZED (
-        SELECT DISTINCT name FROM serving WHERE is_open AND name <> (SELECT name FROM claimant)
+        SELECT DISTINCT name FROM serving WHERE is_ready AND name <> (SELECT name FROM claimant)
     ), unfit AS MATERIALIZED (
         SELECT e.checkpoint_id, NULL AS from_pixels FROM excluded e JOIN claimant ON name = worker_name
         UNION ALL
@@ -86,7 +105,7 @@ NEXT = f"""
         FROM claimant CROSS JOIN users u
         CROSS JOIN LATERAL (
             SELECT job_id, batch_key, batch_limit, priority, queued, checkpoint_id, pixels FROM counters c
-            WHERE owner_id = u.id AND {_IS_CLAIMABLE} AND batch_key <> ALL (CAST(:passed_over AS text[]))
+            WHERE owner_id = u.id AND {_SUITS_CLAIMANT} AND batch_key <> ALL (CAST(:passed_over AS text[]))
               AND (NOT :untried_only OR {_HAS_UNTRIED.format(line="c")})
             ORDER BY priority DESC, job_id LIMIT 32
         ) line
@@ -114,7 +133,7 @@ NEXT = f"""
         LIMIT 1
     ), mates AS (
         SELECT c.job_id, c.batch_key, c.queued FROM head JOIN counters c USING (batch_key)
-        WHERE {_IS_CLAIMABLE}
+        WHERE {_SUITS_CLAIMANT}
         ORDER BY (c.job_id = head.job_id) DESC, c.priority DESC, c.job_id LIMIT 16
     ), part AS (
         SELECT least(:limit, batch_limit, ceil((SELECT sum(queued) FROM mates)::numeric
@@ -140,5 +159,5 @@ NEXT = f"""
     SELECT id, status FROM fresh WHERE NOT EXISTS (SELECT FROM lone)
 """
 
-IS_ANYTHING_QUEUED = "SELECT EXISTS (SELECT FROM counters WHERE pool = :pool AND is_open AND has_queued)"
+IS_ANYTHING_OFFERED = f"SELECT EXISTS (SELECT FROM counters c WHERE pool = :pool AND {is_offered_sql('c')})"
 """One probe of an index: where nothing is queued, nobody needs to look at every owner's lines."""

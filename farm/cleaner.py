@@ -3,7 +3,6 @@
 It runs beside the keeper's rounds, not in them: no slow store may hold up the leases.
 """
 
-import threading
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -14,16 +13,16 @@ from sqlalchemy.orm import Session
 from farm import exclusions, fleet, orphans, retention, uploads
 from farm.config import Settings
 from farm.database import Database
-from farm.errors import StoreError
 from farm.events import record
-from farm.models import Event
+from farm.lockregister import Lock
+from farm.rounds import Rounds, attempt, run_alone
 from farm.store import Store, delete_each
+from farm.tables.jobs import Event
 
 log = structlog.get_logger(__name__)
 
 _BEAT_SECONDS = 60.0
 _MOST_BATCHES = 20
-_SWEEP_LOCK = 7215
 _SWEPT = "store.swept"
 
 
@@ -34,23 +33,19 @@ class Cleaner:
         self._settings = settings
         self._database = database
         self._store = store
-        self._stopped = threading.Event()
+        self._rounds = Rounds(self.make_round, seconds=min(_BEAT_SECONDS, settings.sweep_seconds))
 
     def run(self) -> None:
         """Make rounds until `stop`; outages of Postgres and of the store are waited out."""
-        while not self._stopped.wait(min(_BEAT_SECONDS, self._settings.sweep_seconds)):
-            self.make_round()
+        self._rounds.run()
 
     def stop(self) -> None:
-        self._stopped.set()
+        self._rounds.stop()
 
     def make_round(self) -> None:
         """One round. A step that fails keeps no other from being made."""
         for step in self._steps():
-            try:
-                step()
-            except (SQLAlchemyError, StoreError) as error:
-                log.warning("A step of the cleaning failed; the next round tries again.", error=str(error.args[0]))
+            attempt(step)
 
     def _steps(self) -> Sequence[Callable[[], None]]:
         """In this order: what a job needed may be deleted once the job is."""
@@ -74,7 +69,7 @@ class Cleaner:
             with self._database.begin() as session:
                 batch = prune(session)
             deleted += batch
-            if not batch or self._stopped.is_set():
+            if not batch or self._rounds.is_stopped:
                 break
         return deleted
 
@@ -108,7 +103,7 @@ class Cleaner:
     def _discard(self) -> None:
         """Delete objects whose rows are gone: from the store first, so that a crash between is made good."""
         deleted, last = 0, ""
-        while not self._stopped.is_set():
+        while not self._rounds.is_stopped:
             with self._database.begin() as session:
                 keys = retention.discarded_keys(session, after=last)
             if not keys:
@@ -123,20 +118,22 @@ class Cleaner:
         self._log_deleted("objects of uploads", uploads.discard(self._database, self._store))
 
     def _sweep(self) -> None:
-        with self._database.alone(_SWEEP_LOCK) as is_alone:
-            if not (is_alone and self._is_sweep_due()):
-                return
-            swept = orphans.sweep(self._database, self._store)
-            with self._database.begin() as session:
-                record(session, _SWEPT, reason=str(swept))
-            log.info("The store was swept.", **vars(swept))
+        run_alone(self._database, Lock.SWEEP, self._sweep_if_due)
+
+    def _sweep_if_due(self) -> None:
+        if not self._is_sweep_due():
+            return
+        swept = orphans.sweep(self._database, self._store)
+        with self._database.begin() as session:
+            record(session, _SWEPT, reason=str(swept))
+        log.info("The store was swept.", **vars(swept))
 
     def _is_sweep_due(self) -> bool:
-        """Whether no cleaner has swept lately, by the database's clock."""
-        lately = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, self._settings.sweep_seconds)
+        """Whether no cleaner has swept recently, by the database's clock."""
+        recently = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, self._settings.sweep_seconds)
         with self._database.begin() as session:
             return not session.scalar(
-                select(select(Event).where(Event.kind == _SWEPT, Event.created_at > lately).exists())
+                select(select(Event).where(Event.kind == _SWEPT, Event.created_at > recently).exists())
             )
 
     def _log_deleted(self, what: str, count: int) -> None:

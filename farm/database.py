@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from farm.config import Settings
+from farm.lockregister import Lock
 
 _KNOWS_TRANSACTION_TIMEOUT = 170000
 
@@ -89,18 +90,18 @@ class Database:
             yield session
 
     @contextmanager
-    def alone(self, lock: int) -> Iterator[bool]:
+    def alone(self, lock: Lock) -> Iterator[bool]:
         """Whether no other process holds this lock; ours holds it meanwhile, outside any transaction.
 
         What is done alone may take long, and a transaction held open would keep Postgres from tidying up.
         """
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            is_alone = connection.execute(select(func.pg_try_advisory_lock(lock))).scalar_one()
+            is_alone = connection.execute(select(func.pg_try_advisory_lock(lock.value))).scalar_one()
             try:
                 yield is_alone
             finally:
                 if is_alone:
-                    connection.execute(select(func.pg_advisory_unlock(lock)))
+                    connection.execute(select(func.pg_advisory_unlock(lock.value)))
 
     @cached_property
     def _sessions(self) -> sessionmaker[Session]:

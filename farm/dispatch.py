@@ -14,16 +14,15 @@ from sqlalchemy.orm import Session
 
 from farm import lifecycle
 from farm.attempts import open_attempts
-from farm.claimable import IS_ANYTHING_QUEUED, NEXT
-from farm.exclusions import AVOIDED_SECONDS
-from farm.fleet import HEARD_SECONDS
-from farm.models import Checkpoint, Counters, Task
+from farm.claimable import IS_ANYTHING_OFFERED, NEXT
 from farm.modes import read_spec
 from farm.specs import ImageSpec
+from farm.tables.jobs import Counters, Task
+from farm.tables.weights import Checkpoint
 from farm.weights.blobs import StoredFile, read_files
 
 _NEXT = text(NEXT).columns(Task.id, Task.status)
-_IS_ANYTHING_QUEUED = text(IS_ANYTHING_QUEUED)
+_IS_ANYTHING_OFFERED = text(IS_ANYTHING_OFFERED)
 
 _SHARE_SECONDS = 30.0
 _LEFT_SECONDS = 600.0
@@ -101,7 +100,7 @@ def claim(
     are batch keys that the worker cannot serve at this moment, and another may.
     """
 
-    if not session.scalar(_IS_ANYTHING_QUEUED, {"pool": pool}):
+    if not session.scalar(_IS_ANYTHING_OFFERED, {"pool": pool}):
         return None
     chosen = _NEXT.bindparams(
         pool=pool,
@@ -110,9 +109,7 @@ def claim(
         resident=resident,
         passed_over=list(passed_over),
         share_seconds=_SHARE_SECONDS,
-        avoided_seconds=AVOIDED_SECONDS,
         left_seconds=_LEFT_SECONDS,
-        heard_seconds=HEARD_SECONDS,
     )
     values = {"attempt": Task.attempt + 1, "worker_id": worker_id, "lease_until": _lease_end(lease_seconds)}
     moved = lifecycle.move(session, lifecycle.CLAIM, chosen.bindparams(untried_only=False), values=values)

@@ -5,13 +5,14 @@ keeps a worker from a checkpoint. When the farm does so by itself is told in `fa
 meant by its name, which outlives its process.
 """
 
-from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy import Boolean, ColumnElement, delete, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, NotFound
 from farm.events import record
-from farm.models import Checkpoint, Exclusion, MemoryLimit, Worker
+from farm.tables.weights import Checkpoint
+from farm.tables.workers import Exclusion, MemoryLimit, Worker
 
 AVOIDED_SECONDS = 3600.0
 """How long a worker is kept from a checkpoint before it may try again: what was wrong there may have passed."""
@@ -115,8 +116,17 @@ def in_force(session: Session) -> list[Exclusion]:
 
 def is_in_force() -> ColumnElement[bool]:
     """Whether an exclusion holds still: being out of service until somebody restores, the rest for a time."""
-    lately = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, AVOIDED_SECONDS)
-    return or_(Exclusion.checkpoint_id.is_(None), Exclusion.created_at > lately)
+    return literal_column(is_in_force_sql("exclusions"), Boolean())
+
+
+def is_in_force_sql(exclusion: str) -> str:
+    """SQL for the same. `exclusion` names a row of the table."""
+    return f"({exclusion}.checkpoint_id IS NULL OR {is_recent_sql(exclusion)})"
+
+
+def is_recent_sql(row: str) -> str:
+    """SQL for whether something is so recent that it is still held against a worker."""
+    return f"({row}.created_at > now() - make_interval(secs => {AVOIDED_SECONDS}))"
 
 
 def is_out_of_service() -> ColumnElement[bool]:

@@ -9,10 +9,13 @@ from sqlalchemy.orm import Session
 
 from farm import capacity
 from farm.capacity import Fitness, Need
+from farm.claimable import is_claimable
 from farm.errors import NotFound
-from farm.fleet import is_open
+from farm.fleet import takes_work
 from farm.lifecycle import JobStatus
-from farm.models import Checkpoint, Counters, Exclusion, Job, Task, Worker
+from farm.tables.jobs import Counters, Job, Task
+from farm.tables.weights import Checkpoint
+from farm.tables.workers import Exclusion, Worker
 
 _MOST_NAMED = 5
 _MOST_COUNTED = 1_000
@@ -26,7 +29,7 @@ class _Member:
     name: str
     status: str
     trouble: str | None
-    is_open: bool
+    takes_work: bool
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def _needs(session: Session, job_id: int) -> set[Need]:
 
 def _crew(session: Session, pool: str, needs: Collection[Need]) -> _Crew:
     query = (
-        select(Worker.id, Worker.name, Worker.status, Worker.reason, is_open())
+        select(Worker.id, Worker.name, Worker.status, Worker.reason, takes_work())
         .where(Worker.pool == pool, Worker.status != "offline")
         .order_by(Worker.name)
     )
@@ -100,11 +103,11 @@ def _crew(session: Session, pool: str, needs: Collection[Need]) -> _Crew:
 
 
 def _takers(serving: Sequence[_Member], known: Fitness, needs: Collection[Need]) -> set[_Member]:
-    """Who may take some of it: for each need those that suit it, and all where no open worker does."""
+    """Who may take some of it: for each need those that suit it; all where none of these takes work now."""
     takers: set[_Member] = set()
     for need in needs:
         suited = {member for member in serving if known.suits(member.name, need)}
-        takers |= suited if any(member.is_open for member in suited) else set(serving)
+        takers |= suited if any(member.takes_work for member in suited) else set(serving)
     return takers
 
 
@@ -177,9 +180,7 @@ def _line(session: Session, job: Job) -> Iterator[str]:
         func.sum(Counters.queued).filter(is_equal, ~is_own),
     ).where(
         Counters.pool == job.pool,
-        Counters.is_open,
-        Counters.has_queued,
-        Counters.not_before.is_(None) | (Counters.not_before <= func.now()),
+        is_claimable(),
         Counters.job_id != job.id,
     )
     higher, older, others = session.execute(query).one()

@@ -1,16 +1,17 @@
 """The workers: who is there, what each is doing, who fell silent."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import Boolean, ColumnElement, delete, func, insert, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from farm import __version__
 from farm.attempts import storable
 from farm.errors import NotFound
 from farm.exclusions import is_out_of_service
-from farm.models import Attempt, Worker
+from farm.tables.jobs import Attempt
+from farm.tables.workers import Worker
 
 HEARD_SECONDS = 30.0
 """Work is left only to workers heard of within this time: ten of the longest heartbeats."""
@@ -29,6 +30,20 @@ class WorkerIdentity:
     @property
     def name(self) -> str:
         return f"{self.host}/{self.device}"
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """What a worker reported last. `reason` is what keeps it from work; None where nothing does."""
+
+    status: str
+    reason: str | None
+
+
+def states(session: Session, worker_ids: Collection[int]) -> Mapping[int, WorkerState]:
+    """The states of these workers, by id; without those that are forgotten."""
+    query = select(Worker.id, Worker.status, Worker.reason).where(Worker.id.in_(worker_ids))
+    return {worker_id: WorkerState(status, reason) for worker_id, status, reason in session.execute(query)}
 
 
 def register(session: Session, identity: WorkerIdentity) -> int:
@@ -121,14 +136,22 @@ def workers_in_service(session: Session, pool: str) -> int:
 
 def is_in_service() -> ColumnElement[bool]:
     """Whether a worker lives, is not ending, and may take work; one just restored may, whatever it says still."""
-    return Worker.status.not_in(("offline", "draining")) & ~is_out_of_service()
+    return literal_column(is_up_sql("workers"), Boolean()) & ~is_out_of_service()
 
 
-def is_open() -> ColumnElement[bool]:
-    """Whether a worker in service takes work now: it has opened its device, is heard of, and in no trouble."""
+def takes_work() -> ColumnElement[bool]:
+    """Whether a worker takes work now: it is in service and ready."""
+    return is_in_service() & literal_column(f"({is_ready_sql('workers')})", Boolean())
+
+
+def is_up_sql(worker: str) -> str:
+    """SQL for whether a worker lives and is not ending. `worker` names a row of the table."""
+    return f"{worker}.status NOT IN ('offline', 'draining')"
+
+
+def is_ready_sql(worker: str) -> str:
+    """SQL for whether a worker has opened its device, was heard of recently, and is in no trouble."""
     return (
-        is_in_service()
-        & Worker.status.in_(("idle", "busy"))
-        & Worker.reason.is_(None)
-        & (Worker.last_seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, HEARD_SECONDS))
+        f"{worker}.status IN ('idle', 'busy') AND {worker}.reason IS NULL "
+        f"AND {worker}.last_seen_at > now() - make_interval(secs => {HEARD_SECONDS})"
     )

@@ -2,18 +2,48 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from sqlalchemy import BigInteger, Integer, column, select, true, values
 from sqlalchemy.orm import Session
 
-from farm.models import Artifact, Grid, Result, Task
 from farm.reports import GridReport, ImageReport, JobReport
 from farm.store import Store
+from farm.tables.artifacts import Artifact, Grid, Result
+from farm.tables.jobs import Task
 
 
-def image_report(result: Result, store: Store, link_seconds: int) -> ImageReport:
-    """The image with links that hold for so long."""
+@dataclass(frozen=True)
+class Links:
+    """How links to stored objects are made: by which store, and for how many seconds each holds."""
+
+    store: Store
+    seconds: int
+
+    def to(self, artifact: Artifact) -> str:
+        return self.store.link(artifact.key, seconds=self.seconds)
+
+
+def images(session: Session, job_id: int, links: Links, *, after: int = -1, limit: int = 100) -> list[ImageReport]:
+    """The job's published images by seq; `after` is a seq, for the next page."""
+    query = (
+        select(Result)
+        .join(Task, Task.id == Result.task_id)
+        .where(Task.job_id == job_id, Task.seq > after)
+        .order_by(Task.seq)
+        .limit(limit)
+    )
+    return [_image_report(result, links) for result in session.scalars(query)]
+
+
+def grids(session: Session, job_id: int, links: Links) -> list[GridReport]:
+    """The job's grids, in order."""
+    query = select(Grid).where(Grid.job_id == job_id).order_by(Grid.number)
+    return [_grid_report(grid, links) for grid in session.scalars(query)]
+
+
+def _image_report(result: Result, links: Links) -> ImageReport:
     task, image = result.task, result.image
     return ImageReport(
         task_id=task.id,
@@ -26,22 +56,21 @@ def image_report(result: Result, store: Store, link_seconds: int) -> ImageReport
         size_bytes=image.size_bytes,
         media_type=image.media_type,
         filename=_filename(task, image),
-        url=store.link(image.key, seconds=link_seconds),
-        thumbnail_url=store.link(result.thumbnail.key, seconds=link_seconds),
+        url=links.to(image),
+        thumbnail_url=links.to(result.thumbnail),
         spec=task.spec,
         provenance=result.provenance,
         created_at=result.created_at,
     )
 
 
-def grid_report(grid: Grid, store: Store, link_seconds: int) -> GridReport:
-    """The grid with a link that holds for so long."""
+def _grid_report(grid: Grid, links: Links) -> GridReport:
     image = grid.artifact
     return GridReport(
         number=grid.number,
         title=grid.title,
         filename=f"{grid.job_id}-grid-{grid.number}.png",
-        url=store.link(image.key, seconds=link_seconds),
+        url=links.to(image),
         width=image.width,
         height=image.height,
         size_bytes=image.size_bytes,
@@ -53,13 +82,15 @@ def _filename(task: Task, image: Artifact) -> str:
     return f"{task.job_id}-{task.seq:05}-{task.spec['seed']}{PurePosixPath(image.key).suffix}"
 
 
-def first_results(session: Session, jobs: Sequence[JobReport], each: int) -> Mapping[int, list[Result]]:
+def first_images(
+    session: Session, jobs: Sequence[JobReport], each: int, links: Links
+) -> Mapping[int, list[ImageReport]]:
     """The first published images of each job, by job id: at most so many each.
 
     Each job's limit is what it has, so that no scan goes on for images that are not there.
     """
     wanted = [(job.id, min(each, job.images.succeeded)) for job in jobs if job.images.succeeded]
-    found: dict[int, list[Result]] = defaultdict(list)
+    found: dict[int, list[ImageReport]] = defaultdict(list)
     if not wanted:
         return found
     shares = values(column("job_id", BigInteger), column("share", Integer), name="shares").data(wanted)
@@ -72,5 +103,5 @@ def first_results(session: Session, jobs: Sequence[JobReport], each: int) -> Map
     )
     query = select(Result).select_from(shares.join(firsts, true())).join(Result, Result.task_id == firsts.c.id)
     for result in session.scalars(query.order_by(Result.task_id)):
-        found[result.task.job_id].append(result)
+        found[result.task.job_id].append(_image_report(result, links))
     return found

@@ -1,43 +1,34 @@
-"""The grids of finished sweeps: drawn beside the keeper, once every image of the job is final.
+"""The grids of sweeps: drawn once every image of the job is final, and published together.
 
-One GridMaker at a time works in a farm, and nobody else touches their objects. Each drawing has keys of its
-own, committed to `discards` before the objects are put, and taken out of there by the transaction that
-publishes them: what a crash leaves behind is deleted in the next round.
+One process at a time draws them (see `farm.gridmaker`), and nobody else touches their objects. Each drawing
+has keys of its own, committed to `discards` before the objects are put, and taken out of there by the
+transaction that publishes them: what a crash leaves behind is deleted in the next round.
 """
 
 import hashlib
 import io
 import secrets
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import structlog
 from PIL import Image
 from sqlalchemy import delete, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from farm.config import Settings
 from farm.database import Database
-from farm.errors import FarmError, ObjectMissing, StoreError
+from farm.errors import ObjectMissing
 from farm.events import record
 from farm.gridsheet import Figure, Place, Sheet, Size, TooLarge
-from farm.models import Artifact, Discard, Grid, Job, Result, Task
+from farm.objectkeys import GRIDS, grid_key
 from farm.requests import Axis, JobRequest
 from farm.store import Store, delete_each
 from farm.sweeps import label
+from farm.tables.artifacts import Artifact, Discard, Grid, Result
+from farm.tables.jobs import Job, Task
 
-log = structlog.get_logger(__name__)
-
-PREFIX = "grids/"
-
-_LOCK = 7217
 _MOST_GRIDS = 100
-_MOST_JOBS = 20
-_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,64 +52,9 @@ class _Drawn:
     size: Size
 
 
-class GridMaker:
-    """Draws what is due every second, until stopped. One at a time works in a farm."""
-
-    def __init__(self, settings: Settings, database: Database, store: Store) -> None:
-        self._settings = settings
-        self._database = database
-        self._store = store
-        self._last_tried = 0
-        self._stopped = threading.Event()
-
-    def run(self) -> None:
-        """Make rounds until `stop`; outages of Postgres and of the store are waited out."""
-        while not self._stopped.wait(max(_PAUSE_SECONDS, self._settings.keeper_seconds)):
-            self.make_round()
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def make_round(self) -> None:
-        """Delete what was drawn in vain, then draw the grids of sweeps that have ended.
-
-        What fails is tried again in a later round, and keeps no other from being done.
-        """
-        try:
-            with self._database.alone(_LOCK) as is_alone:
-                if is_alone:
-                    self._delete_discarded()
-                    for job_id in self._due():
-                        self._draw(job_id)
-        except SQLAlchemyError as error:
-            log.warning("Could not look after the grids.", error=str(error.args[0]))
-
-    def _delete_discarded(self) -> None:
-        try:
-            delete_discarded(self._database, self._store)
-        except (SQLAlchemyError, StoreError) as error:
-            log.warning("Could not delete what was drawn in vain.", error=str(error.args[0]))
-
-    def _due(self) -> Sequence[int]:
-        """The next that are due; after the last ones the first again, however many of them cannot be drawn."""
-        with self._database.begin() as session:
-            is_due = Job.awaits_grid & Job.finished_at.is_not(None) & (Job.id > self._last_tried)
-            due = session.scalars(select(Job.id).where(is_due).order_by(Job.id).limit(_MOST_JOBS)).all()
-        self._last_tried = due[-1] if len(due) == _MOST_JOBS else 0
-        return due
-
-    def _draw(self, job_id: int) -> None:
-        """A request may be from a release that knew what this one does not: that is a ValueError."""
-        try:
-            count = draw_job(self._database, self._store, job_id)
-            log.info("Drew the grids of a sweep.", job_id=job_id, grids=count)
-        except (SQLAlchemyError, FarmError, ValueError) as error:
-            log.warning("Could not draw a grid yet.", job_id=job_id, error=str(error).split("\n", 1)[0])
-
-
 def delete_discarded(database: Database, store: Store) -> None:
     """Delete the objects of grids that nothing names any more. Only while nobody draws. Raises StoreOutage."""
-    is_ours = Discard.key.startswith(PREFIX)
+    is_ours = Discard.key.startswith(GRIDS)
     with database.begin() as session:
         keys = session.scalars(select(Discard.key).where(is_ours)).all()
     gone = delete_each(store, keys)
@@ -137,7 +73,7 @@ def draw_job(database: Database, store: Store, job_id: int) -> int:
     token = secrets.token_hex(8)
     artifacts = []
     for number, drawn in enumerate(_drawings(request, frames, largest, store)):
-        artifact = _artifact(f"{PREFIX}{job_id}/{number}-{token}.png", drawn)
+        artifact = _artifact(grid_key(job_id, number, token), drawn)
         with database.begin() as session:
             session.execute(insert(Discard).values(key=artifact["key"]))
         store.put(str(artifact["key"]), drawn.content, "image/png")
@@ -245,8 +181,3 @@ def _take_away(session: Session, job_id: int) -> None:
     keys = session.scalars(delete(Artifact).where(Artifact.id.in_(gone)).returning(Artifact.key)).all()
     if keys:
         session.execute(insert(Discard), [{"key": key} for key in keys])
-
-
-def grids(session: Session, job_id: int) -> Sequence[Grid]:
-    """The job's grids, in order."""
-    return session.scalars(select(Grid).where(Grid.job_id == job_id).order_by(Grid.number)).all()

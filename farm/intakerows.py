@@ -16,9 +16,11 @@ from farm.events import record
 from farm.expand import Unfolded
 from farm.inputs import AttachedRequest
 from farm.lifecycle import JobStatus, TaskStatus
-from farm.models import Addon, Checkpoint, Counters, Job, Project, User
 from farm.repeats import Identity
 from farm.requests import JobRequest, parse_request
+from farm.tables.accounts import Project, User
+from farm.tables.jobs import Counters, Job
+from farm.tables.weights import Addon, Checkpoint
 
 _COPY_TASKS = "COPY tasks (job_id, seq, status, batch_key, spec, cell, attempt_limit) FROM STDIN"
 

@@ -1,5 +1,6 @@
 """What people do with an accepted job: cancel, pause, resume, retry, change its priority."""
 
+from collections.abc import Callable
 from typing import NoReturn
 
 from sqlalchemy import select, text, update
@@ -13,8 +14,8 @@ from farm.database import Database
 from farm.errors import Conflict, NotFound
 from farm.events import record
 from farm.lifecycle import JobStatus
-from farm.models import Job, Task
 from farm.queue import Doorbell
+from farm.tables.jobs import Job, Task
 
 
 def cancel(database: Database, job_id: int, reason: str = "cancelled by hand") -> None:
@@ -32,21 +33,24 @@ def cancel(database: Database, job_id: int, reason: str = "cancelled by hand") -
 
 def pause(database: Database, job_id: int) -> None:
     """Let no further task of the job be claimed; what is rendering finishes."""
-    _open_or_close(database, job_id, JobStatus.PAUSED, "paused", is_open=False)
+    _steer(database, job_id, JobStatus.PAUSED, "paused", lifecycle.close_to_claims)
 
 
 def resume(database: Database, doorbell: Doorbell, job_id: int) -> None:
     """Let a paused job go on."""
-    pool = _open_or_close(database, job_id, JobStatus.ACTIVE, "resumed", is_open=True)
+    pool = _steer(database, job_id, JobStatus.ACTIVE, "resumed", lifecycle.open_to_claims)
     doorbell.ring(pool)
 
 
-def _open_or_close(database: Database, job_id: int, target: JobStatus, wish: str, *, is_open: bool) -> str:
+def _steer(
+    database: Database, job_id: int, target: JobStatus, wish: str, change_counters: Callable[[Session, int], None]
+) -> str:
+    """Give the job its status, after a change of its counters; return its pool."""
     with database.begin() as session:
         job = _require(session, job_id)
         if JobStatus(job.status).is_final:
             _refuse(session, job_id, wish)
-        lifecycle.open_for_claims(session, job_id, is_open)
+        change_counters(session, job_id)
         if not lifecycle.move_job(session, job_id, target):
             _refuse(session, job_id, wish)
         return job.pool
@@ -71,7 +75,7 @@ def retry(database: Database, settings: Settings, doorbell: Doorbell, job_id: in
         if not moved:
             raise Conflict(f"Job {job_id} has no failed images to retry.")
         excuse_attempts(session, [m.task_id for m in moved])
-        lifecycle.open_for_claims(session, job_id, is_open=True)
+        lifecycle.open_to_claims(session, job_id)
         if not lifecycle.move_job(session, job_id, JobStatus.ACTIVE, reason="retried by hand"):
             _require_active(session, job_id, "retried")
         # The grids of a sweep are drawn anew when it has ended again.

@@ -4,29 +4,29 @@ Any number of keepers may run at once; each round is a few short transactions th
 What may take long, deleting and sweeping, is done beside it by `farm.cleaner`.
 """
 
-import threading
 import time
-from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
-from sqlalchemy import func, or_, select
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from farm import fleet, lifecycle, losses
+from farm import fleet, losses
+from farm.claimable import is_claimable
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database, is_lost_connection
-from farm.models import Counters, Job, Task, Worker
+from farm.deadlines import cancel_queued, overdue_jobs
 from farm.queue import Doorbell
+from farm.rounds import Rounds, attempt_in_spite_of_bugs
+from farm.tables.jobs import Counters
+from farm.tables.workers import Worker
 
 log = structlog.get_logger(__name__)
 
 _SILENT_LEASES = 2.0
 _MOST_RINGS = 16
-# A round must not stand still over one job of a million images; the next one goes on with it.
-_MOST_CANCELLED = 10_000
 
 
 class Keeper:
@@ -36,16 +36,15 @@ class Keeper:
         self._settings = settings
         self._database = database
         self._doorbell = doorbell
-        self._stopped = threading.Event()
         self._patient_until = 0.0
+        self._rounds = Rounds(self.make_round, seconds=settings.keeper_seconds)
 
     def run(self) -> None:
         """Make rounds until `stop`; an outage of Postgres is waited out."""
-        while not self._stopped.wait(self._settings.keeper_seconds):
-            self.make_round()
+        self._rounds.run()
 
     def stop(self) -> None:
-        self._stopped.set()
+        self._rounds.stop()
 
     def make_round(self) -> None:
         """One round. Each step stands alone: one that fails keeps no other from being made.
@@ -57,21 +56,11 @@ class Keeper:
            ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
         """
         steps = (self._expire, self._cancel_overdue, self._look_after_workers, self._ring)
-        was_away = [self._attempt(step) for step in steps]
+        was_away = [attempt_in_spite_of_bugs(step) for step in steps]
         if all(was_away):
-            # Whoever renders could not renew either: after an outage each gets a lease's time to speak.
+            # Workers could not renew either: after an outage each gets a lease's time to report. A single step
+            # that keeps losing its connection is no outage.
             self._patient_until = time.monotonic() + self._settings.lease_seconds
-
-    def _attempt(self, step: Callable[[], None]) -> bool:
-        """Make a step; whether Postgres was away. One step that keeps losing its connection is no outage."""
-        try:
-            step()
-        except SQLAlchemyError as error:
-            log.warning("A step of the round failed; the next round tries again.", error=str(error.args[0]))
-            return is_lost_connection(error)
-        except Exception:  # a bug in one step must not stop the leases of the whole farm from ending
-            log.exception("A step of the round failed; the next round tries again.")
-        return False
 
     def _expire(self) -> None:
         if time.monotonic() < self._patient_until:
@@ -89,7 +78,7 @@ class Keeper:
         with self._database.begin() as session:
             task_ids = losses.expired(session)
         for task_id in task_ids:
-            self._attempt(partial(self._expire_some, task_id))
+            attempt_in_spite_of_bugs(partial(self._expire_some, task_id))
 
     def _expire_some(self, task_id: int | None = None) -> None:
         with self._database.begin() as session:
@@ -104,7 +93,7 @@ class Keeper:
         with self._database.begin() as session:
             job_ids = overdue_jobs(session)
         for job_id in job_ids:
-            self._attempt(partial(self._cancel_queued, job_id))
+            attempt_in_spite_of_bugs(partial(self._cancel_queued, job_id))
 
     def _cancel_queued(self, job_id: int) -> None:
         with self._database.begin() as session:
@@ -122,28 +111,12 @@ class Keeper:
             self._doorbell.ring(pool, times=min(count, _MOST_RINGS))
 
 
-def overdue_jobs(session: Session) -> Sequence[int]:
-    """The unfinished jobs past their deadline that still have something queued."""
-    has_queued = select(Counters.job_id).where(Counters.job_id == Job.id, Counters.has_queued).exists()
-    query = select(Job.id).where(Job.deadline <= func.now(), Job.finished_at.is_(None), has_queued)
-    return session.scalars(query).all()
-
-
-def cancel_queued(session: Session, job_id: int, reason: str) -> None:
-    """Cancel what has not started of a job, so much at a time; what is rendering finishes."""
-    queued = Task.job_id == job_id, Task.status == "queued"
-    chosen = lifecycle.lock(lifecycle.CANCEL, *queued, skip_locked=True).limit(_MOST_CANCELLED)
-    lifecycle.move(session, lifecycle.CANCEL, chosen, reason=reason)
-
-
 def pools_to_ring(session: Session) -> list[str]:
     """The pools that have both claimable work and an idle worker."""
     query = (
         select(Counters.pool)
         .where(
-            Counters.is_open,
-            Counters.has_queued,
-            or_(Counters.not_before.is_(None), Counters.not_before <= func.now()),
+            is_claimable(),
             Counters.pool.in_(select(Worker.pool).where(Worker.status == "idle")),
         )
         .distinct()

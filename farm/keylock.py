@@ -11,8 +11,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from farm.database import Database
-
-_LOCKS = 7216
+from farm.lockregister import Lock
 
 
 @contextmanager
@@ -20,7 +19,7 @@ def holding(database: Database, key: str) -> Iterator[Connection]:
     """A connection that holds the lock on a key, no transaction open on it; waits for who holds it now."""
     with database.engine.connect() as connection:
         with connection.begin():
-            connection.execute(select(func.pg_advisory_lock(_LOCKS, _number(key))))
+            connection.execute(select(func.pg_advisory_lock(Lock.OBJECT.value, _number(key))))
         with _until_done(connection, key):
             yield connection
 
@@ -30,7 +29,9 @@ def trying(database: Database, key: str) -> Iterator[Connection | None]:
     """As `holding`, but None where somebody else holds the lock now."""
     with database.engine.connect() as connection:
         with connection.begin():
-            has_lock = connection.execute(select(func.pg_try_advisory_lock(_LOCKS, _number(key)))).scalar_one()
+            has_lock = connection.execute(
+                select(func.pg_try_advisory_lock(Lock.OBJECT.value, _number(key)))
+            ).scalar_one()
         if not has_lock:
             yield None
             return
@@ -45,7 +46,7 @@ def _until_done(connection: Connection, key: str) -> Iterator[None]:
     finally:
         if not connection.invalidated:
             with connection.begin():
-                connection.execute(select(func.pg_advisory_unlock(_LOCKS, _number(key))))
+                connection.execute(select(func.pg_advisory_unlock(Lock.OBJECT.value, _number(key))))
 
 
 def _number(key: str) -> ColumnElement[int]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from farm import catalog, models, uploads
+from farm import catalog, uploads
 from farm.families import FAMILIES, Family
 from farm.geometry import Size
 from farm.namedoubts import NameDoubts
@@ -16,6 +16,8 @@ from farm.names import Names
 from farm.prompts.embeddings import EmbeddingNames
 from farm.prompts.styles import Style
 from farm.requests import ImageSettings, JobRequest
+from farm.tables import snippets
+from farm.tables.weights import Addon
 from farm.titles import UnknownName, named_by_title, named_exactly, unknown
 
 
@@ -117,11 +119,11 @@ class Library:
 def read_library(session: Session, request: JobRequest, pictures: Collection[str]) -> Library:
     """Read what the request may name, its pictures by the sha256 of their uploads."""
     addons: dict[str, dict[str, KnownAddon]] = {"vae": {}, "lora": {}, "embedding": {}}
-    for addon in session.scalars(select(models.Addon).where(models.Addon.removed_at.is_(None))):
+    for addon in session.scalars(select(Addon).where(Addon.removed_at.is_(None))):
         addons[addon.kind][addon.name] = KnownAddon(addon.name, addon.family, addon.sha256)
     styles = {
         found.name: Style(found.name, found.prompt, found.negative_prompt)
-        for found in session.scalars(select(models.Style))
+        for found in session.scalars(select(snippets.Style))
     }
     return Library(
         checkpoints={
@@ -146,7 +148,7 @@ def _wildcards(session: Session, request: JobRequest, styles: Iterable[Style]) -
     texts += [str(value) for axis in request.axes for value in axis.values]
     if not any("__" in text for text in texts):
         return {}
-    return {found.name: found.lines for found in session.scalars(select(models.Wildcard))}
+    return {found.name: found.lines for found in session.scalars(select(snippets.Wildcard))}
 
 
 def _texts(settings: ImageSettings) -> Iterator[str]:

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Select, TextualSelect, func, select, tuple
 from sqlalchemy.orm import Session
 
 from farm.events import record
-from farm.models import Counters, Job, Task
+from farm.tables.jobs import Counters, Job, Task
 
 
 class TaskStatus(StrEnum):
@@ -229,9 +229,14 @@ def move_job(session: Session, job_id: int, target: JobStatus, *, reason: str | 
     return moved
 
 
-def open_for_claims(session: Session, job_id: int, is_open: bool) -> None:
-    """Let workers claim the job's queued tasks, or keep them from it. Call before `move_job`: lock order."""
-    update_counters(session, job_id, is_open=is_open)
+def open_to_claims(session: Session, job_id: int) -> None:
+    """Let workers claim the job's queued tasks. Call before `move_job`: lock order."""
+    update_counters(session, job_id, is_open=True)
+
+
+def close_to_claims(session: Session, job_id: int) -> None:
+    """Keep workers from the job's queued tasks. Call before `move_job`: lock order."""
+    update_counters(session, job_id, is_open=False)
 
 
 def update_counters(session: Session, job_id: int, **values: Any) -> None:

@@ -11,10 +11,10 @@ The rule needs no clock. Keys are listed first and judged second, each page by o
   after the backup that this database was restored from. It is counted and left alone.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import structlog
 from sqlalchemy import text
@@ -22,12 +22,12 @@ from sqlalchemy.orm import Session
 
 from farm.database import Database
 from farm.errors import StoreRefused
+from farm.objectkeys import WEIGHTS, RenderedKey, parse_key
 from farm.store import Store, delete_each
-from farm.weights.blobs import PREFIX, tidy
+from farm.weights.blobs import tidy
 
 log = structlog.get_logger(__name__)
 
-_KEY = re.compile(r"(?:results|thumbnails)/(\d{1,18})/(\d{1,18})-(\d{1,9})\.\w+", re.ASCII)
 _PAGE = 1000
 _LEFTOVER_SECONDS = 86400.0
 
@@ -61,7 +61,7 @@ def sweep(database: Database, store: Store) -> Swept:
     What the store refuses to do keeps the rest from nothing: the right to list begun uploads is often missing.
     """
     orphans = strangers = 0
-    others = (key for key in store.keys("") if not key.startswith(PREFIX))
+    others = (key for key in store.keys("") if not key.startswith(WEIGHTS))
     for page in _pages(others):
         with database.begin() as session:
             verdict = judge(session, page)
@@ -83,9 +83,13 @@ def _unless_refused(step: Callable[[], int]) -> int:
 
 def judge(session: Session, keys: Sequence[str]) -> Verdict:
     """Tell orphans from strangers among keys that were listed before."""
-    named = [_KEY.fullmatch(key) for key in keys]
-    jobs, tasks, attempts = ([int(match[n]) if match else None for match in named] for n in (1, 2, 3))
-    found = session.execute(_JUDGE, {"keys": list(keys), "jobs": jobs, "tasks": tasks, "attempts": attempts}).all()
+    columns: dict[str, list[Any]] = {"keys": list(keys), "jobs": [], "tasks": [], "attempts": []}
+    for key in map(parse_key, keys):
+        rendered = key if isinstance(key, RenderedKey) else None
+        columns["jobs"].append(rendered and rendered.job_id)
+        columns["tasks"].append(rendered and rendered.task_id)
+        columns["attempts"].append(rendered and rendered.attempt)
+    found = session.execute(_JUDGE, columns).all()
     orphans = [key for key, is_orphan in found if is_orphan]
     return Verdict(orphans, strangers=len(found) - len(orphans))
 

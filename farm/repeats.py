@@ -6,7 +6,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from farm.errors import IdempotencyConflict
-from farm.models import Job, Task, User
+from farm.tables.accounts import User
+from farm.tables.jobs import Job, Task
 
 
 @dataclass(frozen=True)

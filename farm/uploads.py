@@ -27,14 +27,12 @@ from farm.database import Database
 from farm.digests import is_digest
 from farm.errors import FieldProblem, InvalidRequest, NotFound
 from farm.fetcher import Fetcher
-from farm.models import Artifact, Discard, JobInput, Upload
+from farm.objectkeys import INPUTS, input_key
 from farm.pictures import MEDIA_TYPE, Cleaned, Limits, Role, clean
 from farm.picturesizes import cost_of
 from farm.reports import UploadReport
 from farm.store import Store, delete_each
-
-INPUTS = "inputs/"
-"""What the keys of uploads begin with."""
+from farm.tables.artifacts import Artifact, Discard, JobInput, Upload
 
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _DATA_URI = re.compile(r"data:image/[\w.+-]+(;[\w=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
@@ -65,11 +63,6 @@ class Desk:
         return Limits(self.settings.max_upload_bytes, self.settings.max_upload_pixels)
 
 
-def key_of(sha256: str) -> str:
-    """The key of an upload's object in the store."""
-    return f"{INPUTS}{sha256}.png"
-
-
 def keep(desk: Desk, content: bytes, *, role: Role, field: str = "image") -> Kept:
     """Clean a picture and keep it for `keep_uploads_hours`, or longer where a job needs it.
 
@@ -77,7 +70,7 @@ def keep(desk: Desk, content: bytes, *, role: Role, field: str = "image") -> Kep
     the store have lost it. Raises InvalidRequest, naming the field; Busy; StoreError.
     """
     cleaned = clean(content, role=role, limits=desk.limits, field=field, user=desk.user)
-    key = key_of(cleaned.sha256)
+    key = input_key(cleaned.sha256)
     with keylock.holding(desk.database, key) as connection:
         with connection.begin():
             is_new = not _touch(connection, cleaned.sha256)
@@ -100,7 +93,7 @@ def _touch(connection: Connection, sha256: str) -> bool:
 def _insert(connection: Connection, cleaned: Cleaned, role: Role) -> None:
     artifact = insert(Artifact).values(
         role=role,
-        key=key_of(cleaned.sha256),
+        key=input_key(cleaned.sha256),
         sha256=cleaned.sha256,
         size_bytes=len(cleaned.content),
         media_type=MEDIA_TYPE,
@@ -109,7 +102,7 @@ def _insert(connection: Connection, cleaned: Cleaned, role: Role) -> None:
     )
     artifact_id = connection.execute(artifact.returning(Artifact.id)).scalar_one()
     connection.execute(insert(Upload).values(sha256=cleaned.sha256, artifact_id=artifact_id))
-    connection.execute(delete(Discard).where(Discard.key == key_of(cleaned.sha256)))
+    connection.execute(delete(Discard).where(Discard.key == input_key(cleaned.sha256)))
 
 
 def _report(role: str, picture: Cleaned | Artifact, size_bytes: int, desk: Desk) -> UploadReport:
@@ -120,7 +113,7 @@ def _report(role: str, picture: Cleaned | Artifact, size_bytes: int, desk: Desk)
         height=picture.height,
         media_type=MEDIA_TYPE,
         size_bytes=size_bytes,
-        url=desk.store.link(key_of(picture.sha256), seconds=desk.settings.link_seconds),
+        url=desk.store.link(input_key(picture.sha256), seconds=desk.settings.link_seconds),
     )
 
 

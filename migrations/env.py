@@ -5,7 +5,8 @@ from sqlalchemy import create_engine, text
 
 from farm import config
 from farm.database import driver_url
-from farm.models import Base
+from farm.lockregister import Lock
+from farm.tables.schema import METADATA
 
 
 def run() -> None:
@@ -13,13 +14,13 @@ def run() -> None:
     engine = create_engine(driver_url(url))
     with engine.connect() as connection:
         # Two upgrades at once: the second waits here, then finds nothing to do.
-        connection.execute(text("SELECT pg_advisory_lock(7214)"))
+        connection.execute(text(f"SELECT pg_advisory_lock({Lock.MIGRATION.value})"))
         # A migration that cannot get its lock gives up and can be repeated; it must not queue
         # in front of every other statement.
         connection.execute(text("SET lock_timeout = '5s'"))
         connection.execute(text("SET statement_timeout = '10min'"))
         connection.commit()
-        context.configure(connection=connection, target_metadata=Base.metadata, transaction_per_migration=True)
+        context.configure(connection=connection, target_metadata=METADATA, transaction_per_migration=True)
         with context.begin_transaction():
             context.run_migrations()
     engine.dispose()

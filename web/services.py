@@ -6,6 +6,7 @@ from flask import Flask, current_app
 
 from farm.config import Settings
 from farm.database import Database, Role
+from farm.gallery import Links
 from farm.progress import ProgressBoard
 from farm.queue import Doorbell
 from farm.store import Store, open_store
@@ -33,6 +34,11 @@ class Services:
             store=open_store(settings),
             progress=ProgressBoard(settings.required_redis_url),
         )
+
+    @property
+    def links(self) -> Links:
+        """How links to what is stored are made."""
+        return Links(self.store, self.settings.link_seconds)
 
     def desk_of(self, user: str) -> Desk:
         """Where a user hands in pictures."""

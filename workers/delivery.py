@@ -20,6 +20,7 @@ from farm.dispatch import ClaimedCheckpoint, Lease
 from farm.endings import StoredObject
 from farm.errors import LeaseLost, StoreError
 from farm.infotext import infotext
+from farm.objectkeys import RenderedRole, rendered_key
 from farm.store import Store
 from workers import adoption
 from workers.encode import encode, encode_thumbnail
@@ -216,9 +217,11 @@ class Delivery:
             log.info("Attempt ended: refused, another attempt owns the task.", **finished.lease.log_fields())
             self._discard(image, thumbnail)
 
-    def _keep(self, role: str, lease: Lease, file: Encoded) -> StoredObject:
+    def _keep(self, role: RenderedRole, lease: Lease, file: Encoded) -> StoredObject:
         """Upload to a key that names task and attempt."""
-        key = f"{role}s/{lease.job_id}/{lease.task_id}-{lease.attempt}{file.suffix}"
+        key = rendered_key(
+            role, job_id=lease.job_id, task_id=lease.task_id, attempt=lease.attempt, suffix=file.suffix
+        )
         if not self._holdings.holds(lease):
             raise LeaseLost
         self._store.put(key, file.content, file.media_type)

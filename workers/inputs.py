@@ -7,6 +7,7 @@ from typing import Protocol
 from PIL import Image, UnidentifiedImageError
 
 from farm.errors import CannotRender, ObjectMissing, RenderError, StoreError
+from farm.objectkeys import input_key
 from farm.store import Store
 from workers.reads import Reads
 
@@ -48,7 +49,7 @@ class StoredInputs:
     def _read(self, sha256: str) -> Image.Image:
         try:
             with self._reads.of(f"The uploaded picture {sha256}"):
-                content = self._store.get(f"inputs/{sha256}.png")
+                content = self._store.get(input_key(sha256))
         except ObjectMissing as error:
             raise CannotRender(f"The uploaded picture {sha256} is gone.") from error
         except StoreError as error:

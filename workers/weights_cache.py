@@ -15,8 +15,9 @@ import structlog
 from farm.config import Settings
 from farm.dispatch import ClaimedCheckpoint
 from farm.errors import ObjectMissing, RenderError, StoreError
+from farm.objectkeys import weights_key
 from farm.store import Store
-from farm.weights.blobs import StoredFile, key_of
+from farm.weights.blobs import StoredFile
 from farm.weights.hashing import hash_file
 from workers.cache_folder import CacheFolder, Lock
 from workers.reads import Reads
@@ -135,14 +136,14 @@ class CachedWeights:
         target.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(_FETCHES):
             with self._cache.incoming(sha256) as incoming:
-                self._store.fetch_file(key_of(sha256), incoming / "file")
+                self._store.fetch_file(weights_key(sha256), incoming / "file")
                 if hash_file(incoming / "file") == sha256:
                     (incoming / "file").replace(target)
                     self._checked.add(sha256)
                     return
             log.warning("A file came damaged from the store.", sha256=sha256)
         raise RenderError(
-            f"The file {key_of(sha256)} is damaged in the store: it has another sha256. "
+            f"The file {weights_key(sha256)} is damaged in the store: it has another sha256. "
             "Remove what it belongs to, run `farm checkpoints prune`, and add it again."
         )
 

@@ -16,10 +16,10 @@ from farm.expand import expand
 from farm.families import FAMILIES
 from farm.intakerows import TaskRow, copy_tasks, task_rows
 from farm.library import KnownCheckpoint, Library
-from farm.models import Job
 from farm.queue import Doorbell
 from farm.requests import JobRequest, parse_request
 from farm.store import open_store
+from farm.tables.jobs import Job
 from farm.uploads import Desk
 
 

@@ -2,7 +2,7 @@
 
 import click
 
-from farm import addons, overview
+from farm import addons, weightsreports
 from farm.addons import TITLES
 from farm.cli import adding
 from farm.cli.console import ago, json_option, open_database, print_json, print_table
@@ -41,7 +41,7 @@ def _list(kind: addons.Kind) -> click.Command:
     @json_option
     def list_addons(as_json: bool) -> None:
         with open_database().begin() as session:
-            found = overview.addon_reports(addons.by_name(session, kind).values())
+            found = weightsreports.addon_reports(addons.by_name(session, kind).values())
         if as_json:
             return print_json(found)
         return print_table(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from farm import catalog, config, overview
+from farm import catalog, config, weightsreports
 from farm.cli import adding
 from farm.cli.console import ago, json_option, one_line, open_database, print_json, print_table
 from farm.digests import shortened
@@ -70,7 +70,7 @@ def _add_in_place(folder: Path, name: str | None, note: str | None) -> None:
 def list_checkpoints(as_json: bool) -> None:
     """List the registered checkpoints."""
     with open_database().begin() as session:
-        found = overview.checkpoint_reports(catalog.by_name(session).values())
+        found = weightsreports.checkpoint_reports(catalog.by_name(session).values())
     if as_json:
         return print_json(found)
     return print_table(

@@ -9,7 +9,7 @@ from farm import config, crashpoints, logs
 from farm.cleaner import Cleaner
 from farm.config import Settings
 from farm.database import Database, Role
-from farm.grids import GridMaker
+from farm.gridmaker import GridMaker
 from farm.keeper import Keeper
 from farm.queue import Doorbell, require_transport
 from farm.store import open_store

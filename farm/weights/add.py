@@ -18,11 +18,12 @@ from farm.hub.fetch import Fetched, fetch
 from farm.hub.huggingface import fetch_vocabulary
 from farm.hub.sources import LocalSource, Source, parse_source
 from farm.hub.transport import DownloadError
-from farm.models import Addon, Checkpoint
 from farm.names import Names
+from farm.objectkeys import weights_key
 from farm.presets import Preset
 from farm.store import Store
-from farm.weights.blobs import StoredFile, adding, announce, key_of, put_missing, settle, tidy
+from farm.tables.weights import Addon, Checkpoint
+from farm.weights.blobs import StoredFile, adding, announce, put_missing, settle, tidy
 from farm.weights.hashing import hash_weights
 from farm.weights.ingest import IngestReport, IngestRequest, ingest
 from farm.weights.registration import Registration, is_whole, register_as, registered
@@ -201,7 +202,7 @@ class Warehouse:
             names = ", ".join(known) or "none yet"
             raise NotFound(f"{wish.vae!r} is no file here, and no registered VAE. Known: {names}.")
         path = folder / "vae.safetensors"
-        self.store.fetch_file(key_of(known[name].sha256), path)
+        self.store.fetch_file(weights_key(known[name].sha256), path)
         return path
 
     def _missing_vae(self, preset: Preset | None) -> str | None:

@@ -21,13 +21,13 @@ from sqlalchemy.orm import Session
 
 from farm.database import Database
 from farm.errors import Conflict, FarmError
-from farm.models import Discard
+from farm.lockregister import Lock
+from farm.objectkeys import WEIGHTS, weights_key, weights_sha256_sql
 from farm.store import Store
+from farm.tables.artifacts import Discard
 
-PREFIX = "weights/"
 MEDIA_TYPE = "application/octet-stream"
 
-_LOCK = 7218
 _PATIENCE_SECONDS = 10.0
 
 
@@ -41,11 +41,7 @@ class StoredFile:
 
     @property
     def key(self) -> str:
-        return key_of(self.sha256)
-
-
-def key_of(sha256: str) -> str:
-    return PREFIX + sha256
+        return weights_key(self.sha256)
 
 
 def read_files(column: Mapping[str, Any] | None) -> tuple[StoredFile, ...] | None:
@@ -125,12 +121,12 @@ def prune(database: Database, store: Store) -> int:
 def _delete(query: str, connection: Connection, store: Store) -> int:
     """Delete the objects whose hashes a query answers, those that are there; forget what was announced of all."""
     with Session(connection) as session, session.begin():
-        keys = [key_of(sha256) for (sha256,) in session.execute(text(query))]
+        keys = [weights_key(sha256) for (sha256,) in session.execute(text(query))]
     gone = [key for key in keys if store.exists(key)]
     for key in gone:
         store.delete(key)
     with Session(connection) as session, session.begin():
-        session.execute(delete(Discard).where(Discard.key.startswith(PREFIX)))
+        session.execute(delete(Discard).where(Discard.key.startswith(WEIGHTS)))
     return len(gone)
 
 
@@ -140,7 +136,7 @@ _NAMED = """
 """
 
 _IN_VAIN = f"""
-    SELECT substr(key, {len(PREFIX) + 1}) FROM discards WHERE starts_with(key, '{PREFIX}')
+    SELECT {weights_sha256_sql("key")} FROM discards WHERE starts_with(key, '{WEIGHTS}')
     EXCEPT ({_NAMED})
 """
 
@@ -197,4 +193,4 @@ def _locked(database: Database, lock: str, unlock: str, *, patience_seconds: flo
 
 def _call(connection: Connection, function: str) -> bool:
     with connection.begin():
-        return bool(connection.execute(text(f"SELECT {function}(:lock)"), {"lock": _LOCK}).scalar())
+        return bool(connection.execute(text(f"SELECT {function}(:lock)"), {"lock": Lock.WEIGHTS.value}).scalar())

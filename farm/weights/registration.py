@@ -12,11 +12,12 @@ from farm import addons, catalog
 from farm.addons import StoredAddon
 from farm.catalog import StoredCheckpoint
 from farm.hub.fetch import Fetched
-from farm.models import Addon, Checkpoint
 from farm.names import Names
+from farm.objectkeys import weights_key
 from farm.presets import Preset
 from farm.store import Store
-from farm.weights.blobs import StoredFile, key_of, read_files
+from farm.tables.weights import Addon, Checkpoint
+from farm.weights.blobs import StoredFile, read_files
 from farm.weights.foreign import source_hashes
 from farm.weights.header import BadWeights
 from farm.weights.ingest import IngestReport
@@ -54,7 +55,7 @@ def registered(session: Session, kind: Kind, name: str) -> Checkpoint | Addon | 
 def is_whole(row: Checkpoint | Addon, store: Store) -> bool:
     """Whether the store has all its files; a folder that has its own place has none there."""
     hashes = [row.sha256] if isinstance(row, Addon) else [file.sha256 for file in read_files(row.files) or ()]
-    return bool(hashes) and all(store.exists(key_of(sha256)) for sha256 in hashes)
+    return bool(hashes) and all(store.exists(weights_key(sha256)) for sha256 in hashes)
 
 
 def register_as(wish: Wish, fetched: Fetched, preset: Preset | None, report: IngestReport) -> Registration:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from farm import grids
-from farm.models import Job
+from farm.objectkeys import weights_key
 from farm.requests import JobRequest
-from farm.weights.blobs import key_of
+from farm.tables.jobs import Job
 from tests.chaos import promises
 from tests.chaos.load import Accepted
 from tests.chaos.stage import Stage
@@ -80,7 +80,7 @@ def _stored_twice(stage: Stage) -> Iterator[str]:
 
 def _orphans(stage: Stage) -> Iterator[str]:
     weights = "SELECT jsonb_path_query(files, '$.*.sha256') #>> '{}' FROM checkpoints"
-    known = {*stage.column("SELECT key FROM artifacts"), *map(key_of, stage.column(weights))}
+    known = {*stage.column("SELECT key FROM artifacts"), *map(weights_key, stage.column(weights))}
     for key in stage.store.keys():  # noqa: SIM118 - a store is no mapping
         if key not in known:
             yield f"the object {key} belongs to nothing"
@@ -125,7 +125,10 @@ def _wrong_grids(stage: Stage) -> Iterator[str]:
         with stage.database.begin() as session:
             request = JobRequest.model_validate(session.get_one(Job, job_id).request)
             largest, frames = grids._frames(session, job_id)
-            drawn = [grid.artifact.key for grid in grids.grids(session, job_id)]
+        drawn = stage.column(
+            "SELECT key FROM artifacts a JOIN grids ON artifact_id = a.id WHERE job_id = :id ORDER BY number",
+            id=job_id,
+        )
         due = [picture.content for picture in grids._drawings(request, frames, largest, stage.store)]
         if [stage.store.get(key) for key in drawn] != due:
             yield f"the grids of job {job_id} are not those of its images"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm import addons, overview
+from farm import addons, weightsreports
 from farm.addons import StoredAddon
 from farm.errors import Conflict, NotFound
 from tests.factories import Scene
@@ -65,5 +65,5 @@ def test_what_is_not_registered_is_not_found(scene: Scene, kind: addons.Kind, ti
 def test_a_report_tells_all_of_it(scene: Scene) -> None:
     add(scene)
     with scene.database.begin() as session:
-        [report] = overview.addon_reports(addons.by_name(session, "lora").values())
+        [report] = weightsreports.addon_reports(addons.by_name(session, "lora").values())
     assert (report.kind, report.size_bytes, report.origin) == ("lora", 100, "civitai:58390@62833")

@@ -15,7 +15,7 @@ import pytest
 import structlog
 from sqlalchemy import text
 
-from farm import estimates, jobs, migrate, overview
+from farm import estimates, jobs, migrate, overview, workerreports
 from farm.cleaner import Cleaner
 from farm.config import Settings
 from farm.database import Database, Role
@@ -155,7 +155,7 @@ def test_every_page_and_reason_can_be_told_of_an_old_farm(old_scene: Scene) -> N
     with old_scene.database.begin() as session:
         assert len(overview.jobs(session, limit=200)) == 200
         assert overview.farm(session).queued >= OPEN_JOBS - 20
-        assert overview.workers(session)
+        assert workerreports.workers(session)
         assert overview.tasks(session, waiting)
         assert explain(session, waiting)
         assert estimates.seconds(session, [], 0) is not None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from farm import catalog, overview
+from farm import catalog, weightsreports
 from farm.catalog import BadCheckpoint, CheckpointFolder, StoredCheckpoint
 from farm.errors import Conflict, NotFound
 from farm.weights.blobs import StoredFile
@@ -154,14 +154,14 @@ class TestCatalog:
         files = [StoredFile("a", "a" * 64, 10), StoredFile("b", "b" * 64, 20), StoredFile("b2", "b" * 64, 20)]
         found = StoredCheckpoint("sd15", "c" * 64, files, "hf:ana/small@1", {"num_inference_steps": 25})
         with scene.database.begin() as session:
-            [report] = overview.checkpoint_reports([catalog.add(session, "demo", found)])
+            [report] = weightsreports.checkpoint_reports([catalog.add(session, "demo", found)])
         assert (report.size_bytes, report.origin) == (30, "hf:ana/small@1")
         assert report.suggestions == {"num_inference_steps": 25}
 
     def test_a_folder_with_a_place_of_its_own_has_no_size(self, scene: Scene) -> None:
         a_checkpoint(scene.database)
         with scene.database.begin() as session:
-            [report] = overview.checkpoint_reports(catalog.by_name(session).values())
+            [report] = weightsreports.checkpoint_reports(catalog.by_name(session).values())
         assert (report.size_bytes, report.suggestions) == (None, None)
 
     def test_a_removed_name_is_free_for_another(self, scene: Scene) -> None:

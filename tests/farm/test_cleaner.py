@@ -12,8 +12,9 @@ from farm.cleaner import Cleaner
 from farm.database import Database, Role
 from farm.embedded.machine import environment
 from farm.errors import StoreError, StoreRefused
-from farm.models import Discard
+from farm.lockregister import Lock
 from farm.store import Store
+from farm.tables.artifacts import Discard
 from farm.uploads import INPUTS
 from tests.factories import Scene, a_checkpoint
 from tests.fakes import MemoryStore
@@ -70,10 +71,10 @@ def test_a_sweep_is_due_again_after_its_time(scene: Scene, store: Store) -> None
 def test_while_one_sweeps_no_other_does(scene: Scene, store: Store) -> None:
     key = an_orphan(scene, store)
     with scene.database.engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(7215)"))
+        connection.execute(text(f"SELECT pg_advisory_lock({Lock.SWEEP.value})"))
         a_cleaner(scene, store).make_round()
         assert list(store.keys()) == [key]
-        connection.execute(text("SELECT pg_advisory_unlock(7215)"))
+        connection.execute(text(f"SELECT pg_advisory_unlock({Lock.SWEEP.value})"))
     a_cleaner(scene, store).make_round()
     assert list(store.keys()) == []
 

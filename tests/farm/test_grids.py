@@ -10,9 +10,12 @@ from sqlalchemy import insert, update
 from farm import jobs, retention
 from farm.cleaner import Cleaner
 from farm.errors import StoreOutage, StoreRefused
-from farm.grids import PREFIX, GridMaker, draw_job, grids
+from farm.gridmaker import GridMaker
+from farm.grids import draw_job
 from farm.gridsheet import Figure, Sheet, TooLarge
-from farm.models import Discard, Job
+from farm.objectkeys import GRIDS
+from farm.tables.artifacts import Discard
+from farm.tables.jobs import Job
 from tests.factories import Scene
 from tests.fakes import FailingStore, MemoryStore
 
@@ -96,8 +99,9 @@ def render_all(scene: Scene, store: MemoryStore) -> None:
 
 
 def drawn(scene: Scene, job_id: int) -> Sequence[str]:
-    with scene.database.begin() as session:
-        return [grid.artifact.key for grid in grids(session, job_id)]
+    """The keys of the job's grids, in order."""
+    keys = "SELECT key FROM artifacts a JOIN grids g ON g.artifact_id = a.id WHERE g.job_id = :id ORDER BY g.number"
+    return [str(key) for key in scene.column(keys, id=job_id)]
 
 
 def a_sweep(scene: Scene, *extra: dict[str, object], **fields: object) -> int:
@@ -175,7 +179,7 @@ def test_a_retried_sweep_is_drawn_anew(scene: Scene, store: MemoryStore) -> None
     [after] = drawn(scene, job_id)
     assert after != before
     make_grids(scene, store)
-    assert [key for key in store.objects if key.startswith(PREFIX)] == [after]
+    assert [key for key in store.objects if key.startswith(GRIDS)] == [after]
 
 
 def test_a_sweep_that_is_retried_and_called_off_keeps_its_grid(scene: Scene, store: MemoryStore) -> None:
@@ -189,7 +193,7 @@ def test_a_sweep_that_is_retried_and_called_off_keeps_its_grid(scene: Scene, sto
     for _ in range(3):
         make_grids(scene, store)
         Cleaner(scene.settings, scene.database, store).make_round()
-    assert drawn(scene, job_id) == [key for key in store.objects if key.startswith(PREFIX)]
+    assert drawn(scene, job_id) == [key for key in store.objects if key.startswith(GRIDS)]
 
 
 def test_a_deleted_sweep_leaves_no_grid_behind(scene: Scene, store: MemoryStore) -> None:
@@ -200,7 +204,7 @@ def test_a_deleted_sweep_leaves_no_grid_behind(scene: Scene, store: MemoryStore)
     with scene.database.begin() as session:
         assert retention.delete_job(session, job_id, 30)
     make_grids(scene, store)
-    assert not any(key.startswith(PREFIX) for key in store.objects)
+    assert not any(key.startswith(GRIDS) for key in store.objects)
     assert scene.scalar("SELECT count(*) FROM artifacts") == 0
 
 
@@ -210,7 +214,7 @@ def test_what_was_drawn_before_a_crash_is_deleted(scene: Scene, store: MemorySto
     with pytest.raises(OSError, match="power"):
         draw_job(scene.database, CrashingStore(store), job_id)
     make_grids(scene, store)
-    assert drawn(scene, job_id) == [key for key in store.objects if key.startswith(PREFIX)]
+    assert drawn(scene, job_id) == [key for key in store.objects if key.startswith(GRIDS)]
 
 
 def test_one_sweep_that_cannot_be_drawn_keeps_no_other(scene: Scene, store: MemoryStore) -> None:
@@ -236,7 +240,7 @@ def test_a_grid_that_the_store_refuses_to_delete_keeps_no_other_from_being_drawn
     scene: Scene, store: MemoryStore
 ) -> None:
     with scene.database.begin() as session:
-        session.execute(insert(Discard).values(key=f"{PREFIX}1/0-held.png"))
+        session.execute(insert(Discard).values(key=f"{GRIDS}1/0-held.png"))
     job_id = a_sweep(scene)
     render_all(scene, store)
     make_grids(scene, RefusingStore(store))
@@ -246,7 +250,7 @@ def test_a_grid_that_the_store_refuses_to_delete_keeps_no_other_from_being_drawn
 def test_sweeps_that_can_never_be_drawn_keep_no_other_from_it(
     scene: Scene, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("farm.grids._MOST_JOBS", 2)
+    monkeypatch.setattr("farm.gridmaker._MOST_JOBS", 2)
     unreadable = [a_sweep(scene) for _ in range(3)]
     job_id = a_sweep(scene)
     render_all(scene, store)

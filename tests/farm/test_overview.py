@@ -3,9 +3,11 @@
 import pytest
 from sqlalchemy import text
 
-from farm import fleet, jobs, overview, reports
+from farm import fleet, gallery, jobs, overview, reports, workerreports
 from farm.errors import NotFound
+from farm.gallery import Links
 from tests.factories import Scene, a_checkpoint, a_user
+from tests.fakes import MemoryStore
 
 
 class TestJobs:
@@ -69,8 +71,8 @@ class TestTasks:
         scene.publish(second)
         scene.publish(first)
         with scene.database.begin() as session:
-            keys = [result.image.key for result in overview.results(session, job_id)]
-        assert keys == [f"result/{first.task_id}-1.png", f"result/{second.task_id}-1.png"]
+            urls = [image.url for image in gallery.images(session, job_id, Links(MemoryStore(), 60))]
+        assert urls == [f"memory:result/{first.task_id}-1.png", f"memory:result/{second.task_id}-1.png"]
 
     def test_attempts_are_told_with_their_evidence(self, scene: Scene) -> None:
         job_id = scene.submit()
@@ -101,7 +103,7 @@ class TestWorkers:
         scene.claim(worker_id)
         with scene.database.begin() as session:
             fleet.beat(session, worker_id, "busy", checkpoint_id)
-            [worker] = overview.workers(session)
+            [worker] = workerreports.workers(session)
         assert (worker.status, worker.checkpoint, worker.running) == ("busy", "demo", 2)
         assert 0 <= worker.silent_seconds < 5
 
@@ -111,7 +113,7 @@ class TestWorkers:
         scene.avoid("host/0", a_checkpoint(scene.database), "torn")
         scene.drain("host/0", "drained by ana")
         with scene.database.begin() as session:
-            kept, free = overview.workers(session)
+            kept, free = workerreports.workers(session)
         assert [(x.checkpoint, x.reason) for x in kept.exclusions] == [(None, "drained by ana"), ("demo", "torn")]
         assert kept.out_of_service == kept.exclusions[0]
         assert kept.avoided == kept.exclusions[1:]
@@ -125,8 +127,8 @@ class TestWorkers:
             past = text("UPDATE workers SET last_seen_at = now() - interval '2 days' WHERE id = :id")
             session.execute(past, {"id": forgotten})
         with scene.database.begin() as session:
-            assert [worker.id for worker in overview.workers(session)] == [alive, gone]
-            assert [worker.id for worker in overview.workers(session, is_live=True)] == [alive]
+            assert [worker.id for worker in workerreports.workers(session)] == [alive, gone]
+            assert [worker.id for worker in workerreports.workers(session, is_live=True)] == [alive]
 
 
 def test_the_farm_at_a_glance(scene: Scene) -> None:

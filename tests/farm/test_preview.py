@@ -5,9 +5,9 @@ from sqlalchemy import update
 
 from farm import intake
 from farm.errors import InvalidRequest
-from farm.models import Task
 from farm.modes import pixel_steps
 from farm.specs import ImageToImageSpec, TextToImageSpec, UpscaleSpec
+from farm.tables.jobs import Task
 from farm.uploads import Desk
 from tests.factories import Scene, a_checkpoint, a_request
 from tests.fakes import MemoryStore

@@ -13,8 +13,9 @@ from farm import orphans, retention, uploads
 from farm.budget import for_pictures
 from farm.cleaner import Cleaner
 from farm.errors import InvalidRequest, NotFound, StoreError
+from farm.objectkeys import input_key
 from farm.pictures import Role
-from farm.uploads import Desk, key_of
+from farm.uploads import Desk
 from tests.factories import Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
 from tests.pictures import a_picture, decoded, encoded
@@ -67,7 +68,7 @@ def kept(scene: Scene) -> set[str]:
 def is_tidy(scene: Scene, store: MemoryStore) -> bool:
     """Whether each upload has its object, and each object its upload; nothing is left to be done."""
     keys = set(scene.scalar("SELECT coalesce(array_agg(key), '{}') FROM artifacts"))
-    named = {key_of(digest) for digest in kept(scene)}
+    named = {input_key(digest) for digest in kept(scene)}
     return keys == named == set(store.objects) and not scene.scalar("SELECT count(*) FROM discards")
 
 
@@ -83,7 +84,8 @@ class TestKeeping:
     def test_the_id_is_the_sha256_of_the_object(self, scene: Scene, desk: Desk, store: MemoryStore) -> None:
         digest = send(desk)
         assert (
-            scene.scalar("SELECT encode(sha256(:content), 'hex')", content=store.objects[key_of(digest)]) == digest
+            scene.scalar("SELECT encode(sha256(:content), 'hex')", content=store.objects[input_key(digest)])
+            == digest
         )
 
     def test_sending_it_again_changes_nothing_but_the_time(
@@ -97,7 +99,7 @@ class TestKeeping:
         assert is_tidy(scene, store)
 
     def test_sending_it_again_heals_a_lost_object(self, scene: Scene, desk: Desk, store: MemoryStore) -> None:
-        store.delete(key_of(send(desk)))
+        store.delete(input_key(send(desk)))
         send(desk)
         assert is_tidy(scene, store)
 
@@ -111,7 +113,7 @@ class TestKeeping:
         uploads.keep(desk, PICTURE, role="input")
         mask = uploads.keep(desk, PICTURE, role="mask").report
         assert (len(kept(scene)), mask.role) == (2, "mask")
-        assert decoded(store.objects[key_of(mask.id)]).mode == "L"
+        assert decoded(store.objects[input_key(mask.id)]).mode == "L"
 
     def test_what_is_no_picture_leaves_nothing_behind(self, scene: Scene, desk: Desk, store: MemoryStore) -> None:
         with pytest.raises(InvalidRequest):
@@ -177,7 +179,7 @@ class TestCrashes:
         self, scene: Scene, desk: Desk, store: MemoryStore
     ) -> None:
         send(desk)
-        store.put(key_of(UNKNOWN), b"somebody's", "image/png")
+        store.put(input_key(UNKNOWN), b"somebody's", "image/png")
         assert orphans.sweep(scene.database, store) == orphans.Swept(orphans=0, leftovers=0, strangers=1)
         assert len(store.objects) == 2
 
@@ -283,7 +285,7 @@ class TestAtOnce:
                 super().delete(key)
                 deleted.append(key)
                 for colour in colours:
-                    if key_of(digests[colour]) != key:
+                    if input_key(digests[colour]) != key:
                         send(at(desk, self), colour)
 
         store = BusyStore()

@@ -17,10 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
-from farm import dispatch, endings, exclusions, fleet, jobs, keeper, losses
+from farm import deadlines, dispatch, endings, exclusions, fleet, jobs, losses
 from farm.dispatch import Lease
 from farm.errors import Conflict
-from farm.models import User
+from farm.tables.accounts import User
 from tests.factories import LEASE_SECONDS, Scene, an_object
 from tests.model.expected import ExpectedFarm, ExpectedJob, ExpectedTask
 from tests.model.histories import HAPPENINGS, SHARES, WRITES, any_of, index, requests
@@ -278,10 +278,10 @@ class FarmMachine(RuleBasedStateMachine):
     def a_keeper_cancels_what_is_overdue(self, _: int) -> None:
         overdue = [j for j in self.expected.jobs.values() if j.is_overdue and not j.is_final and j.having("queued")]
         with self.database.begin() as session:
-            assert sorted(keeper.overdue_jobs(session)) == [job.id for job in overdue]
+            assert sorted(deadlines.overdue_jobs(session)) == [job.id for job in overdue]
         for job in overdue:
             with self.database.begin() as session:
-                keeper.cancel_queued(session, job.id, "the deadline has passed")
+                deadlines.cancel_queued(session, job.id, "the deadline has passed")
             self.expected.cancel(job, "queued")
 
     def job(self, nth: int, is_likely: Callable[[ExpectedJob], bool] = lambda _: True) -> ExpectedJob:

@@ -15,9 +15,9 @@ import pytest
 
 from farm.dispatch import ClaimedCheckpoint
 from farm.errors import RenderError, StoreAway, StoreError, StoreOutage, StoreRefused
+from farm.objectkeys import weights_key
 from farm.store.disk import DiskStore
 from farm.store.links import LinkSigner
-from farm.weights.blobs import key_of
 from tests.factories import stored_files
 from tests.fakes import MemoryStore
 from workers.weights_cache import CachedWeights
@@ -115,7 +115,7 @@ class TestFiles:
     def test_a_file_is_known_by_its_hash(self, weights: CachedWeights, remote: CountingStore) -> None:
         sha256 = an_addon(remote, b"a lora")
         assert [weights.file_of(sha256).read_bytes() for _ in range(2)] == [b"a lora"] * 2
-        assert remote.fetched == [key_of(sha256)]
+        assert remote.fetched == [weights_key(sha256)]
 
     def test_a_file_that_decayed_here_is_fetched_anew(
         self, weights: CachedWeights, remote: CountingStore, tmp_path: Path

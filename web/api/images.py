@@ -2,8 +2,7 @@
 
 from flask import Response
 
-from farm import grids, overview
-from farm.gallery import grid_report, image_report
+from farm import gallery, overview
 from web.api.blueprint import json_answer, make_blueprint, problem
 from web.api.schemas import Grids, ImagePage, ImagesQuery, JobPath
 from web.paths import JOB_PATH
@@ -22,8 +21,8 @@ def index(path: JobPath, query: ImagesQuery) -> Response:
     farm = services()
     with farm.database.begin() as session:
         overview.job(session, path.job_id)
-        found = overview.results(session, path.job_id, after=query.after, limit=query.limit + 1)
-    images = [image_report(result, farm.store, farm.settings.link_seconds) for result in found[: query.limit]]
+        found = gallery.images(session, path.job_id, farm.links, after=query.after, limit=query.limit + 1)
+    images = found[: query.limit]
     return json_answer(ImagePage(images=images, next=images[-1].seq if len(found) > len(images) else None))
 
 
@@ -37,7 +36,5 @@ def list_grids(path: JobPath) -> Response:
     farm = services()
     with farm.database.begin() as session:
         overview.job(session, path.job_id)
-        found = [
-            grid_report(grid, farm.store, farm.settings.link_seconds) for grid in grids.grids(session, path.job_id)
-        ]
+        found = gallery.grids(session, path.job_id, farm.links)
     return json_answer(Grids(grids=found))

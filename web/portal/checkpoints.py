@@ -2,7 +2,7 @@
 
 from flask import Blueprint, render_template
 
-from farm import addons, catalog, overview
+from farm import addons, catalog, weightsreports
 from web.portal.suggestions import told
 from web.services import services
 
@@ -12,9 +12,9 @@ pages = Blueprint("checkpoints_page", __name__)
 @pages.get("/checkpoints")
 def index() -> str:
     with services().database.begin() as session:
-        checkpoints = overview.checkpoint_reports(catalog.by_name(session).values())
+        checkpoints = weightsreports.checkpoint_reports(catalog.by_name(session).values())
         added = [addon for kind in addons.KINDS for addon in addons.by_name(session, kind).values()]
-        reports = overview.addon_reports(added)
+        reports = weightsreports.addon_reports(added)
     return render_template(
         "checkpoints.html",
         checkpoints=[(report, told(report.suggestions or {})) for report in checkpoints],

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from sqlalchemy.orm import Session
 
-from farm import addons, catalog, overview, phrases
+from farm import addons, catalog, phrases, weightsreports
 from farm.families import FAMILIES
 from farm.fields import HiresUpscaler, ImageFormat, InpaintArea, MaskedContent, ResizeMode, UpscaleMethod
 from farm.modes import MODES
@@ -92,7 +92,7 @@ def read_choices(session: Session, mode: str) -> Choices:
     loras = list(addons.by_name(session, "lora"))
     axes = [(name, TITLES[name]) for name in SWEPT if _NEEDS.get(name, name) in MODES[mode].takes]
     return Choices(
-        checkpoints=overview.checkpoint_reports(catalog.by_name(session).values()),
+        checkpoints=weightsreports.checkpoint_reports(catalog.by_name(session).values()),
         vaes=[(vae.name, f"{vae.name} ({vae.family})") for vae in addons.by_name(session, "vae").values()],
         loras=loras,
         embeddings=list(addons.by_name(session, "embedding")),

@@ -4,14 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from farm import jobs, overview
+from farm import gallery, jobs, overview
 from farm.explain import explain
-from farm.gallery import first_results, grid_report, image_report
-from farm.grids import grids
-from farm.models import Job, Result
 from farm.modes import read_spec
 from farm.reports import AttemptReport, FarmReport, GridReport, ImageReport, JobReport, TaskReport, UploadReport
 from farm.requests import Axis
@@ -126,11 +122,11 @@ def _list() -> JobList:
     with services().database.begin() as session:
         found = overview.jobs(session, before=before, limit=_JOBS_SHOWN + 1)
         shown = found[:_JOBS_SHOWN]
-        strips = first_results(session, shown, _STRIP)
+        strips = gallery.first_images(session, shown, _STRIP, services().links)
         farm = overview.farm(session)
     return JobList(
         jobs=shown,
-        strips={job_id: _images(results) for job_id, results in strips.items()},
+        strips=strips,
         farm=farm,
         next=shown[-1].id if len(found) > len(shown) else None,
         is_first=before is None,
@@ -141,14 +137,14 @@ def _view(job_id: int) -> JobView:
     after = min(max(request.args.get("after", -1, type=int), -1), MAX_SEQ)
     with services().database.begin() as session:
         job = overview.job(session, job_id)
-        results = overview.results(session, job_id, after=after, limit=_IMAGES_SHOWN + 1)
-        images = _images(results[:_IMAGES_SHOWN])
+        found = gallery.images(session, job_id, services().links, after=after, limit=_IMAGES_SHOWN + 1)
+        images = found[:_IMAGES_SHOWN]
         return JobView(
             job=shown(job),
             running=_running(session, job),
             images=images,
-            grids=_grids(session, job_id),
-            next=images[-1].seq if len(results) > len(images) else None,
+            grids=gallery.grids(session, job_id, services().links),
+            next=images[-1].seq if len(found) > len(images) else None,
             attempts=[shown(attempt) for attempt in overview.attempts(session, job_id, limit=_ATTEMPTS_SHOWN)],
             reasons=[clean(reason) for reason in explain(session, job_id)],
             after=after,
@@ -157,26 +153,15 @@ def _view(job_id: int) -> JobView:
 
 def _settings(session: Session, job_id: int) -> JobSettings:
     spec = read_spec(overview.tasks(session, job_id, limit=1)[0].spec)
-    # Not the whole request: it may hold a hundred thousand prompts.
-    axes, styles = session.execute(select(Job.request["axes"], Job.request["styles"]).where(Job.id == job_id)).one()
-    rows = rows_of(spec) + axis_rows([Axis.model_validate(axis) for axis in axes or ()])
-    if styles:
-        rows.append(("Styles", ", ".join(styles)))
+    sweep = overview.sweep(session, job_id)
+    rows = rows_of(spec) + axis_rows([Axis.model_validate(axis) for axis in sweep.axes])
+    if sweep.styles:
+        rows.append(("Styles", ", ".join(sweep.styles)))
     pictures = {name: getattr(spec, name) for name in ("image", "mask") if hasattr(spec, name)}
     return JobSettings(spec, rows, show_all(session, services().desk_of(current_user()), pictures))
-
-
-def _grids(session: Session, job_id: int) -> list[GridReport]:
-    farm = services()
-    return [grid_report(grid, farm.store, farm.settings.link_seconds) for grid in grids(session, job_id)]
 
 
 def _running(session: Session, job: JobReport) -> list[TaskReport]:
     if not job.images.running:
         return []
     return with_progress(overview.tasks(session, job.id, status="running", limit=_RUNNING_SHOWN))
-
-
-def _images(results: list[Result]) -> list[ImageReport]:
-    farm = services()
-    return [image_report(result, farm.store, farm.settings.link_seconds) for result in results]

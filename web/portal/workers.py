@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from farm import exclusions, overview
+from farm import exclusions, workerreports
 from farm.reports import WorkerReport
 from web.auth import current_user
 from web.evidence import shown
@@ -42,4 +42,4 @@ def _back() -> Response:
 
 def _workers() -> list[WorkerReport]:
     with services().database.begin() as session:
-        return [shown(worker) for worker in overview.workers(session)]
+        return [shown(worker) for worker in workerreports.workers(session)]
