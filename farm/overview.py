@@ -90,14 +90,6 @@ def sweep(session: Session, job_id: int) -> Sweep:
     return Sweep(axes or (), styles or ())
 
 
-def request(session: Session, job_id: int) -> Mapping[str, Any]:
-    """What the job was submitted as. Raises NotFound."""
-    found = session.get(Job, job_id)
-    if found is None:
-        raise NotFound(f"There is no job {job_id}.")
-    return found.request
-
-
 def tasks(
     session: Session, job_id: int, *, after: int = -1, status: str | None = None, limit: int = 100
 ) -> list[TaskReport]:

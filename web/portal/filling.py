@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from farm import addons, catalog, overview
+from farm import addons, catalog
 from farm.again import Registered, recognised
 from farm.errors import InvalidRequest
 from farm.infotext import Infotext, read_file
@@ -26,7 +26,6 @@ _PAST = frozenset({"not_before", "deadline"})
 def form_of_job(session: Session, job_id: int, key: str) -> SubmitForm:
     """The form for what a job asked for. Raises NotFound."""
     return _filled(read_request(session, job_id), key)
-    return _filled(parse_request(overview.request(session, job_id)), key)
 
 
 def form_of_image(session: Session, content: bytes, key: str) -> SubmitForm:
