@@ -1,4 +1,4 @@
-"""How long a job may take, told from what was rendered of late."""
+"""How long a job may take, by what was rendered recently."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -19,8 +19,8 @@ _LOOKED_AT = 300
 def seconds(session: Session, groups: Iterable[Unfolded], serving: int) -> float | None:
     """How long so many workers would take for these images.
 
-    By the device time that a family took of late for a pixel's step; loading is not counted. None where a
-    family was not rendered of late.
+    By the device time that a family took recently for a pixel's step; loading is not counted. None where a
+    family was not rendered recently.
     """
     rates = _rates(session)
     total = 0.0

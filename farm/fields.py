@@ -51,7 +51,7 @@ def _on_one_line(text: str) -> str:
 
 
 def _not_a_truth_value(value: Any) -> Any:
-    """Python counts true as 1; whoever sends it for a number means something else."""
+    """Python counts true as 1; a request that gives it for a number means something else."""
     if isinstance(value, bool):
         raise ValueError("must be a number")
     return value

@@ -34,3 +34,7 @@ class Hires(BaseModel):
             return self.width, self.height
         assert self.scale is not None
         return int(width * self.scale) // 8 * 8, int(height * self.scale) // 8 * 8
+
+    def steps(self, first_pass_steps: int) -> int:
+        """The steps of the second pass, before its strength leaves some out."""
+        return self.num_inference_steps or first_pass_steps

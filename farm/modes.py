@@ -50,8 +50,7 @@ def _steps_of_both_passes(spec: TextToImageSpec) -> float:
     if spec.hires is None:
         return first
     width, height = spec.output_size
-    steps = spec.hires.num_inference_steps or spec.num_inference_steps
-    return first + width * height * steps * spec.hires.strength
+    return first + width * height * spec.hires.steps(spec.num_inference_steps) * spec.hires.strength
 
 
 def _steps_over_a_picture(spec: ImageToImageSpec | InpaintSpec | OutpaintSpec) -> float:

@@ -46,7 +46,7 @@ class Sampler:
 
     `default_schedule` is what Automatic means; where it is Automatic too, the sampler has one of its own
     without a name. `aliases` are the WebUI's older names. `is_seeded_apart` marks a scheduler that makes its
-    own noise and must be told the seed of each image. `calls_per_step` counts the UNet calls of one step.
+    own noise and must be given the seed of each image. `calls_per_step` counts the UNet calls of one step.
     """
 
     name: str
@@ -191,7 +191,7 @@ def schedule_of(sampler: str, schedule_type: str) -> str:
 def split_name(data: Any) -> Any:
     """Split the WebUI's older names, such as `DPM++ 2M Karras` or `k_lms_ka`, into sampler and schedule type.
 
-    `data` is a mapping of fields as somebody sent it; what is no mapping, or names no such sampler, is
+    `data` is a mapping of fields as it was sent; what is no mapping, or names no such sampler, is
     returned as it is.
     """
     name = data.get("sampler") if isinstance(data, Mapping) else None

@@ -76,7 +76,7 @@ class Studio:
 def hires_steps(spec: TextToImageSpec) -> int:
     """The steps of the second pass, before its strength leaves some out."""
     assert spec.hires is not None
-    return spec.hires.num_inference_steps or spec.num_inference_steps
+    return spec.hires.steps(spec.num_inference_steps)
 
 
 def ticking(on_step: OnStep, steps: int) -> Tick:

@@ -26,7 +26,7 @@ _SAYS_ANEW: Mapping[str, frozenset[str]] = {
 _TARGETS = frozenset({"scale", "width", "height"})
 
 
-def mode_for(names: Collection[str], before: str | None = None) -> str:
+def infer_mode(names: Collection[str], before: str | None = None) -> str:
     """The mode that what is given calls for: a mask is for inpainting, whatever else is there.
 
     `before` is that of the image that is rendered again; it stays where it takes all that is given.
@@ -41,7 +41,7 @@ def _taken_by(mode: str) -> frozenset[str]:
     return MODES[mode].takes if mode in MODES else _EVERY
 
 
-def left_of(before: Mapping[str, Any], names: Collection[str], mode: str) -> dict[str, Any]:
+def keep_fields(before: Mapping[str, Any], names: Collection[str], mode: str) -> dict[str, Any]:
     """What stays of an image's fields where fields of these names are given, for a job of this mode.
 
     The size of an image is nothing to enlarge it to.
@@ -55,7 +55,7 @@ def left_of(before: Mapping[str, Any], names: Collection[str], mode: str) -> dic
     return {name: value for name, value in before.items() if name not in dropped}
 
 
-def merged_hires(before: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def merge_hires(before: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """A second pass as the image had it, with what is given in its place; a new target replaces the old one."""
     dropped = _TARGETS if _TARGETS & given.keys() else frozenset()
     kept = {name: value for name, value in (before or {}).items() if name not in dropped}

@@ -1,4 +1,4 @@
-"""From what was typed to a request: pictures sent ahead, options renamed, the mode told from what is given."""
+"""From what was typed to a request: pictures sent ahead, options renamed, the mode inferred from what is given."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from farm.axistext import read_axis
-from farm.cli.overruling import left_of, merged_hires, mode_for
+from farm.cli.overruling import infer_mode, keep_fields, merge_hires
 from farm.cli.rows import Asked, Send, send_picture, send_pictures
 from farm.client import Client
 from farm.errors import InvalidRequest
@@ -33,10 +33,10 @@ def build_request(
     send = sender(client)
     rows = send_pictures(send, asked)
     names = {*given, *(name for row in rows for name in row)}
-    mode = given.get("mode") or mode_for(names, before.get("mode"))
-    fields = {**left_of(before, names, mode), **given, "mode": mode}
+    mode = given.get("mode") or infer_mode(names, before.get("mode"))
+    fields = {**keep_fields(before, names, mode), **given, "mode": mode}
     if "hires" in given:
-        fields["hires"] = merged_hires(before.get("hires"), given["hires"])
+        fields["hires"] = merge_hires(before.get("hires"), given["hires"])
     fields["prompts"] = rows or before.get("prompts") or _no_prompt(mode)
     fields.update({name: send_picture(send, Path(), given[name], name) for name in PICTURES if name in given})
     return parse_request(fields)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from farm.cli.overruling import mode_for
+from farm.cli.overruling import infer_mode
 from farm.cli.requesting import build_request
 from farm.cli.rows import read_asked
 from farm.client import Client
@@ -94,7 +94,7 @@ def test_the_mode_stays_where_it_takes_what_is_given(before: dict[str, Any], opt
     ],
 )
 def test_the_mode_follows_from_what_is_given(names: tuple[str, ...], mode: str) -> None:
-    assert mode_for(names) == mode
+    assert infer_mode(names) == mode
 
 
 def test_new_prompts_unfold_as_prompts_do() -> None:

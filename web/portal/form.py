@@ -63,8 +63,8 @@ def as_text(value: object) -> str:
 class SubmitForm:
     """The form as it is shown: its values, and what is wrong, by field; the rest under the empty name.
 
-    `image` and `mask` are ids of uploads. `is_fresh` says that nobody has filled anything in; `notes`
-    tell what the form could not take over from another job.
+    `image` and `mask` are ids of uploads. `is_fresh` says that nothing was filled in yet; `notes`
+    say what the form could not take over from another job.
     """
 
     mode: str
