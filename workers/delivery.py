@@ -25,7 +25,7 @@ from workers import adoption
 from workers.encode import encode, encode_thumbnail
 from workers.holdings import Holdings
 from workers.renderer import Picture
-from workers.spool import Encoded, Finished, Spool
+from workers.spool import EncodedFile, Finished, Spool
 
 log = structlog.get_logger(__name__)
 
@@ -216,7 +216,7 @@ class Delivery:
             log.info("Attempt ended: refused, another attempt owns the task.", **finished.lease.log_fields())
             self._discard(image, thumbnail)
 
-    def _keep(self, role: str, lease: Lease, file: Encoded) -> StoredObject:
+    def _keep(self, role: str, lease: Lease, file: EncodedFile) -> StoredObject:
         """Upload to a key that names task and attempt."""
         key = f"{role}s/{lease.job_id}/{lease.task_id}-{lease.attempt}{file.suffix}"
         if not self._holdings.holds(lease):

@@ -36,7 +36,7 @@ class DamagedFile(FarmError):
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedFile:
     """A file ready to be stored."""
 
     content: bytes
@@ -55,8 +55,8 @@ class Finished:
     """An encoded image with all that its publication says."""
 
     lease: Lease
-    image: Encoded
-    thumbnail: Encoded
+    image: EncodedFile
+    thumbnail: EncodedFile
     gpu_seconds: float
     timings: Mapping[str, float]
     provenance: Mapping[str, Any]

@@ -52,7 +52,7 @@ def submit(scene: Scene, demo_folder: Path) -> Submit:
 
 @pytest.fixture
 def work(scene: Scene, pipelines: Pipelines, calls: Calls) -> Iterator[Callable[[], threading.Thread]]:
-    """Let a worker run until it is told to drain."""
+    """Let a worker run until it is asked to drain."""
     threads: list[threading.Thread] = []
 
     def start() -> threading.Thread:
@@ -140,8 +140,8 @@ def test_a_draining_worker_hands_back_what_it_renders(
 def test_a_worker_that_drained_ends_with_its_images_delivered(
     scene: Scene, submit: Submit, work: Work, calls: Calls, render_with: Callable[[Render], None]
 ) -> None:
-    def render_last(studio: Any, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
-        images = txt2img.render(studio, specs, on_step)
+    def render_last(context: Any, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
+        images = txt2img.render(context, specs, on_step)
         calls.drain()
         return images
 
@@ -233,17 +233,17 @@ def test_a_failed_render_is_tried_as_often_as_the_farm_allows(
 def test_what_was_tried_before_is_tried_again_when_all_rendered_before_it_is_in_the_spool(
     submit: Submit, work: Work, scene: Scene, render_with: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[str] = []
+    order: list[str] = []
 
     def fail(*_: Any) -> list[np.ndarray]:
-        heard.append("render")
+        order.append("render")
         raise RenderError("not this time")
 
     render_with(fail)
-    monkeypatch.setattr("workers.delivery.Delivery.wait_until_spooled", lambda _: heard.append("wait"))
+    monkeypatch.setattr("workers.delivery.Delivery.wait_until_spooled", lambda _: order.append("wait"))
     work()
     finish(scene, submit())
-    assert heard == ["render", *["wait", "render"] * (scene.settings.max_attempts - 1)]
+    assert order == ["render", *["wait", "render"] * (scene.settings.max_attempts - 1)]
 
 
 def test_a_worker_lives_on_after_an_error_nobody_foresaw(

@@ -8,7 +8,7 @@ import pytest
 from farm.dispatch import Lease
 from farm.errors import ConfigError
 from tests.factories import a_spec
-from workers.spool import DamagedFile, Encoded, Finished, Spool, attempts_in, prepare
+from workers.spool import DamagedFile, EncodedFile, Finished, Spool, attempts_in, prepare
 
 OpenSpool = Callable[..., Spool]
 
@@ -31,8 +31,8 @@ def open_spool(tmp_path: Path) -> Iterator[OpenSpool]:
 def an_image(task_id: int = 5, attempt: int = 2, size: int = 1000) -> Finished:
     return Finished(
         lease=Lease(task_id, 3, attempt, a_spec(prompt="a fox ü")),
-        image=Encoded(b"i" * size, "image/png", ".png", 64, 64),
-        thumbnail=Encoded(b"t" * 10, "image/jpeg", ".jpg", 32, 32),
+        image=EncodedFile(b"i" * size, "image/png", ".png", 64, 64),
+        thumbnail=EncodedFile(b"t" * 10, "image/jpeg", ".jpg", 32, 32),
         gpu_seconds=0.5,
         timings={"render": 0.4},
         provenance={"bucket": 2, "versions": {"torch": "2"}},

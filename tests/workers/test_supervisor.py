@@ -15,7 +15,7 @@ from tests.conftest import SECRET
 from tests.factories import Scene
 from workers.device import Device
 from workers.pulse import Pulse
-from workers.spool import Encoded, Finished, Spool
+from workers.spool import EncodedFile, Finished, Spool
 from workers.supervisor import Seat, Supervisor, pinned_environment
 
 CPU = Device("cpu", "a processor", "")
@@ -91,7 +91,7 @@ def bereaved(scene: Scene) -> Iterator[Supervisor]:
 
 
 def an_image(lease: Lease) -> Finished:
-    file = Encoded(b"pixels", "image/png", ".png", 64, 64)
+    file = EncodedFile(b"pixels", "image/png", ".png", 64, 64)
     return Finished(lease, file, file, gpu_seconds=0.5, timings={}, provenance={}, relief=())
 
 
