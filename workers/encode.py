@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from farm.infotext import as_exif, as_short_comment, as_user_comment
 from farm.specs import ImageSpec
-from workers.spool import EncodedFile
+from workers.spoolfile import EncodedFile
 
 log = structlog.get_logger(__name__)
 

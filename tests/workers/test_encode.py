@@ -16,7 +16,7 @@ from farm.specs import ImageSpec
 from tests.factories import a_spec
 from tests.specs import specs
 from workers.encode import THUMBNAIL_SIDE, encode, encode_png, encode_thumbnail
-from workers.spool import EncodedFile
+from workers.spoolfile import EncodedFile
 
 FORMATS = ("png", "jpeg", "webp", "avif")
 

@@ -177,9 +177,9 @@ def _flatten(content: object, prefix: str, depth: int = 0) -> Iterator[tuple[str
 
 
 def _part(tensor: Any) -> Any:
-    from workers.ingest.tensors import NAMES, Part
+    from workers.ingest.tensors import NAMES, LazyTensor
 
-    return Part(NAMES[tensor.dtype], tuple(tensor.shape), tensor.detach)
+    return LazyTensor(NAMES[tensor.dtype], tuple(tensor.shape), tensor.detach)
 
 
 if __name__ == "__main__":
