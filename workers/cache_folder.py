@@ -155,7 +155,7 @@ class CacheFolder:
             self._delete_unused(path.name, path)
 
     def _delete_unused(self, name: str, path: Path) -> bool:
-        """Delete it unless somebody uses or makes it: then say False."""
+        """Delete it, unless a process uses or makes it: then return False."""
         lock = self._lock(name)
         try:
             if not lock.try_take():

@@ -1,6 +1,6 @@
 """/healthz and /readyz of the workers on this machine, answered by their parent: for probes of containers.
 
-A probe asks nobody but this process: a thread looks at the database each second and keeps what it saw, so that
+A probe asks this process alone: a thread looks at the database each second and keeps what it saw, so that
 neither a dead Postgres nor many probes hold anything up.
 """
 

@@ -67,7 +67,7 @@ def _encode_scenes(vae: AutoencoderKL, size: Size, count: int, at_once: int = 40
 
 @torch.no_grad()
 def _normalize(vae: AutoencoderKL, mean: torch.Tensor, deviation: torch.Tensor) -> None:
-    """Make the VAE's latents 0 in mean and 1 in deviation, by channel, in the convolutions before and after them."""
+    """Make the VAE's latents 0 in mean and 1 in deviation, by channel, in the convolutions beside them."""
     encoding, decoding = vae.quant_conv, vae.post_quant_conv
     encoding.bias[:4] = (encoding.bias[:4] - mean) / deviation
     encoding.weight[:4] /= deviation.view(-1, 1, 1, 1)

@@ -17,7 +17,7 @@ _STRING_TO_PARAM = "string_to_param."
 
 
 def ingest_lora(request: Request, target: Path, scratch: Path) -> Outcome:
-    """Keep the LoRA as safetensors in its own names, with its metadata: some tell the rank's scale there alone."""
+    """Keep the LoRA as safetensors in its own names, with its metadata: some have the rank's scale there alone."""
     files = open_weights(request.source, scratch)
     sniffed = expect("lora", sniff(files.header, request.source.name))
     write(target / LORA_FILE, {name: files.part(name) for name in files.header.tensors}, files.header.metadata)
@@ -55,4 +55,4 @@ def _outcome(request: Request, sniffed: Sniffed) -> Outcome:
         raise BadWeights(f"It is made for {sniffed.family}, not for {wish.name}.")
     if wish or sniffed.family:
         return Outcome(wish.name if wish else sniffed.family)
-    return Outcome(None, warnings=("It does not tell which family it is made for; name it with --family.",))
+    return Outcome(None, warnings=("It does not say which family it is made for; name it with --family.",))

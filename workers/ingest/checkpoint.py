@@ -114,7 +114,7 @@ def _with_vae(components: list[Component], request: Request, family: Family, scr
 
 
 def _index(parts: _Parts) -> Config:
-    """The folder's index; what is null is not there, and diffusers is told not to look for it."""
+    """The folder's index; what is null is not there, and diffusers does not look for it then."""
     components = {component.name: list(LIBRARIES[component.name]) for component in parts.components}
     tokenizers = {TOKENIZERS[name]: ["transformers", "CLIPTokenizer"] for name in components if name in TOKENIZERS}
     absent = ["feature_extractor", "image_encoder", *([] if parts.family.is_sdxl else ["safety_checker"])]

@@ -12,7 +12,7 @@ from workers.ingest.naming import SECTIONS, ComponentSection, clip
 from workers.ingest.oldnames import published_names, published_vae_names
 from workers.ingest.tensors import TensorFiles
 
-# More blocks or layers than any known model has: such a file wants to exhaust whoever builds its config.
+# More blocks or layers than any known model has: such a file is made to exhaust the process that builds its config.
 _MAX_NUMBER = 200
 
 

@@ -28,7 +28,7 @@ _GLOBAL = re.compile(r"\bGLOBAL ([\w.]+)|Trying to call reduce for unrecognized 
 
 
 class _Ignored:
-    """Stands in for a class that a file mentions and nobody needs: it can be built, and does nothing."""
+    """Stands in for a class that a file mentions and no tensor needs: it can be built, and does nothing."""
 
     def __init__(self, *_: object) -> None: ...
 

@@ -39,4 +39,4 @@ def _family_of_vae(request: Request, sniffed: Sniffed) -> tuple[Family, tuple[st
     if sniffed.family is not None:
         return FAMILIES[sniffed.family], ()
     guess = "sdxl" if _SDXL_NAME in request.source.name.lower() else "sd15"
-    return FAMILIES[guess], (f"A VAE's file does not tell its family: {guess} is taken by its name (--family).",)
+    return FAMILIES[guess], (f"A VAE's file does not say its family: {guess} is taken by its name (--family).",)
