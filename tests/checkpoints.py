@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from farm.families import FAMILIES, Family
-from workers.ingest.naming import SECTIONS, Place
+from workers.ingest.naming import SECTIONS, TensorLocation
 from workers.random_checkpoint import make_tokenizer
 
 _SEEDS = {name: 1000 + number for number, name in enumerate(FAMILIES)}
@@ -209,7 +209,7 @@ def _base_of(folder: Path) -> str:
     return "sd2" if config["hidden_act"] == "gelu" else "sd15"
 
 
-def _as_published(tensors: Mapping[Place, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _as_published(tensors: Mapping[TensorLocation, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Query, key and value stacked, projections transposed, attention of the VAE as convolutions."""
     published: dict[str, torch.Tensor] = {}
     stacks: dict[str, list[torch.Tensor | None]] = {}

@@ -35,7 +35,7 @@ USERS_OF_THE_ENVIRONMENT = (
     "farm/programs.py",  # what a child inherits
     "workers/__init__.py",  # how the threads of torch wait, before it is imported
     "workers/main.py",  # the devices that this process was given
-    "workers/supervisor.py",  # the device a child is pinned to, before it imports torch
+    "workers/children.py",  # the device a child is pinned to, before it imports torch
 )
 
 

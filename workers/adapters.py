@@ -1,4 +1,4 @@
-"""What a spec adds to a checkpoint, fitted to the loaded pipeline for a while: LoRAs and another VAE."""
+"""Applies what a spec adds to a checkpoint, LoRAs and another VAE, to the loaded pipeline for one render."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,17 +21,17 @@ _REASON_LENGTH = 200
 
 
 @contextmanager
-def fitted(resident: Resident, spec: ImageSpec, weights: Weights) -> Iterator[None]:
-    """Fit the spec's LoRAs and VAE; after it the pipeline renders bit for bit as before, whatever was raised.
+def apply_addons(resident: Resident, spec: ImageSpec, weights: Weights) -> Iterator[None]:
+    """Apply the spec's LoRAs and VAE; after it the pipeline renders bit for bit as before, whatever was raised.
 
     Raises CannotRender for what does not fit the checkpoint, RenderError for what is not found here.
     """
-    with _swapped_vae(resident, spec.vae, weights), resident.loras.worn(spec.loras, weights):
+    with _swap_vae(resident, spec.vae, weights), resident.loras.apply(spec.loras, weights):
         yield
 
 
 @contextmanager
-def _swapped_vae(resident: Resident, ref: AddonRef | None, weights: Weights) -> Iterator[None]:
+def _swap_vae(resident: Resident, ref: AddonRef | None, weights: Weights) -> Iterator[None]:
     if ref is None:
         yield
         return

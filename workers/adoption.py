@@ -1,4 +1,4 @@
-"""Taking over the rendered images of workers of this machine that are gone."""
+"""Takes over the rendered images of workers of this machine that are gone."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,7 +9,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm import dispatch
 from farm.database import Database
 from farm.dispatch import Lease
-from workers.spool import DamagedFile, Spool
+from workers import spoolfile
+from workers.spool import Spool
+from workers.spoolfile import DamagedFile
 
 log = structlog.get_logger(__name__)
 
@@ -17,22 +19,22 @@ log = structlog.get_logger(__name__)
 def adopt(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[Lease, Path]]:
     """Make what lies abandoned ours; return whose images these are, and where they lie now.
 
-    1. Renew the leases: from then on the database names this worker. Whoever finds out only now that the
-       other one is dead does not give these tasks away.
+    1. Renew the leases: from then on the database names this worker. A parent that finds out only now that
+       the other one is dead does not give these tasks back.
     2. Move the images here. Those whose lease was lost are dropped.
 
     While Postgres is away, or the disk fails, they wait where they lie, for a later call or for another worker.
     """
     try:
-        return _adopted(database, spool, lease_seconds)
+        return _adopt(database, spool, lease_seconds)
     except OSError as error:
         log.warning("Could not look for images of workers that are gone.", error=str(error))
         return []
 
 
-def _adopted(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[Lease, Path]]:
+def _adopt(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[Lease, Path]]:
     with spool.abandoned() as paths:
-        found = dict(_readable(spool, paths))
+        found = dict(_read_leases(spool, paths))
         kept = _renew(database, spool.worker_id, list(found.values()), lease_seconds) if found else set()
         if kept is None:
             return []
@@ -40,13 +42,13 @@ def _adopted(database: Database, spool: Spool, lease_seconds: float) -> list[tup
             if lease not in kept:
                 log.info("Dropped an image of a worker that is gone: its lease was lost.", **lease.log_fields())
                 spool.drop(path)
-        return list(_moved(spool, {path: lease for path, lease in found.items() if lease in kept}.items()))
+        return list(_move(spool, {path: lease for path, lease in found.items() if lease in kept}.items()))
 
 
-def _readable(spool: Spool, paths: Iterable[Path]) -> Iterator[tuple[Path, Lease]]:
+def _read_leases(spool: Spool, paths: Iterable[Path]) -> Iterator[tuple[Path, Lease]]:
     for path in paths:
         try:
-            yield path, spool.read_lease(path)
+            yield path, spoolfile.read_lease(path)
         except DamagedFile as error:
             log.warning("An image in the spool is lost.", error=str(error))
             spool.drop(path)
@@ -62,7 +64,7 @@ def _renew(database: Database, worker_id: int, leases: Sequence[Lease], lease_se
         return None
 
 
-def _moved(spool: Spool, found: Iterable[tuple[Path, Lease]]) -> Iterator[tuple[Lease, Path]]:
+def _move(spool: Spool, found: Iterable[tuple[Path, Lease]]) -> Iterator[tuple[Lease, Path]]:
     for path, lease in found:
         try:
             yield lease, spool.adopt(path)

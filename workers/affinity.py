@@ -9,7 +9,7 @@ _LONGEST_SECONDS = 60.0
 class Affinity:
     """Prefers the resident checkpoint among equals, bounded by count and by age.
 
-    When a bound is reached one claim is made without the preference: whoever waited longest is next,
+    When a bound is reached one claim is made without the preference: what has waited longest is next,
     so a steady stream for one checkpoint cannot starve a job for another.
     """
 

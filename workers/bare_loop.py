@@ -11,7 +11,7 @@ from farm.specs import TextToImageSpec
 from workers.inputs import NoInputs
 from workers.modes.txt2img import render
 from workers.pipelines import Pipelines
-from workers.studio import Studio
+from workers.studio import RenderContext
 
 
 def main() -> None:
@@ -20,11 +20,11 @@ def main() -> None:
     torch.backends.cudnn.benchmark = False
     device = "cuda" if torch.cuda.is_available() else "cpu"
     resident = Pipelines(device, "auto").load(ClaimedCheckpoint(0, "bare", "sd15", "", folder))
-    studio = Studio(resident, NoInputs())
-    render(studio, [spec], lambda _step, _steps: None)
+    context = RenderContext(resident, NoInputs())
+    render(context, [spec], lambda _step, _steps: None)
     started = time.perf_counter()
     for number in range(images):
-        render(studio, [spec.model_copy(update={"seed": spec.seed + number})], lambda _step, _steps: None)
+        render(context, [spec.model_copy(update={"seed": spec.seed + number})], lambda _step, _steps: None)
     sys.stdout.write(json.dumps({"seconds": time.perf_counter() - started}) + "\n")
 
 

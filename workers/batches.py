@@ -18,9 +18,9 @@ def pad(specs: Sequence[Item]) -> list[Item]:
     return [*specs, *[specs[-1]] * (bucket_of(len(specs)) - len(specs))]
 
 
-def alike(specs: Sequence[Item], shape_of: Callable[[Item], Hashable], most: int) -> list[list[int]]:
-    """The places of specs that can be rendered in one call: of one shape, and at most so many."""
-    places: dict[Hashable, list[int]] = {}
-    for place, spec in enumerate(specs):
-        places.setdefault(shape_of(spec), []).append(place)
-    return [group[start : start + most] for group in places.values() for start in range(0, len(group), most)]
+def group_alike(specs: Sequence[Item], shape_of: Callable[[Item], Hashable], most: int) -> list[list[int]]:
+    """The indices of specs that can be rendered in one call: of one shape, and at most `most` of them."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, spec in enumerate(specs):
+        groups.setdefault(shape_of(spec), []).append(index)
+    return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]

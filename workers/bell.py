@@ -17,7 +17,7 @@ _PAUSE_SECONDS = 0.5
 
 
 class Bell:
-    """Listens for rings on a thread that dies with the process.
+    """Receives rings on a thread that dies with the process.
 
     A Redis that is down, slow or frozen holds up this thread alone: the children also look by
     themselves. Nothing needs a clean end either, since a ring carries nothing.
@@ -35,8 +35,8 @@ class Bell:
     def _listen(self) -> None:
         """Listen for as long as the process lives.
 
-        A message that is none (anybody who reaches Redis can leave one) may end Celery's worker; the next one hears
-        what came after it.
+        A message that is no ring (anybody who reaches Redis can leave one) may end Celery's worker; the next one
+        receives what came after it.
         """
         # Celery runs a message in the thread's current app, which would otherwise be an empty default one.
         self._celery.set_current()
@@ -46,7 +46,8 @@ class Bell:
                 self._make_controller().start()
             except Exception as error:  # whatever a foreign message has Celery raise
                 log.warning(
-                    "What came as a ring is none; listening again.", error=f"{type(error).__name__}: {error}"
+                    "A message that is no ring was received; listening again.",
+                    error=f"{type(error).__name__}: {error}",
                 )
             time.sleep(_PAUSE_SECONDS)
 

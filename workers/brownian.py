@@ -1,4 +1,4 @@
-"""The noise of DPM++ SDE, drawn on the CPU whatever renders."""
+"""The noise of DPM++ SDE: drawn on the CPU, on whatever device the pipeline is."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +22,9 @@ class BrownianNoise:
     def of(cls, scheduler: Any, latents: torch.Tensor) -> "BrownianNoise":
         """The noise of one pass over latents (images, 4, height, width), by the scheduler's seed for each image."""
         sigmas = scheduler.sigmas[scheduler.sigmas > 0]
-        drawn = torch.zeros(latents.shape, dtype=torch.float32)
+        on_cpu = torch.zeros(latents.shape, dtype=torch.float32)
         tree = BrownianTreeNoiseSampler(
-            drawn, sigmas.min().item(), sigmas.max().item(), scheduler.noise_sampler_seed
+            on_cpu, sigmas.min().item(), sigmas.max().item(), scheduler.noise_sampler_seed
         )
         return cls(tree, latents[:0])
 

@@ -6,7 +6,7 @@
     locks/<name>         who uses or makes it holds this lock with others, who deletes it holds it alone
     locks/<name>.making  who makes it holds this one alone
 
-A lock's file is touched at each use, and so tells what was used least lately. Locks end with their process.
+A lock's file is touched at each use, and so shows what was used least recently. Locks end with their process.
 """
 
 import fcntl
@@ -48,7 +48,7 @@ class Lock:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _CachedItem:
     """Something that can be evicted."""
 
     name: str
@@ -99,7 +99,7 @@ class CacheFolder:
 
     @contextmanager
     def incoming(self, name: str) -> Iterator[Path]:
-        """An empty folder, for whoever makes what has this name."""
+        """An empty folder, in which what has this name is made."""
         folder = self._folder / "incoming" / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -136,12 +136,12 @@ class CacheFolder:
     def _lock(self, name: str) -> Lock:
         return Lock(self._folder / "locks" / name)
 
-    def _entries(self) -> list[_Entry]:
+    def _entries(self) -> list[_CachedItem]:
         """All checkpoints, and the files that belong to none of them: deleting the others would free nothing."""
         checkpoints = _children(self.checkpoint(""))
         linked = {inode for path in checkpoints for inode, _ in _inodes(path)}
         files = [path for path in _children(self.file("")) if not linked & {inode for inode, _ in _inodes(path)}]
-        return [_Entry(path.name, path, self._used_at(path.name)) for path in (*checkpoints, *files)]
+        return [_CachedItem(path.name, path, self._used_at(path.name)) for path in (*checkpoints, *files)]
 
     def _used_at(self, name: str) -> float:
         try:
@@ -155,7 +155,7 @@ class CacheFolder:
             self._delete_unused(path.name, path)
 
     def _delete_unused(self, name: str, path: Path) -> bool:
-        """Delete it unless somebody uses or makes it: then say False."""
+        """Delete it, unless a process uses or makes it: then return False."""
         lock = self._lock(name)
         try:
             if not lock.try_take():

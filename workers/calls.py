@@ -1,4 +1,4 @@
-"""What a child may be told from outside while it works: that there may be work, that it should end."""
+"""The orders of the parent to a working child: there may be work, or it should end."""
 
 import threading
 import time
@@ -6,8 +6,8 @@ import time
 _SHORTEST_DELIVERY_SECONDS = 1.0
 
 
-class Calls:
-    """The parent's words, as state that the render loop reads."""
+class Orders:
+    """The parent's orders, as state that the render loop reads."""
 
     def __init__(self, drain_seconds: float) -> None:
         self._drain_seconds = drain_seconds
@@ -34,7 +34,7 @@ class Calls:
         """Wait so long whatever rings; only a drain ends it early."""
         self._end.wait(seconds)
 
-    def hush(self) -> None:
+    def clear_rings(self) -> None:
         """Forget rings so far. Call before looking for work, so that a ring during the look is not lost."""
         if not self.is_draining:
             self._wake.clear()

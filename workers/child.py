@@ -1,4 +1,4 @@
-"""The child pinned to one device: it listens to its parent on stdin and runs the render loop.
+"""The child pinned to one device: it reads its parent's orders from stdin and runs the render loop.
 
 CUDA_VISIBLE_DEVICES was set by the parent before this interpreter started.
 """
@@ -18,7 +18,7 @@ from farm import config, crashpoints, logs
 from farm.config import Settings
 from farm.errors import DeviceBroken, DeviceUnfit
 from farm.imports import uncollected
-from workers.calls import Calls
+from workers.calls import Orders
 from workers.pulse import beat
 from workers.renderer import Renderer
 from workers.runner import BROKEN, Runner
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 _ARGUMENTS = 4
 
 OpenRenderer = Callable[[Settings, str, str, int], Renderer]
-"""(settings, device label, device name, CPU threads): called once the parent can be heard.
+"""(settings, device label, device name, CPU threads): called once the orders of the parent are read.
 
 Raises DeviceUnfit where the device does not compute.
 """
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _open_diffusion(settings: Settings, label: str, device_name: str, threads: int) -> Renderer:
-    # Torch takes seconds to import; a word of the parent is heard meanwhile.
+    # Torch takes seconds to import; orders of the parent are obeyed meanwhile.
     with uncollected():
         from workers.diffusion import open_renderer
 
@@ -56,12 +56,12 @@ def run(open_renderer: OpenRenderer) -> None:
     crashpoints.arm(settings.crash_points)
     # The parent decides when this process ends; Ctrl-C in a terminal reaches both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    calls = Calls(settings.grace_seconds / 2)
+    orders = Orders(settings.grace_seconds / 2)
     is_open = threading.Event()
-    drain = partial(_drain, calls, is_open)
+    drain = partial(_drain, orders, is_open)
     signal.signal(signal.SIGTERM, lambda *_: drain())
     threading.Thread(
-        target=obey, args=(sys.stdin, calls.ring, drain, settings.grace_seconds), name="parent", daemon=True
+        target=obey, args=(sys.stdin, orders.ring, drain, settings.grace_seconds), name="parent", daemon=True
     ).start()
     threading.Thread(target=beat, args=(sys.stdout.buffer,), name="pulse", daemon=True).start()
     try:
@@ -70,7 +70,7 @@ def run(open_renderer: OpenRenderer) -> None:
         sit_out(settings, worker_id, str(error), [*_own_arguments(), str(tries + 1)], tries)
     is_open.set()
     try:
-        Runner(settings, calls, renderer, worker_id).run()
+        Runner(settings, orders, renderer, worker_id).run()
     except DeviceBroken:
         # Not by way of the interpreter's end, where a broken context may hang or crash.
         log.error("The device broke; this process ends.", worker=worker_id)
@@ -82,24 +82,24 @@ def _own_arguments() -> list[str]:
     return sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1 + _ARGUMENTS]
 
 
-def _drain(calls: Calls, is_open: threading.Event) -> None:
+def _drain(orders: Orders, is_open: threading.Event) -> None:
     """What still opens its device holds no task: it ends at once, not in the seconds that this takes."""
-    calls.drain()
+    orders.drain()
     if not is_open.is_set():
         os._exit(0)
 
 
-def obey(words: TextIO, ring: Callable[[], None], drain: Callable[[], None], grace_seconds: float) -> None:
-    """Listen to the parent. An orphan that has not ended by the grace period is stuck: it ends hard."""
-    listen(words, ring, drain)
+def obey(lines: TextIO, ring: Callable[[], None], drain: Callable[[], None], grace_seconds: float) -> None:
+    """Carry out the parent's orders. An orphan that has not ended by the grace period is stuck: it ends hard."""
+    read_orders(lines, ring, drain)
     time.sleep(grace_seconds)
     os._exit(1)
 
 
-def listen(words: TextIO, ring: Callable[[], None], drain: Callable[[], None]) -> None:
-    """Obey the parent; when it is gone (end of file), drain."""
-    for word in words:
-        match word.strip():
+def read_orders(lines: TextIO, ring: Callable[[], None], drain: Callable[[], None]) -> None:
+    """Carry out each order; when the parent is gone (end of file), drain."""
+    for line in lines:
+        match line.strip():
             case "ring":
                 ring()
             case "drain":

@@ -12,7 +12,7 @@ def usable_cores() -> int:
     try:
         quota = read_quota(_QUOTA.read_text())
     except OSError:
-        # There is none outside a container, and none that is told so under the older cgroups.
+        # There is none outside a container, and none that the older cgroups show there.
         quota = None
     return cores if quota is None else min(cores, quota)
 

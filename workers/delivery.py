@@ -3,7 +3,6 @@
 import queue
 import threading
 import time
-from collections.abc import Mapping
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,17 +15,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm import endings
 from farm.crashpoints import reach
 from farm.database import PASSING, Database
-from farm.dispatch import ClaimedCheckpoint, Lease
+from farm.dispatch import Lease
 from farm.endings import StoredObject
 from farm.errors import LeaseLost, StoreError
-from farm.infotext import infotext
 from farm.objectkeys import RenderedRole, rendered_key
 from farm.store import Store
-from workers import adoption
-from workers.encode import encode, encode_thumbnail
+from workers import adoption, spoolfile
 from workers.holdings import Holdings
-from workers.renderer import Picture
-from workers.spool import Encoded, Finished, Spool
+from workers.rendered import RenderedImage, encode_rendered
+from workers.spool import Spool
+from workers.spoolfile import EncodedFile, FinishedImage
 
 log = structlog.get_logger(__name__)
 
@@ -37,22 +35,11 @@ _OUTAGES = (StoreError, *PASSING)
 
 
 @dataclass(frozen=True)
-class Rendered:
-    """One image as it left the device, and what is to be recorded with it."""
+class _PendingImage:
+    """An encoded image that is not delivered: in the spool, or in memory where the disk had no room; never both."""
 
     lease: Lease
-    checkpoint: ClaimedCheckpoint
-    picture: Picture
-    gpu_seconds: float
-    timings: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class _Parcel:
-    """An image on its way: it lies in the spool, or where the disk had no room it is in memory, never both."""
-
-    lease: Lease
-    place: Path | Finished
+    location: Path | FinishedImage
 
 
 class Delivery:
@@ -85,7 +72,7 @@ class Delivery:
         self._encoders = ThreadPoolExecutor(threads, thread_name_prefix="encode")
         self._room = BoundedSemaphore(limit)
         self._encoding: set[Future[None]] = set()
-        self._parcels: queue.Queue[_Parcel | None] = queue.Queue()
+        self._pending: queue.Queue[_PendingImage | None] = queue.Queue()
         self._in_memory: set[Lease] = set()
         self._pause_seconds = _SHORTEST_PAUSE_SECONDS
         self._is_held_up = False
@@ -104,7 +91,7 @@ class Delivery:
         """Whether the last try to deliver met a store or a Postgres that did not take it."""
         return self._is_held_up
 
-    def accept(self, rendered: Rendered) -> None:
+    def accept(self, rendered: RenderedImage) -> None:
         """Take over an image; its lease is dropped when it is published, or found lost."""
         self._room.acquire()
         self._spool.expect(rendered.lease, rendered.picture.pixels.nbytes)
@@ -118,93 +105,93 @@ class Delivery:
         futures.wait(self._encoding.copy())
 
     def adopt(self) -> None:
-        """Take over what workers of this machine left that are gone."""
+        """Take over the images of workers of this machine that are gone."""
         for lease, path in adoption.adopt(self._database, self._spool, self._lease_seconds):
             self._holdings.take([lease])
-            self._parcels.put(_Parcel(lease, path))
+            self._pending.put(_PendingImage(lease, path))
 
     def close(self, seconds: float) -> bool:
         """Wait so long for what was accepted to be delivered; say whether all was. The rest stays in the spool."""
         self._encoders.shutdown()
         deadline = time.monotonic() + seconds
-        while self._parcels.unfinished_tasks and time.monotonic() < deadline:
+        while self._pending.unfinished_tasks and time.monotonic() < deadline:
             time.sleep(0.01)
-        is_done = not self._parcels.unfinished_tasks
+        is_done = not self._pending.unfinished_tasks
         self._ending.set()
         for _ in range(self._threads):
-            self._parcels.put(None)
+            self._pending.put(None)
         return is_done
 
-    def _encode(self, rendered: Rendered) -> None:
+    def _encode(self, rendered: RenderedImage) -> None:
         try:
-            self._parcels.put(self._spooled(_finish(rendered)))
+            self._pending.put(self._write_to_spool(encode_rendered(rendered)))
         except Exception as error:
-            self._surrender(rendered.lease, error)
+            self._give_up(rendered.lease, error)
         finally:
             self._spool.give_up(rendered.lease)
 
-    def _spooled(self, finished: Finished) -> _Parcel:
+    def _write_to_spool(self, finished: FinishedImage) -> _PendingImage:
         reach("worker.encoded")
         try:
             path = self._spool.put(finished)
         except OSError as error:
             log.warning("The spool has no room; an image waits in memory.", error=error.strerror)
             self._in_memory.add(finished.lease)
-            return _Parcel(finished.lease, finished)
+            return _PendingImage(finished.lease, finished)
         reach("worker.spooled")
-        return _Parcel(finished.lease, path)
+        return _PendingImage(finished.lease, path)
 
     def _run(self) -> None:
-        while (parcel := self._parcels.get()) is not None and not self._ending.is_set():
+        while (pending := self._pending.get()) is not None and not self._ending.is_set():
             try:
-                self._deliver(parcel)
+                self._deliver(pending)
             finally:
-                self._parcels.task_done()
+                self._pending.task_done()
 
-    def _deliver(self, parcel: _Parcel) -> None:
-        """One try. After an outage the image goes to the end of the line, to be read from the spool again."""
-        if self._is_over(parcel):
-            self._forget(parcel)
+    def _deliver(self, pending: _PendingImage) -> None:
+        """One try. After an outage the image goes to the end of the queue, to be read from the spool again."""
+        if self._try_delivering(pending):
+            self._forget(pending)
         else:
             # By now nothing holds the image's contents: any number may wait here.
-            self._rest()
-            self._parcels.put(parcel)
+            self._pause()
+            self._pending.put(pending)
 
-    def _is_over(self, parcel: _Parcel) -> bool:
+    def _try_delivering(self, pending: _PendingImage) -> bool:
         """Try to deliver an image; whether no further try is due."""
-        place = parcel.place
+        location = pending.location
         try:
-            self._store_and_publish(self._spool.read(place) if isinstance(place, Path) else place)
+            self._store_and_publish(spoolfile.read(location) if isinstance(location, Path) else location)
         except _OUTAGES as error:
-            log.warning("Could not deliver an image yet.", error=str(error.args[0]), **parcel.lease.log_fields())
+            log.warning("Could not deliver an image yet.", error=str(error.args[0]), **pending.lease.log_fields())
             self._is_held_up = True
             return False
         except LeaseLost:
             # Nothing is deleted here: if the answer to a COMMIT was lost, the objects are those of a result.
-            log.info("Attempt ended: its lease was lost before it was stored.", **parcel.lease.log_fields())
+            log.info("Attempt ended: its lease was lost before it was stored.", **pending.lease.log_fields())
         except Exception as error:
-            self._surrender(parcel.lease, error)
+            self._give_up(pending.lease, error)
         else:
             self._pause_seconds = _SHORTEST_PAUSE_SECONDS
             self._is_held_up = False
         return True
 
-    def _rest(self) -> None:
+    def _pause(self) -> None:
         self._ending.wait(self._pause_seconds)
         self._pause_seconds = min(self._pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 
-    def _forget(self, parcel: _Parcel) -> None:
+    def _forget(self, pending: _PendingImage) -> None:
         """The lease first: a disk that fails must neither keep it renewed nor end this thread."""
-        self._holdings.drop([parcel.lease])
-        self._in_memory.discard(parcel.lease)
-        if isinstance(parcel.place, Path):
+        self._holdings.drop([pending.lease])
+        self._in_memory.discard(pending.lease)
+        if isinstance(pending.location, Path):
             try:
-                self._spool.drop(parcel.place)
+                self._spool.drop(pending.location)
             except OSError as error:
-                log.warning("Could not delete from the spool.", error=str(error), **parcel.lease.log_fields())
+                log.warning("Could not delete from the spool.", error=str(error), **pending.lease.log_fields())
 
-    def _store_and_publish(self, finished: Finished) -> None:
-        """Raises StoreError and what SQLAlchemy says of an outage; LeaseLost once the lease is known to be."""
+    def _store_and_publish(self, finished: FinishedImage) -> None:
+        """Raises StoreError, and what SQLAlchemy raises in an outage; LeaseLost once the lease is lost."""
         started = time.monotonic()
         image = self._keep("result", finished.lease, finished.image)
         reach("worker.uploaded")
@@ -217,7 +204,7 @@ class Delivery:
             log.info("Attempt ended: refused, another attempt owns the task.", **finished.lease.log_fields())
             self._discard(image, thumbnail)
 
-    def _keep(self, role: RenderedRole, lease: Lease, file: Encoded) -> StoredObject:
+    def _keep(self, role: RenderedRole, lease: Lease, file: EncodedFile) -> StoredObject:
         """Upload to a key that names task and attempt."""
         key = rendered_key(
             role, job_id=lease.job_id, task_id=lease.task_id, attempt=lease.attempt, suffix=file.suffix
@@ -227,7 +214,7 @@ class Delivery:
         self._store.put(key, file.content, file.media_type)
         return StoredObject(role, key, file.sha256, len(file.content), file.media_type, file.width, file.height)
 
-    def _publish(self, finished: Finished, image: StoredObject, thumbnail: StoredObject) -> bool:
+    def _publish(self, finished: FinishedImage, image: StoredObject, thumbnail: StoredObject) -> bool:
         with self._database.begin() as session:
             is_published = endings.publish(
                 session,
@@ -251,29 +238,13 @@ class Delivery:
             except StoreError as error:
                 log.warning("Could not delete an orphan.", key=stored.key, error=str(error))
 
-    def _surrender(self, lease: Lease, error: Exception) -> None:
+    def _give_up(self, lease: Lease, error: Exception) -> None:
         """A bug must not hold the lease for ever: the task is tried again, the trace is kept."""
         log.error("Could not deliver an image.", exc_info=error, **lease.log_fields())
         try:
             with self._database.begin() as session:
                 endings.fail(session, lease, f"delivery failed: {error}", is_retryable=True)
         except SQLAlchemyError as failure:
-            log.warning("Could not say how an attempt ended.", error=str(failure.args[0]), **lease.log_fields())
+            log.warning("Could not record how an attempt ended.", error=str(failure.args[0]), **lease.log_fields())
         finally:
             self._holdings.drop([lease])
-
-
-def _finish(rendered: Rendered) -> Finished:
-    started = time.monotonic()
-    picture, spec = rendered.picture, rendered.lease.spec
-    image = encode(picture.pixels, spec, infotext(spec, rendered.checkpoint.sha256))
-    thumbnail = encode_thumbnail(picture.pixels)
-    return Finished(
-        lease=rendered.lease,
-        image=image,
-        thumbnail=thumbnail,
-        gpu_seconds=rendered.gpu_seconds,
-        timings={**rendered.timings, "encode": time.monotonic() - started},
-        provenance=picture.provenance,
-        relief=picture.relief,
-    )

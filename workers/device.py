@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm.errors import ConfigError
-from workers.nvidia import CudaDevice, Listing, named
+from workers.nvidia import CudaDevice, GpuListing, find_gpu
 
 _CPU = re.compile(r"cpu(?::(?P<number>[1-9]\d?))?")
-_GPU = re.compile(r"(?P<place>\d+)(?::(?P<slice>\d+))?", re.ASCII)
+_GPU = re.compile(r"(?P<gpu>\d+)(?::(?P<slice>\d+))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def needs_gpus(wish: str) -> bool:
     return not all(_CPU.fullmatch(part.strip()) for part in wish.split(","))
 
 
-def choose_devices(wish: str, listing: Listing) -> list[Device]:
+def choose_devices(wish: str, listing: GpuListing) -> list[Device]:
     """The devices named by `--devices`: `all`, or a list of indices, UUIDs, `cpu` and `cpu:N`.
 
     `all` means every GPU that may be used, or the CPU where there is none; of a GPU in MIG mode every slice. An
@@ -43,7 +43,7 @@ def choose_devices(wish: str, listing: Listing) -> list[Device]:
     `nvidia-smi` calls 2. `0:1` is the second slice of such a GPU. Raises ConfigError for what does not exist.
     """
     if wish == "all":
-        return [_of_cuda(device) for place in listing.places for device in place] or [_cpu("cpu")]
+        return [_of_cuda(device) for gpu in listing.gpus for device in gpu] or [_cpu("cpu")]
     devices = [device for part in wish.split(",") for device in _choose(part.strip(), listing)]
     twice = [label for label, count in Counter(d.label for d in devices).items() if count > 1]
     if twice:
@@ -53,33 +53,33 @@ def choose_devices(wish: str, listing: Listing) -> list[Device]:
     return devices
 
 
-def _choose(part: str, listing: Listing) -> list[Device]:
+def _choose(part: str, listing: GpuListing) -> list[Device]:
     if match := _CPU.fullmatch(part):
         number = match["number"]
-        return [_cpu(f"cpu:{place}") for place in range(int(number))] if number else [_cpu("cpu")]
+        return [_cpu(f"cpu:{index}") for index in range(int(number))] if number else [_cpu("cpu")]
     match = _GPU.fullmatch(part)
     if not match and not part.startswith(("GPU-", "MIG-")):
         raise ConfigError(
             f"--devices: {part!r} is not a device. Use all, an index, a GPU-uuid, a MIG-uuid, cpu or cpu:N."
         )
-    if not listing.places and not listing.reason:
+    if not listing.gpus and not listing.reason:
         return [_of_cuda(_unlisted(part))]
-    chosen = _counted(match, listing) if match else named(part, listing.places)
+    chosen = _pick_by_index(match, listing) if match else find_gpu(part, listing.gpus)
     if not chosen:
-        found = ", ".join(map(str, range(len(listing.places))))
+        found = ", ".join(map(str, range(len(listing.gpus))))
         raise ConfigError(
             f"--devices: there is no GPU {part}; " + (f"found {found}." if found else f"{listing.reason}.")
         )
     return [_of_cuda(device) for device in chosen]
 
 
-def _counted(match: re.Match[str], listing: Listing) -> Sequence[CudaDevice]:
+def _pick_by_index(match: re.Match[str], listing: GpuListing) -> Sequence[CudaDevice]:
     """What an index means, or a slice's number behind it; nothing where it means nothing."""
-    index, number = int(match["place"]), match["slice"]
-    place = listing.places[index] if index < len(listing.places) else ()
+    index, number = int(match["gpu"]), match["slice"]
+    gpu = listing.gpus[index] if index < len(listing.gpus) else ()
     if number is None:
-        return place
-    return [device for device in place if device.is_slice][int(number) : int(number) + 1]
+        return gpu
+    return [device for device in gpu if device.is_slice][int(number) : int(number) + 1]
 
 
 def _unlisted(part: str) -> CudaDevice:

@@ -11,11 +11,11 @@ from farm.dispatch import ClaimedCheckpoint
 from farm.errors import CannotRender, OutOfMemory, RenderError
 from farm.specs import ImageSpec
 from farm.store import open_store
-from workers.adapters import fitted
-from workers.batches import alike, bucket_of, pad
-from workers.faults import faults_named
+from workers.adapters import apply_addons
+from workers.batches import bucket_of, group_alike, pad
+from workers.faults import translate_device_faults
 from workers.inputs import Inputs, StoredInputs
-from workers.memory import DoesNotFit, Measures, MemoryLadder, applied, is_out_of_memory, kind_of
+from workers.memory import DoesNotFit, Measures, MemoryLadder, apply_measures, image_footprint, is_out_of_memory
 from workers.modes import RENDERS
 from workers.pipelines import Pipelines
 from workers.precision import resolve_precision
@@ -23,7 +23,7 @@ from workers.probe import check_device
 from workers.provenance import Machine
 from workers.reads import Reads
 from workers.renderer import OnStep, Picture
-from workers.studio import Studio, shared_steps
+from workers.studio import RenderContext, make_group_callback
 from workers.weights_cache import open_weights
 
 log = structlog.get_logger(__name__)
@@ -73,33 +73,33 @@ class DiffusionRenderer:
         return self._reads.is_going_on
 
     def load(self, checkpoint: ClaimedCheckpoint) -> None:
-        with faults_named():
+        with translate_device_faults():
             self._pipelines.load(checkpoint)
 
     def render(
         self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep
     ) -> Sequence[Picture]:
-        with faults_named():
+        with translate_device_faults():
             return self._climb(checkpoint, specs, on_step)
 
     def _climb(
         self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep
     ) -> Sequence[Picture]:
         """Render with ever less at a time, until it fits."""
-        kind = kind_of(checkpoint.sha256, specs[0])
+        footprint = image_footprint(checkpoint.sha256, specs[0])
         offloaded = self._pipelines.load(checkpoint).is_offloaded
-        begun = measures = self._ladder.first(kind, bucket_of(len(specs)), is_offloaded=offloaded)
+        begun = measures = self._ladder.first(footprint, bucket_of(len(specs)), is_offloaded=offloaded)
         while True:
             tried = self._try(checkpoint, specs, on_step, measures)
             if not isinstance(tried, _Shortage):
-                self._ladder.note(kind, begun, measures)
+                self._ladder.note(footprint, begun, measures)
                 return tried
             # Outside the `except` of the try: its traceback kept the tensors that did not fit alive.
             if measures.is_offloaded and not offloaded:
                 # Half of it may be where it was moved to when memory ran out.
                 self._pipelines.unload()
             self._pipelines.shed()
-            measures = self._harder(measures, specs[0], tried)
+            measures = self._next_measures(measures, specs[0], tried)
 
     def _try(
         self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep, measures: Measures
@@ -120,42 +120,44 @@ class DiffusionRenderer:
     def _render(
         self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep, measures: Measures
     ) -> list[Picture]:
-        """Render in groups that go through the UNet together, each filled up to its own bucket."""
+        """Render in groups that go through the UNet together, each padded to its own bucket."""
         resident = self._pipelines.load(checkpoint)
-        studio = Studio(resident, self._inputs, specs[0].vae.sha256 if specs[0].vae else "")
+        context = RenderContext(resident, self._inputs, specs[0].vae.sha256 if specs[0].vae else "")
         words = measures.words(bucket_of(len(specs)))
         pictures: dict[int, Picture] = {}
         try:
             # The measures inside: what they move is the VAE that decodes, which may be another.
             with (
-                fitted(resident, specs[0], resident.weights),
-                applied(measures, resident.pipeline, self._pipelines.device, was_offloaded=resident.is_offloaded),
+                apply_addons(resident, specs[0], resident.weights),
+                apply_measures(
+                    measures, resident.pipeline, self._pipelines.device, was_offloaded=resident.is_offloaded
+                ),
             ):
-                groups = alike(specs, studio.text_shape, measures.bucket)
-                for number, places in enumerate(groups):
-                    part = [specs[place] for place in places]
-                    steps = shared_steps(on_step, number, len(groups))
-                    images = RENDERS[part[0].mode](studio, pad(part), steps)
-                    bucket = bucket_of(len(part))
+                groups = group_alike(specs, context.conditioning_shape, measures.bucket)
+                for number, indices in enumerate(groups):
+                    group = [specs[index] for index in indices]
+                    on_group_step = make_group_callback(on_step, number, len(groups))
+                    images = RENDERS[group[0].mode](context, pad(group), on_group_step)
+                    bucket = bucket_of(len(group))
                     # What the VAE was found to need while it worked on these.
-                    relief = tuple(dict.fromkeys([*words, *studio.vae.relief]))
-                    for spec, place, pixels in zip(part, places, images, strict=False):
+                    relief = tuple(dict.fromkeys([*words, *context.vae.relief]))
+                    for spec, index, pixels in zip(group, indices, images, strict=False):
                         provenance = self._machine.provenance(
-                            checkpoint, spec, bucket, relief, vae_precision=studio.vae.precision
+                            checkpoint, spec, bucket, relief, vae_precision=context.vae.precision
                         )
-                        pictures[place] = Picture(pixels, provenance, relief)
+                        pictures[index] = Picture(pixels, provenance, relief)
         finally:
             # Also after a cancel: a UNet left on the device would crowd the next job's text encoders.
             resident.pipeline.maybe_free_model_hooks()
-        return [pictures[place] for place in range(len(specs))]
+        return [pictures[index] for index in range(len(specs))]
 
-    def _harder(self, measures: Measures, spec: ImageSpec, shortage: _Shortage) -> Measures:
+    def _next_measures(self, measures: Measures, spec: ImageSpec, shortage: _Shortage) -> Measures:
         """The next rung. Raises OutOfMemory at the top, with what would be needed in the allocator's words."""
         harder = measures.harder(can_offload=self._pipelines.device == "cuda", is_vae=shortage.is_vae)
         reason = shortage.reason
         if harder is None:
             done = tuple(dict.fromkeys([*measures.words(1), *shortage.relief]))
-            _sha256, width, height = kind_of("", spec)
+            _sha256, width, height = image_footprint("", spec)
             raise OutOfMemory(
                 f"An image of {width} x {height} does not fit into the memory of {self.device_name}, "
                 f"not even alone and with less at a time ({', '.join(done)}). {reason}",

@@ -13,7 +13,7 @@ from workers.text.tokens import CHUNK_SIZE
 _KEYS = ("clip_l", "clip_g")
 
 
-def vectors_of(resident: Resident, ref: AddonRef) -> tuple[torch.Tensor, ...]:
+def load_vectors(resident: Resident, ref: AddonRef) -> tuple[torch.Tensor, ...]:
     """The vectors of an embedding for each text encoder, of shape (rows, width). Raises CannotRender."""
     return resident.embeddings.take(ref.sha256, lambda: _read(resident, ref))
 

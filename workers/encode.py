@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from farm.infotext import as_exif, as_short_comment, as_user_comment
 from farm.specs import ImageSpec
-from workers.spool import Encoded
+from workers.spoolfile import EncodedFile
 
 log = structlog.get_logger(__name__)
 
@@ -48,14 +48,14 @@ _LOSSY = {
 }
 
 
-def encode(pixels: np.ndarray, spec: ImageSpec, parameters: str) -> Encoded:
+def encode(pixels: np.ndarray, spec: ImageSpec, parameters: str) -> EncodedFile:
     """The image of uint8 pixels (height, width, 3) in the spec's format, with the text where the WebUI has it."""
     if spec.image_format == "png":
         return encode_png(pixels, parameters)
     return _encode_lossy(pixels, _LOSSY[spec.image_format], spec.quality, parameters)
 
 
-def encode_png(pixels: np.ndarray, parameters: str) -> Encoded:
+def encode_png(pixels: np.ndarray, parameters: str) -> EncodedFile:
     """Lossless PNG of uint8 pixels (height, width, 3), with the text that the WebUI reads under `parameters`."""
     text = PngInfo()
     # As the WebUI does, in Latin-1 where that suffices. Readers take Windows' code page for it, which has no C1.
@@ -63,16 +63,16 @@ def encode_png(pixels: np.ndarray, parameters: str) -> Encoded:
     add("parameters", parameters)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text, compress_level=_PNG_LEVEL)
-    return Encoded(buffer.getvalue(), "image/png", ".png", pixels.shape[1], pixels.shape[0])
+    return EncodedFile(buffer.getvalue(), "image/png", ".png", pixels.shape[1], pixels.shape[0])
 
 
-def _encode_lossy(pixels: np.ndarray, kind: _Format, quality: int | None, parameters: str) -> Encoded:
+def _encode_lossy(pixels: np.ndarray, kind: _Format, quality: int | None, parameters: str) -> EncodedFile:
     height, width = pixels.shape[:2]
     buffer = io.BytesIO()
     exif = _jpeg_exif if kind.name == "JPEG" else _exif
     options = {"quality": quality or kind.quality, "exif": exif(parameters, width, height), **kind.options}
     Image.fromarray(pixels).save(buffer, kind.name, **options)
-    return Encoded(buffer.getvalue(), kind.media_type, kind.suffix, width, height)
+    return EncodedFile(buffer.getvalue(), kind.media_type, kind.suffix, width, height)
 
 
 def _exif(parameters: str, width: int, height: int) -> bytes:
@@ -89,7 +89,7 @@ def _jpeg_exif(parameters: str, width: int, height: int) -> bytes:
     return b""
 
 
-def encode_thumbnail(pixels: np.ndarray) -> Encoded:
+def encode_thumbnail(pixels: np.ndarray) -> EncodedFile:
     """A JPEG whose longer side is THUMBNAIL_SIDE, or the image's own if that is less.
 
     WebP would take ten times as long, on a processor that the renders may need.
@@ -98,4 +98,4 @@ def encode_thumbnail(pixels: np.ndarray) -> Encoded:
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82)
-    return Encoded(buffer.getvalue(), "image/jpeg", ".jpg", image.width, image.height)
+    return EncodedFile(buffer.getvalue(), "image/jpeg", ".jpg", image.width, image.height)

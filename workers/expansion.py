@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from workers.latents import SIDE, Size
+from workers.latents import VAE_SCALE_FACTOR, Size
 from workers.masks import Box
 
 
@@ -19,7 +19,7 @@ class Expansion:
         return self.window[2] - self.window[0], self.window[3] - self.window[1]
 
 
-def plan(canvas: Size, known: Box, side: int) -> list[Expansion]:
+def plan_expansions(canvas: Size, known: Box, side: int) -> list[Expansion]:
     """The passes that fill a canvas around what is known of it; none where all is known.
 
     Each adds at most half of `side` pixels, the side that a checkpoint was trained at, to every edge of
@@ -27,19 +27,19 @@ def plan(canvas: Size, known: Box, side: int) -> list[Expansion]:
     """
     expansions = []
     while known != (0, 0, *canvas):
-        grown = _grown(canvas, known, side // 2)
-        expansions.append(Expansion(known, grown, _window(known, grown, side // 2)))
+        grown = _grow(canvas, known, side // 2)
+        expansions.append(Expansion(known, grown, _choose_window(known, grown, side // 2)))
         known = grown
     return expansions
 
 
-def _grown(canvas: Size, known: Box, step: int) -> Box:
+def _grow(canvas: Size, known: Box, step: int) -> Box:
     left, top = (_floor(max(0, edge - step)) for edge in known[:2])
     right, bottom = (_ceil(min(limit, edge + step)) for edge, limit in zip(known[2:], canvas, strict=True))
     return left, top, right, bottom
 
 
-def _window(known: Box, grown: Box, context: int) -> Box:
+def _choose_window(known: Box, grown: Box, context: int) -> Box:
     """What is new, and of what is known no more than `context` pixels behind it where only one edge moves."""
     left, top, right, bottom = grown
     moved = [before != after for before, after in zip(known, grown, strict=True)]
@@ -56,8 +56,8 @@ def _window(known: Box, grown: Box, context: int) -> Box:
 
 
 def _floor(edge: int) -> int:
-    return edge // SIDE * SIDE
+    return edge // VAE_SCALE_FACTOR * VAE_SCALE_FACTOR
 
 
 def _ceil(edge: int) -> int:
-    return -(-edge // SIDE) * SIDE
+    return -(-edge // VAE_SCALE_FACTOR) * VAE_SCALE_FACTOR

@@ -1,6 +1,6 @@
 """/healthz and /readyz of the workers on this machine, answered by their parent: for probes of containers.
 
-A probe asks nobody but this process: a thread looks at the database each second and keeps what it saw, so that
+A probe asks this process alone: a thread looks at the database each second and keeps what it saw, so that
 neither a dead Postgres nor many probes hold anything up.
 """
 
@@ -27,16 +27,16 @@ log = structlog.get_logger(__name__)
 _OK = "ok"
 _LOOK_SECONDS = 1.0
 _STALE_SECONDS = 5.0
-# A round waits for Postgres, seat by seat, when that is cut off; one that takes longer does not end.
+# A round waits for Postgres, slot by slot, when that is cut off; one that takes longer does not end.
 _LONGEST_ROUND_SECONDS = 120.0
 _REQUEST_SECONDS = 5.0
 _MOST_REQUESTS = 16
 
-Parts = Mapping[str, str]
-"""What was looked at, and `ok` or what is wrong with it."""
+ProbeReport = Mapping[str, str]
+"""What was looked at, with `ok` or what is wrong with it."""
 
-Probe = tuple[str, Callable[[], Parts]]
-"""The word for all being well, and what is asked."""
+Probe = tuple[str, Callable[[], ProbeReport]]
+"""The status when all is well, and the function that looks."""
 
 
 class Parent(Protocol):
@@ -51,10 +51,10 @@ class Parent(Protocol):
     @property
     def seconds_since_round(self) -> float: ...
 
-    def seated(self) -> dict[str, int | None]: ...
+    def worker_ids(self) -> dict[str, int | None]: ...
 
 
-def part_of(worker_id: int | None, row: WorkerState | None) -> str:
+def describe_slot(worker_id: int | None, row: WorkerState | None) -> str:
     """`ok`, or why a device renders nothing: `worker_id` is None where no process is on it."""
     if worker_id is None:
         return "has no worker process now; one is started"
@@ -84,7 +84,7 @@ class Outlook:
 
     def look(self) -> None:
         """Read what the database says of the workers that are here now."""
-        ids = [worker_id for worker_id in self._parent.seated().values() if worker_id is not None]
+        ids = [worker_id for worker_id in self._parent.worker_ids().values() if worker_id is not None]
         try:
             with self._parent.database.begin() as session:
                 self._rows = states(session, ids)
@@ -94,22 +94,22 @@ class Outlook:
             return
         self._seen_at = time.monotonic()
 
-    def health(self) -> Parts:
+    def health(self) -> ProbeReport:
         """Whether the parent makes its rounds; a drain takes as long as it takes."""
         seconds = self._parent.seconds_since_round
         is_stuck = seconds > _LONGEST_ROUND_SECONDS and not self._parent.is_stopping
         return {"rounds": f"none for {seconds:.0f} s" if is_stuck else _OK}
 
-    def readiness(self) -> Parts:
+    def readiness(self) -> ProbeReport:
         """The database and each device; all are `ok` only when every worker can render."""
         if self._parent.is_stopping:
             return {"workers": "are draining"}
         if time.monotonic() - self._seen_at > _STALE_SECONDS:
             return {"database": "does not answer"}
-        seated = self._parent.seated()
+        worker_ids = self._parent.worker_ids()
         return {
             "database": _OK,
-            **{device: part_of(id, self._rows.get(id) if id else None) for device, id in seated.items()},
+            **{device: describe_slot(id, self._rows.get(id) if id else None) for device, id in worker_ids.items()},
         }
 
 
@@ -163,9 +163,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         good, ask = probe
-        parts = ask()
-        is_well = all(part == _OK for part in parts.values())
-        body = json.dumps({"status": good if is_well else "unavailable", "parts": parts}).encode()
+        report = ask()
+        is_well = all(state == _OK for state in report.values())
+        body = json.dumps({"status": good if is_well else "unavailable", "parts": report}).encode()
         self.send_response(200 if is_well else 503)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

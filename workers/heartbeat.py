@@ -1,4 +1,4 @@
-"""Keeps a worker's leases alive; hears what was lost or cancelled, and whether the worker is out of service."""
+"""Keeps a worker's leases alive; learns what was lost or cancelled, and whether the worker is out of service."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """A thread that renews every lease held and says what the worker does.
+    """A thread that renews every lease held and reports what the worker does.
 
     `on_forgotten` is called where the farm knows this worker no more: it must end, and start under a new id.
     """
@@ -51,17 +51,17 @@ class Heartbeat:
         self._changed.set()
         self._thread.join(5)
 
-    def tell(self, status: str, resident: int | None) -> None:
-        """Say what the worker does and which checkpoint is resident; a change is sent at once."""
+    def report_status(self, status: str, resident: int | None) -> None:
+        """Report what the worker does and which checkpoint is resident; a change is sent at once."""
         if (status, resident) != (self._status, self._resident):
             self._status, self._resident = status, resident
             self._changed.set()
 
-    def tell_trouble(self, cause: str, trouble: str | None) -> None:
-        """Say what keeps the worker from work, or from a part of it; None: this cause does not any more."""
+    def report_trouble(self, cause: str, trouble: str | None) -> None:
+        """Report what keeps the worker from work, or from a part of it; None: this cause does not any more."""
         before = self._trouble
         # A new dict each time: the heartbeat's own thread may be reading the old one.
-        others = {name: said for name, said in self._troubles.items() if name != cause}
+        others = {name: other for name, other in self._troubles.items() if name != cause}
         self._troubles = {**others, cause: trouble} if trouble else others
         if self._trouble != before:
             self._changed.set()
@@ -91,10 +91,10 @@ class Heartbeat:
             log.warning("The heartbeat did not reach Postgres.", worker=self._worker_id, error=str(error.args[0]))
             return
         except NotFound as error:
-            log.warning("The farm has forgotten this worker; it starts anew.", error=str(error))
+            log.warning("The farm has forgotten this worker; it starts again under a new id.", error=str(error))
             self._on_forgotten()
             return
-        self._hear(is_out)
+        self._note_service(is_out)
         for lease in self._holdings.drop(lease for lease in held if lease not in kept):
             log.info("Lost a lease, or the task was cancelled.", **lease.log_fields())
 
@@ -104,8 +104,8 @@ class Heartbeat:
             return self._status
         return "draining" if held or self._status == "draining" else "drained"
 
-    def _hear(self, is_out_of_service: bool) -> None:
-        """A change of service changes the status too, which is told at once."""
+    def _note_service(self, is_out_of_service: bool) -> None:
+        """A change of service changes the status too, which is reported at once."""
         if is_out_of_service != self._is_out_of_service:
             self._is_out_of_service = is_out_of_service
             self._changed.set()

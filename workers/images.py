@@ -10,20 +10,20 @@ from workers.latents import Size
 LANCZOS = Image.Resampling.LANCZOS
 
 
-def resized(picture: Image.Image, size: Size, how: str = "stretch") -> Image.Image:
+def resize(picture: Image.Image, size: Size, resize_mode: str = "stretch") -> Image.Image:
     """A picture at another size: stretched, cropped to its middle, or whole with its edges continued.
 
     One that has the size already is returned as it is. Where latents are to be enlarged instead of
     pixels, `latent`, pixels are stretched.
     """
-    return picture if picture.size == size else _RESIZES[how](picture, size)
+    return picture if picture.size == size else _RESIZE_BY_MODE[resize_mode](picture, size)
 
 
-def _stretched(picture: Image.Image, size: Size) -> Image.Image:
+def _stretch(picture: Image.Image, size: Size) -> Image.Image:
     return picture.resize(size, LANCZOS)
 
 
-def _cropped(picture: Image.Image, size: Size) -> Image.Image:
+def _crop(picture: Image.Image, size: Size) -> Image.Image:
     scale = max(size[0] / picture.width, size[1] / picture.height)
     # Rounding must not lead over the edge.
     wide, high = min(picture.width, size[0] / scale), min(picture.height, size[1] / scale)
@@ -31,17 +31,17 @@ def _cropped(picture: Image.Image, size: Size) -> Image.Image:
     return picture.resize(size, LANCZOS, box=(left, top, left + wide, top + high))
 
 
-def _filled(picture: Image.Image, size: Size) -> Image.Image:
+def _fill(picture: Image.Image, size: Size) -> Image.Image:
     """All of the picture in the middle; what is left over on two sides continues its edges."""
     scale = min(size[0] / picture.width, size[1] / picture.height)
     inner = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-    return extended(picture.resize(inner, LANCZOS), size, (left, top))
+    return extend_edges(picture.resize(inner, LANCZOS), size, (left, top))
 
 
-def extended(picture: Image.Image, size: Size, place: tuple[int, int]) -> Image.Image:
-    """A picture at a place (left, top) of a larger canvas, its outermost pixels repeated all around."""
-    left, top = place
+def extend_edges(picture: Image.Image, size: Size, corner: tuple[int, int]) -> Image.Image:
+    """A picture with its `corner` (left, top) on a larger canvas, its outermost pixels repeated all around."""
+    left, top = corner
     across = left, size[0] - left - picture.width
     down = top, size[1] - top - picture.height
     pixels = np.asarray(picture)
@@ -49,9 +49,9 @@ def extended(picture: Image.Image, size: Size, place: tuple[int, int]) -> Image.
     return Image.fromarray(np.pad(pixels, margins, mode="edge"))
 
 
-_RESIZES: Mapping[str, Callable[[Image.Image, Size], Image.Image]] = {
-    "stretch": _stretched,
-    "crop": _cropped,
-    "fill": _filled,
-    "latent": _stretched,
+_RESIZE_BY_MODE: Mapping[str, Callable[[Image.Image, Size], Image.Image]] = {
+    "stretch": _stretch,
+    "crop": _crop,
+    "fill": _fill,
+    "latent": _stretch,
 }

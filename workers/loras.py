@@ -1,4 +1,4 @@
-"""LoRAs on a loaded pipeline: put on as adapters beside the weights, which they never change."""
+"""Applies LoRAs to a loaded pipeline, as adapters beside the weights, which they never change."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,31 +17,31 @@ from workers.weights import Weights
 _KEPT = 8
 _UNET, _TEXT = ("unet",), ("text_encoder", "text_encoder_2")
 
-Worn = tuple[tuple[str, float], ...]
-"""Adapters with their weights."""
+LoraWeights = tuple[tuple[str, float], ...]
+"""LoRAs by their sha256, with their weights."""
 
 
 class Loras:
-    """The LoRAs of one pipeline. The last that were worn stay loaded, without effect."""
+    """The LoRAs of one pipeline. The last that were applied stay loaded, without effect."""
 
     def __init__(self, pipeline: Any) -> None:
         self._components: dict[str, torch.nn.Module] = {
             name: part for name in (*_UNET, *_TEXT) if (part := getattr(pipeline, name, None)) is not None
         }
         self._loaded: OrderedDict[str, None] = OrderedDict()
-        self.text_key: Worn = ()
+        self.text_key: LoraWeights = ()
 
     def __len__(self) -> int:
         return len(self._loaded)
 
     @contextmanager
-    def worn(self, refs: Sequence[LoraRef], weights: Weights) -> Iterator[None]:
-        """Let the pipeline wear LoRAs for a while. One named twice counts with the sum of its weights.
+    def apply(self, refs: Sequence[LoraRef], weights: Weights) -> Iterator[None]:
+        """Apply LoRAs to the pipeline for a while. One named twice counts with the sum of its weights.
 
         Raises CannotRender for one that does not fit the checkpoint, RenderError for one that is not found.
         """
-        unet = _sums((ref, ref.weight) for ref in refs)
-        text = _sums((ref, ref.weight if ref.text_weight is None else ref.text_weight) for ref in refs)
+        unet = _sum_weights((ref, ref.weight) for ref in refs)
+        text = _sum_weights((ref, ref.weight if ref.text_weight is None else ref.text_weight) for ref in refs)
         if not unet and not text:
             yield
             return
@@ -53,7 +53,7 @@ class Loras:
             self._activate({}, {})
 
     def clear(self) -> None:
-        """Drop all that are loaded; to be asked for while none is worn."""
+        """Drop all that are loaded; to be called while none is applied."""
         for sha256 in list(self._loaded):
             del self._loaded[sha256]
             self._drop(sha256)
@@ -96,7 +96,7 @@ class Loras:
         self.text_key = tuple(text.items())
 
 
-def _sums(weighted: Iterable[tuple[LoraRef, float]]) -> dict[str, float]:
+def _sum_weights(weighted: Iterable[tuple[LoraRef, float]]) -> dict[str, float]:
     """The weight of each LoRA by its hash; those of no weight are left out, so that they have no effect at all."""
     sums: dict[str, float] = {}
     for ref, weight in weighted:

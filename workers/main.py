@@ -19,7 +19,7 @@ from workers import spool
 from workers.bell import Bell
 from workers.device import Device, choose_devices, needs_gpus
 from workers.health import serve_health
-from workers.nvidia import Listing, find_gpus
+from workers.nvidia import GpuListing, find_gpus
 from workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -45,10 +45,10 @@ def main(child_module: str = "workers.child") -> None:
 
 
 def _devices(wish: str) -> list[Device]:
-    listing = find_gpus(os.environ) if needs_gpus(wish) else Listing()
+    listing = find_gpus(os.environ) if needs_gpus(wish) else GpuListing()
     devices = choose_devices(wish, listing)
     if needs_gpus(wish) and not any(device.is_cuda for device in devices):
-        # Said aloud: a farm that renders a hundred times slower than it could looks as if it worked.
+        # A warning: a farm that renders a hundred times slower than it could looks as if it worked.
         why = listing.reason or "no NVIDIA driver was found"
         log.warning(f"Images are rendered on the processor: {why}.", devices=wish)
     return devices

@@ -10,7 +10,7 @@ import torch
 
 from farm.specs import ImageSpec
 
-_WORDS = (
+_OUT_OF_MEMORY_MESSAGES = (
     "not enough memory",
     "can't allocate memory",
     "CUDA error: out of memory",
@@ -72,27 +72,27 @@ class Measures:
         return tuple(word for word, is_done in steps.items() if is_done)
 
 
-Kind = tuple[str, int, int]
+ImageFootprint = tuple[str, int, int]
 """(checkpoint sha256, width, height): what decides how much memory an image takes."""
 
 
-def kind_of(checkpoint_sha256: str, spec: ImageSpec) -> Kind:
-    """What images of a spec's size take on a checkpoint."""
+def image_footprint(checkpoint_sha256: str, spec: ImageSpec) -> ImageFootprint:
+    """The footprint of images of a spec's size on a checkpoint."""
     return checkpoint_sha256, *spec.heaviest_size
 
 
 class MemoryLadder:
-    """Remembers for each kind of image which measures sufficed, so that the next batch begins there."""
+    """Remembers for each footprint which measures sufficed, so that the next batch begins there."""
 
     def __init__(self) -> None:
-        self._known: dict[Kind, Measures] = {}
+        self._known: dict[ImageFootprint, Measures] = {}
 
-    def first(self, kind: Kind, bucket: int, *, is_offloaded: bool) -> Measures:
+    def first(self, footprint: ImageFootprint, bucket: int, *, is_offloaded: bool) -> Measures:
         """What to begin with: what sufficed before, and what the checkpoint needed to be loaded at all."""
-        known = self._known.get(kind, Measures(bucket))
+        known = self._known.get(footprint, Measures(bucket))
         return replace(known, bucket=min(known.bucket, bucket), is_offloaded=known.is_offloaded or is_offloaded)
 
-    def note(self, kind: Kind, begun: Measures, sufficed: Measures) -> None:
+    def note(self, footprint: ImageFootprint, begun: Measures, sufficed: Measures) -> None:
         """Remember what sufficed, where more had to be done than what was begun with.
 
         That caches were freed is no reason to free them each time, and that a batch was small is none to
@@ -100,14 +100,14 @@ class MemoryLadder:
         """
         lasting = replace(sufficed, are_caches_freed=False)
         if lasting != begun:
-            self._known[kind] = lasting
+            self._known[footprint] = lasting
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a render failed for want of memory: CUDA has a class for it, its libraries and the CPU have words."""
     if isinstance(error, torch.OutOfMemoryError | DoesNotFit):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _OUT_OF_MEMORY_MESSAGES)
 
 
 def free_caches(device: str) -> None:
@@ -119,8 +119,8 @@ def free_caches(device: str) -> None:
 
 
 @contextmanager
-def applied(measures: Measures, pipeline: Any, device: str, *, was_offloaded: bool) -> Iterator[None]:
-    """Let a pipeline save memory for one call, and be as it was after it: a later job is not to suffer."""
+def apply_measures(measures: Measures, pipeline: Any, device: str, *, was_offloaded: bool) -> Iterator[None]:
+    """Let a pipeline save memory for one call, and restore it after: a later job is not slowed down."""
     is_to_offload = measures.is_offloaded and not was_offloaded
     if is_to_offload:
         pipeline.enable_model_cpu_offload(device=device)

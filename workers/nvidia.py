@@ -39,52 +39,52 @@ class CudaDevice:
         return self.uuid.startswith("MIG-")
 
 
-Place = tuple[CudaDevice, ...]
+UsableGpu = tuple[CudaDevice, ...]
 """What one index means: a GPU, or all slices of a GPU in MIG mode."""
 
 
 @dataclass(frozen=True)
-class Listing:
+class GpuListing:
     """What may be used, in the order in which CUDA counts it.
 
-    Where it is nothing, `reason` says why; it is empty where nobody was asked, and CUDA may know more.
+    Where it is nothing, `reason` says why; it is empty where no driver was asked, and CUDA may know more.
     """
 
-    places: Sequence[Place] = ()
+    gpus: Sequence[UsableGpu] = ()
     reason: str = ""
 
 
-def find_gpus(environment: Mapping[str, str], root: Path = Path("/")) -> Listing:
+def find_gpus(environment: Mapping[str, str], root: Path = Path("/")) -> GpuListing:
     """What this process may use, after CUDA_VISIBLE_DEVICES and NVIDIA_VISIBLE_DEVICES.
 
     It is nothing only where there is no driver, or where the environment hides its GPUs: a driver that is there
-    and fails raises ConfigError, since nobody wishes to find out days later that the processor rendered.
+    and fails raises ConfigError: else the processor renders, and days may pass until somebody sees it.
     """
     wish = environment.get("CUDA_VISIBLE_DEVICES")
     if wish is not None and _first(wish) in _HIDDEN:
-        return Listing(reason=f"CUDA_VISIBLE_DEVICES={wish} hides every GPU")
+        return GpuListing(reason=f"CUDA_VISIBLE_DEVICES={wish} hides every GPU")
     if smi := programs.find("nvidia-smi", environment.get("PATH")):
         # In a container that was given none there may be a driver to ask, which lists nothing. `void` says less:
         # it is also set where the container runtime hands out GPUs by itself (CDI).
         if environment.get("NVIDIA_VISIBLE_DEVICES") == "none":
-            return Listing(reason="NVIDIA_VISIBLE_DEVICES=none hides every GPU")
-        return Listing(visible(_listed(smi), wish))
+            return GpuListing(reason="NVIDIA_VISIBLE_DEVICES=none hides every GPU")
+        return GpuListing(select_visible(_list_gpus(smi), wish))
     if not any((root / trace).exists() for trace in _TRACES):
-        return Listing()
+        return GpuListing()
     if wish is None:
         raise ConfigError(
             "There is an NVIDIA driver, but no nvidia-smi to ask for its GPUs: name them (--devices 0), or install "
             "it (in a container: NVIDIA_DRIVER_CAPABILITIES=compute,utility). To render on the processor: "
             "--devices cpu."
         )
-    return Listing([(_unlisted(entry),) for entry in _entries(wish)])
+    return GpuListing([(_unlisted(entry),) for entry in _entries(wish)])
 
 
-def _listed(smi: str) -> list[Place]:
-    places = parse_listing(_ask(smi))
-    if not places:
+def _list_gpus(smi: str) -> list[UsableGpu]:
+    gpus = parse_listing(_ask(smi))
+    if not gpus:
         raise ConfigError(f"The NVIDIA driver is there and lists no GPU (`nvidia-smi -L`). {_REMEDY}")
-    return places
+    return gpus
 
 
 def _ask(smi: str) -> str:
@@ -92,19 +92,19 @@ def _ask(smi: str) -> str:
     for seconds in _PATIENCE_SECONDS:
         asked = subprocess.Popen([smi, "-L"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
-            said, _ = asked.communicate(timeout=seconds)
+            output, _ = asked.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             _abandon(asked)
             continue
         if asked.returncode == 0:
-            return said
-        words = " ".join(said.split())[:300] or "it said nothing"
+            return output
+        message = " ".join(output.split())[:300] or "without a message"
         raise ConfigError(
-            f"The NVIDIA driver failed: nvidia-smi ended with {asked.returncode} ({words}). {_REMEDY}"
+            f"The NVIDIA driver failed: nvidia-smi ended with {asked.returncode} ({message}). {_REMEDY}"
         )
     raise ConfigError(
         f"The NVIDIA driver does not answer: `nvidia-smi -L` took over {_PATIENCE_SECONDS[-1]:.0f} s. A GPU may "
-        f"hang (see dmesg for Xid), or the driver loads anew each time (`nvidia-smi -pm 1` keeps it). {_REMEDY}"
+        f"hang (see dmesg for Xid), or the driver loads again each time (`nvidia-smi -pm 1` keeps it). {_REMEDY}"
     )
 
 
@@ -115,7 +115,7 @@ def _abandon(process: subprocess.Popen[str]) -> None:
         process.communicate(timeout=1)
 
 
-def parse_listing(listing: str) -> list[Place]:
+def parse_listing(listing: str) -> list[UsableGpu]:
     """Read the output of `nvidia-smi -L`: below a GPU in MIG mode stand its slices, and only they can be used."""
     gpus: list[tuple[CudaDevice, list[CudaDevice]]] = []
     for line in listing.splitlines():
@@ -127,7 +127,7 @@ def parse_listing(listing: str) -> list[Place]:
     return [tuple(slices) or (gpu,) for gpu, slices in gpus]
 
 
-def visible(places: Sequence[Place], wish: str | None) -> list[Place]:
+def select_visible(gpus: Sequence[UsableGpu], wish: str | None) -> list[UsableGpu]:
     """What CUDA_VISIBLE_DEVICES leaves of what the driver lists, in its order.
 
     As CUDA reads it: indices as in `nvidia-smi`, UUIDs or what they begin with; what stands after an entry that
@@ -135,33 +135,31 @@ def visible(places: Sequence[Place], wish: str | None) -> list[Place]:
     Guide, CUDA Environment Variables.
     """
     if wish is None:
-        return list(places)
-    found: list[Place] = []
+        return list(gpus)
+    found: list[UsableGpu] = []
     for entry in _entries(wish):
-        place = named(entry, places)
-        if place is None:
+        gpu = find_gpu(entry, gpus)
+        if gpu is None:
             break
-        if place in found:
+        if gpu in found:
             raise ConfigError(
                 f"CUDA_VISIBLE_DEVICES={wish} names {entry} twice, for which CUDA shows no GPU at all."
             )
-        found.append(place)
+        found.append(gpu)
     if not found:
         raise ConfigError(f"CUDA_VISIBLE_DEVICES={wish} names no GPU that nvidia-smi -L lists. {_REMEDY}")
     return found
 
 
-def named(entry: str, places: Sequence[Place]) -> Place | None:
-    """The place that an entry means; None where it means none, or more than one."""
+def find_gpu(entry: str, gpus: Sequence[UsableGpu]) -> UsableGpu | None:
+    """The GPU that an entry means; None where it means none, or more than one."""
     if entry.isascii() and entry.isdecimal():
-        return next((place for place in places if place[0].index == int(entry)), None)
+        return next((gpu for gpu in gpus if gpu[0].index == int(entry)), None)
     if not entry.startswith(("GPU-", "MIG-")):
         return None
-    gpus = [place for place in places if place[0].gpu_uuid.startswith(entry)]
-    slices = [
-        (device,) for place in places for device in place if device.is_slice and device.uuid.startswith(entry)
-    ]
-    found = [*gpus, *slices]
+    whole = [gpu for gpu in gpus if gpu[0].gpu_uuid.startswith(entry)]
+    slices = [(device,) for gpu in gpus for device in gpu if device.is_slice and device.uuid.startswith(entry)]
+    found = [*whole, *slices]
     return found[0] if len(found) == 1 else None
 
 

@@ -1,4 +1,4 @@
-"""How attempts ended that brought no image, as the render loop says it to Postgres."""
+"""Records in Postgres how attempts ended that brought no image."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +11,7 @@ from farm import endings
 from farm.crashpoints import reach
 from farm.database import PASSING, Database
 from farm.dispatch import Lease, Unreadable
-from workers.calls import Calls
+from workers.calls import Orders
 from workers.holdings import Holdings
 
 log = structlog.get_logger(__name__)
@@ -20,7 +20,7 @@ Ending = Callable[[Session], object]
 
 
 class Outcomes:
-    """Says how attempts ended. Their leases are held no longer then, whether Postgres heard it or not.
+    """Records how attempts ended. Their leases are held no longer then, whether Postgres took it or not.
 
     Only `insist_on_hand_back` holds them until it did.
     """
@@ -32,15 +32,17 @@ class Outcomes:
     def hand_back(self, leases: Sequence[Lease], reason: str) -> None:
         """Return tasks without using up a try. If Postgres is away the leases end by themselves."""
         try:
-            self._say_handed_back(leases, reason)
+            self._record_hand_back(leases, reason)
         finally:
             self._holdings.drop(leases)
 
-    def insist_on_hand_back(self, leases: Sequence[Lease], reason: str, calls: Calls, pause_seconds: float) -> None:
-        """As `hand_back`; while Postgres is away the leases are kept, until it hears or this worker is to end."""
+    def insist_on_hand_back(
+        self, leases: Sequence[Lease], reason: str, orders: Orders, pause_seconds: float
+    ) -> None:
+        """As `hand_back`; while Postgres is away the leases are kept, until it is back or this worker is to end."""
         try:
-            while not self._say_handed_back(leases, reason) and not calls.is_draining:
-                calls.pause(pause_seconds)
+            while not self._record_hand_back(leases, reason) and not orders.is_draining:
+                orders.pause(pause_seconds)
         finally:
             self._holdings.drop(leases)
 
@@ -49,7 +51,7 @@ class Outcomes:
         for lease in leases:
             log.warning("Attempt ended: failed.", error=error, **lease.log_fields())
             try:
-                self._say(partial(_fail, lease=lease, error=error, is_retryable=is_retryable, relief=relief))
+                self._record(partial(_fail, lease=lease, error=error, is_retryable=is_retryable, relief=relief))
             finally:
                 self._holdings.drop([lease])
             reach("worker.failed")
@@ -59,7 +61,7 @@ class Outcomes:
         for lease in leases:
             log.warning("Attempt ended: failed for want of memory.", error=error, **lease.log_fields())
             try:
-                self._say(partial(endings.fail_for_memory, held=lease, error=error, relief=relief))
+                self._record(partial(endings.fail_for_memory, held=lease, error=error, relief=relief))
             finally:
                 self._holdings.drop([lease])
 
@@ -67,20 +69,20 @@ class Outcomes:
         """What this release cannot read another one may, while both are in use."""
         for held in claimed:
             log.warning("Attempt ended: failed.", error=held.error, **held.log_fields())
-            self._say(partial(endings.fail_unreadable, held=held))
+            self._record(partial(endings.fail_unreadable, held=held))
 
-    def _say_handed_back(self, leases: Sequence[Lease], reason: str) -> bool:
+    def _record_hand_back(self, leases: Sequence[Lease], reason: str) -> bool:
         for lease in leases:
             log.info("Attempt ended: handed back.", reason=reason, **lease.log_fields())
-        return self._say(partial(_hand_back, leases=leases, reason=reason))
+        return self._record(partial(_hand_back, leases=leases, reason=reason))
 
-    def _say(self, ending: Ending) -> bool:
-        """Whether it is said, or no repetition would help; false while Postgres is away or others hold locks."""
+    def _record(self, ending: Ending) -> bool:
+        """Whether it is recorded, or no repetition would help; false while Postgres is away or locks are held."""
         try:
             with self._database.begin() as session:
                 ending(session)
         except SQLAlchemyError as error:
-            log.warning("Could not say how a batch ended.", error=str(error.args[0]))
+            log.warning("Could not record how a batch ended.", error=str(error.args[0]))
             return not isinstance(error, PASSING)
         return True
 

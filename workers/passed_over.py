@@ -40,7 +40,7 @@ class PassedOver:
         self._until = self._clock() + pause
 
     def note_success(self, key: str) -> None:
-        """A batch was rendered. Of what needed no read that tells nothing of the store."""
+        """A batch was rendered. Where it needed no read, that says nothing of the store."""
         if key in self._keys:
             self._forget()
 

@@ -1,4 +1,4 @@
-"""One pass of a batch: from a spec's sampler and prompts, and perhaps a picture, to denoised latents."""
+"""One denoising pass of a batch: from sampler, prompts and perhaps starting latents to denoised latents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,31 +6,31 @@ from dataclasses import dataclass
 import torch
 
 from farm.specs import ImageSpec
-from workers.conditions import Conditions
-from workers.course import Course, plan_course
-from workers.denoise import Kept, Told, denoise
-from workers.latents import Draws, Size, shrunk
+from workers.conditions import Conditioning
+from workers.course import TimestepSchedule, plan_timesteps
+from workers.denoise import KnownRegion, UNetInputs, denoise
+from workers.latents import NoiseSource, Size, shrink_mask
 from workers.samplers import make_scheduler
-from workers.studio import Studio, Tick
+from workers.studio import RenderContext, StepCallback
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What any pass needs. `size` is its pixels', and `steps` are those before a strength leaves some out."""
+    """What any pass needs. `size` is in pixels; `steps` are those of the whole schedule, at a strength of 1."""
 
     specs: Sequence[ImageSpec]
-    conditions: Sequence[Conditions]
+    conditioning: Sequence[Conditioning]
     size: Size
     steps: int
-    draws: Draws
+    noise_source: NoiseSource
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """What a pass begins from: latents, noised as far as `strength` says.
+class StartingLatents:
+    """A picture that a pass starts from: `latents` (images, 4, height / 8, width / 8), noised as `strength` says.
 
-    Where `mask` (images, 1, height, width) is 1 the picture is painted anew, and elsewhere kept;
-    `pixels` (images, 3, height, width) are the picture's. Without a mask all of it is painted.
+    Where `mask` (images, 1, height, width) is 1 the picture is painted, and where it is 0 it is known and kept.
+    `pixels` (images, 3, height, width) are the picture's, from -1 to 1. Without a mask all of it is painted.
     """
 
     latents: torch.Tensor
@@ -39,52 +39,71 @@ class Beginning:
     pixels: torch.Tensor | None = None
 
 
-def from_noise(studio: Studio, work: Pass, tick: Tick) -> torch.Tensor:
-    """Latents of a picture made of noise alone."""
-    course = _course(studio, work, 1.0)
-    latents = work.draws.noise(work.size, studio.pipeline) * course.scheduler.init_noise_sigma
-    told = _told(studio, work, None)
-    return denoise(studio.pipeline, course, latents, told, work.draws, kept=None, tick=tick)
+def denoise_from_noise(context: RenderContext, pass_: Pass, step_callback: StepCallback) -> torch.Tensor:
+    """Latents (images, 4, height / 8, width / 8) of pictures made of noise alone."""
+    schedule = _plan_schedule(context, pass_, 1.0)
+    noise = pass_.noise_source.sample_noise(pass_.size, context.pipeline)
+    latents = noise * schedule.scheduler.init_noise_sigma
+    return denoise(
+        context.pipeline,
+        schedule,
+        latents,
+        _unet_inputs(context, pass_, None),
+        pass_.noise_source,
+        known_region=None,
+        step_callback=step_callback,
+    )
 
 
-def from_picture(studio: Studio, work: Pass, beginning: Beginning, tick: Tick) -> torch.Tensor:
-    """Latents of a picture made of another one.
+def denoise_from_latents(
+    context: RenderContext, pass_: Pass, start: StartingLatents, step_callback: StepCallback
+) -> torch.Tensor:
+    """Latents (images, 4, height / 8, width / 8) of pictures made of other ones.
 
-    A UNet without channels for mask and picture is held to what is kept, step by step. Even at a
-    strength of 1 the beginning is the picture under all the schedule's noise, not noise alone.
+    A UNet without channels for mask and picture has the known region put back step by step. Even at a
+    strength of 1 a pass starts from the picture under all the schedule's noise, not from noise alone.
     """
-    course = _course(studio, work, beginning.strength)
-    noise = work.draws.noise(work.size, studio.pipeline)
-    latents = course.noised(beginning.latents, noise, 0)
-    kept = None
-    if beginning.mask is not None and not studio.family.is_inpaint:
-        kept = Kept(shrunk(beginning.mask, studio.pipeline), beginning.latents, noise)
-    told = _told(studio, work, beginning)
-    return denoise(studio.pipeline, course, latents, told, work.draws, kept=kept, tick=tick)
+    schedule = _plan_schedule(context, pass_, start.strength)
+    noise = pass_.noise_source.sample_noise(pass_.size, context.pipeline)
+    latents = schedule.add_noise(start.latents, noise, 0)
+    known_region = None
+    if start.mask is not None and not context.family.is_inpaint:
+        known_region = KnownRegion(shrink_mask(start.mask, context.pipeline), start.latents, noise)
+    return denoise(
+        context.pipeline,
+        schedule,
+        latents,
+        _unet_inputs(context, pass_, start),
+        pass_.noise_source,
+        known_region=known_region,
+        step_callback=step_callback,
+    )
 
 
-def _course(studio: Studio, work: Pass, strength: float) -> Course:
-    spec, own = work.specs[0], studio.pipeline.scheduler.config
-    scheduler = make_scheduler(spec.sampler, spec.schedule_type, own, work.draws.seeds, work.steps)
-    return plan_course(scheduler, work.steps, strength)
+def _plan_schedule(context: RenderContext, pass_: Pass, strength: float) -> TimestepSchedule:
+    spec, own = pass_.specs[0], context.pipeline.scheduler.config
+    seeds = pass_.noise_source.seeds
+    scheduler = make_scheduler(spec.sampler, spec.schedule_type, own, seeds, pass_.steps)
+    return plan_timesteps(scheduler, pass_.steps, strength)
 
 
-def _told(studio: Studio, work: Pass, beginning: Beginning | None) -> Told:
-    channels = _channels(studio, work, beginning) if studio.family.is_inpaint else None
-    guidance = [spec.guidance_scale for spec in work.specs]
-    return Told(work.conditions, guidance, work.size, channels)
+def _unet_inputs(context: RenderContext, pass_: Pass, start: StartingLatents | None) -> UNetInputs:
+    channels = _extra_channels(context, pass_, start) if context.family.is_inpaint else None
+    guidance_scales = [spec.guidance_scale for spec in pass_.specs]
+    return UNetInputs(pass_.conditioning, guidance_scales, pass_.size, channels)
 
 
-def _channels(studio: Studio, work: Pass, beginning: Beginning | None) -> torch.Tensor:
-    """The five channels that an inpainting UNet takes besides: the mask, and the picture without what it covers.
+def _extra_channels(context: RenderContext, pass_: Pass, start: StartingLatents | None) -> torch.Tensor:
+    """What an inpainting UNet takes besides, (images, 5, height / 8, width / 8): the mask, and the masked latents.
 
-    Where nothing is kept the mask covers everything, and the picture is blank, as in the WebUI.
+    Those are the latents of the picture without what the mask covers. Where nothing is known the mask covers
+    everything, and the picture is blank, as in the WebUI.
     """
-    width, height = work.size
-    mask = torch.ones(len(work.specs), 1, height, width)
+    width, height = pass_.size
+    mask = torch.ones(len(pass_.specs), 1, height, width)
     # In memory as real pictures are, colours last: the layout decides the last bits of what the VAE computes.
-    pixels = torch.zeros(len(work.specs), height, width, 3).permute(0, 3, 1, 2)
-    if beginning is not None and beginning.mask is not None and beginning.pixels is not None:
-        mask, pixels = beginning.mask, beginning.pixels * (beginning.mask < 0.5)
-    masked = studio.vae.encode(pixels, work.draws.generators)
-    return torch.cat([shrunk(mask, studio.pipeline), masked], dim=1)
+    pixels = torch.zeros(len(pass_.specs), height, width, 3).permute(0, 3, 1, 2)
+    if start is not None and start.mask is not None and start.pixels is not None:
+        mask, pixels = start.mask, start.pixels * (start.mask < 0.5)
+    masked_latents = context.vae.encode(pixels, pass_.noise_source.generators)
+    return torch.cat([shrink_mask(mask, context.pipeline), masked_latents], dim=1)

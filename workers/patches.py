@@ -1,4 +1,4 @@
-"""A part of a picture painted anew and put back: what inpaint and outpaint share."""
+"""A part of a picture that is painted and pasted back: what inpaint and outpaint share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from workers.images import resized
-from workers.latents import mask_of, pixels_of
+from workers.images import resize
+from workers.latents import masks_to_tensor, pictures_to_tensor
 from workers.masks import Box
-from workers.passes import Beginning, Pass, from_picture
-from workers.studio import Studio, Tick
+from workers.passes import Pass, StartingLatents, denoise_from_latents
+from workers.studio import RenderContext, StepCallback
 
 
 @dataclass(frozen=True)
@@ -28,30 +28,41 @@ class Patch:
     mask: Image.Image
     paste: Image.Image
 
-    def put_back(self, painted: np.ndarray) -> Image.Image:
-        """The canvas with the painted box; where `paste` is 0 it is the canvas bit for bit."""
-        new = resized(Image.fromarray(painted), self.paste.size, "crop")
+    def paste_back(self, painted: np.ndarray) -> Image.Image:
+        """The canvas with the painted box (uint8, height x width x 3); where `paste` is 0 it stays bit for bit."""
+        new = resize(Image.fromarray(painted), self.paste.size, "crop")
         finished = self.canvas.copy()
         finished.paste(Image.composite(new, self.canvas.crop(self.box), self.paste), self.box)
         return finished
 
 
-def paint(studio: Studio, work: Pass, patches: Sequence[Patch], strength: float, tick: Tick) -> list[Image.Image]:
-    """Paint each patch from its picture."""
-    return paint_over(studio, work, patches, begin(studio, work, patches), strength, tick)
-
-
-def begin(studio: Studio, work: Pass, patches: Sequence[Patch]) -> torch.Tensor:
-    """The latents of the patches' pictures."""
-    return studio.vae.encode(pixels_of([patch.picture for patch in patches]), work.draws.generators)
-
-
-def paint_over(
-    studio: Studio, work: Pass, patches: Sequence[Patch], latents: torch.Tensor, strength: float, tick: Tick
+def paint(
+    context: RenderContext, pass_: Pass, patches: Sequence[Patch], strength: float, step_callback: StepCallback
 ) -> list[Image.Image]:
-    """Paint each patch from latents, and put it back into its canvas."""
-    mask = mask_of([patch.mask for patch in patches])
-    pixels = pixels_of([patch.picture for patch in patches])
-    painted = from_picture(studio, work, Beginning(latents, strength, mask, pixels), tick)
-    pictures = studio.vae.decode(painted)
-    return [patch.put_back(picture) for patch, picture in zip(patches, pictures, strict=True)]
+    """Paint each patch from its own picture; return the canvases with them."""
+    return paint_from_latents(
+        context, pass_, patches, encode_patches(context, pass_, patches), strength, step_callback
+    )
+
+
+def encode_patches(context: RenderContext, pass_: Pass, patches: Sequence[Patch]) -> torch.Tensor:
+    """The latents (patches, 4, height / 8, width / 8) of the patches' pictures."""
+    return context.vae.encode(
+        pictures_to_tensor([patch.picture for patch in patches]), pass_.noise_source.generators
+    )
+
+
+def paint_from_latents(
+    context: RenderContext,
+    pass_: Pass,
+    patches: Sequence[Patch],
+    latents: torch.Tensor,
+    strength: float,
+    step_callback: StepCallback,
+) -> list[Image.Image]:
+    """Paint each patch from latents (patches, 4, height / 8, width / 8), and paste it back into its canvas."""
+    mask = masks_to_tensor([patch.mask for patch in patches])
+    pixels = pictures_to_tensor([patch.picture for patch in patches])
+    painted = denoise_from_latents(context, pass_, StartingLatents(latents, strength, mask, pixels), step_callback)
+    pictures = context.vae.decode(painted)
+    return [patch.paste_back(picture) for patch, picture in zip(patches, pictures, strict=True)]

@@ -21,7 +21,7 @@ from workers.bounded import Bounded
 from workers.loras import Loras
 from workers.memory import free_caches, is_out_of_memory
 from workers.precision import DTYPES, resolve_precision
-from workers.text.encoder import ChunkKey, Encoded
+from workers.text.encoder import ChunkKey, EncodedChunk
 from workers.vae import VaeNeeds
 from workers.weights import PlacedWeights, Weights
 
@@ -34,7 +34,7 @@ _CLASSES: Mapping[str, Any] = {
     "StableDiffusionPipeline": StableDiffusionPipeline,
     "StableDiffusionXLPipeline": StableDiffusionXLPipeline,
 }
-# Parts that old folders name and nobody needs here.
+# Components that old folders name and nothing here needs.
 _UNUSED = {"feature_extractor": None, "image_encoder": None}
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "StableDiffusionPipeline": {**_UNUSED, "safety_checker": None, "requires_safety_checker": False},
@@ -63,7 +63,7 @@ class Resident:
     vae_needs: VaeNeeds = field(default_factory=VaeNeeds)
     vaes: Bounded[str, Any] = field(default_factory=lambda: Bounded(_VAES_KEPT))
     embeddings: Bounded[str, tuple[torch.Tensor, ...]] = field(default_factory=lambda: Bounded(_EMBEDDINGS_KEPT))
-    texts: Bounded[ChunkKey, Encoded] = field(default_factory=lambda: Bounded(_CHUNKS_KEPT))
+    texts: Bounded[ChunkKey, EncodedChunk] = field(default_factory=lambda: Bounded(_CHUNKS_KEPT))
 
     def shed(self) -> None:
         """Drop what only waits to be used again, LoRAs and VAEs: it takes memory that a render lacks."""
@@ -163,7 +163,7 @@ class Pipelines:
         return self.vae_needs.precisions.get(checkpoint.sha256, DTYPES[self.precision])
 
     def shed(self) -> None:
-        """Give back what no render needs now, and what the allocator keeps."""
+        """Free what no render needs now, and what the allocator keeps."""
         if self.resident:
             self.resident.shed()
         free_caches(self.device)
@@ -195,11 +195,11 @@ def _family_of(checkpoint: ClaimedCheckpoint) -> Family:
 
 
 def _check(pipeline: Any, checkpoint: ClaimedCheckpoint, family: Family) -> None:
-    """What diffusers loads without a word, and would fail or be deaf at the first call."""
+    """Refuse what diffusers loads without an error and what would fail at the first call, or ignore prompts."""
     tokenizers = _present(pipeline, "tokenizer", "tokenizer_2")
     encoders = _present(pipeline, "text_encoder", "text_encoder_2")
-    if any(len(reads) < hears.config.vocab_size for reads, hears in zip(tokenizers, encoders, strict=True)):
-        # Of missing files transformers makes an empty tokenizer: no prompt would be heard.
+    if any(len(own) < encoder.config.vocab_size for own, encoder in zip(tokenizers, encoders, strict=True)):
+        # Where files are missing transformers makes an empty tokenizer, of which every prompt is the same.
         raise RenderError(f"Checkpoint {checkpoint.name!r} does not load: its tokenizer has no vocabulary.")
     channels = pipeline.unet.config.in_channels
     if channels != family.unet_channels:

@@ -48,7 +48,7 @@ def check_device(device: str, precision: str) -> None:
     if device == "cuda":
         _check_cuda()
     for name, compute in (("multiplies", _product), ("convolves", _convolution)):
-        found, right = _asked(compute, device, DTYPES[precision]), _asked(compute, "cpu", torch.float64)
+        found, right = _compute_on(compute, device, DTYPES[precision]), _compute_on(compute, "cpu", torch.float64)
         # What is right is a whole number; fast convolutions come near it. Numbers that are none come near nothing.
         if not ((found - right).abs() < _NEAR).all():
             raise DeviceUnfit(
@@ -68,11 +68,11 @@ def _check_cuda() -> None:
         torch.cuda.init()
         _check_architecture()
     except (RuntimeError, AssertionError) as error:
-        raise DeviceUnfit(_explained(error)) from error
+        raise DeviceUnfit(_explain(error)) from error
 
 
 def _check_architecture() -> None:
-    """Whether PyTorch has code for this GPU: of its own generation, or PTX of one before to be compiled anew."""
+    """Whether PyTorch has code for this GPU: of its own generation, or PTX of one before to be compiled again."""
     capability, built_for = torch.cuda.get_device_capability(), torch.cuda.get_arch_list()
     if torch.version.cuda and built_for and not any(has_code(entry, capability) for entry in built_for):
         raise DeviceUnfit(
@@ -99,11 +99,13 @@ def has_code(entry: str, capability: tuple[int, int]) -> bool:
     return built[0] == capability[0] and built[1] <= capability[1]
 
 
-def _asked(compute: Callable[[str, torch.dtype], torch.Tensor], device: str, dtype: torch.dtype) -> torch.Tensor:
+def _compute_on(
+    compute: Callable[[str, torch.dtype], torch.Tensor], device: str, dtype: torch.dtype
+) -> torch.Tensor:
     try:
         return compute(device, dtype).to("cpu", torch.float64)
     except RuntimeError as error:
-        raise DeviceUnfit(_explained(error)) from error
+        raise DeviceUnfit(_explain(error)) from error
 
 
 def _product(device: str, dtype: torch.dtype) -> torch.Tensor:
@@ -123,11 +125,11 @@ def _numbers(*shape: int) -> torch.Tensor:
     return torch.randint(-1, 2, shape, generator=torch.Generator("cpu").manual_seed(1))
 
 
-def _explained(error: BaseException) -> str:
-    said = str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
+def _explain(error: BaseException) -> str:
+    message = str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
     if is_out_of_memory(error):
-        return f"The device has no free memory: {said}. Another process holds it: `nvidia-smi` names it."
+        return f"The device has no free memory: {message}. Another process holds it: `nvidia-smi` names it."
     remedy = next(
         (remedy for words, remedy in _REMEDIES.items() if words.lower() in str(error).lower()), _OTHERWISE
     )
-    return f"The device does not compute: {said}. {remedy}"
+    return f"The device does not compute: {message}. {remedy}"

@@ -1,6 +1,6 @@
 """The sign of life that a child gives its parent each second, through its stdout.
 
-It tells a process that hangs as a whole (a driver that holds the interpreter's lock, a SIGSTOP) from one
+It distinguishes a process that hangs as a whole (a driver that holds the interpreter's lock, a SIGSTOP) from one
 that only renders for long. Nothing else can: its own watches hang with it.
 """
 
@@ -13,7 +13,7 @@ _INTERVAL_SECONDS = 1.0
 
 
 class Pulse:
-    """The parent's end: listens to the pipe until the child closes it."""
+    """The parent's end: reads the pipe until the child closes it."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
@@ -31,7 +31,7 @@ class Pulse:
 
 
 def beat(out: IO[bytes]) -> None:
-    """The child's end: give signs of life for as long as somebody listens. Call it on a thread."""
+    """The child's end: give signs of life for as long as the parent reads them. Call it on a thread."""
     with contextlib.suppress(OSError, ValueError):
         while True:
             out.write(b".")

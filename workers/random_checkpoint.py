@@ -83,7 +83,7 @@ def _make_unet(scale: int) -> UNet2DConditionModel:
         attention_head_dim=1,
         norm_num_groups=16,
     )
-    # Untrained attention hardly hears the text; amplified, another prompt is visibly another image.
+    # Untrained attention to the text is weak; amplified, another prompt is visibly another image.
     for name, weight in unet.named_parameters():
         if name.endswith("attn2.to_out.0.weight"):
             weight.data *= _TEXT_GAIN

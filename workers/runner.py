@@ -2,8 +2,6 @@
 
 import os
 import random
-import time
-from collections.abc import Sequence
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,13 +10,14 @@ from farm import dispatch
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database, Role, is_lost_connection
-from farm.dispatch import Batch, Lease
+from farm.dispatch import Batch
 from farm.errors import DeviceBroken, FarmError, LeaseLost, OutOfMemory, RenderError, StoreAway
 from farm.progress import ProgressBoard
 from farm.store import open_store
 from workers.affinity import Affinity
-from workers.calls import Calls
-from workers.delivery import Delivery, Rendered
+from workers.batch_render import BatchRender, Draining
+from workers.calls import Orders
+from workers.delivery import Delivery
 from workers.heartbeat import Heartbeat
 from workers.holdings import Holdings
 from workers.outcomes import Outcomes
@@ -42,10 +41,6 @@ _MOST_UNFORESEEN = 5
 _LONGEST_PAUSE_SECONDS = 8.0
 
 
-class Draining(FarmError):
-    """The worker is ending and hands back what it renders."""
-
-
 class SuspectDevice(FarmError):
     """Renders keep failing in ways that were not foreseen; a fresh process may do better on this device."""
 
@@ -58,9 +53,9 @@ class Runner:
     a row.
     """
 
-    def __init__(self, settings: Settings, calls: Calls, renderer: Renderer, worker_id: int) -> None:
+    def __init__(self, settings: Settings, orders: Orders, renderer: Renderer, worker_id: int) -> None:
         self._settings = settings
-        self._calls = calls
+        self._orders = orders
         self._renderer = renderer
         self._worker_id = worker_id
         self._database = Database.of(settings, Role.WORKER)
@@ -71,10 +66,10 @@ class Runner:
         self._failures = 0
         self._unforeseen = 0
         self._broken: DeviceBroken | None = None
-        self._rendering: tuple[Lease, ...] = ()
-        self._heartbeat = Heartbeat(settings, self._database, worker_id, self._holdings, calls.drain)
+        self._heartbeat = Heartbeat(settings, self._database, worker_id, self._holdings, orders.drain)
         self._reporter = Reporter(ProgressBoard(settings.required_redis_url))
         self._stalls = StallWatch(settings.stall_seconds, self._give_up_stalled)
+        self._batch_render = BatchRender(renderer, orders, self._holdings, self._reporter, self._stalls)
         self._spool = Spool(
             settings.spool_folder, worker_id, limit_bytes=settings.spool_bytes, batch=settings.max_batch
         )
@@ -93,8 +88,8 @@ class Runner:
         for thread in (self._heartbeat, self._reporter, self._stalls):
             thread.start()
         log.info("A worker is ready.", worker=self._worker_id, device=self._renderer.device_name)
-        while not self._calls.is_draining and not self._broken and self._unforeseen < _MOST_UNFORESEEN:
-            self._calls.hush()
+        while not self._orders.is_draining and not self._broken and self._unforeseen < _MOST_UNFORESEEN:
+            self._orders.clear_rings()
             self._take_turn()
         self._end_all()
         if self._broken:
@@ -105,26 +100,26 @@ class Runner:
     def _take_turn(self) -> None:
         """Render one batch; or, where there is none or no room for its images, wait to be rung.
 
-        What another worker left is taken over first: its leases may end before this one has nothing to render.
+        The images that another worker left are taken over first: their leases may end while this one renders.
         """
         self._delivery.adopt()
-        self._tell_troubles()
+        self._report_troubles()
         batch = None if self._delivery.is_full else self._claim()
         if batch is None:
-            self._tell("idle")
-            self._calls.wait_for_ring(self._settings.poll_seconds * random.uniform(0.75, 1.25))
+            self._report_status("idle")
+            self._orders.wait_for_ring(self._settings.poll_seconds * random.uniform(0.75, 1.25))
             return
         if not batch.leases:
             return
-        self._tell("busy")
+        self._report_status("busy")
         self._work_on(batch)
         if self._failures and not self._broken:
             self._ease_off()
 
     def _end_all(self) -> None:
         """Deliver while the drain time lasts. What is not delivered then waits in the spool, its lease standing."""
-        self._tell("draining")
-        if not self._delivery.close(self._calls.seconds_left):
+        self._report_status("draining")
+        if not self._delivery.close(self._orders.seconds_left):
             log.warning("Images wait in the spool for the next worker.", worker=self._worker_id)
         for thread in (self._stalls, self._reporter, self._heartbeat):
             thread.stop()
@@ -133,20 +128,20 @@ class Runner:
 
     def _ease_off(self) -> None:
         """After a failed batch wait, ever longer: if it is this worker that is broken, others come first."""
-        self._calls.pause(min(_LONGEST_PAUSE_SECONDS, self._settings.poll_seconds * 2.0 ** (self._failures - 1)))
+        self._orders.pause(min(_LONGEST_PAUSE_SECONDS, self._settings.poll_seconds * 2.0 ** (self._failures - 1)))
 
-    def _tell(self, status: str) -> None:
-        self._heartbeat.tell(status, self._renderer.resident_id)
+    def _report_status(self, status: str) -> None:
+        self._heartbeat.report_status(status, self._renderer.resident_id)
 
-    def _tell_troubles(self) -> None:
+    def _report_troubles(self) -> None:
         """What keeps this worker from all work or some: others that count on it take that meanwhile."""
         is_full, is_waiting = self._delivery.is_full, self._passed_over.is_waiting
         full = "its spool is full: rendered images wait for the store or PostgreSQL, and nothing is claimed"
         away = "the store does not give it what some images need; it leaves those to others"
-        self._heartbeat.tell_trouble("spool", full if is_full else None)
-        self._heartbeat.tell_trouble("store", away if is_waiting else None)
+        self._heartbeat.report_trouble("spool", full if is_full else None)
+        self._heartbeat.report_trouble("store", away if is_waiting else None)
         held_up = "rendered images wait in its spool: the store or PostgreSQL does not take them now"
-        self._heartbeat.tell_trouble("delivery", held_up if self._delivery.is_held_up and not is_full else None)
+        self._heartbeat.report_trouble("delivery", held_up if self._delivery.is_held_up and not is_full else None)
 
     def _claim(self) -> Batch | None:
         try:
@@ -162,11 +157,11 @@ class Runner:
                 )
                 if batch:
                     reach("worker.claiming")
-        except Exception as error:  # whatever it is, the farm says so, and this worker tries again
+        except Exception as error:  # whatever it is, it is reported, and this worker tries again
             log.warning("Could not claim.", worker=self._worker_id, exc_info=not isinstance(error, SQLAlchemyError))
-            self._heartbeat.tell_trouble("claim", f"it cannot claim work: {_said(error)}")
+            self._heartbeat.report_trouble("claim", f"it cannot claim work: {_describe_failure(error)}")
             return None
-        self._heartbeat.tell_trouble("claim", None)
+        self._heartbeat.report_trouble("claim", None)
         if batch:
             self._holdings.take(batch.leases)
             self._affinity.note_claim()
@@ -185,7 +180,7 @@ class Runner:
             # The try before may have cost its process; if this one does, it costs no other task a try.
             self._delivery.wait_until_spooled()
         try:
-            for rendered in self._render(batch):
+            for rendered in self._batch_render.render(batch):
                 self._delivery.accept(rendered)
             self._failures = self._unforeseen = 0
             self._passed_over.note_success(batch.key)
@@ -209,53 +204,16 @@ class Runner:
             self._unforeseen += 1
             self._outcomes.fail(batch.leases, f"{type(error).__name__}: {error}", is_retryable=True)
 
-    def _render(self, batch: Batch) -> list[Rendered]:
-        """Render the batch and share the device's time out among its images."""
-        started = time.monotonic()
-        first_step: list[float] = []
-
-        def on_step(step: int, steps: int) -> None:
-            first_step[:] = first_step or [time.monotonic() - started]
-            self._stalls.step()
-            self._reporter.report(batch.leases, step, steps)
-            reach("worker.stepped")
-            self._check_calls(batch.leases)
-
-        specs = [lease.spec for lease in batch.leases]
-        self._rendering = batch.leases
-        kind = (batch.checkpoint.family, *specs[0].output_size)
-        with self._stalls.watching(kind, fetched_bytes=batch.checkpoint.size_bytes):
-            self._check_calls(batch.leases)
-            self._renderer.load(batch.checkpoint)
-            self._check_calls(batch.leases)
-            loaded = time.monotonic()
-            reach("worker.loaded")
-            pictures = self._renderer.render(batch.checkpoint, specs, on_step)
-        ended = time.monotonic()
-        reach("worker.rendered")
-        timings = {"load": loaded - started, "first_step": first_step[0], "render": ended - loaded}
-        share = (ended - started) / len(specs)
-        return [
-            Rendered(lease, batch.checkpoint, picture, share, timings)
-            for lease, picture in zip(batch.leases, pictures, strict=True)
-            if self._holdings.holds(lease)
-        ]
-
-    def _check_calls(self, leases: Sequence[Lease]) -> None:
-        """Between steps: stop if nothing of the batch is wanted any more, or the drain time is over."""
-        if self._calls.must_stop_now:
-            raise Draining
-        if not any(self._holdings.holds(lease) for lease in leases):
-            raise LeaseLost
-
     def _give_up_stalled(self, error: str) -> None:
         """Called from the watch's thread while the render hangs: end its attempts, and then this process."""
         log.error("A render hangs; this process ends.", worker=self._worker_id, error=error)
         try:
             if self._renderer.is_reading:
-                self._outcomes.hand_back(self._rendering, f"handed back: the store does not answer; {error}")
+                self._outcomes.hand_back(
+                    self._batch_render.leases, f"handed back: the store does not answer; {error}"
+                )
             else:
-                self._outcomes.fail(self._rendering, error, is_retryable=True)
+                self._outcomes.fail(self._batch_render.leases, error, is_retryable=True)
         finally:
             os._exit(STALLED)
 
@@ -266,12 +224,12 @@ class Runner:
         """
         log.warning("The store is away; a batch is handed back.", worker=self._worker_id, reason=reason)
         self._passed_over.note_failure(batch.key)
-        self._outcomes.insist_on_hand_back(batch.leases, reason, self._calls, self._settings.poll_seconds)
+        self._outcomes.insist_on_hand_back(batch.leases, reason, self._orders, self._settings.poll_seconds)
 
 
-def _said(error: Exception) -> str:
-    """What went wrong, for everybody to read: not where PostgreSQL lies, nor the statement that SQLAlchemy adds."""
+def _describe_failure(error: Exception) -> str:
+    """What went wrong, for every user to read: without PostgreSQL's address, and SQLAlchemy's statement."""
     if isinstance(error, SQLAlchemyError) and is_lost_connection(error):
         return "PostgreSQL does not answer"
-    said = str(error.args[0] if error.args else error).strip() or type(error).__name__
-    return said.splitlines()[0]
+    message = str(error.args[0] if error.args else error).strip() or type(error).__name__
+    return message.splitlines()[0]

@@ -2,26 +2,24 @@
 
 Each worker has a folder, locked while its process lives. What a dead worker left is adopted by another
 one on this machine, and published if the lease still stands. Wherever in the spool an image lies, its attempt
-is not over: who gives back what the dead worker held looks for it in all folders (`attempts_in`).
+is not over: what gives back the tasks of the dead worker looks for it in all folders (`attempts_in`).
 """
 
 import fcntl
-import hashlib
 import re
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import IO
 
 import structlog
-from pydantic import TypeAdapter
 
 from farm.dispatch import Lease
 from farm.endings import AttemptKey
-from farm.errors import ConfigError, FarmError
+from farm.errors import ConfigError
+from workers import spoolfile
+from workers.spoolfile import FinishedImage
 
 log = structlog.get_logger(__name__)
 
@@ -29,41 +27,6 @@ _SUFFIX = ".image"
 _NAME = re.compile(rf"(\d{{1,18}})-(\d{{1,9}}){re.escape(_SUFFIX)}", re.ASCII)
 _PARTIAL = ".part"
 _LOCK = "lock"
-
-
-class DamagedFile(FarmError):
-    """A file in the spool was cut short or changed."""
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A file ready to be stored."""
-
-    content: bytes
-    media_type: str
-    suffix: str
-    width: int
-    height: int
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
-
-
-@dataclass(frozen=True)
-class Finished:
-    """An encoded image with all that its publication says."""
-
-    lease: Lease
-    image: Encoded
-    thumbnail: Encoded
-    gpu_seconds: float
-    timings: Mapping[str, float]
-    provenance: Mapping[str, Any]
-    relief: tuple[str, ...]
-
-
-_RECORDS = TypeAdapter(Finished)
 
 
 class Spool:
@@ -110,7 +73,7 @@ class Spool:
             self._expected[lease] = size_bytes
             self._largest = max(self._largest, size_bytes)
 
-    def put(self, finished: Finished) -> Path:
+    def put(self, finished: FinishedImage) -> Path:
         """Keep an image, whole or not at all. Raises OSError where the disk has no room.
 
         It is not synced: it is to outlive this process, and a machine that lost power loses its leases too.
@@ -118,7 +81,7 @@ class Spool:
         path = self._own / f"{finished.lease.task_id}-{finished.lease.attempt}{_SUFFIX}"
         partial = path.with_suffix(_PARTIAL)
         try:
-            _write(partial, finished)
+            spoolfile.write(partial, finished)
             partial.rename(path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -132,17 +95,6 @@ class Spool:
         with self._lock:
             self._expected.pop(lease, None)
 
-    def read(self, path: Path) -> Finished:
-        """An image with its record. Raises DamagedFile; OSError for what may be read another time."""
-        with _opened(path) as archive:
-            finished = _RECORDS.validate_json(archive.read("record.json"))
-            return _with_contents(finished, archive.read("image"), archive.read("thumbnail"))
-
-    def read_lease(self, path: Path) -> Lease:
-        """Whose an image is, without its contents. Raises as `read` does."""
-        with _opened(path) as archive:
-            return _RECORDS.validate_json(archive.read("record.json")).lease
-
     def drop(self, path: Path) -> None:
         """Forget an image: it is published, or will never be."""
         path.unlink(missing_ok=True)
@@ -151,7 +103,7 @@ class Spool:
 
     @contextmanager
     def abandoned(self) -> Iterator[list[Path]]:
-        """The images of workers that are gone, for `adopt` and `drop`. Nobody else is offered them meanwhile."""
+        """The images of workers that are gone, for `adopt` and `drop`. No other process sees them then."""
         with ExitStack() as held:
             with _locked(self._folder / _LOCK):
                 gone = [folder for folder in self._folder.iterdir() if folder.is_dir() and _seize(folder, held)]
@@ -187,7 +139,7 @@ def prepare(folder: Path) -> None:
 
 
 def attempts_in(folder: Path) -> set[AttemptKey]:
-    """The attempts whose images lie anywhere in the spools on this machine, whoever rendered them.
+    """The attempts whose images lie anywhere in the spools on this machine, of whatever worker.
 
     None is overlooked while it is adopted: it moves under the lock that is held here. Raises OSError.
     """
@@ -203,34 +155,6 @@ def attempts_in(folder: Path) -> set[AttemptKey]:
 def _images(folder: Path) -> Iterator[Path]:
     with suppress(FileNotFoundError):
         yield from (path for path in folder.iterdir() if path.suffix == _SUFFIX and not path.is_symlink())
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except OSError as error:
-        if not isinstance(error, FileNotFoundError | IsADirectoryError):
-            raise
-        raise DamagedFile(f"{path.name} in the spool cannot be read: {error}") from error
-    except Exception as error:  # whatever zipfile and zlib raise of bytes that we did not write
-        raise DamagedFile(f"{path.name} in the spool cannot be read: {error}") from error
-
-
-def _write(path: Path, finished: Finished) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("record.json", _RECORDS.dump_json(_with_contents(finished, b"", b"")))
-        archive.writestr("image", finished.image.content)
-        archive.writestr("thumbnail", finished.thumbnail.content)
-
-
-def _with_contents(finished: Finished, image: bytes, thumbnail: bytes) -> Finished:
-    return replace(
-        finished,
-        image=replace(finished.image, content=image),
-        thumbnail=replace(finished.thumbnail, content=thumbnail),
-    )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Kind = tuple[str, int, int]
+RenderShape = tuple[str, int, int]
 """(family, width, height): what decides how long a step takes on this device."""
 
 _TIMES_SLOWEST = 10.0
@@ -17,18 +17,18 @@ _LOOK_SECONDS = 0.5
 
 
 class StallWatch:
-    """Calls `on_stall` from a thread of its own when a render rests for longer than its kind ever did.
+    """Calls `on_stall` from a thread of its own when a render rests for longer than its shape ever did.
 
-    The bound is `patience_seconds`, or ten times the slowest step seen of the same kind if that is more;
-    five times the patience while nothing is known of the kind, or before the first step, which also waits
+    The bound is `patience_seconds`, or ten times the slowest step seen of the same shape if that is more;
+    five times the patience while nothing is known of the shape, or before the first step, which also waits
     for weights that are fetched.
     """
 
     def __init__(self, patience_seconds: float, on_stall: Callable[[str], None]) -> None:
         self._patience_seconds = patience_seconds
         self._on_stall = on_stall
-        self._slowest: dict[Kind, float] = {}
-        self._kind: Kind | None = None
+        self._slowest: dict[RenderShape, float] = {}
+        self._shape: RenderShape | None = None
         self._steps = 0
         self._fetch_seconds = 0.0
         self._since = time.monotonic()
@@ -43,25 +43,25 @@ class StallWatch:
         self._thread.join(2)
 
     @contextmanager
-    def watching(self, kind: Kind, *, fetched_bytes: int = 0) -> Iterator[None]:
+    def watch(self, shape: RenderShape, *, fetched_bytes: int = 0) -> Iterator[None]:
         """Watch one render, from before its first step to its end; so much may have to be fetched for it."""
         self._fetch_seconds = fetched_bytes / _FETCHED_BYTES_PER_SECOND
-        self._kind, self._steps, self._since = kind, 0, time.monotonic()
+        self._shape, self._steps, self._since = shape, 0, time.monotonic()
         try:
             yield
         finally:
-            self._kind = None
+            self._shape = None
 
     def step(self) -> None:
         """A step was made."""
         now = time.monotonic()
-        if self._steps and self._kind is not None:
-            self._slowest[self._kind] = max(self._slowest.get(self._kind, 0.0), now - self._since)
+        if self._steps and self._shape is not None:
+            self._slowest[self._shape] = max(self._slowest.get(self._shape, 0.0), now - self._since)
         self._steps, self._since = self._steps + 1, now
 
-    def bound_seconds(self, kind: Kind, steps: int) -> float:
-        """How long a render of a kind may rest after so many steps."""
-        slowest = self._slowest.get(kind)
+    def bound_seconds(self, shape: RenderShape, steps: int) -> float:
+        """How long a render of a shape may rest after so many steps."""
+        slowest = self._slowest.get(shape)
         if steps == 0:
             return self._patience_seconds * _TIMES_AT_FIRST + self._fetch_seconds
         if slowest is None:
@@ -73,8 +73,8 @@ class StallWatch:
             self._look()
 
     def _look(self) -> None:
-        kind, steps = self._kind, self._steps
+        shape, steps = self._shape, self._steps
         rested = time.monotonic() - self._since
-        if kind is not None and rested > self.bound_seconds(kind, steps):
-            self._kind = None
+        if shape is not None and rested > self.bound_seconds(shape, steps):
+            self._shape = None
             self._on_stall(f"stalled: no step for {rested:.0f} s after step {steps}")

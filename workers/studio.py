@@ -1,4 +1,4 @@
-"""What a mode renders with."""
+"""The render context: what a mode renders a batch with."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from typing import Any
 
 from farm.families import Family
 from farm.specs import ImageSpec, TextToImageSpec
-from workers.conditions import Conditions
+from workers.conditions import Conditioning
 from workers.inputs import Inputs
-from workers.latents import SIDE
+from workers.latents import VAE_SCALE_FACTOR
 from workers.pipelines import Resident
 from workers.renderer import OnStep
-from workers.text.encode import conditions_of
+from workers.text.encode import encode_conditioning
 from workers.vae import Vae
 
-Tick = Callable[[], None]
+StepCallback = Callable[[], None]
 """Called after each step; raises to stop the render."""
 
 
 @dataclass(frozen=True)
-class Studio:
-    """The resident checkpoint, with the LoRAs and the VAE of a batch fitted to it, and the uploaded pictures.
+class RenderContext:
+    """The resident checkpoint, with the LoRAs and the VAE of a batch applied to it, and the uploaded pictures.
 
     `vae_sha256` is that of a VAE which is not the checkpoint's own.
     """
@@ -48,43 +48,45 @@ class Studio:
     def side(self) -> int:
         """The side in pixels that the checkpoint was trained at."""
         latents = self.pipeline.unet.config.sample_size
-        return latents * SIDE if isinstance(latents, int) else self.family.side
+        return latents * VAE_SCALE_FACTOR if isinstance(latents, int) else self.family.side
 
-    def conditions(self, specs: Sequence[ImageSpec]) -> list[Conditions]:
-        """What the UNet is told of each image in its first pass, or its only one.
+    def encode_prompts(self, specs: Sequence[ImageSpec]) -> list[Conditioning]:
+        """The conditioning of each image in its first pass, or its only one.
 
         As in the WebUI, a prompt's changes are laid out over all the steps asked for, and counted from
         the first step that runs: with a strength below 1 the last of them do not come.
         """
-        return [conditions_of(self.resident, spec, spec.num_inference_steps) for spec in specs]
+        return [encode_conditioning(self.resident, spec, spec.num_inference_steps) for spec in specs]
 
-    def hires_conditions(self, specs: Sequence[TextToImageSpec]) -> list[Conditions]:
-        """The same for the second pass of specs with `hires`."""
+    def encode_hires_prompts(self, specs: Sequence[TextToImageSpec]) -> list[Conditioning]:
+        """The conditioning of each image in the second pass of specs with `hires`."""
         return [
-            conditions_of(self.resident, spec, hires_steps(spec), first_pass_steps=spec.num_inference_steps)
+            encode_conditioning(
+                self.resident, spec, count_hires_steps(spec), first_pass_steps=spec.num_inference_steps
+            )
             for spec in specs
         ]
 
-    def text_shape(self, spec: ImageSpec) -> tuple[tuple[int, int], ...]:
-        """What images must share to go through the UNet together: the shapes of their conditions, pass by pass."""
-        shapes = [conditions.shape for conditions in self.conditions([spec])]
+    def conditioning_shape(self, spec: ImageSpec) -> tuple[tuple[int, int], ...]:
+        """What images must share to go through the UNet together: (prompts, tokens) of each of their passes."""
+        shapes = [conditioning.shape for conditioning in self.encode_prompts([spec])]
         if isinstance(spec, TextToImageSpec) and spec.hires:
-            shapes += [conditions.shape for conditions in self.hires_conditions([spec])]
+            shapes += [conditioning.shape for conditioning in self.encode_hires_prompts([spec])]
         return tuple(shapes)
 
 
-def hires_steps(spec: TextToImageSpec) -> int:
+def count_hires_steps(spec: TextToImageSpec) -> int:
     """The steps of the second pass, before its strength leaves some out."""
     assert spec.hires is not None
     return spec.hires.steps(spec.num_inference_steps)
 
 
-def ticking(on_step: OnStep, steps: int) -> Tick:
-    """Count the steps of all passes of a render, and report each."""
+def make_step_callback(on_step: OnStep, steps: int) -> StepCallback:
+    """A callback for all passes of a render: it counts their steps, and reports each as one of `steps`."""
     done = count(1)
     return lambda: on_step(next(done), steps)
 
 
-def shared_steps(on_step: OnStep, part: int, parts: int) -> OnStep:
-    """What one of several renders of a batch, equally long, reports to: the steps of all count together."""
-    return lambda done, steps: on_step(part * steps + done, parts * steps)
+def make_group_callback(on_step: OnStep, group: int, groups: int) -> OnStep:
+    """A callback for one of several groups of a batch, equally long: it reports the steps of all together."""
+    return lambda done, steps: on_step(group * steps + done, groups * steps)

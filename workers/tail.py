@@ -1,4 +1,4 @@
-"""A child's log on its way to ours: passed on line by line, its end kept for the day the child dies."""
+"""Passes on a child's log line by line, and keeps its last lines as evidence for when the child dies."""
 
 import sys
 import threading
@@ -20,7 +20,7 @@ class Tail:
         self._thread.start()
 
     def text(self) -> str:
-        """The last lines, once the child is gone; whoever inherited its pipe is not waited for."""
+        """The last lines, once the child is gone; a process that inherited its pipe is not waited for."""
         self._thread.join(1)
         return "\n".join(self._last)
 
@@ -29,7 +29,7 @@ class Tail:
         with self._pipe, open(self._pipe.fileno(), "rb", closefd=False) as lines:
             for line in lines:
                 text = line.decode(errors="replace")
-                # Whoever stops reading would fill the child's pipe, and so stop the child.
+                # Were the reading to stop, the child's pipe would fill, and the child stop.
                 with suppress(OSError):
                     sys.stderr.write(text)
                     sys.stderr.flush()

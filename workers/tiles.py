@@ -8,13 +8,16 @@ from workers.latents import Size
 from workers.masks import Box
 
 
-def tiles_of(size: Size, tile: int, overlap: int) -> list[Box]:
-    """Boxes of one size, evenly spread row by row, that cover a picture and overlap by so many pixels at least."""
-    across, down = (_spans(side, tile, overlap) for side in size)
+def split_into_tiles(size: Size, tile: int, overlap: int) -> list[Box]:
+    """Boxes of one size, evenly spread row by row, that cover a picture; `tile` and `overlap` are in pixels.
+
+    Neighbours overlap by at least `overlap`.
+    """
+    across, down = (_split_side(side, tile, overlap) for side in size)
     return [(left, top, right, bottom) for top, bottom in down for left, right in across]
 
 
-def _spans(side: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+def _split_side(side: int, tile: int, overlap: int) -> list[tuple[int, int]]:
     if side <= tile:
         return [(0, side)]
     number = ceil((side - overlap) / (tile - overlap))
@@ -22,7 +25,7 @@ def _spans(side: int, tile: int, overlap: int) -> list[tuple[int, int]]:
     return [(start, start + tile) for start in starts]
 
 
-class Blend:
+class TileBlend:
     """A picture that tiles are added to. Each weighs less towards the edges that it shares, in linear ramps."""
 
     def __init__(self, size: Size, overlap: int) -> None:
@@ -34,7 +37,7 @@ class Blend:
     def add(self, box: Box, pixels: np.ndarray) -> None:
         """Add a tile: uint8 of shape (height, width, 3)."""
         left, top, right, bottom = box
-        across, down = (_ramps(box[axis], box[axis + 2], self._size[axis], self._overlap) for axis in (0, 1))
+        across, down = (_ramp_weights(box[axis], box[axis + 2], self._size[axis], self._overlap) for axis in (0, 1))
         weights = (down[:, None] * across[None, :])[:, :, None]
         self._sum[top:bottom, left:right] += weights * pixels
         self._weights[top:bottom, left:right] += weights
@@ -44,7 +47,7 @@ class Blend:
         return (self._sum / self._weights).round().clip(0, 255).astype(np.uint8)
 
 
-def _ramps(start: int, end: int, side: int, overlap: int) -> np.ndarray:
+def _ramp_weights(start: int, end: int, side: int, overlap: int) -> np.ndarray:
     """The weights along one axis: 1 inside and at the picture's own edges, less towards the other edges."""
     places = np.arange(start, end)
     rising = (places - start + 0.5) / max(overlap, 0.5) if start > 0 else np.ones(end - start)

@@ -1,4 +1,4 @@
-"""What a child does whose device cannot render: it takes no task, says why, and looks again in a fresh process."""
+"""What a child does whose device cannot render: it takes no task, reports why, and tries again in a new process."""
 
 import os
 import sys
@@ -30,7 +30,7 @@ def sit_out(settings: Settings, worker_id: int, trouble: str, arguments: Sequenc
     database = Database.of(settings, Role.WORKER)
     ends = time.monotonic() + pause
     while (left := ends - time.monotonic()) > 0:
-        _tell(database, worker_id, trouble)
+        _report(database, worker_id, trouble)
         time.sleep(min(left, settings.heartbeat_seconds))
     database.close()
     os.execv(sys.executable, [sys.executable, *arguments])
@@ -42,9 +42,9 @@ def pause_seconds(tries: int) -> float:
     return min(_LONGEST_PAUSE_SECONDS, _SHORTEST_PAUSE_SECONDS * 2.0 ** min(tries, 10))
 
 
-def _tell(database: Database, worker_id: int, trouble: str) -> None:
+def _report(database: Database, worker_id: int, trouble: str) -> None:
     try:
         with database.begin() as session:
             fleet.beat(session, worker_id, "starting", None, trouble=trouble)
     except SQLAlchemyError as error:
-        log.warning("Could not say what is wrong with the device.", worker=worker_id, error=str(error.args[0]))
+        log.warning("Could not report what is wrong with the device.", worker=worker_id, error=str(error.args[0]))

@@ -7,9 +7,9 @@ from sqlalchemy import text
 from farm.config import Settings
 from tests.farms import RunningFarm
 from tests.waiting import wait_until
+from workers.children import start_child
 from workers.device import choose_devices
-from workers.nvidia import Listing
-from workers.supervisor import start_child
+from workers.nvidia import GpuListing
 
 
 def test_two_children_share_the_tasks_of_one_job(two_workers: RunningFarm) -> None:
@@ -33,7 +33,7 @@ def test_the_parent_never_loads_torch(two_workers: RunningFarm) -> None:
 
 @pytest.mark.parametrize(("wish", "visible"), [("1", "1"), ("GPU-5e1f-42", "GPU-5e1f-42")])
 def test_a_child_is_pinned_before_its_interpreter_starts(settings: Settings, wish: str, visible: str) -> None:
-    (device,) = choose_devices(wish, Listing())
+    (device,) = choose_devices(wish, GpuListing())
     # As a context it closes its three pipes, once it is dead.
     with start_child(settings, device, worker_id=0, threads=1) as child:
         try:

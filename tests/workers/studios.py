@@ -1,4 +1,4 @@
-"""Studios with small checkpoints, and specs and pictures for them."""
+"""Render contexts with small checkpoints, and specs and pictures for them."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -19,20 +19,20 @@ from workers.inputs import StoredInputs
 from workers.loras import Loras
 from workers.modes import RENDERS
 from workers.pipelines import Resident
-from workers.studio import Studio
+from workers.studio import RenderContext
 from workers.weights import PlacedWeights
 
 STORE = MemoryStore()
 
 
 @cache
-def a_studio(family: str = "sd15") -> Studio:
-    """A studio whose small checkpoint is built once a run."""
+def a_context(family: str = "sd15") -> RenderContext:
+    """A render context whose small checkpoint is built once a run."""
     pipeline = small_pipeline(family)
     pipeline.set_progress_bar_config(disable=True)
     checkpoint = ClaimedCheckpoint(1, "small", family, f"{family:x<64}", "nowhere")
     resident = Resident(checkpoint, FAMILIES[family], pipeline, False, PlacedWeights(), Loras(pipeline))
-    return Studio(resident, StoredInputs(STORE))
+    return RenderContext(resident, StoredInputs(STORE))
 
 
 def a_spec_of(mode: str, **fields: Any) -> Any:
@@ -41,12 +41,12 @@ def a_spec_of(mode: str, **fields: Any) -> Any:
     return read_spec({"mode": mode, **settings, "sampler": "Euler", "width": 64, "height": 64, **fields})
 
 
-def draw(studio: Studio, *specs: ImageSpec) -> list[np.ndarray]:
-    return RENDERS[specs[0].mode](studio, specs, lambda _step, _steps: None)
+def draw(context: RenderContext, *specs: ImageSpec) -> list[np.ndarray]:
+    return RENDERS[specs[0].mode](context, specs, lambda _step, _steps: None)
 
 
 def upload(picture: Image.Image) -> str:
-    """Keep a picture where studios find it; return its sha256."""
+    """Keep a picture where render contexts find it; return its sha256."""
     content = BytesIO()
     picture.save(content, "PNG")
     name = sha256(content.getvalue()).hexdigest()

@@ -1,4 +1,4 @@
-"""LoRAs and VAEs fitted for a while: right while they are on, and without a trace after."""
+"""LoRAs and VAEs applied for a while: right while they are on, and without a trace after."""
 
 import copy
 import gc
@@ -18,10 +18,10 @@ from farm.errors import CannotRender, RenderError
 from farm.specs import AddonRef, LoraRef, TextToImageSpec
 from tests.checkpoints import small_checkpoint
 from tests.loras import merged, random_factors, save, save_kohya, save_old_diffusers, save_peft
-from workers.adapters import fitted
+from workers.adapters import apply_addons
 from workers.lorafiles import read_lora
 from workers.pipelines import Pipelines, Resident
-from workers.text.encode import conditions_of
+from workers.text.encode import encode_conditioning
 from workers.weights import PlacedWeights
 
 Load = Callable[[str], Resident]
@@ -68,21 +68,21 @@ def spec(*loras: LoraRef, **fields: Any) -> TextToImageSpec:
 
 
 @torch.no_grad()
-def computed(resident: Resident, spec: TextToImageSpec, pipeline: Any = None) -> torch.Tensor:
+def predict(resident: Resident, spec: TextToImageSpec, pipeline: Any = None) -> torch.Tensor:
     """What the UNet makes of a fixed latent and the spec's prompt."""
-    embeds = conditions_of(resident, spec, 4).positive_at(0)[0][1]
+    embeds = encode_conditioning(resident, spec, 4).positive_at(0)[0][1]
     unet = (pipeline or resident.pipeline).unet
     latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     added = None
     if embeds.pooled is not None:
         added = {"text_embeds": embeds.pooled[None], "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]])}
-    result: torch.Tensor = unet(latent, 500, embeds.tokens[None], added_cond_kwargs=added).sample
+    result: torch.Tensor = unet(latent, 500, embeds.hidden_states[None], added_cond_kwargs=added).sample
     return result
 
 
-def worn(resident: Resident, spec: TextToImageSpec, placed: dict[str, Path]) -> torch.Tensor:
-    with fitted(resident, spec, PlacedWeights(placed)):
-        return computed(resident, spec)
+def predict_with(resident: Resident, spec: TextToImageSpec, placed: dict[str, Path]) -> torch.Tensor:
+    with apply_addons(resident, spec, PlacedWeights(placed)):
+        return predict(resident, spec)
 
 
 @contextmanager
@@ -104,14 +104,14 @@ def by_hand(resident: Resident, *additions: tuple[Any, float, float]) -> Iterato
 def merged_output(fresh: Resident, *additions: tuple[Any, float, float]) -> torch.Tensor:
     with by_hand(fresh, *additions):
         fresh.texts.clear()
-        result = computed(fresh, spec())
+        result = predict(fresh, spec())
     fresh.texts.clear()
     return result
 
 
 @pytest.fixture
 def fresh(load: Load, tmp_path: Path) -> Callable[[str], Resident]:
-    """Another resident of the same weights, which never wears anything."""
+    """Another resident of the same weights, which nothing is applied to."""
 
     def of(family: str) -> Resident:
         checkpoint = load(family).checkpoint
@@ -122,26 +122,26 @@ def fresh(load: Load, tmp_path: Path) -> Callable[[str], Resident]:
 
 @pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("family", ["sd15", "sd2", "sdxl"])
-def test_a_worn_lora_equals_merged_weights(
+def test_a_lora_equals_merged_weights(
     load: Load, fresh: Load, lora: Callable[..., LoraRef], placed: dict[str, Path], family: str, write: Any
 ) -> None:
-    base = computed(load(family), spec())
+    base = predict(load(family), spec())
     factors = random_factors(fresh(family).pipeline, seed=1)
     ref = lora(factors, write, weight=0.7, text_weight=0.3)
-    result = worn(load(family), spec(ref), placed)
+    result = predict_with(load(family), spec(ref), placed)
     wanted = merged_output(fresh(family), (factors, 0.7, 0.3))
     assert not torch.allclose(result, base, atol=1e-2)
     torch.testing.assert_close(result, wanted, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
-def test_after_it_was_worn_the_pipeline_is_bitwise_the_base(
+def test_a_pipeline_is_bitwise_the_base_after_a_lora(
     load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path], family: str
 ) -> None:
-    base = computed(load(family), spec())
-    worn(load(family), spec(lora(random_factors(load(family).pipeline, seed=2))), placed)
+    base = predict(load(family), spec())
+    predict_with(load(family), spec(lora(random_factors(load(family).pipeline, seed=2))), placed)
     load(family).texts.clear()
-    assert torch.equal(computed(load(family), spec()), base)
+    assert torch.equal(predict(load(family), spec()), base)
 
 
 def test_a_lora_in_the_names_of_old_diffusers_equals_merged_weights(
@@ -149,7 +149,7 @@ def test_a_lora_in_the_names_of_old_diffusers_equals_merged_weights(
 ) -> None:
     factors = random_factors(fresh("sd15").pipeline, seed=1)
     attention = {name: value for name, value in factors["unet"].items() if name.endswith(("to_q", "to_out.0"))}
-    result = worn(load("sd15"), spec(lora(factors, save_old_diffusers)), placed)
+    result = predict_with(load("sd15"), spec(lora(factors, save_old_diffusers)), placed)
     wanted = merged_output(fresh("sd15"), ({"unet": attention}, 1.0, 1.0))
     torch.testing.assert_close(result, wanted, rtol=1e-3, atol=1e-4)
 
@@ -158,7 +158,7 @@ def test_several_loras_add_up(
     load: Load, fresh: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]
 ) -> None:
     one, two = (random_factors(fresh("sd15").pipeline, seed=seed) for seed in (1, 2))
-    result = worn(load("sd15"), spec(lora(one, weight=0.5), lora(two, save_peft, weight=-0.4)), placed)
+    result = predict_with(load("sd15"), spec(lora(one, weight=0.5), lora(two, save_peft, weight=-0.4)), placed)
     wanted = merged_output(fresh("sd15"), (one, 0.5, 0.5), (two, -0.4, -0.4))
     torch.testing.assert_close(result, wanted, rtol=1e-3, atol=1e-4)
 
@@ -169,23 +169,23 @@ def test_a_lora_named_twice_counts_with_the_sum_of_its_weights(
     ref = lora(random_factors(load("sd15").pipeline, seed=1))
     twice = spec(ref.model_copy(update={"weight": 0.25}), ref.model_copy(update={"weight": 0.5}))
     assert torch.equal(
-        worn(load("sd15"), twice, placed),
-        worn(load("sd15"), spec(ref.model_copy(update={"weight": 0.75})), placed),
+        predict_with(load("sd15"), twice, placed),
+        predict_with(load("sd15"), spec(ref.model_copy(update={"weight": 0.75})), placed),
     )
 
 
 def test_a_lora_of_weight_0_has_no_effect_at_all(
     load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]
 ) -> None:
-    base = computed(load("sd15"), spec())
+    base = predict(load("sd15"), spec())
     ref = lora(random_factors(load("sd15").pipeline, seed=1), weight=0)
-    assert torch.equal(worn(load("sd15"), spec(ref), placed), base)
+    assert torch.equal(predict_with(load("sd15"), spec(ref), placed), base)
 
 
 def test_alternating_loras_do_not_mix(load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]) -> None:
     one, two = (spec(lora(random_factors(load("sd15").pipeline, seed=seed))) for seed in (1, 2))
-    first = [worn(load("sd15"), each, placed) for each in (one, two)]
-    again = [worn(load("sd15"), each, placed) for each in (one, two)]
+    first = [predict_with(load("sd15"), each, placed) for each in (one, two)]
+    again = [predict_with(load("sd15"), each, placed) for each in (one, two)]
     assert not torch.equal(*first)
     assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
 
@@ -195,38 +195,38 @@ def test_text_and_picture_weigh_a_lora_apart(
 ) -> None:
     resident = load("sd15")
     ref = lora(random_factors(resident.pipeline, seed=1), weight=0.8, text_weight=0)
-    plain = conditions_of(resident, spec(), 4).positive_at(0)[0][1].tokens
-    with fitted(resident, spec(ref), PlacedWeights(placed)):
-        assert torch.equal(conditions_of(resident, spec(ref), 4).positive_at(0)[0][1].tokens, plain)
+    plain = encode_conditioning(resident, spec(), 4).positive_at(0)[0][1].hidden_states
+    with apply_addons(resident, spec(ref), PlacedWeights(placed)):
+        assert torch.equal(encode_conditioning(resident, spec(ref), 4).positive_at(0)[0][1].hidden_states, plain)
 
 
 def test_clip_skip_hears_a_lora(load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]) -> None:
     resident = load("sd15")
     asked = spec(lora(random_factors(resident.pipeline, seed=1)), clip_skip=2)
-    plain = conditions_of(resident, asked, 4).positive_at(0)[0][1].tokens
-    with fitted(resident, asked, PlacedWeights(placed)):
-        assert not torch.equal(conditions_of(resident, asked, 4).positive_at(0)[0][1].tokens, plain)
+    plain = encode_conditioning(resident, asked, 4).positive_at(0)[0][1].hidden_states
+    with apply_addons(resident, asked, PlacedWeights(placed)):
+        assert not torch.equal(encode_conditioning(resident, asked, 4).positive_at(0)[0][1].hidden_states, plain)
 
 
 def test_an_exception_leaves_nothing_on(load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]) -> None:
-    base, vae = computed(load("sd15"), spec()), load("sd15").pipeline.vae
+    base, vae = predict(load("sd15"), spec()), load("sd15").pipeline.vae
     asked = spec(lora(random_factors(load("sd15").pipeline, seed=1)), vae=other_vae(load("sd15"), placed))
-    with pytest.raises(ZeroDivisionError), fitted(load("sd15"), asked, PlacedWeights(placed)):
+    with pytest.raises(ZeroDivisionError), apply_addons(load("sd15"), asked, PlacedWeights(placed)):
         1 / 0  # noqa: B018 - any error
     assert load("sd15").pipeline.vae is vae
-    assert torch.equal(computed(load("sd15"), spec()), base)
+    assert torch.equal(predict(load("sd15"), spec()), base)
 
 
-@pytest.mark.parametrize(("made_for", "worn_by"), [("sdxl", "sd15"), ("sd15", "sdxl")])
+@pytest.mark.parametrize(("made_for", "applied_to"), [("sdxl", "sd15"), ("sd15", "sdxl")])
 @pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
 def test_a_lora_of_another_family_is_refused_by_name(
-    load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path], made_for: str, worn_by: str, write: Any
+    load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path], made_for: str, applied_to: str, write: Any
 ) -> None:
     factors = random_factors(load(made_for).pipeline, seed=1)
-    base = computed(load(worn_by), spec())
+    base = predict(load(applied_to), spec())
     with pytest.raises(CannotRender, match="LoRA 'lora-1' does not fit this checkpoint"):
-        worn(load(worn_by), spec(lora(factors, write)), placed)
-    assert torch.equal(computed(load(worn_by), spec()), base)
+        predict_with(load(applied_to), spec(lora(factors, write)), placed)
+    assert torch.equal(predict(load(applied_to), spec()), base)
 
 
 @pytest.mark.parametrize(
@@ -244,12 +244,12 @@ def test_a_file_that_is_no_lora_is_refused_with_the_reason(
     load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path], key: str, message: str
 ) -> None:
     with pytest.raises(CannotRender, match=message):
-        worn(load("sd15"), spec(lora({key: torch.zeros(2, 2)}, save)), placed)
+        predict_with(load("sd15"), spec(lora({key: torch.zeros(2, 2)}, save)), placed)
 
 
 def test_a_lora_that_is_not_here_is_a_failed_attempt(load: Load) -> None:
     with pytest.raises(RenderError, match="does not find the weights"):
-        worn(load("sd15"), spec(LoraRef(name="away", sha256="0" * 64)), {})
+        predict_with(load("sd15"), spec(LoraRef(name="away", sha256="0" * 64)), {})
 
 
 def test_the_alpha_of_diffusers_metadata_counts(
@@ -266,8 +266,8 @@ def test_the_alpha_of_diffusers_metadata_counts(
         save_file(named, path, {"lora_adapter_metadata": '{"unet.lora_alpha": 1.0, "unet.r": 2}'})
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    halved = worn(load("sd15"), spec(lora(tensors, write)), placed)
-    plain = worn(load("sd15"), spec(lora(tensors, save, weight=0.5)), placed)
+    halved = predict_with(load("sd15"), spec(lora(tensors, write)), placed)
+    plain = predict_with(load("sd15"), spec(lora(tensors, save, weight=0.5)), placed)
     torch.testing.assert_close(halved, plain)
 
 
@@ -280,24 +280,25 @@ def test_a_convolution_in_three_factors_is_one_of_two(
     whole = sum(mid[:, inner, None] * down[inner] for inner in range(2))
     two = {f"{stem}.lora_down.weight": whole, f"{stem}.lora_up.weight": up}
     torch.testing.assert_close(
-        worn(load("sd15"), spec(lora(three, save)), placed), worn(load("sd15"), spec(lora(two, save)), placed)
+        predict_with(load("sd15"), spec(lora(three, save)), placed),
+        predict_with(load("sd15"), spec(lora(two, save)), placed),
     )
 
 
 def test_only_the_last_loras_stay_loaded(load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]) -> None:
     resident = load("sd15")
-    base = computed(resident, spec())
+    base = predict(resident, spec())
     refs = [lora(random_factors(resident.pipeline, seed=seed)) for seed in range(1, 11)]
     for ref in refs:
-        worn(resident, spec(ref), placed)
+        predict_with(resident, spec(ref), placed)
     assert len(resident.loras) == 8
     assert len(resident.pipeline.unet.mid_block.attentions[0].proj_in.lora_A) == 8
-    together = worn(resident, spec(*refs), placed)
+    together = predict_with(resident, spec(*refs), placed)
     assert len(resident.loras) == 10
-    worn(resident, spec(refs[0]), placed)
+    predict_with(resident, spec(refs[0]), placed)
     assert len(resident.loras) == 8
-    assert torch.equal(worn(resident, spec(*refs), placed), together)
-    assert torch.equal(computed(resident, spec()), base)
+    assert torch.equal(predict_with(resident, spec(*refs), placed), together)
+    assert torch.equal(predict(resident, spec()), base)
 
 
 def test_memory_does_not_grow_while_loras_and_vaes_alternate(
@@ -309,7 +310,7 @@ def test_memory_does_not_grow_while_loras_and_vaes_alternate(
     for turn in range(30):
         if turn == 15:
             before = live_bytes()
-        worn(resident, spec(refs[turn % 10], vae=vae), placed)
+        predict_with(resident, spec(refs[turn % 10], vae=vae), placed)
     resident.texts.clear()
     assert live_bytes() <= before
 
@@ -368,16 +369,16 @@ def test_loras_that_were_dropped_are_read_again_when_they_are_asked_for(
 ) -> None:
     resident = load("sd15")
     asked = spec(lora(random_factors(resident.pipeline, seed=1)))
-    first = worn(resident, asked, placed)
+    first = predict_with(resident, asked, placed)
     resident.shed()
     assert len(resident.loras) == 0
-    assert torch.equal(worn(resident, asked, placed), first)
+    assert torch.equal(predict_with(resident, asked, placed), first)
 
 
 def test_another_vae_decodes_otherwise_and_only_for_a_while(load: Load, placed: dict[str, Path]) -> None:
     resident = load("sd15")
     base = decoded(resident)
-    with fitted(resident, spec(vae=other_vae(resident, placed)), PlacedWeights(placed)):
+    with apply_addons(resident, spec(vae=other_vae(resident, placed)), PlacedWeights(placed)):
         other = decoded(resident)
     assert not torch.allclose(other, base)
     assert torch.equal(decoded(resident), base)
@@ -389,7 +390,7 @@ def test_the_own_weights_as_another_vae_decode_bit_for_bit(
     resident = load("sdxl")
     base, path = decoded(resident), tmp_path / "own.safetensors"
     placed[save(path, resident.pipeline.vae.state_dict())] = path
-    with fitted(resident, spec(vae=AddonRef(name="own", sha256=next(iter(placed)))), PlacedWeights(placed)):
+    with apply_addons(resident, spec(vae=AddonRef(name="own", sha256=next(iter(placed)))), PlacedWeights(placed)):
         assert torch.equal(decoded(resident), base)
 
 
@@ -400,7 +401,7 @@ def test_another_vae_takes_its_own_precision_and_not_that_of_the_checkpoints(
     pipelines = Pipelines("cpu", "fp16")
     pipelines.vae_needs.precisions[checkpoint.sha256] = torch.float32
     resident = pipelines.load(checkpoint)
-    with fitted(resident, spec(vae=other_vae(resident, placed)), PlacedWeights(placed)):
+    with apply_addons(resident, spec(vae=other_vae(resident, placed)), PlacedWeights(placed)):
         assert resident.pipeline.vae.dtype == torch.float16
     assert resident.pipeline.vae.dtype == torch.float32
 
@@ -412,4 +413,4 @@ def test_a_vae_that_does_not_fit_is_refused_with_the_reason(
     placed[save(path, {"encoder.conv_in.weight": torch.zeros(1)})] = path
     asked = spec(vae=AddonRef(name="bad", sha256=next(iter(placed))))
     with pytest.raises(CannotRender, match=r"VAE 'bad' does not fit checkpoint 'sd15': \w+"):
-        worn(load("sd15"), asked, placed)
+        predict_with(load("sd15"), asked, placed)

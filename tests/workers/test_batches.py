@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from farm.config import BATCH_SIZES
 from tests.factories import a_spec
-from workers.batches import alike, bucket_of, pad
+from workers.batches import bucket_of, group_alike, pad
 
 COUNTS = st.integers(1, BATCH_SIZES[-1])
 
@@ -27,6 +27,6 @@ def test_a_batch_begins_with_its_own_specs_and_is_filled_with_the_last(images: i
 
 @given(st.lists(st.integers(0, 3), max_size=16), st.integers(1, 16))
 def test_groups_hold_every_place_once_and_only_what_is_alike(shapes: list[int], most: int) -> None:
-    groups = alike(shapes, lambda shape: shape, most)
+    groups = group_alike(shapes, lambda shape: shape, most)
     assert sorted(place for group in groups for place in group) == list(range(len(shapes)))
     assert all(len(group) <= most and len({shapes[place] for place in group}) == 1 for group in groups)

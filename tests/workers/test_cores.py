@@ -80,7 +80,7 @@ def test_workers_on_the_cpu_share_the_usable_cores(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     supervisor = Supervisor(settings, [CPU] * count)
-    assert {seat.threads for seat in supervisor._seats} == {max(1, usable_cores() // count)}
+    assert {slot.threads for slot in supervisor._slots} == {max(1, usable_cores() // count)}
 
 
 @pytest.mark.parametrize("said", ["3", "3,2"])
@@ -88,4 +88,4 @@ def test_workers_compute_with_as_many_threads_as_the_user_says(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert [seat.threads for seat in Supervisor(settings, [CPU])._seats] == [3]
+    assert [slot.threads for slot in Supervisor(settings, [CPU])._slots] == [3]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from farm.samplers import SAMPLERS
-from workers.course import plan_course, steps_to_run
+from workers.course import count_steps, plan_timesteps
 from workers.samplers import make_scheduler
 
 CONFIG = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
@@ -13,10 +13,10 @@ CONFIG = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_lin
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("strength", [0.01, 0.5, 0.75, 1.0])
 def test_as_many_steps_are_counted_as_run(sampler: str, strength: float) -> None:
-    course = plan_course(make_scheduler(sampler, "Automatic", CONFIG, [1], 4), 4, strength)
-    ends = [call for call in range(len(course.timesteps)) if course.ends_step(call)]
-    assert len(ends) == course.steps == steps_to_run(4, strength)
-    assert ends[-1] == len(course.timesteps) - 1
+    schedule = plan_timesteps(make_scheduler(sampler, "Automatic", CONFIG, [1], 4), 4, strength)
+    ends = [call for call in range(len(schedule.timesteps)) if schedule.ends_step(call)]
+    assert len(ends) == schedule.steps == count_steps(4, strength)
+    assert ends[-1] == len(schedule.timesteps) - 1
 
 
 @pytest.mark.parametrize(
@@ -29,28 +29,28 @@ def test_as_many_steps_are_counted_as_run(sampler: str, strength: float) -> None
     ],
 )
 def test_a_call_belongs_to_the_step_that_it_is_made_for(sampler: str, steps: list[int]) -> None:
-    course = plan_course(make_scheduler(sampler, "Automatic", CONFIG, [1], 4), 4, 1.0)
-    assert [course.step_of(call) for call in range(len(course.timesteps))] == steps
+    schedule = plan_timesteps(make_scheduler(sampler, "Automatic", CONFIG, [1], 4), 4, 1.0)
+    assert [schedule.step_of(call) for call in range(len(schedule.timesteps))] == steps
 
 
 @pytest.mark.parametrize("sampler", ["DPM++ 2M", "Euler", "LMS", "Heun", "DPM2", "DDIM", "PLMS", "UniPC"])
 @pytest.mark.parametrize("strength", [0.1, 0.3, 0.6, 1.0])
-def test_a_course_begins_at_the_noise_that_the_picture_is_given(sampler: str, strength: float) -> None:
+def test_a_schedule_begins_at_the_noise_that_the_picture_is_given(sampler: str, strength: float) -> None:
     """A UNet that always sees the very noise that was added leads back to the picture, with none left over."""
-    course = plan_course(make_scheduler(sampler, "Automatic", CONFIG, [1], 10), 10, strength)
+    schedule = plan_timesteps(make_scheduler(sampler, "Automatic", CONFIG, [1], 10), 10, strength)
     picture = torch.linspace(-1, 1, 256).view(1, 4, 8, 8)
     noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(1))
-    latents = course.noised(picture, noise, 0)
-    for call, timestep in enumerate(course.timesteps):
-        course.scheduler.scale_model_input(latents, timestep)
-        latents = course.take(call, noise, latents, [])
+    latents = schedule.add_noise(picture, noise, 0)
+    for call, timestep in enumerate(schedule.timesteps):
+        schedule.scheduler.scale_model_input(latents, timestep)
+        latents = schedule.step(call, noise, latents, [])
     assert torch.allclose(latents, picture, atol=0.13)
 
 
-def test_a_course_begins_in_its_place_although_timesteps_repeat() -> None:
+def test_a_schedule_begins_in_its_place_although_timesteps_repeat() -> None:
     """Rounded to whole numbers, the last of many Karras timesteps are equal: by them the place cannot be told."""
     for runs in range(1, 15):
-        course = plan_course(make_scheduler("DPM++ 2M", "Karras", CONFIG, [1], 150), 150, runs / 150)
+        schedule = plan_timesteps(make_scheduler("DPM++ 2M", "Karras", CONFIG, [1], 150), 150, runs / 150)
         latents = torch.zeros(1, 4, 8, 8)
-        course.take(0, latents, latents, [torch.Generator()])
-        assert course.scheduler.step_index == 150 - course.steps + 1
+        schedule.step(0, latents, latents, [torch.Generator()])
+        assert schedule.scheduler.step_index == 150 - schedule.steps + 1

@@ -21,10 +21,12 @@ from tests.factories import LEASE_SECONDS, Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
 from tests.waiting import wait_until
 from workers import adoption
-from workers.delivery import Delivery, Rendered
+from workers.delivery import Delivery
 from workers.holdings import Holdings
+from workers.rendered import RenderedImage
 from workers.renderer import Picture
-from workers.spool import Finished, Spool, attempts_in
+from workers.spool import Spool, attempts_in
+from workers.spoolfile import FinishedImage
 
 CHECKPOINT = ClaimedCheckpoint(1, "demo", "sd15", "a" * 64, "/nowhere")
 
@@ -64,7 +66,7 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 def deliver(scene: Scene, holdings: Holdings, spool: Spool) -> Deliver:
     """Deliver what was rendered to a store, and wait for it."""
 
-    def deliver_all(store: Store, *rendered: Rendered) -> None:
+    def deliver_all(store: Store, *rendered: RenderedImage) -> None:
         delivery = Delivery(scene.database, store, holdings, spool, threads=2, limit=4, lease_seconds=LEASE_SECONDS)
         for image in rendered:
             delivery.accept(image)
@@ -77,10 +79,10 @@ def a_delivery(scene: Scene, store: Store, holdings: Holdings, spool: Spool, lim
     return Delivery(scene.database, store, holdings, spool, threads=1, limit=limit, lease_seconds=LEASE_SECONDS)
 
 
-def a_render(lease: Lease, provenance: dict[str, Any] | None = None, relief: tuple[str, ...] = ()) -> Rendered:
+def a_render(lease: Lease, provenance: dict[str, Any] | None = None, relief: tuple[str, ...] = ()) -> RenderedImage:
     pixels = np.full((64, 64, 3), 128, np.uint8)
     picture = Picture(pixels, provenance or {"bucket": 1}, relief)
-    return Rendered(lease, CHECKPOINT, picture, gpu_seconds=0.5, timings={"render": 0.4})
+    return RenderedImage(lease, CHECKPOINT, picture, gpu_seconds=0.5, timings={"render": 0.4})
 
 
 def attempts(scene: Scene) -> str:
@@ -223,13 +225,13 @@ def test_a_worker_whose_disk_refuses_images_claims_no_more(
 def test_what_was_accepted_outlives_this_process_after_the_wait_for_it(
     scene: Scene, holdings: Holdings, spool: Spool, lease: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = workers.delivery._finish
+    finish = workers.delivery.encode_rendered
 
-    def slowly(rendered: Rendered) -> Finished:
+    def slowly(rendered: RenderedImage) -> FinishedImage:
         time.sleep(0.3)
         return finish(rendered)
 
-    monkeypatch.setattr("workers.delivery._finish", slowly)
+    monkeypatch.setattr("workers.delivery.encode_rendered", slowly)
     store = StuckStore()
     delivery = a_delivery(scene, store, holdings, spool, limit=1)
     delivery.accept(a_render(lease))
@@ -259,7 +261,7 @@ def test_a_hanging_store_does_not_keep_further_images_from_the_spool(
 def left_behind(scene: Scene, lease: Lease, tmp_path: Path) -> Lease:
     """A worker rendered an image, could not store it, and is gone."""
     with closing(a_spool(tmp_path / "spool")) as spool:
-        spool.put(workers.delivery._finish(a_render(lease)))
+        spool.put(workers.delivery.encode_rendered(a_render(lease)))
     return lease
 
 
@@ -316,7 +318,7 @@ def test_images_that_wait_in_the_spool_take_no_memory(
     for lease in leases:
         delivery.accept(a_render(lease))
     delivery.wait_until_spooled()
-    held = sum(isinstance(thing, Finished) and thing.lease in leases for thing in gc.get_objects())
+    held = sum(isinstance(thing, FinishedImage) and thing.lease in leases for thing in gc.get_objects())
     assert len(attempts_in(tmp_path / "spool")) == 8
     # The one that is being tried, and its record while that is read.
     assert held <= 2
@@ -348,7 +350,7 @@ def test_a_disk_that_fails_keeps_no_worker_from_its_turn(
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, "input/output error")
 
-    monkeypatch.setattr("workers.spool.Spool.read_lease", fail)
+    monkeypatch.setattr("workers.spoolfile.read_lease", fail)
     spool = a_spool(tmp_path / "spool", WORKER_ID + 1)
     assert adoption.adopt(scene.database, spool, LEASE_SECONDS) == []
     spool.close()

@@ -15,9 +15,9 @@ from diffusers import (
 )
 
 from farm.specs import ImageSpec
-from tests.workers.studios import a_mask, a_picture, a_spec_of, a_studio, draw, upload
+from tests.workers.studios import a_context, a_mask, a_picture, a_spec_of, draw, upload
 from workers.samplers import make_scheduler
-from workers.studio import Studio
+from workers.studio import RenderContext
 
 CLASSES: dict[tuple[str, bool], Any] = {
     ("txt2img", False): StableDiffusionPipeline,
@@ -31,16 +31,16 @@ RESPACED = [("Euler", "Automatic"), ("DPM++ 2M", "Karras"), ("DDIM", "Automatic"
 MASKED = (16, 8, 48, 40)
 
 
-def by_diffusers(studio: Studio, spec: ImageSpec, mode: str = "", **options: Any) -> np.ndarray:
+def by_diffusers(context: RenderContext, spec: ImageSpec, mode: str = "", **options: Any) -> np.ndarray:
     """What the stock pipeline of a mode renders with the same parts."""
-    own = studio.pipeline
+    own = context.pipeline
     seeds = [spec.seed]
     scheduler = make_scheduler(
         spec.sampler, spec.schedule_type, own.scheduler.config, seeds, spec.num_inference_steps
     )
-    kept = {name: part for name, part in own.components.items() if name != "image_encoder"}
-    checker = {"add_watermarker": False} if studio.family.is_sdxl else {"requires_safety_checker": False}
-    stock = CLASSES[mode or spec.mode, studio.family.is_sdxl](**kept, **checker)
+    parts = {name: part for name, part in own.components.items() if name != "image_encoder"}
+    checker = {"add_watermarker": False} if context.family.is_sdxl else {"requires_safety_checker": False}
+    stock = CLASSES[mode or spec.mode, context.family.is_sdxl](**parts, **checker)
     stock.scheduler = scheduler
     stock.set_progress_bar_config(disable=True)
     images = stock(
@@ -59,15 +59,15 @@ def by_diffusers(studio: Studio, spec: ImageSpec, mode: str = "", **options: Any
 @pytest.mark.parametrize("family", ["sd15", "sd2", "sd2-v", "sdxl"])
 @pytest.mark.parametrize(("sampler", "schedule_type"), RESPACED)
 def test_text_to_image_is_what_diffusers_renders(family: str, sampler: str, schedule_type: str) -> None:
-    studio = a_studio(family)
+    context = a_context(family)
     spec = a_spec_of("txt2img", sampler=sampler, schedule_type=schedule_type, negative_prompt="fog", width=96)
-    assert np.array_equal(draw(studio, spec)[0], by_diffusers(studio, spec, width=96, height=64))
+    assert np.array_equal(draw(context, spec)[0], by_diffusers(context, spec, width=96, height=64))
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 @pytest.mark.parametrize(("sampler", "schedule_type"), RESPACED)
 def test_image_to_image_is_what_diffusers_renders(family: str, sampler: str, schedule_type: str) -> None:
-    studio, picture = a_studio(family), a_picture(96, 64)
+    context, picture = a_context(family), a_picture(96, 64)
     spec = a_spec_of(
         "img2img",
         image=upload(picture),
@@ -77,14 +77,14 @@ def test_image_to_image_is_what_diffusers_renders(family: str, sampler: str, sch
         num_inference_steps=4,
         negative_prompt="fog",
     )
-    stock = by_diffusers(studio, spec, image=picture, strength=spec.strength)
-    assert np.array_equal(draw(studio, spec)[0], stock)
+    stock = by_diffusers(context, spec, image=picture, strength=spec.strength)
+    assert np.array_equal(draw(context, spec)[0], stock)
 
 
 @pytest.mark.parametrize("family", ["sd15", "sd15-inpaint", "sdxl", "sdxl-inpaint"])
 @pytest.mark.parametrize(("sampler", "schedule_type"), RESPACED)
 def test_inpaint_is_what_diffusers_renders_within_the_mask(family: str, sampler: str, schedule_type: str) -> None:
-    studio, picture, mask = a_studio(family), a_picture(), a_mask((64, 64), MASKED)
+    context, picture, mask = a_context(family), a_picture(), a_mask((64, 64), MASKED)
     spec = a_spec_of(
         "inpaint",
         image=upload(picture),
@@ -96,19 +96,19 @@ def test_inpaint_is_what_diffusers_renders_within_the_mask(family: str, sampler:
         num_inference_steps=4,
         negative_prompt="fog",
     )
-    stock = by_diffusers(studio, spec, image=picture, mask_image=mask, strength=spec.strength, width=64, height=64)
+    stock = by_diffusers(context, spec, image=picture, mask_image=mask, strength=spec.strength, width=64, height=64)
     inside = np.asarray(mask) > 0
-    off = draw(studio, spec)[0][inside].astype(int) - stock[inside]
+    off = draw(context, spec)[0][inside].astype(int) - stock[inside]
     # On some processors a shade lies so near to the middle of two that it is rounded to the other.
     assert np.abs(off).max() <= 1
 
 
 @pytest.mark.parametrize("family", ["sd15-inpaint", "sdxl-inpaint"])
 def test_text_to_image_with_an_inpainting_checkpoint_paints_over_all_of_a_blank_picture(family: str) -> None:
-    studio, spec = a_studio(family), a_spec_of("txt2img", negative_prompt="fog")
+    context, spec = a_context(family), a_spec_of("txt2img", negative_prompt="fog")
     everything = a_mask((64, 64), (0, 0, 64, 64))
     stock = by_diffusers(
-        studio,
+        context,
         spec,
         mode="inpaint",
         image=a_picture(),
@@ -117,4 +117,4 @@ def test_text_to_image_with_an_inpainting_checkpoint_paints_over_all_of_a_blank_
         width=64,
         height=64,
     )
-    assert np.array_equal(draw(studio, spec)[0], stock)
+    assert np.array_equal(draw(context, spec)[0], stock)

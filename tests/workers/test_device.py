@@ -4,7 +4,7 @@ import pytest
 
 from farm.errors import ConfigError
 from workers.device import choose_devices, needs_gpus
-from workers.nvidia import Listing, parse_listing, visible
+from workers.nvidia import GpuListing, parse_listing, visible
 
 LISTED = parse_listing("""\
 GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-aaaa-0)
@@ -13,12 +13,12 @@ GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-cccc-2)
   MIG 3g.20gb     Device  0: (UUID: MIG-dddd-0)
   MIG 1g.5gb      Device  1: (UUID: MIG-GPU-cccc-2/7/0)
 """)
-GPUS, SLICED = Listing(LISTED[:2]), Listing(LISTED)
-HIDDEN = Listing(reason="CUDA_VISIBLE_DEVICES= hides every GPU")
+GPUS, SLICED = GpuListing(LISTED[:2]), GpuListing(LISTED)
+HIDDEN = GpuListing(reason="CUDA_VISIBLE_DEVICES= hides every GPU")
 SLICES = [("MIG-dddd-0", "MIG-dddd-0"), ("MIG-GPU-cccc-2:7:0", "MIG-GPU-cccc-2/7/0")]
 
 
-def pins(wish: str, listing: Listing = GPUS) -> list[tuple[str, str]]:
+def pins(wish: str, listing: GpuListing = GPUS) -> list[tuple[str, str]]:
     """What each chosen device is called, and what its child will see."""
     return [(device.label, device.visible) for device in choose_devices(wish, listing)]
 
@@ -32,8 +32,8 @@ def test_all_means_every_slice_of_a_gpu_in_mig_mode() -> None:
     assert choose_devices("all", SLICED)[2].name == "NVIDIA A100-SXM4-40GB MIG 3g.20gb"
 
 
-@pytest.mark.parametrize("listing", [Listing(), HIDDEN])
-def test_all_means_the_cpu_where_there_is_no_gpu(listing: Listing) -> None:
+@pytest.mark.parametrize("listing", [GpuListing(), HIDDEN])
+def test_all_means_the_cpu_where_there_is_no_gpu(listing: GpuListing) -> None:
     assert pins("all", listing) == [("cpu", "")]
 
 
@@ -43,7 +43,7 @@ def test_a_gpu_is_pinned_by_its_uuid_whatever_named_it(wish: str) -> None:
 
 
 def test_an_index_counts_what_may_be_used_and_the_name_is_the_drivers() -> None:
-    assert pins("0", Listing(visible(LISTED, "1,0"))) == [("cuda:1", "GPU-bbbb-1")]
+    assert pins("0", GpuListing(visible(LISTED, "1,0"))) == [("cuda:1", "GPU-bbbb-1")]
 
 
 @pytest.mark.parametrize("wish", ["2", "GPU-cccc-2"])
@@ -57,7 +57,7 @@ def test_a_slice_is_named_by_its_number_or_its_uuid(wish: str) -> None:
 
 
 def test_without_a_listing_an_index_or_uuid_is_left_to_cuda() -> None:
-    assert pins("3,GPU-dddd", Listing()) == [("cuda:3", "3"), ("GPU-dddd", "GPU-dddd")]
+    assert pins("3,GPU-dddd", GpuListing()) == [("cuda:3", "3"), ("GPU-dddd", "GPU-dddd")]
 
 
 def test_the_cpu_may_have_several_workers() -> None:

@@ -50,9 +50,9 @@ def test_a_second_pass_with_a_longer_text_counts_too(render: Any) -> None:
 
 
 def test_the_steps_of_all_groups_are_counted_together(render: Any) -> None:
-    heard: list[tuple[int, int]] = []
-    render(*some("a", LONG), on_step=lambda *step: heard.append(step))
-    assert heard == [(done, 6) for done in range(1, 7)]
+    reported: list[tuple[int, int]] = []
+    render(*some("a", LONG), on_step=lambda *step: reported.append(step))
+    assert reported == [(done, 6) for done in range(1, 7)]
 
 
 def test_an_upload_that_is_gone_fails_for_good_only_alone(render: Any) -> None:

@@ -12,7 +12,7 @@ from farm.errors import CannotRender, RenderError
 from farm.specs import AddonRef, TextToImageSpec
 from tests.checkpoints import small_checkpoint
 from workers.pipelines import Pipelines, Resident
-from workers.text.encode import conditions_of
+from workers.text.encode import encode_conditioning
 from workers.weights import PlacedWeights
 
 SHA256 = "e" * 64
@@ -52,7 +52,7 @@ def looked_up(resident: Resident, letters: str) -> list[torch.Tensor]:
 def tokens(resident: Resident, prompt: str, name: str = "") -> torch.Tensor:
     embeddings = (AddonRef(name=name, sha256=SHA256),) if name else ()
     spec = TextToImageSpec(checkpoint="small", prompt=prompt, seed=1, embeddings=embeddings)
-    return conditions_of(resident, spec, 4).positive_at(0)[0][1].tokens
+    return encode_conditioning(resident, spec, 4).positive_at(0)[0][1].hidden_states
 
 
 def test_vectors_of_the_vocabulary_itself_mean_its_words(resident: Resident, tmp_path: Path) -> None:

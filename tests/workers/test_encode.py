@@ -16,7 +16,7 @@ from farm.specs import ImageSpec
 from tests.factories import a_spec
 from tests.specs import specs
 from workers.encode import THUMBNAIL_SIDE, encode, encode_png, encode_thumbnail
-from workers.spool import Encoded
+from workers.spoolfile import EncodedFile
 
 FORMATS = ("png", "jpeg", "webp", "avif")
 
@@ -25,7 +25,7 @@ def some_pixels(height: int = 48, width: int = 64) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def opened(file: Encoded) -> Image.Image:
+def opened(file: EncodedFile) -> Image.Image:
     return Image.open(io.BytesIO(file.content))
 
 
@@ -104,7 +104,7 @@ def test_a_lossy_image_looks_like_its_pixels(image_format: str) -> None:
     assert np.abs(found.astype(int) - pixels).mean() < 4
 
 
-def in_a_file(file: Encoded) -> str | None:
+def in_a_file(file: EncodedFile) -> str | None:
     with tempfile.NamedTemporaryFile(suffix=file.suffix) as place:
         place.write(file.content)
         place.flush()

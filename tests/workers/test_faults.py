@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from farm.errors import DeviceBroken
-from workers.faults import faults_named
+from workers.faults import translate_device_faults
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from workers.faults import faults_named
     ],
 )
 def test_what_breaks_a_context_is_named_with_its_first_words(error: Exception) -> None:
-    with pytest.raises(DeviceBroken) as caught, faults_named():
+    with pytest.raises(DeviceBroken) as caught, translate_device_faults():
         raise error
     assert str(caught.value) == f"The device broke: {str(error).splitlines()[0]}"
 
@@ -25,7 +25,7 @@ def test_what_breaks_a_context_is_named_with_its_first_words(error: Exception) -
 def test_the_code_of_cuda_is_evidence_too() -> None:
     error = torch.AcceleratorError("CUDA error: unspecified launch failure")
     error.error_code = 719  # type: ignore[attr-defined]  # set where torch raises it
-    with pytest.raises(DeviceBroken, match=r"\(code 719\)"), faults_named():
+    with pytest.raises(DeviceBroken, match=r"\(code 719\)"), translate_device_faults():
         raise error
 
 
@@ -38,6 +38,6 @@ def test_the_code_of_cuda_is_evidence_too() -> None:
     ],
 )
 def test_other_errors_are_left_as_they_are(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, faults_named():
+    with pytest.raises(type(error)) as caught, translate_device_faults():
         raise error
     assert caught.value is error

@@ -20,7 +20,7 @@ from farm.errors import ConfigError
 from farm.fleet import WorkerState
 from tests.factories import Scene
 from tests.waiting import wait_until
-from workers.health import Outlook, part_of, serve_health
+from workers.health import Outlook, describe_slot, serve_health
 
 
 @dataclass
@@ -28,12 +28,12 @@ class AParent:
     """A parent as probes see it, with workers on some devices."""
 
     database: Database
-    seats: dict[str, int | None] = field(default_factory=dict)
+    slots: dict[str, int | None] = field(default_factory=dict)
     is_stopping: bool = False
     seconds_since_round: float = 0.1
 
-    def seated(self) -> dict[str, int | None]:
-        return self.seats
+    def worker_ids(self) -> dict[str, int | None]:
+        return self.slots
 
 
 def an_outlook(parent: AParent) -> Outlook:
@@ -66,11 +66,11 @@ def an_open_worker(scene: Scene, device: str = "cpu") -> int:
 def test_a_device_is_ready_when_its_worker_is_open_and_nothing_troubles_it(
     row: WorkerState | None, part: str
 ) -> None:
-    assert part_of(7, row) == part
+    assert describe_slot(7, row) == part
 
 
 def test_a_device_without_a_process_is_not_ready() -> None:
-    assert part_of(None, None) == "has no worker process now; one is started"
+    assert describe_slot(None, None) == "has no worker process now; one is started"
 
 
 def test_workers_are_ready_when_each_of_them_is(scene: Scene) -> None:

@@ -92,9 +92,9 @@ def test_a_lease_that_another_worker_got_is_dropped(scene: Scene, beating: Beati
 def test_a_worker_says_what_it_does(scene: Scene, beating: Beating) -> None:
     heartbeat = beating(scene.worker())
     wait_until(lambda: status(scene) == "idle")
-    heartbeat.tell("busy", None)
+    heartbeat.report_status("busy", None)
     wait_until(lambda: status(scene) == "busy")
-    heartbeat.tell("draining", None)
+    heartbeat.report_status("draining", None)
     wait_until(lambda: status(scene) == "draining")
 
 
@@ -104,7 +104,7 @@ def test_a_change_is_told_at_once(scene: Scene, settings: Settings, holdings: Ho
     )
     heartbeat.start()
     wait_until(lambda: status(scene) == "idle")
-    heartbeat.tell("draining", None)
+    heartbeat.report_status("draining", None)
     wait_until(lambda: status(scene) == "draining", seconds=2)
     heartbeat.stop()
 
@@ -168,10 +168,10 @@ def test_a_worker_that_the_farm_has_forgotten_ends(scene: Scene, beating: Beatin
 
 def test_a_worker_in_trouble_says_so_until_it_is_over(scene: Scene, beating: Beating) -> None:
     heartbeat = beating(scene.worker())
-    heartbeat.tell_trouble("claim", "it cannot claim work")
+    heartbeat.report_trouble("claim", "it cannot claim work")
     wait_until(lambda: scene.scalar("SELECT reason FROM workers") == "it cannot claim work")
-    heartbeat.tell_trouble("spool", "its spool is full")
+    heartbeat.report_trouble("spool", "its spool is full")
     wait_until(lambda: scene.scalar("SELECT reason FROM workers") == "it cannot claim work; its spool is full")
     for cause in ("claim", "spool"):
-        heartbeat.tell_trouble(cause, None)
+        heartbeat.report_trouble(cause, None)
     wait_until(lambda: scene.scalar("SELECT reason FROM workers") is None)

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from farm.errors import CannotRender
-from tests.workers.studios import a_mask, a_picture, a_spec_of, a_studio, as_pixels, draw, upload
-from workers.images import resized
-from workers.masks import fitted_mask
+from tests.workers.studios import a_context, a_mask, a_picture, a_spec_of, as_pixels, draw, upload
+from workers.images import resize
+from workers.masks import resize_mask
 
 SIZE = (120, 88)
 BOX = (30, 20, 60, 44)
@@ -25,7 +25,7 @@ def a_small_spec(picture: Image.Image = PICTURE, mask: Image.Image = MASK, **fie
 
 
 def paint(family: str = "sd15", **fields: Any) -> np.ndarray:
-    return draw(a_studio(family), a_small_spec(**fields))[0]
+    return draw(a_context(family), a_small_spec(**fields))[0]
 
 
 def changed(image: np.ndarray, picture: Image.Image = PICTURE) -> np.ndarray:
@@ -91,8 +91,8 @@ def test_grey_in_a_mask_counts_as_white_from_the_half_on() -> None:
 def test_a_whole_picture_is_resized_with_its_mask_and_kept_outside_of_it(mode: str) -> None:
     size = (64, 72)
     image = paint(resize_mode=mode, width=64, height=72, mask_blur=0)
-    outside = np.asarray(fitted_mask(MASK, size, mode)) == 0
-    assert not changed(image, resized(PICTURE, size, mode))[outside].any()
+    outside = np.asarray(resize_mask(MASK, size, mode)) == 0
+    assert not changed(image, resize(PICTURE, size, mode))[outside].any()
 
 
 def test_a_mask_of_another_size_is_stretched_over_the_picture() -> None:
@@ -112,7 +112,7 @@ def test_images_of_a_batch_have_their_own_sizes_and_regions() -> None:
         a_small_spec(area="masked", mask_blur=0),
         a_small_spec(small, a_mask((72, 64), inside), area="masked", mask_blur=0),
     ]
-    first, second = draw(a_studio(), *specs)
+    first, second = draw(a_context(), *specs)
     assert np.array_equal(changed(first), within(BOX))
     assert np.array_equal(changed(second, small), within(inside, size=(72, 64)))
 

@@ -6,51 +6,58 @@ import torch
 from PIL import Image
 
 from tests.checkpoints import small_pipeline
-from tests.workers.studios import a_mask, a_picture, a_studio
-from workers.latents import Draws, derived_seed, enlarge, mask_of, pixels_of, shrunk
+from tests.workers.studios import a_context, a_mask, a_picture
+from workers.latents import (
+    NoiseSource,
+    enlarge_latents,
+    masks_to_tensor,
+    pictures_to_tensor,
+    shrink_mask,
+    spawn_seed,
+)
 from workers.vae import Vae
 
 
 def test_noise_depends_on_its_own_seed_alone() -> None:
-    pipeline = a_studio().pipeline
-    together = Draws.of([1, 2, 3]).noise((64, 72), pipeline)
+    pipeline = a_context().pipeline
+    together = NoiseSource.from_seeds([1, 2, 3]).sample_noise((64, 72), pipeline)
     assert together.shape == (3, 4, 9, 8)
-    assert torch.equal(together[1:2], Draws.of([2]).noise((64, 72), pipeline))
+    assert torch.equal(together[1:2], NoiseSource.from_seeds([2]).sample_noise((64, 72), pipeline))
 
 
 def test_the_first_pass_has_the_images_own_seed_and_each_other_one_of_its_own() -> None:
-    assert derived_seed(7, 0) == 7
-    assert len({derived_seed(seed, number) for seed in range(50) for number in range(50)}) > 2400
+    assert spawn_seed(7, 0) == 7
+    assert len({spawn_seed(seed, number) for seed in range(50) for number in range(50)}) > 2400
 
 
 def test_pixels_run_from_minus_one_to_one() -> None:
-    pixels = pixels_of([Image.new("RGB", (8, 16), colour) for colour in ("black", "white")])
+    pixels = pictures_to_tensor([Image.new("RGB", (8, 16), colour) for colour in ("black", "white")])
     assert pixels.shape == (2, 3, 16, 8)
     assert (pixels[0] == -1).all()
     assert (pixels[1] == 1).all()
 
 
 def test_a_latent_is_painted_where_any_of_its_pixels_is() -> None:
-    mask = shrunk(mask_of([a_mask((64, 64), (15, 8, 17, 9))]), a_studio().pipeline)
+    mask = shrink_mask(masks_to_tensor([a_mask((64, 64), (15, 8, 17, 9))]), a_context().pipeline)
     assert mask.nonzero().tolist() == [[0, 0, 1, 1], [0, 0, 1, 2]]
 
 
 def test_a_picture_is_encoded_alike_alone_and_in_company() -> None:
-    pipeline, pictures = a_studio().pipeline, [a_picture(seed=seed) for seed in range(3)]
-    together = Vae(pipeline).encode(pixels_of(pictures), Draws.of([1, 2, 3]).generators)
-    alone = Vae(pipeline).encode(pixels_of(pictures[1:2]), Draws.of([2]).generators)
+    pipeline, pictures = a_context().pipeline, [a_picture(seed=seed) for seed in range(3)]
+    together = Vae(pipeline).encode(pictures_to_tensor(pictures), NoiseSource.from_seeds([1, 2, 3]).generators)
+    alone = Vae(pipeline).encode(pictures_to_tensor(pictures[1:2]), NoiseSource.from_seeds([2]).generators)
     assert torch.equal(together[1:2], alone)
 
 
 def test_decoding_gives_a_picture_for_each_in_8_bits() -> None:
-    pictures = a_studio().vae.decode(Draws.of([1, 2]).noise((72, 64), a_studio().pipeline))
+    pictures = a_context().vae.decode(NoiseSource.from_seeds([1, 2]).sample_noise((72, 64), a_context().pipeline))
     assert [picture.shape for picture in pictures] == [(64, 72, 3)] * 2
     assert {picture.dtype for picture in pictures} == {np.dtype(np.uint8)}
 
 
 def test_a_vae_that_overflows_in_half_precision_decodes_in_full() -> None:
     pipeline = small_pipeline("sd15")
-    noise = Draws.of([1]).noise((64, 64), pipeline)
+    noise = NoiseSource.from_seeds([1]).sample_noise((64, 64), pipeline)
     pipeline.vae.decoder.conv_in.weight.data *= 1e5
     expected = Vae(pipeline).decode(noise)
     pipeline.vae.to(torch.float16)
@@ -65,7 +72,7 @@ def test_a_vae_that_overflows_in_half_precision_decodes_in_full() -> None:
 def test_enlarged_latents_cover_the_size_in_their_own_ratio(how: str) -> None:
     latents = torch.zeros(1, 4, 8, 8)
     latents[..., 3:5, 3:5] = 1
-    enlarged = enlarge(latents, (192, 128), how)
+    enlarged = enlarge_latents(latents, (192, 128), how)
     assert enlarged.shape == (1, 4, 16, 24)
     places = (enlarged[0, 0] > 0.6).nonzero()
     high, wide = (places.max(0).values - places.min(0).values).tolist()

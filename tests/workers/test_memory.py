@@ -13,12 +13,12 @@ from tests.factories import a_spec
 from tests.workers.studios import a_spec_of
 from workers.diffusion import DiffusionRenderer
 from workers.inputs import NoInputs
-from workers.memory import Measures, MemoryLadder, is_out_of_memory, kind_of
+from workers.memory import Measures, MemoryLadder, image_footprint, is_out_of_memory
 from workers.modes import RENDERS, txt2img
 from workers.pipelines import Pipelines
 from workers.provenance import Machine
 from workers.renderer import OnStep, Picture
-from workers.studio import Studio
+from workers.studio import RenderContext
 
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
 CUDA_WORDS = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB"
@@ -49,9 +49,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The buckets of the pipeline calls that are made."""
     made: list[int] = []
 
-    def noting(studio: Studio, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
+    def noting(context: RenderContext, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
         made.append(len(specs))
-        return txt2img.render(studio, specs, on_step)
+        return txt2img.render(context, specs, on_step)
 
     monkeypatch.setitem(RENDERS, "txt2img", noting)
     return made
@@ -63,11 +63,11 @@ def fits(monkeypatch: pytest.MonkeyPatch, calls: list[int]) -> Callable[..., Non
     plain = RENDERS["txt2img"]
 
     def allow(*, images: int) -> None:
-        def render(studio: Studio, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
+        def render(context: RenderContext, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
             if len(specs) > images:
                 calls.append(len(specs))
                 raise torch.OutOfMemoryError(CUDA_WORDS)
-            return plain(studio, specs, on_step)
+            return plain(context, specs, on_step)
 
         monkeypatch.setitem(RENDERS, "txt2img", render)
 
@@ -218,4 +218,4 @@ def test_a_checkpoint_that_was_offloaded_to_be_loaded_begins_there() -> None:
 def test_the_largest_size_that_goes_through_the_unet_is_remembered(
     mode: str, fields: dict[str, Any], size: tuple[int, int]
 ) -> None:
-    assert kind_of("sha", a_spec_of(mode, **fields)) == ("sha", *size)
+    assert image_footprint("sha", a_spec_of(mode, **fields)) == ("sha", *size)

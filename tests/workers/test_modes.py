@@ -8,7 +8,7 @@ import pytest
 from farm.errors import LeaseLost
 from farm.families import FAMILIES
 from farm.modes import MODES
-from tests.workers.studios import a_mask, a_picture, a_spec_of, a_studio, draw, upload
+from tests.workers.studios import a_context, a_mask, a_picture, a_spec_of, draw, upload
 from workers.modes import RENDERS
 
 PICTURE = upload(a_picture(80, 72))
@@ -54,7 +54,7 @@ def test_every_mode_is_here() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_image_has_its_specs_output_size_with_every_family(case: str, family: str) -> None:
     spec = a_spec_of(**CASES[case], num_inference_steps=2)
-    image = draw(a_studio(family), spec)[0]
+    image = draw(a_context(family), spec)[0]
     assert image.dtype == np.uint8
     assert image.shape == (spec.output_size[1], spec.output_size[0], 3)
 
@@ -62,19 +62,19 @@ def test_an_image_has_its_specs_output_size_with_every_family(case: str, family:
 @CASE
 def test_the_same_spec_gives_the_same_image(case: str) -> None:
     spec = a_spec_of(**CASES[case], **SAMPLER)
-    assert np.array_equal(draw(a_studio(), spec)[0], draw(a_studio(), spec)[0])
+    assert np.array_equal(draw(a_context(), spec)[0], draw(a_context(), spec)[0])
 
 
 @CASE
 @pytest.mark.parametrize("family", ["sd15-inpaint", "sdxl"])
 def test_an_image_depends_neither_on_its_neighbours_nor_on_its_place(family: str, case: str) -> None:
-    studio = a_studio(family)
+    context = a_context(family)
     mine = a_spec_of(**CASES[case], **SAMPLER)
     own = {"image": OTHER} if "image" in CASES[case] else {}
     other = a_spec_of(**{**CASES[case], **own}, **SAMPLER, seed=7, prompt="a fox", guidance_scale=3)
-    alike = draw(studio, mine, mine)[0]
-    assert np.array_equal(draw(studio, mine, other)[0], alike)
-    assert np.array_equal(draw(studio, other, mine)[1], alike)
+    alike = draw(context, mine, mine)[0]
+    assert np.array_equal(draw(context, mine, other)[0], alike)
+    assert np.array_equal(draw(context, other, mine)[1], alike)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "upscale"])
@@ -83,16 +83,16 @@ def test_an_image_depends_neither_on_its_neighbours_nor_on_its_place(family: str
 )
 def test_another_spec_gives_another_image(case: str, change: dict[str, Any]) -> None:
     spec = a_spec_of(**CASES[case])
-    assert not np.array_equal(draw(a_studio(), spec)[0], draw(a_studio(), spec.model_copy(update=change))[0])
+    assert not np.array_equal(draw(a_context(), spec)[0], draw(a_context(), spec.model_copy(update=change))[0])
 
 
 @CASE
 def test_every_step_of_every_pass_is_reported(case: str) -> None:
-    heard: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     spec = a_spec_of(**CASES[case])
-    RENDERS[spec.mode](a_studio(), [spec], lambda done, steps: heard.append((done, steps)))
-    assert heard == [(done, len(heard)) for done in range(1, len(heard) + 1)]
-    assert heard
+    RENDERS[spec.mode](a_context(), [spec], lambda done, steps: reported.append((done, steps)))
+    assert reported == [(done, len(reported)) for done in range(1, len(reported) + 1)]
+    assert reported
 
 
 @CASE
@@ -102,4 +102,4 @@ def test_what_the_step_callback_raises_ends_the_render(case: str) -> None:
 
     spec = a_spec_of(**CASES[case])
     with pytest.raises(LeaseLost):
-        RENDERS[spec.mode](a_studio(), [spec], stop)
+        RENDERS[spec.mode](a_context(), [spec], stop)

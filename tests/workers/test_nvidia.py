@@ -6,7 +6,7 @@ import pytest
 
 from farm.errors import ConfigError
 from workers import nvidia
-from workers.nvidia import CudaDevice, Listing, find_gpus, parse_listing, visible
+from workers.nvidia import CudaDevice, GpuListing, find_gpus, parse_listing, visible
 
 LISTING = """\
 GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-aaaa-0)
@@ -52,11 +52,11 @@ def test_a_gpu_in_mig_mode_is_listed_as_its_slices() -> None:
 
 
 def test_the_driver_is_asked(root: Path) -> None:
-    assert find_gpus(answering(root), root) == Listing(PLACES)
+    assert find_gpus(answering(root), root) == GpuListing(PLACES)
 
 
 def test_a_machine_without_a_driver_has_no_gpu(root: Path) -> None:
-    assert find_gpus({"PATH": str(root)}, root) == Listing()
+    assert find_gpus({"PATH": str(root)}, root) == GpuListing()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_driver_that_does_not_answer_is_not_taken_for_none(root: Path, monkeyp
 def test_a_driver_that_is_slow_at_first_is_asked_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvidia, "_PATIENCE_SECONDS", (1.0, 60.0))
     script = f"if [ ! -e {root}/loaded ]; then touch {root}/loaded; exec sleep 60; fi\ncat <<'END'\n{LISTING}END"
-    assert find_gpus(driver(root, script), root) == Listing(PLACES)
+    assert find_gpus(driver(root, script), root) == GpuListing(PLACES)
 
 
 @pytest.mark.parametrize("trace", ["dev/nvidia0", "proc/driver/nvidia"])
@@ -92,28 +92,28 @@ def test_a_driver_that_nobody_can_ask_is_not_taken_for_none(root: Path, trace: s
 
 def test_a_driver_that_nobody_can_ask_leaves_what_the_environment_names(root: Path) -> None:
     (root / "dev/nvidiactl").mkdir(parents=True)
-    places = find_gpus({"PATH": str(root), "CUDA_VISIBLE_DEVICES": "3,GPU-dddd"}, root).places
-    assert [(device.index, device.uuid) for (device,) in places] == [(3, "3"), (None, "GPU-dddd")]
+    gpus = find_gpus({"PATH": str(root), "CUDA_VISIBLE_DEVICES": "3,GPU-dddd"}, root).gpus
+    assert [(device.index, device.uuid) for (device,) in gpus] == [(3, "3"), (None, "GPU-dddd")]
 
 
 @pytest.mark.parametrize("wish", ["", "-1", "NoDevFiles", "-1,0"])
 def test_gpus_that_are_hidden_on_purpose_are_no_fault_of_the_driver(root: Path, wish: str) -> None:
     listing = find_gpus({**driver(root, "exit 9"), "CUDA_VISIBLE_DEVICES": wish}, root)
-    assert not listing.places
+    assert not listing.gpus
     assert "hides every GPU" in listing.reason
 
 
 def test_a_container_that_was_given_no_gpu_has_none(root: Path) -> None:
     listing = find_gpus({**driver(root, "exit 9"), "NVIDIA_VISIBLE_DEVICES": "none"}, root)
-    assert listing == Listing(reason="NVIDIA_VISIBLE_DEVICES=none hides every GPU")
+    assert listing == GpuListing(reason="NVIDIA_VISIBLE_DEVICES=none hides every GPU")
 
 
 def test_a_container_whose_gpus_come_by_cdi_has_them(root: Path) -> None:
-    assert find_gpus({**answering(root), "NVIDIA_VISIBLE_DEVICES": "void"}, root) == Listing(PLACES)
+    assert find_gpus({**answering(root), "NVIDIA_VISIBLE_DEVICES": "void"}, root) == GpuListing(PLACES)
 
 
 def test_the_environment_of_the_parent_is_heeded(root: Path) -> None:
-    assert find_gpus({**answering(root), "CUDA_VISIBLE_DEVICES": "2"}, root) == Listing([LAST])
+    assert find_gpus({**answering(root), "CUDA_VISIBLE_DEVICES": "2"}, root) == GpuListing([LAST])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import CannotRender
-from tests.workers.studios import a_picture, a_spec_of, a_studio, as_pixels, draw, upload
+from tests.workers.studios import a_context, a_picture, a_spec_of, as_pixels, draw, upload
 from workers.expansion import plan
 from workers.modes import RENDERS
 
@@ -38,7 +38,7 @@ def kept(spec: Any, image: np.ndarray, feather: int) -> bool:
 )
 def test_without_a_feather_the_picture_is_kept_whole(family: str, sides: dict[str, int]) -> None:
     spec = a_small_spec(sides, mask_blur=0)
-    image = draw(a_studio(family), spec)[0]
+    image = draw(a_context(family), spec)[0]
     assert kept(spec, image, 0)
     new = np.ones(image.shape[:2], bool)
     new[spec.top : spec.height - spec.bottom, spec.left : spec.width - spec.right] = False
@@ -48,21 +48,21 @@ def test_without_a_feather_the_picture_is_kept_whole(family: str, sides: dict[st
 @pytest.mark.parametrize("feather", [1, 8, 16])
 def test_a_feather_stays_within_its_pixels_of_the_continued_edges(feather: int) -> None:
     spec = a_small_spec({"right": 24, "top": 16}, mask_blur=feather)
-    image = draw(a_studio(), spec)[0]
+    image = draw(a_context(), spec)[0]
     assert kept(spec, image, feather)
     assert not kept(spec, image, feather - 1)
 
 
 def test_sides_that_are_no_multiple_of_8_are_continued() -> None:
     spec = a_small_spec({"left": 13, "right": 6, "top": 3}, size=(69, 61), mask_blur=0)
-    assert kept(spec, draw(a_studio(), spec)[0], 0)
+    assert kept(spec, draw(a_context(), spec)[0], 0)
 
 
 def test_a_long_way_takes_several_passes_that_are_counted_together() -> None:
-    heard: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     spec = a_small_spec({"right": 520}, mask_blur=0, strength=1)
-    image = RENDERS["outpaint"](a_studio(), [spec], lambda *done: heard.append(done))[0]
-    assert heard == [(done, 6) for done in range(1, 7)]
+    image = RENDERS["outpaint"](a_context(), [spec], lambda *done: reported.append(done))[0]
+    assert reported == [(done, 6) for done in range(1, 7)]
     assert kept(spec, image, 0)
     assert min(image[:, place : place + 8].std() for place in range(72, 592, 8)) > 5
 
@@ -70,7 +70,7 @@ def test_a_long_way_takes_several_passes_that_are_counted_together() -> None:
 def test_a_picture_that_leaves_other_sides_is_refused() -> None:
     spec = a_small_spec({"right": 24}, image=upload(a_picture(64, 64)))
     with pytest.raises(CannotRender, match="leaves 72 x 64"):
-        draw(a_studio(), spec)
+        draw(a_context(), spec)
 
 
 LENGTHS = st.just(0) | st.integers(0, 700)

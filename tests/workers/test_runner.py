@@ -19,7 +19,7 @@ from farm.store import Store
 from tests.chaos.null_renderer import NullRenderer
 from tests.factories import Scene, a_request, accept
 from tests.waiting import wait_until
-from workers.calls import Calls
+from workers.calls import Orders
 from workers.diffusion import DiffusionRenderer
 from workers.inputs import NoInputs
 from workers.modes import RENDERS, txt2img
@@ -33,8 +33,8 @@ Render = Callable[[Any, Sequence[Any], OnStep], list[np.ndarray]]
 
 
 @pytest.fixture
-def calls() -> Calls:
-    return Calls(drain_seconds=0)
+def orders() -> Orders:
+    return Orders(drain_seconds=0)
 
 
 @pytest.fixture
@@ -51,21 +51,21 @@ def submit(scene: Scene, demo_folder: Path) -> Submit:
 
 
 @pytest.fixture
-def work(scene: Scene, pipelines: Pipelines, calls: Calls) -> Iterator[Callable[[], threading.Thread]]:
-    """Let a worker run until it is told to drain."""
+def work(scene: Scene, pipelines: Pipelines, orders: Orders) -> Iterator[Callable[[], threading.Thread]]:
+    """Let a worker run until it is asked to drain."""
     threads: list[threading.Thread] = []
 
     def start() -> threading.Thread:
         fast = {"poll_seconds": 0.1, "lease_seconds": 1.0}
         settings: Settings = scene.settings.model_copy(update=fast)
         renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1), NoInputs())
-        runner = Runner(settings, calls, renderer, scene.worker())
+        runner = Runner(settings, orders, renderer, scene.worker())
         threads.append(threading.Thread(target=runner.run))
         threads[-1].start()
         return threads[-1]
 
     yield start
-    calls.drain()
+    orders.drain()
     for thread in threads:
         thread.join(30)
 
@@ -123,10 +123,10 @@ def test_a_worker_says_which_checkpoint_is_resident(scene: Scene, submit: Submit
 
 
 def test_a_draining_worker_hands_back_what_it_renders(
-    scene: Scene, submit: Submit, work: Work, calls: Calls, render_with: Callable[[Render], None]
+    scene: Scene, submit: Submit, work: Work, orders: Orders, render_with: Callable[[Render], None]
 ) -> None:
     def render_until_drained(_studio: Any, _specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
-        calls.drain()
+        orders.drain()
         on_step(1, 2)
         raise AssertionError("a step after the drain time must not return")
 
@@ -138,11 +138,11 @@ def test_a_draining_worker_hands_back_what_it_renders(
 
 
 def test_a_worker_that_drained_ends_with_its_images_delivered(
-    scene: Scene, submit: Submit, work: Work, calls: Calls, render_with: Callable[[Render], None]
+    scene: Scene, submit: Submit, work: Work, orders: Orders, render_with: Callable[[Render], None]
 ) -> None:
-    def render_last(studio: Any, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
-        images = txt2img.render(studio, specs, on_step)
-        calls.drain()
+    def render_last(context: Any, specs: Sequence[Any], on_step: OnStep) -> list[np.ndarray]:
+        images = txt2img.render(context, specs, on_step)
+        orders.drain()
         return images
 
     render_with(render_last)
@@ -202,7 +202,7 @@ def test_a_broken_device_costs_one_attempt_and_takes_no_other(
     job_id = submit(images_per_prompt=2, deterministic=True)
     renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1), NoInputs())
     with pytest.raises(DeviceBroken):
-        Runner(scene.settings, Calls(drain_seconds=0), renderer, scene.worker()).run()
+        Runner(scene.settings, Orders(drain_seconds=0), renderer, scene.worker()).run()
     assert outcomes(scene) == ["failed"]
     assert scene.scalar("SELECT error FROM attempts") == (
         "The device broke: CUDA error: an illegal memory access was encountered"
@@ -233,17 +233,17 @@ def test_a_failed_render_is_tried_as_often_as_the_farm_allows(
 def test_what_was_tried_before_is_tried_again_when_all_rendered_before_it_is_in_the_spool(
     submit: Submit, work: Work, scene: Scene, render_with: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: list[str] = []
+    order: list[str] = []
 
     def fail(*_: Any) -> list[np.ndarray]:
-        heard.append("render")
+        order.append("render")
         raise RenderError("not this time")
 
     render_with(fail)
-    monkeypatch.setattr("workers.delivery.Delivery.wait_until_spooled", lambda _: heard.append("wait"))
+    monkeypatch.setattr("workers.delivery.Delivery.wait_until_spooled", lambda _: order.append("wait"))
     work()
     finish(scene, submit())
-    assert heard == ["render", *["wait", "render"] * (scene.settings.max_attempts - 1)]
+    assert order == ["render", *["wait", "render"] * (scene.settings.max_attempts - 1)]
 
 
 def test_a_worker_lives_on_after_an_error_nobody_foresaw(
@@ -258,32 +258,32 @@ def test_a_worker_lives_on_after_an_error_nobody_foresaw(
 
 
 def test_a_worker_whose_renders_keep_failing_ends_for_a_fresh_process(
-    scene: Scene, submit: Submit, pipelines: Pipelines, calls: Calls, render_with: Callable[[Render], None]
+    scene: Scene, submit: Submit, pipelines: Pipelines, orders: Orders, render_with: Callable[[Render], None]
 ) -> None:
     render_with(raising(ZeroDivisionError("oh")))
     submit()
     submit()
     settings = scene.settings.model_copy(update={"poll_seconds": 0.1})
     renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1), NoInputs())
-    runner = Runner(settings, calls, renderer, scene.worker())
+    runner = Runner(settings, orders, renderer, scene.worker())
     with pytest.raises(SuspectDevice):
         runner.run()
 
 
 def test_a_worker_whose_spool_is_full_claims_nothing_more_until_it_has_room(
-    scene: Scene, submit: Submit, calls: Calls, tmp_path: Path
+    scene: Scene, submit: Submit, orders: Orders, tmp_path: Path
 ) -> None:
     (tmp_path / "store").write_text("in the way of the store's folder")
     job_id = submit(images_per_prompt=6, width=512, height=512, deterministic=True)
     settings = scene.settings.model_copy(update={"poll_seconds": 0.1, "spool_bytes": 2**20, "max_batch": 1})
-    runner = Runner(settings, calls, NullRenderer("a processor", 0.0), scene.worker())
+    runner = Runner(settings, orders, NullRenderer("a processor", 0.0), scene.worker())
     thread = threading.Thread(target=runner.run)
     thread.start()
     time.sleep(2)
     before = scene.statuses(job_id)
     (tmp_path / "store").unlink()
     assert finish(scene, job_id) == "succeeded"
-    calls.drain()
+    orders.drain()
     thread.join(30)
     assert sorted(before) == ["queued"] * 5 + ["running"]
 

@@ -8,7 +8,9 @@ import pytest
 from farm.dispatch import Lease
 from farm.errors import ConfigError
 from tests.factories import a_spec
-from workers.spool import DamagedFile, Encoded, Finished, Spool, attempts_in, prepare
+from workers import spoolfile
+from workers.spool import Spool, attempts_in, prepare
+from workers.spoolfile import DamagedFile, EncodedFile, FinishedImage
 
 OpenSpool = Callable[..., Spool]
 
@@ -28,11 +30,11 @@ def open_spool(tmp_path: Path) -> Iterator[OpenSpool]:
         spool.close()
 
 
-def an_image(task_id: int = 5, attempt: int = 2, size: int = 1000) -> Finished:
-    return Finished(
+def an_image(task_id: int = 5, attempt: int = 2, size: int = 1000) -> FinishedImage:
+    return FinishedImage(
         lease=Lease(task_id, 3, attempt, a_spec(prompt="a fox ü")),
-        image=Encoded(b"i" * size, "image/png", ".png", 64, 64),
-        thumbnail=Encoded(b"t" * 10, "image/jpeg", ".jpg", 32, 32),
+        image=EncodedFile(b"i" * size, "image/png", ".png", 64, 64),
+        thumbnail=EncodedFile(b"t" * 10, "image/jpeg", ".jpg", 32, 32),
         gpu_seconds=0.5,
         timings={"render": 0.4},
         provenance={"bucket": 2, "versions": {"torch": "2"}},
@@ -47,7 +49,7 @@ def adopt_all(spool: Spool) -> list[Path]:
 
 def test_what_was_put_is_read_back_the_same(open_spool: OpenSpool) -> None:
     spool = open_spool()
-    assert spool.read(spool.put(an_image())) == an_image()
+    assert spoolfile.read(spool.put(an_image())) == an_image()
 
 
 def test_a_spool_knows_whose_images_it_holds(open_spool: OpenSpool, tmp_path: Path) -> None:
@@ -63,7 +65,7 @@ def test_a_file_cut_short_is_told_apart(open_spool: OpenSpool) -> None:
     path = spool.put(an_image())
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DamagedFile):
-        spool.read(path)
+        spoolfile.read(path)
 
 
 def test_a_file_with_a_changed_byte_is_told_apart(open_spool: OpenSpool) -> None:
@@ -71,7 +73,7 @@ def test_a_file_with_a_changed_byte_is_told_apart(open_spool: OpenSpool) -> None
     path = spool.put(an_image())
     path.write_bytes(path.read_bytes().replace(b"iii", b"iji", 1))
     with pytest.raises(DamagedFile):
-        spool.read(path)
+        spoolfile.read(path)
 
 
 def test_the_images_of_a_worker_that_is_gone_are_adopted(open_spool: OpenSpool, tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_the_images_of_a_worker_that_is_gone_are_adopted(open_spool: OpenSpool, 
     gone.close()
     heir = open_spool(2)
     [path] = adopt_all(heir)
-    assert heir.read(path) == an_image()
+    assert spoolfile.read(path) == an_image()
     assert not (tmp_path / "1").exists()
 
 

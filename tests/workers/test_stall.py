@@ -27,7 +27,7 @@ def watch(stalls: list[str]) -> Iterator[StallWatch]:
 
 def learn(watch: StallWatch, step_seconds: float) -> None:
     """Make two steps that take so long."""
-    with watch.watching(KIND):
+    with watch.watch(KIND):
         watch.step()
         time.sleep(step_seconds)
         watch.step()
@@ -35,7 +35,7 @@ def learn(watch: StallWatch, step_seconds: float) -> None:
 
 def test_a_render_without_a_step_is_a_stall(watch: StallWatch, stalls: list[str]) -> None:
     learn(watch, 0.01)
-    with watch.watching(KIND):
+    with watch.watch(KIND):
         watch.step()
         time.sleep(1.5)
     assert len(stalls) == 1
@@ -68,6 +68,6 @@ def test_what_is_new_or_loading_has_five_times_the_patience(watch: StallWatch) -
 
 def test_weights_that_are_fetched_first_take_their_time() -> None:
     watch = StallWatch(0.2, lambda _error: None)
-    with watch.watching(KIND, fetched_bytes=40 * 2**20):
+    with watch.watch(KIND, fetched_bytes=40 * 2**20):
         assert watch.bound_seconds(KIND, steps=0) == pytest.approx(11)
         assert watch.bound_seconds(KIND, steps=1) == pytest.approx(1)

@@ -13,23 +13,25 @@ from farm.config import Settings
 from farm.dispatch import Lease
 from tests.conftest import SECRET
 from tests.factories import Scene
+from workers.children import pinned_environment
 from workers.device import Device
 from workers.pulse import Pulse
-from workers.spool import Encoded, Finished, Spool
-from workers.supervisor import Seat, Supervisor, pinned_environment
+from workers.spool import Spool
+from workers.spoolfile import EncodedFile, FinishedImage
+from workers.supervisor import DeviceSlot, Supervisor
 
 CPU = Device("cpu", "a processor", "")
 GPU = Device("cuda:0", "a card", "GPU-aaaa")
 
 
 def test_an_empty_seat_is_filled_after_a_pause_that_doubles_with_each_death() -> None:
-    pauses = [Seat(CPU, 1, deaths=deaths).pause_seconds() for deaths in range(8)]
+    pauses = [DeviceSlot(CPU, 1, deaths=deaths).pause_seconds() for deaths in range(8)]
     assert pauses == [0, 0, 1, 2, 4, 8, 16, 30]
 
 
 @given(st.integers(8, 1_000_000))
 def test_a_device_that_is_broken_for_days_is_tried_every_half_minute(deaths: int) -> None:
-    assert Seat(CPU, 1, deaths=deaths).pause_seconds() == 30
+    assert DeviceSlot(CPU, 1, deaths=deaths).pause_seconds() == 30
 
 
 @pytest.mark.parametrize(("device", "visible"), [(CPU, ""), (GPU, "GPU-aaaa")])
@@ -51,17 +53,17 @@ def test_a_child_without_a_sign_of_life_is_killed(scene: Scene) -> None:
     supervisor = Supervisor(scene.settings, [])
     with subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE, bufsize=0) as child:
         assert child.stdout is not None
-        # Five deaths before: its seat stays empty for a while.
-        seat = Seat(CPU, 1, child, pulse=Pulse(child.stdout), worker_id=scene.worker(), deaths=5)
-        seat.started_at = time.monotonic()
-        supervisor._seats.append(seat)
+        # Five deaths before: its slot stays empty for a while.
+        slot = DeviceSlot(CPU, 1, child, pulse=Pulse(child.stdout), worker_id=scene.worker(), deaths=5)
+        slot.started_at = time.monotonic()
+        supervisor._slots.append(slot)
         supervisor.tend()
         assert child.poll() is None
-        seat.pulse._last -= 61  # type: ignore[union-attr]  # a minute passes
+        slot.pulse._last -= 61  # type: ignore[union-attr]  # a minute passes
         supervisor.tend()
         assert child.poll() == -SIGKILL
     assert scene.scalar("SELECT status FROM workers") == "offline"
-    supervisor._seats.clear()
+    supervisor._slots.clear()
     supervisor.stop()
 
 
@@ -81,18 +83,18 @@ def bereaved(scene: Scene) -> Iterator[Supervisor]:
     spool.open()
     spool.put(an_image(rendered))
     supervisor = Supervisor(scene.settings, [])
-    # Five deaths before: its seat stays empty for a while.
-    supervisor._seats.append(Seat(CPU, 1, a_dead_child(), worker_id=worker_id, deaths=5))
-    supervisor._seats[0].started_at = time.monotonic()
+    # Five deaths before: its slot stays empty for a while.
+    supervisor._slots.append(DeviceSlot(CPU, 1, a_dead_child(), worker_id=worker_id, deaths=5))
+    supervisor._slots[0].started_at = time.monotonic()
     yield supervisor
-    supervisor._seats.clear()
+    supervisor._slots.clear()
     supervisor.stop()
     spool.close()
 
 
-def an_image(lease: Lease) -> Finished:
-    file = Encoded(b"pixels", "image/png", ".png", 64, 64)
-    return Finished(lease, file, file, gpu_seconds=0.5, timings={}, provenance={}, relief=())
+def an_image(lease: Lease) -> FinishedImage:
+    file = EncodedFile(b"pixels", "image/png", ".png", 64, 64)
+    return FinishedImage(lease, file, file, gpu_seconds=0.5, timings={}, provenance={}, relief=())
 
 
 def test_an_image_that_a_sibling_took_over_is_not_given_back_with_the_dead(

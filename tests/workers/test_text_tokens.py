@@ -4,13 +4,13 @@ import pytest
 
 from farm.prompts.attention import weigh
 from workers.random_checkpoint import make_tokenizer
-from workers.text.tokens import Chunk, Word, chunks_of
+from workers.text.tokens import Chunk, Word, split_into_chunks
 
 TOKENIZER = make_tokenizer()
 
 
 def cut(text: str, **words: Word) -> tuple[Chunk, ...]:
-    return chunks_of(weigh(text), TOKENIZER, words)
+    return split_into_chunks(weigh(text), TOKENIZER, words)
 
 
 def read(chunk: Chunk) -> str:

@@ -8,7 +8,7 @@ import pytest
 from farm.errors import LeaseLost
 from farm.samplers import SAMPLERS
 from farm.specs import TextToImageSpec
-from tests.workers.studios import a_spec_of, a_studio
+from tests.workers.studios import a_context, a_spec_of
 from tests.workers.studios import draw as draw_in
 from workers.modes.txt2img import render
 
@@ -19,7 +19,7 @@ def a_small_spec(**fields: Any) -> TextToImageSpec:
 
 
 def draw(*specs: TextToImageSpec) -> np.ndarray:
-    return np.stack(draw_in(a_studio(), *specs))
+    return np.stack(draw_in(a_context(), *specs))
 
 
 def test_an_image_shows_something() -> None:
@@ -55,10 +55,10 @@ def test_any_prompt_renders(prompt: str) -> None:
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_each_step_is_reported(sampler: str, steps: int) -> None:
-    heard: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     spec = a_small_spec(sampler=sampler, num_inference_steps=steps)
-    render(a_studio(), [spec, spec], lambda step, steps: heard.append((step, steps)))
-    assert heard == [(step, steps) for step in range(1, steps + 1)]
+    render(a_context(), [spec, spec], lambda step, steps: reported.append((step, steps)))
+    assert reported == [(step, steps) for step in range(1, steps + 1)]
 
 
 def test_a_render_that_was_ended_leaves_no_trace_in_the_next() -> None:
@@ -67,7 +67,7 @@ def test_a_render_that_was_ended_leaves_no_trace_in_the_next() -> None:
 
     before = draw(a_small_spec())
     with pytest.raises(LeaseLost):
-        render(a_studio(), [a_small_spec(sampler="DDIM", guidance_scale=1)], stop)
+        render(a_context(), [a_small_spec(sampler="DDIM", guidance_scale=1)], stop)
     assert np.array_equal(draw(a_small_spec()), before)
 
 
@@ -110,11 +110,11 @@ def test_a_second_pass_enlarges_by_any_upscaler(upscaler: str) -> None:
 
 
 def test_a_second_pass_has_steps_of_its_own_and_those_of_the_first_where_none_are_given() -> None:
-    heard: list[int] = []
+    reported: list[int] = []
     for steps, expected in ((None, 3 + 2), (8, 3 + 5)):
         spec = a_small_spec(hires={"scale": 1.5, "num_inference_steps": steps})
-        render(a_studio(), [spec], lambda _done, in_all: heard.append(in_all))
-        assert heard[-1] == expected
+        render(a_context(), [spec], lambda _done, in_all: reported.append(in_all))
+        assert reported[-1] == expected
 
 
 def test_each_upscaler_between_the_passes_gives_another_image() -> None:

@@ -18,7 +18,7 @@ from tests.workers.studios import STORE, a_mask, a_picture, a_spec_of, upload
 from workers import vae as module
 from workers.diffusion import DiffusionRenderer
 from workers.inputs import StoredInputs
-from workers.latents import Draws, pixels_of
+from workers.latents import NoiseSource, pictures_to_tensor
 from workers.pipelines import Pipelines
 from workers.provenance import Machine
 from workers.renderer import Picture
@@ -215,7 +215,7 @@ def a_vae(checkpoint: ClaimedCheckpoint, precision: str = "fp16") -> tuple[Vae, 
 def test_an_encode_that_overflows_in_half_precision_is_made_in_full(checkpoint: ClaimedCheckpoint) -> None:
     vae, needs, pipeline = a_vae(checkpoint)
     pipeline.vae.encoder.conv_in.weight.data.mul_(1e5).clamp_(-6e4, 6e4)
-    latents = vae.encode(pixels_of([a_picture()]), Draws.of([1]).generators)
+    latents = vae.encode(pictures_to_tensor([a_picture()]), NoiseSource.from_seeds([1]).generators)
     assert latents.isfinite().all()
     assert latents.dtype == torch.float16
     assert needs.precisions == {"e" * 64: torch.float32}
@@ -223,7 +223,7 @@ def test_an_encode_that_overflows_in_half_precision_is_made_in_full(checkpoint: 
 
 def test_latents_without_numbers_are_not_blamed_on_the_vae(checkpoint: ClaimedCheckpoint) -> None:
     vae, needs, pipeline = a_vae(checkpoint)
-    noise = Draws.of([1]).noise((64, 64), pipeline)
+    noise = NoiseSource.from_seeds([1]).sample_noise((64, 64), pipeline)
     with pytest.raises(CannotRender, match="overflowed"):
         vae.decode(noise * torch.nan)
     assert needs.precisions == {}
@@ -234,6 +234,6 @@ def test_a_vae_that_overflows_in_full_precision_too_stays_in_half(checkpoint: Cl
     vae, needs, pipeline = a_vae(checkpoint)
     pipeline.vae.decoder.conv_out.bias.data.fill_(torch.nan)
     with pytest.raises(CannotRender, match="overflowed"):
-        vae.decode(Draws.of([1]).noise((64, 64), pipeline))
+        vae.decode(NoiseSource.from_seeds([1]).sample_noise((64, 64), pipeline))
     assert needs.precisions == {}
     assert vae.precision == "fp16"

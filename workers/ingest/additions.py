@@ -9,7 +9,7 @@ from farm.weights.sniff import Sniffed, sniff
 from workers.ingest.kinds import expect
 from workers.ingest.request import Outcome, Request
 from workers.ingest.sources import open_weights
-from workers.ingest.tensors import Part, Shelf, write
+from workers.ingest.tensors import LazyTensor, TensorFiles, write
 
 LORA_FILE, EMBEDDING_FILE = "lora.safetensors", "embedding.safetensors"
 _EMBEDDING_NAMES = {"emb_params": "clip_l", "clip_l": "clip_l", "clip_g": "clip_g"}
@@ -17,32 +17,32 @@ _STRING_TO_PARAM = "string_to_param."
 
 
 def ingest_lora(request: Request, target: Path, scratch: Path) -> Outcome:
-    """Keep the LoRA as safetensors in its own names, with its metadata: some tell the rank's scale there alone."""
-    shelf = open_weights(request.source, scratch)
-    sniffed = expect("lora", sniff(shelf.header, request.source.name))
-    write(target / LORA_FILE, {name: shelf.part(name) for name in shelf.header.tensors}, shelf.header.metadata)
+    """Keep the LoRA as safetensors in its own names, with its metadata: some have the rank's scale there alone."""
+    files = open_weights(request.source, scratch)
+    sniffed = expect("lora", sniff(files.header, request.source.name))
+    write(target / LORA_FILE, {name: files.part(name) for name in files.header.tensors}, files.header.metadata)
     return _outcome(request, sniffed)
 
 
 def ingest_embedding(request: Request, target: Path, scratch: Path) -> Outcome:
     """Write the vectors as `clip_l`, of shape (vectors, width), and for SDXL's second text encoder as `clip_g`."""
-    shelf = open_weights(request.source, scratch)
-    sniffed = expect("embedding", sniff(shelf.header, request.source.name))
-    parts = _vectors(shelf)
+    files = open_weights(request.source, scratch)
+    sniffed = expect("embedding", sniff(files.header, request.source.name))
+    parts = _vectors(files)
     if "clip_l" not in parts:
         raise BadWeights("It holds vectors for SDXL's second text encoder alone.")
     write(target / EMBEDDING_FILE, parts)
     return _outcome(request, sniffed)
 
 
-def _vectors(shelf: Shelf) -> Mapping[str, Part]:
-    names = list(shelf.header.tensors)
+def _vectors(files: TensorFiles) -> Mapping[str, LazyTensor]:
+    names = list(files.header.tensors)
     known = {_EMBEDDING_NAMES[name]: name for name in names if name in _EMBEDDING_NAMES}
     learned = [name for name in names if name.startswith(_STRING_TO_PARAM)]
-    return {kind: _as_rows(shelf.part(name)) for kind, name in (known or {"clip_l": (learned or names)[0]}).items()}
+    return {kind: _as_rows(files.part(name)) for kind, name in (known or {"clip_l": (learned or names)[0]}).items()}
 
 
-def _as_rows(part: Part) -> Part:
+def _as_rows(part: LazyTensor) -> LazyTensor:
     if len(part.shape) not in (1, 2):
         raise BadWeights(f"Its vectors have the shape {list(part.shape)}; one row for each token was expected.")
     shape = part.shape if len(part.shape) == 2 else (1, *part.shape)
@@ -55,4 +55,4 @@ def _outcome(request: Request, sniffed: Sniffed) -> Outcome:
         raise BadWeights(f"It is made for {sniffed.family}, not for {wish.name}.")
     if wish or sniffed.family:
         return Outcome(wish.name if wish else sniffed.family)
-    return Outcome(None, warnings=("It does not tell which family it is made for; name it with --family.",))
+    return Outcome(None, warnings=("It does not say which family it is made for; name it with --family.",))

@@ -71,8 +71,8 @@ def _open_folder(request: Request, scratch: Path) -> _Parts:
 
 
 def _open_file(request: Request, scratch: Path) -> _Parts:
-    shelf = open_weights(request.source, scratch)
-    sniffed = sniff(shelf.header, request.source.name)
+    files = open_weights(request.source, scratch)
+    sniffed = sniff(files.header, request.source.name)
     _refuse_incomplete(sniffed, has_vae=request.vae is not None)
     found = FAMILIES[str(sniffed.family)]
     family = _settle(found, request.family)
@@ -80,8 +80,8 @@ def _open_file(request: Request, scratch: Path) -> _Parts:
     vae = open_weights(request.vae, scratch) if request.vae else None
     return _Parts(
         family,
-        read_components(shelf, family, vae=vae),
-        scheduler_config(family.base, prediction, is_zero_snr="ztsnr" in shelf.header.tensors),
+        read_components(files, family, vae=vae),
+        scheduler_config(family.base, prediction, is_zero_snr="ztsnr" in files.header.tensors),
         None,
         sniffed.notes if request.family is None else (),
     )
@@ -114,7 +114,7 @@ def _with_vae(components: list[Component], request: Request, family: Family, scr
 
 
 def _index(parts: _Parts) -> Config:
-    """The folder's index; what is null is not there, and diffusers is told not to look for it."""
+    """The folder's index; what is null is not there, and diffusers does not look for it then."""
     components = {component.name: list(LIBRARIES[component.name]) for component in parts.components}
     tokenizers = {TOKENIZERS[name]: ["transformers", "CLIPTokenizer"] for name in components if name in TOKENIZERS}
     absent = ["feature_extractor", "image_encoder", *([] if parts.family.is_sdxl else ["safety_checker"])]

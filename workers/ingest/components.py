@@ -15,8 +15,8 @@ from farm.weights.bounds import TITLES
 from farm.weights.header import BadWeights
 from workers.ingest.configs import Config
 from workers.ingest.keys import sift
-from workers.ingest.naming import Place
-from workers.ingest.tensors import Part, Shelf, torch_dtype, write
+from workers.ingest.naming import TensorLocation
+from workers.ingest.tensors import LazyTensor, TensorFiles, torch_dtype, write
 
 LIBRARIES: Mapping[str, tuple[str, str]] = {
     "unet": ("diffusers", "UNet2DConditionModel"),
@@ -37,7 +37,7 @@ class Component:
 
     name: str
     model: Any
-    parts: Mapping[str, Part]
+    parts: Mapping[str, LazyTensor]
     unknown: Sequence[str] = ()
 
     @property
@@ -58,40 +58,46 @@ def bare_model(component: str, config: Config) -> Any:
 
 
 def gather(
-    component: str, model: Any, places: Mapping[str, Place], shelf: Shelf, names: Mapping[str, str]
+    component: str,
+    model: Any,
+    locations: Mapping[str, TensorLocation],
+    files: TensorFiles,
+    names: Mapping[str, str],
 ) -> Component:
-    """Find a place's tensor for each that the model expects; `names` are the file's own by those of the places.
+    """Find the tensor for each that the model expects; `names` are the file's own by the keys of the locations.
 
     Raises BadWeights naming the first that is missing or has another shape.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    missing = sorted(places[name].key for name in expected if places[name].key not in names)
+    missing = sorted(locations[name].key for name in expected if locations[name].key not in names)
     if missing:
         more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise BadWeights(f"The {TITLES[component]} is incomplete: {missing[0]} is missing{more}.")
-    parts = {name: _fit(shelf, names[places[name].key], places[name], shape) for name, shape in expected.items()}
+    parts = {
+        name: _fit(files, names[locations[name].key], locations[name], shape) for name, shape in expected.items()
+    }
     return Component(component, model, parts)
 
 
-def _fit(shelf: Shelf, name: str, place: Place, expected: tuple[int, ...]) -> Part:
-    """The part of the shelf's tensor that the place means, in the shape that is expected."""
-    held = shelf.header.tensors[name].shape
+def _fit(files: TensorFiles, name: str, location: TensorLocation, expected: tuple[int, ...]) -> LazyTensor:
+    """The part of a tensor of the files that the location means, in the shape that is expected."""
+    held = files.header.tensors[name].shape
     shape = held
-    if place.third is not None and held and held[0] % 3 == 0:
+    if location.third is not None and held and held[0] % 3 == 0:
         shape = (held[0] // 3, *held[1:])
-    if place.is_transposed:
+    if location.is_transposed:
         shape = held[::-1]
     # Attention in the VAE was a convolution of one pixel once, and is a matrix today.
     is_pixel = shape[: len(expected)] == expected and set(shape[len(expected) :]) == {1}
     if shape != expected and not is_pixel:
         raise BadWeights(f"The tensor {name} has the shape {list(held)}, which does not fit {list(expected)}.")
-    return Part(shelf.dtype(name), expected, lambda: _cut(shelf.take(name), place).reshape(expected))
+    return LazyTensor(files.dtype(name), expected, lambda: _cut(files.take(name), location).reshape(expected))
 
 
-def _cut(tensor: torch.Tensor, place: Place) -> torch.Tensor:
-    if place.third is not None:
-        tensor = tensor.chunk(3)[place.third]
-    return tensor.T if place.is_transposed else tensor
+def _cut(tensor: torch.Tensor, location: TensorLocation) -> torch.Tensor:
+    if location.third is not None:
+        tensor = tensor.chunk(3)[location.third]
+    return tensor.T if location.is_transposed else tensor
 
 
 def write_component(component: Component, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The architectures of the families as diffusers' configs: what was published, with the sizes read off the weights.
 
 Sources: the configs published with Stable Diffusion 1.5, 2 and 2.1, SDXL base and their inpainting models.
-What no tensor's shape tells (attention heads, activation, norm groups, schedule) stands in the tables.
+What no tensor's shape shows (attention heads, activation, norm groups, schedule) stands in the tables.
 """
 
 import re
@@ -48,7 +48,7 @@ _TEXT: Config = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
 _ACTIVATIONS = {("sd15", "text_encoder"): "quick_gelu", ("sdxl", "text_encoder"): "quick_gelu"}
 _SD1_HEADS = 8
 _CHANNELS_PER_HEAD = 64
-# Stable Diffusion 2 listens to the last layer but one; its files hold 24 as a rule, and the last goes unread.
+# Stable Diffusion 2 takes the last layer but one; its files hold 24 as a rule, and the last is not read.
 _SD2_TEXT_LAYERS = 23
 
 

@@ -45,7 +45,7 @@ def _shards(index: Path) -> list[Path]:
 
 
 def read_json(path: Path, hint: str) -> Config:
-    """What a JSON file holds; the hint is told where there is none. Raises BadWeights."""
+    """What a JSON file holds; `hint` is in the message where there is none. Raises BadWeights."""
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
             raise BadWeights(f"{path} is too large for what it should be.")

@@ -12,8 +12,8 @@ from workers.ingest.components import Component, bare_model, gather
 from workers.ingest.configs import Config
 from workers.ingest.files import read_json
 from workers.ingest.keys import sift
-from workers.ingest.naming import Place, vae_of_today
-from workers.ingest.tensors import Shelf
+from workers.ingest.naming import TensorLocation, vae_of_today
+from workers.ingest.tensors import TensorFiles
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class FolderParts:
     index: Config
 
 
-def read_folder(folder: Path, open_weights: Callable[[Path], Shelf]) -> FolderParts:
+def read_folder(folder: Path, open_weights: Callable[[Path], TensorFiles]) -> FolderParts:
     """Look into the folder; `open_weights` opens a component's. Raises BadWeights."""
     index = read_json(folder / "model_index.json", "is it a diffusers checkpoint folder?")
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json", "the scheduler's config is needed.")
@@ -63,7 +63,7 @@ def _base(folder: Path, unet: Config) -> str:
     return "sd2" if unet.get("use_linear_projection") else "sd15"
 
 
-def read_component(name: str, folder: Path, open_weights: Callable[[Path], Shelf]) -> Component:
+def read_component(name: str, folder: Path, open_weights: Callable[[Path], TensorFiles]) -> Component:
     """The component in a folder of its own, its tensors under the names of today. Raises BadWeights."""
     if not folder.is_dir():
         raise BadWeights(f"{folder.parent} has no folder {folder.name!r}: its {TITLES[name]} is missing.")
@@ -72,11 +72,11 @@ def read_component(name: str, folder: Path, open_weights: Callable[[Path], Shelf
         # That of the whole CLIP, of which the text encoder is half.
         config = config["text_config"]
     known, unknown = sift(name, config)
-    shelf = open_weights(folder)
+    files = open_weights(folder)
     model = bare_model(name, known)
-    names = {_of_today(name, own): own for own in shelf.header.tensors}
-    places = {key: Place(_of_today(name, key)) for key in model.state_dict()}
-    return replace(gather(name, model, places, shelf, names), unknown=unknown)
+    names = {_of_today(name, own): own for own in files.header.tensors}
+    locations = {key: TensorLocation(_of_today(name, key)) for key in model.state_dict()}
+    return replace(gather(name, model, locations, files, names), unknown=unknown)
 
 
 def _of_today(component: str, name: str) -> str:

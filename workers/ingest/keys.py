@@ -10,7 +10,7 @@ from farm.weights.bounds import TITLES
 from workers.ingest.configs import Config
 
 _CLASSES = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
-# What transformers writes into every config, and what tells nothing of the weights.
+# What transformers writes into every config, and what says nothing of the weights.
 _GENERAL = frozenset(
     [
         "architectures",
@@ -90,7 +90,7 @@ _MOST_NAMED = 8
 
 
 def sift(part: str, config: Config) -> tuple[Config, Sequence[str]]:
-    """What is known of a part's config, and the keys that are not. Such as tell nothing are in neither.
+    """What is known of a part's config, and the keys that are not. Those that say nothing are in neither.
 
     Underscores mark what diffusers noted about the file, such as a path on the machine that wrote it.
     """

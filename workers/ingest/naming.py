@@ -1,7 +1,7 @@
 """The names of tensors: as diffusers calls them, and as the files of CompVis and Stability call them.
 
 Sources: the modules of github.com/CompVis/stable-diffusion and github.com/Stability-AI/generative-models, and
-those of open_clip for its text encoders. Each function maps diffusers' names to places in such a file.
+those of open_clip for its text encoders. Each function maps diffusers' names to locations in such a file.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorLocation:
     """Where a tensor lies in a single file: `third` (0, 1, 2) of it, where query, key and value are one."""
 
     key: str
@@ -18,7 +18,7 @@ class Place:
     is_transposed: bool = False
 
 
-Scheme = Callable[[Iterable[str]], dict[str, Place]]
+Scheme = Callable[[Iterable[str]], dict[str, TensorLocation]]
 
 _RESNET = {
     "norm1": "in_layers.0",
@@ -52,11 +52,11 @@ _LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
 _OLD_VAE_KEY = re.compile(r"(.*mid_block\.attentions\.0)\.(query|key|value|proj_attn)\.(weight|bias)")
 
 
-def unet(names: Iterable[str]) -> dict[str, Place]:
+def unet(names: Iterable[str]) -> dict[str, TensorLocation]:
     known = set(names)
     layers = 1 + max(int(m[4]) for m in map(_BLOCK.fullmatch, known) if m and (m[1], m[3]) == ("down", "resnets"))
     attending = {int(m[2]) for m in map(_BLOCK.fullmatch, known) if m and (m[1], m[3]) == ("up", "attentions")}
-    return {name: Place(_unet_key(name, layers, attending)) for name in known}
+    return {name: TensorLocation(_unet_key(name, layers, attending)) for name in known}
 
 
 def _unet_key(name: str, layers: int, attending: set[int]) -> str:
@@ -83,10 +83,10 @@ def _unet_part(kind: str, rest: str) -> str:
     return f"0.{_RESNET.get(stem, stem)}.{end}"
 
 
-def vae(names: Iterable[str]) -> dict[str, Place]:
+def vae(names: Iterable[str]) -> dict[str, TensorLocation]:
     known = set(names)
     blocks = 1 + max(int(m[2]) for m in map(_BLOCK.search, known) if m)
-    return {name: Place(_vae_key(name, blocks)) for name in known}
+    return {name: TensorLocation(_vae_key(name, blocks)) for name in known}
 
 
 def _vae_key(name: str, blocks: int) -> str:
@@ -110,50 +110,50 @@ def vae_of_today(name: str) -> str:
     return f"{match[1]}.{_OLD_DIFFUSERS_ATTENTION[match[2]]}.{match[3]}" if match else name
 
 
-def clip(names: Iterable[str]) -> dict[str, Place]:
-    return {name: Place(name.removeprefix("text_model.")) for name in names}
+def clip(names: Iterable[str]) -> dict[str, TensorLocation]:
+    return {name: TensorLocation(name.removeprefix("text_model.")) for name in names}
 
 
-def open_clip(names: Iterable[str]) -> dict[str, Place]:
-    return {name: _open_clip_place(name.removeprefix("text_model.")) for name in names}
+def open_clip(names: Iterable[str]) -> dict[str, TensorLocation]:
+    return {name: _open_clip_location(name.removeprefix("text_model.")) for name in names}
 
 
-def _open_clip_place(name: str) -> Place:
+def _open_clip_location(name: str) -> TensorLocation:
     if name == "text_projection.weight":
-        return Place("text_projection", is_transposed=True)
+        return TensorLocation("text_projection", is_transposed=True)
     if name == "embeddings.position_embedding.weight":
-        return Place("positional_embedding")
+        return TensorLocation("positional_embedding")
     if match := _LAYER.fullmatch(name):
         block = f"transformer.resblocks.{match[1]}"
         if match[2].endswith(("q_proj", "k_proj", "v_proj")):
-            return Place(f"{block}.attn.in_proj_{match[3]}", third="qkv".index(match[2][-6]))
-        return Place(f"{block}.{_OPEN_CLIP[match[2]]}.{match[3]}")
-    return Place(name.removeprefix("embeddings.").replace("final_layer_norm", "ln_final"))
+            return TensorLocation(f"{block}.attn.in_proj_{match[3]}", third="qkv".index(match[2][-6]))
+        return TensorLocation(f"{block}.{_OPEN_CLIP[match[2]]}.{match[3]}")
+    return TensorLocation(name.removeprefix("embeddings.").replace("final_layer_norm", "ln_final"))
 
 
 @dataclass(frozen=True)
-class Section:
+class ComponentSection:
     """One component's part of a single file: the prefix of its keys, and the scheme of its names."""
 
     prefix: str
     scheme: Scheme
 
 
-_UNET = Section("model.diffusion_model.", unet)
-_VAE = Section("first_stage_model.", vae)
+_UNET = ComponentSection("model.diffusion_model.", unet)
+_VAE = ComponentSection("first_stage_model.", vae)
 
 # By the base of the family.
-SECTIONS: Mapping[str, Mapping[str, Section]] = {
+SECTIONS: Mapping[str, Mapping[str, ComponentSection]] = {
     "sd15": {
         "unet": _UNET,
         "vae": _VAE,
-        "text_encoder": Section("cond_stage_model.transformer.text_model.", clip),
+        "text_encoder": ComponentSection("cond_stage_model.transformer.text_model.", clip),
     },
-    "sd2": {"unet": _UNET, "vae": _VAE, "text_encoder": Section("cond_stage_model.model.", open_clip)},
+    "sd2": {"unet": _UNET, "vae": _VAE, "text_encoder": ComponentSection("cond_stage_model.model.", open_clip)},
     "sdxl": {
         "unet": _UNET,
         "vae": _VAE,
-        "text_encoder": Section("conditioner.embedders.0.transformer.text_model.", clip),
-        "text_encoder_2": Section("conditioner.embedders.1.model.", open_clip),
+        "text_encoder": ComponentSection("conditioner.embedders.0.transformer.text_model.", clip),
+        "text_encoder_2": ComponentSection("conditioner.embedders.1.model.", open_clip),
     },
 }

@@ -23,7 +23,7 @@ _COMPONENTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
 def is_pickled(path: Path) -> bool:
-    """Told by its first bytes: PyTorch writes zip files today, and wrote bare pickles once.
+    """Known by its first bytes: PyTorch writes zip files today, and wrote bare pickles once.
 
     A safetensors file begins with its header's length, which may happen to look like the start of a pickle.
     """
@@ -45,7 +45,7 @@ def unpickle_all(request: Request, folder: Path) -> tuple[str, ...]:
 
 
 def _files(request: Request) -> Iterator[Path]:
-    """The files that the weights are in. What is missing or wrong is found again, and told, by who needs it."""
+    """The files that the weights are in. What is missing or wrong is reported later, where it is needed."""
     places = [request.source]
     if request.kind == "checkpoint" and request.source.is_dir():
         places = [request.source / name for name in _COMPONENTS]

@@ -95,7 +95,7 @@ def _shut_in(request: Request, stocks: Sequence[Stock]) -> None:
 
 
 def _refuse_no_weights(source: Path) -> None:
-    """A file that is neither safetensors nor a pickle is told before anything is imported for it."""
+    """A file that is neither safetensors nor a pickle is refused before anything is imported for it."""
     if source.is_file() and not is_pickled(source):
         header.read(source)
 

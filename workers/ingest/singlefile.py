@@ -8,19 +8,19 @@ from farm.weights.bounds import TITLES
 from farm.weights.header import BadWeights
 from workers.ingest import configs
 from workers.ingest.components import Component, bare_model, gather
-from workers.ingest.naming import SECTIONS, Section, clip
+from workers.ingest.naming import SECTIONS, ComponentSection, clip
 from workers.ingest.oldnames import published_names, published_vae_names
-from workers.ingest.tensors import Shelf
+from workers.ingest.tensors import TensorFiles
 
-# More blocks or layers than any known model has: such a file wants to exhaust whoever builds its config.
+# More blocks or layers than any known model has: such a file is made to exhaust the process that builds its config.
 _MAX_NUMBER = 200
 
 
 class _Shapes(dict[str, tuple[int, ...]]):
     """Shapes by name; to ask for one that is not there is to miss a tensor."""
 
-    def __init__(self, component: str, prefix: str, shelf: Shelf, names: Mapping[str, str]) -> None:
-        held = {key: shelf.header.tensors[own].shape for key, own in names.items() if key.startswith(prefix)}
+    def __init__(self, component: str, prefix: str, files: TensorFiles, names: Mapping[str, str]) -> None:
+        held = {key: files.header.tensors[own].shape for key, own in names.items() if key.startswith(prefix)}
         super().__init__({key.removeprefix(prefix): shape for key, shape in held.items()})
         self._title, self._prefix = TITLES[component], prefix
 
@@ -28,26 +28,28 @@ class _Shapes(dict[str, tuple[int, ...]]):
         raise BadWeights(f"The {self._title} is incomplete: {self._prefix}{key} is missing.")
 
 
-def read_components(shelf: Shelf, family: Family, *, vae: Shelf | None = None) -> list[Component]:
+def read_components(files: TensorFiles, family: Family, *, vae: TensorFiles | None = None) -> list[Component]:
     """The components of the file; with `vae` its VAE is taken from there. Raises BadWeights."""
-    names = published_names(shelf.header.tensors)
+    names = published_names(files.header.tensors)
     sections = SECTIONS[family.base]
     encoders = [name for name in sections if name.startswith("text_encoder")]
     return [
-        _read("unet", sections["unet"], family, shelf, names),
-        read_vae(vae or shelf, family),
-        *(_read(name, sections[name], family, shelf, names) for name in encoders),
+        _read("unet", sections["unet"], family, files, names),
+        read_vae(vae or files, family),
+        *(_read(name, sections[name], family, files, names) for name in encoders),
     ]
 
 
-def read_vae(shelf: Shelf, family: Family) -> Component:
+def read_vae(files: TensorFiles, family: Family) -> Component:
     """The VAE of a file that may hold more, under any of its names. Raises BadWeights."""
-    names = published_vae_names(shelf.header.tensors)
-    return _read("vae", SECTIONS[family.base]["vae"], family, shelf, names)
+    names = published_vae_names(files.header.tensors)
+    return _read("vae", SECTIONS[family.base]["vae"], family, files, names)
 
 
-def _read(component: str, section: Section, family: Family, shelf: Shelf, names: Mapping[str, str]) -> Component:
-    shapes = _Shapes(component, section.prefix, shelf, names)
+def _read(
+    component: str, section: ComponentSection, family: Family, files: TensorFiles, names: Mapping[str, str]
+) -> Component:
+    shapes = _Shapes(component, section.prefix, files, names)
     if not shapes:
         raise BadWeights(f"The file holds no {TITLES[component]}: {section.prefix}* is missing.")
     _refuse_absurd_numbers(shapes)
@@ -56,12 +58,12 @@ def _read(component: str, section: Section, family: Family, shelf: Shelf, names:
     except IndexError as error:
         raise BadWeights(f"The shapes of the {TITLES[component]} are not those of {family.name}.") from error
     model = bare_model(component, config)
-    places = section.scheme(model.state_dict())
-    prefixed = {name: replace(place, key=section.prefix + place.key) for name, place in places.items()}
-    return gather(component, model, prefixed, shelf, names)
+    locations = section.scheme(model.state_dict())
+    prefixed = {name: replace(place, key=section.prefix + place.key) for name, place in locations.items()}
+    return gather(component, model, prefixed, files, names)
 
 
-def _config(component: str, section: Section, family: Family, shapes: configs.Shapes) -> configs.Config:
+def _config(component: str, section: ComponentSection, family: Family, shapes: configs.Shapes) -> configs.Config:
     if component == "unet":
         return configs.unet_config(family, shapes)
     if component == "vae":

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from workers.ingest.files import weight_files
 from workers.ingest.pickled import converted, is_pickled
-from workers.ingest.tensors import Shelf
+from workers.ingest.tensors import TensorFiles
 
 
-def open_weights(source: Path, scratch: Path) -> Shelf:
+def open_weights(source: Path, scratch: Path) -> TensorFiles:
     """A file, or a folder of one component; a pickle was converted into the scratch folder. Raises BadWeights."""
-    return Shelf(*(converted(file, scratch) if is_pickled(file) else file for file in weight_files(source)))
+    return TensorFiles(*(converted(file, scratch) if is_pickled(file) else file for file in weight_files(source)))

@@ -29,7 +29,7 @@ _METADATA: Mapping[str, str] = {"format": "pt"}
 
 
 @dataclass(frozen=True)
-class Part:
+class LazyTensor:
     """A tensor that is read when it is asked for; `dtype` as safetensors names it."""
 
     dtype: str
@@ -41,7 +41,7 @@ class Part:
         return math.prod(self.shape) * _DTYPES[self.dtype].itemsize
 
 
-class Shelf:
+class TensorFiles:
     """The tensors of one or several safetensors files, by their names."""
 
     def __init__(self, *files: Path) -> None:
@@ -65,8 +65,8 @@ class Shelf:
         tensor: torch.Tensor = self._open[self._file_by_name[name]].get_tensor(name)
         return tensor.to(_DTYPES[self.dtype(name)])
 
-    def part(self, name: str) -> Part:
-        return Part(self.dtype(name), self.header.tensors[name].shape, lambda: self.take(name))
+    def part(self, name: str) -> LazyTensor:
+        return LazyTensor(self.dtype(name), self.header.tensors[name].shape, lambda: self.take(name))
 
 
 def _open(file: Path) -> Any:
@@ -76,7 +76,7 @@ def _open(file: Path) -> Any:
         raise BadWeights(f"{file} is damaged: {error}.") from error
 
 
-def torch_dtype(parts: Mapping[str, Part]) -> torch.dtype:
+def torch_dtype(parts: Mapping[str, LazyTensor]) -> torch.dtype:
     """The type that most bytes of the parts have."""
     sizes: dict[str, int] = {}
     for part in parts.values():
@@ -84,13 +84,13 @@ def torch_dtype(parts: Mapping[str, Part]) -> torch.dtype:
     return _DTYPES[max(sizes, key=lambda dtype: sizes[dtype])]
 
 
-def write(path: Path, parts: Mapping[str, Part], metadata: Mapping[str, str] = _METADATA) -> None:
+def write(path: Path, parts: Mapping[str, LazyTensor], metadata: Mapping[str, str] = _METADATA) -> None:
     """Write a safetensors file. The same parts give the same bytes: widest types first, then by name."""
     with path.open("wb") as stream:
         write_to(stream, parts, metadata)
 
 
-def write_to(stream: BinaryIO, parts: Mapping[str, Part], metadata: Mapping[str, str] = _METADATA) -> None:
+def write_to(stream: BinaryIO, parts: Mapping[str, LazyTensor], metadata: Mapping[str, str] = _METADATA) -> None:
     """The same, into a file that is open."""
     ordered = sorted(parts, key=lambda name: (-_DTYPES[parts[name].dtype].itemsize, name))
     header: dict[str, object] = {"__metadata__": dict(metadata)}

@@ -28,7 +28,7 @@ _GLOBAL = re.compile(r"\bGLOBAL ([\w.]+)|Trying to call reduce for unrecognized 
 
 
 class _Ignored:
-    """Stands in for a class that a file mentions and nobody needs: it can be built, and does nothing."""
+    """Stands in for a class that a file mentions and no tensor needs: it can be built, and does nothing."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -177,9 +177,9 @@ def _flatten(content: object, prefix: str, depth: int = 0) -> Iterator[tuple[str
 
 
 def _part(tensor: Any) -> Any:
-    from workers.ingest.tensors import NAMES, Part
+    from workers.ingest.tensors import NAMES, LazyTensor
 
-    return Part(NAMES[tensor.dtype], tuple(tensor.shape), tensor.detach)
+    return LazyTensor(NAMES[tensor.dtype], tuple(tensor.shape), tensor.detach)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ def ingest_vae(request: Request, target: Path, scratch: Path) -> Outcome:
         family = request.family or _family_of_scaling(vae.model.config.scaling_factor)
         write_component(vae, target)
         return Outcome(family.name, warnings=left_out("vae", vae.unknown))
-    shelf = open_weights(request.source, scratch)
-    sniffed = expect("vae", sniff(shelf.header, request.source.name), also="checkpoint")
+    files = open_weights(request.source, scratch)
+    sniffed = expect("vae", sniff(files.header, request.source.name), also="checkpoint")
     family, warnings = _family_of_vae(request, sniffed)
-    write_component(read_vae(shelf, family), target)
+    write_component(read_vae(files, family), target)
     return Outcome(family.name, warnings=warnings)
 
 
@@ -39,4 +39,4 @@ def _family_of_vae(request: Request, sniffed: Sniffed) -> tuple[Family, tuple[st
     if sniffed.family is not None:
         return FAMILIES[sniffed.family], ()
     guess = "sdxl" if _SDXL_NAME in request.source.name.lower() else "sd15"
-    return FAMILIES[guess], (f"A VAE's file does not tell its family: {guess} is taken by its name (--family).",)
+    return FAMILIES[guess], (f"A VAE's file does not say its family: {guess} is taken by its name (--family).",)

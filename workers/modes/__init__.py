@@ -7,10 +7,10 @@ import numpy as np
 
 from workers.modes import img2img, inpaint, outpaint, txt2img, upscale
 from workers.renderer import OnStep
-from workers.studio import Studio
+from workers.studio import RenderContext
 
-Render = Callable[[Studio, Sequence[Any], OnStep], list[np.ndarray]]
-"""(studio, specs of the mode that share a batch key and a text shape, on_step) to an image for each.
+Render = Callable[[RenderContext, Sequence[Any], OnStep], list[np.ndarray]]
+"""(context, specs of the mode that share a batch key and a conditioning shape, on_step) to an image for each.
 
 Images are uint8 of shape (height, width, 3), in the size of their spec's `output_size`. `on_step` is
 called at least once; whatever it raises ends the call.

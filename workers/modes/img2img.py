@@ -7,41 +7,47 @@ import torch
 from PIL import Image
 
 from farm.specs import ImageToImageSpec
-from workers.course import steps_to_run
-from workers.images import resized
-from workers.latents import SIDE, Draws, Size, enlarge, pixels_of
-from workers.passes import Beginning, Pass, from_picture
+from workers.course import count_steps
+from workers.images import resize
+from workers.latents import VAE_SCALE_FACTOR, NoiseSource, Size, enlarge_latents, pictures_to_tensor
+from workers.passes import Pass, StartingLatents, denoise_from_latents
 from workers.renderer import OnStep
-from workers.studio import Studio, ticking
+from workers.studio import RenderContext, make_step_callback
 
 
-def render(studio: Studio, specs: Sequence[ImageToImageSpec], on_step: OnStep) -> list[np.ndarray]:
-    """Render specs of one batch key and text shape together; their pictures may differ in size."""
+def render(context: RenderContext, specs: Sequence[ImageToImageSpec], on_step: OnStep) -> list[np.ndarray]:
+    """Render specs of one batch key and conditioning shape together; their pictures may differ in size."""
     first = specs[0]
-    tick = ticking(on_step, steps_to_run(first.num_inference_steps, first.strength))
-    draws = Draws.of([spec.seed for spec in specs])
-    work = Pass(specs, studio.conditions(specs), (first.width, first.height), first.num_inference_steps, draws)
-    latents = _latents(studio, specs, draws)
-    return studio.vae.decode(from_picture(studio, work, Beginning(latents, first.strength), tick))
+    step_callback = make_step_callback(on_step, count_steps(first.num_inference_steps, first.strength))
+    noise_source = NoiseSource.from_seeds([spec.seed for spec in specs])
+    size, conditioning = (first.width, first.height), context.encode_prompts(specs)
+    pass_ = Pass(specs, conditioning, size, first.num_inference_steps, noise_source)
+    start = StartingLatents(_encode_pictures(context, specs, noise_source), first.strength)
+    return context.vae.decode(denoise_from_latents(context, pass_, start, step_callback))
 
 
-def _latents(studio: Studio, specs: Sequence[ImageToImageSpec], draws: Draws) -> torch.Tensor:
-    size, how = (specs[0].width, specs[0].height), specs[0].resize_mode
-    pictures = [studio.inputs.picture(spec.image) for spec in specs]
-    if how != "latent":
-        pixels = pixels_of([resized(picture.convert("RGB"), size, how) for picture in pictures])
-        return studio.vae.encode(pixels, draws.generators)
-    own = zip(pictures, draws.generators, strict=True)
-    return torch.cat([_enlarged(studio, picture, size, generator) for picture, generator in own])
+def _encode_pictures(
+    context: RenderContext, specs: Sequence[ImageToImageSpec], noise_source: NoiseSource
+) -> torch.Tensor:
+    """The latents (images, 4, height / 8, width / 8) of the specs' pictures, at the size of the specs."""
+    size, resize_mode = (specs[0].width, specs[0].height), specs[0].resize_mode
+    pictures = [context.inputs.picture(spec.image) for spec in specs]
+    if resize_mode != "latent":
+        pixels = pictures_to_tensor([resize(picture.convert("RGB"), size, resize_mode) for picture in pictures])
+        return context.vae.encode(pixels, noise_source.generators)
+    own = zip(pictures, noise_source.generators, strict=True)
+    return torch.cat([_encode_and_enlarge(context, picture, size, generator) for picture, generator in own])
 
 
-def _enlarged(studio: Studio, picture: Image.Image, size: Size, generator: torch.Generator) -> torch.Tensor:
+def _encode_and_enlarge(
+    context: RenderContext, picture: Image.Image, size: Size, generator: torch.Generator
+) -> torch.Tensor:
     """A picture's latents at another size. What is larger than that is made smaller in pixels."""
-    own = min(size[0], _whole(picture.width)), min(size[1], _whole(picture.height))
-    latents = studio.vae.encode(pixels_of([resized(picture.convert("RGB"), own)]), [generator])
-    return latents if own == size else enlarge(latents, size)
+    own = min(size[0], _round_to_latents(picture.width)), min(size[1], _round_to_latents(picture.height))
+    latents = context.vae.encode(pictures_to_tensor([resize(picture.convert("RGB"), own)]), [generator])
+    return latents if own == size else enlarge_latents(latents, size)
 
 
-def _whole(side: int) -> int:
-    """The nearest side that latents have, at least eight of them."""
-    return max(8 * SIDE, round(side / SIDE) * SIDE)
+def _round_to_latents(side: int) -> int:
+    """The nearest side in pixels that latents can have, at least eight of them."""
+    return max(8 * VAE_SCALE_FACTOR, round(side / VAE_SCALE_FACTOR) * VAE_SCALE_FACTOR)

@@ -7,47 +7,48 @@ from PIL import Image
 
 from farm.errors import CannotRender
 from farm.specs import OutpaintSpec
-from workers.course import steps_to_run
-from workers.expansion import plan
-from workers.latents import Draws
+from workers.course import count_steps
+from workers.expansion import plan_expansions
+from workers.latents import NoiseSource
 from workers.passes import Pass
 from workers.patches import paint
 from workers.priming import prime
 from workers.renderer import OnStep
-from workers.studio import Studio, ticking
+from workers.studio import RenderContext, make_step_callback
 
 
-def render(studio: Studio, specs: Sequence[OutpaintSpec], on_step: OnStep) -> list[np.ndarray]:
-    """Render specs of one batch key and text shape together.
+def render(context: RenderContext, specs: Sequence[OutpaintSpec], on_step: OnStep) -> list[np.ndarray]:
+    """Render specs of one batch key and conditioning shape together.
 
     Each pass adds at most half of the side that the checkpoint was trained at, and sees no
     more than it needs of what is there. The picture stays bit for bit, but for a band of `mask_blur`
     pixels inside each edge that is continued, in which old and new are blended.
     """
     first = specs[0]
-    expansions = plan((first.width, first.height), _place(first), studio.side)
-    tick = ticking(on_step, max(1, len(expansions)) * steps_to_run(first.num_inference_steps, first.strength))
-    conditions = studio.conditions(specs)
-    canvases = [_canvas(studio, spec) for spec in specs]
+    expansions = plan_expansions((first.width, first.height), _known_box(first), context.side)
+    steps = max(1, len(expansions)) * count_steps(first.num_inference_steps, first.strength)
+    step_callback = make_step_callback(on_step, steps)
+    conditioning = context.encode_prompts(specs)
+    canvases = [_make_canvas(context, spec) for spec in specs]
     for number, expansion in enumerate(expansions):
-        draws = Draws.of([spec.seed for spec in specs], number)
-        work = Pass(specs, conditions, expansion.window_size, first.num_inference_steps, draws)
-        own = zip(canvases, draws.generators, strict=True)
+        noise_source = NoiseSource.from_seeds([spec.seed for spec in specs], number)
+        pass_ = Pass(specs, conditioning, expansion.window_size, first.num_inference_steps, noise_source)
+        own = zip(canvases, noise_source.generators, strict=True)
         patches = [prime(canvas, expansion, first.mask_blur, generator) for canvas, generator in own]
-        canvases = paint(studio, work, patches, first.strength, tick)
+        canvases = paint(context, pass_, patches, first.strength, step_callback)
     if not expansions:
-        tick()
+        step_callback()
     return [np.asarray(canvas) for canvas in canvases]
 
 
-def _place(spec: OutpaintSpec) -> tuple[int, int, int, int]:
+def _known_box(spec: OutpaintSpec) -> tuple[int, int, int, int]:
     return spec.left, spec.top, spec.width - spec.right, spec.height - spec.bottom
 
 
-def _canvas(studio: Studio, spec: OutpaintSpec) -> Image.Image:
-    """The picture in its place, with nothing around it yet."""
-    picture = studio.inputs.picture(spec.image).convert("RGB")
-    left, top, right, bottom = _place(spec)
+def _make_canvas(context: RenderContext, spec: OutpaintSpec) -> Image.Image:
+    """The canvas with the picture in its place, and nothing around it yet."""
+    picture = context.inputs.picture(spec.image).convert("RGB")
+    left, top, right, bottom = _known_box(spec)
     if picture.size != (right - left, bottom - top):
         raise CannotRender(
             f"The picture has {picture.width} x {picture.height} pixels; "

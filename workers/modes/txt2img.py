@@ -8,49 +8,58 @@ from PIL import Image
 
 from farm.hires import Hires
 from farm.specs import TextToImageSpec
-from workers.course import steps_to_run
-from workers.images import resized
-from workers.latents import Draws, Size, enlarge, pixels_of
-from workers.passes import Beginning, Pass, from_noise, from_picture
+from workers.course import count_steps
+from workers.images import resize
+from workers.latents import NoiseSource, Size, enlarge_latents, pictures_to_tensor
+from workers.passes import Pass, StartingLatents, denoise_from_latents, denoise_from_noise
 from workers.renderer import OnStep
-from workers.studio import Studio, Tick, hires_steps, ticking
+from workers.studio import RenderContext, StepCallback, count_hires_steps, make_step_callback
 
 
-def render(studio: Studio, specs: Sequence[TextToImageSpec], on_step: OnStep) -> list[np.ndarray]:
-    """Render specs of one batch key and text shape together.
+def render(context: RenderContext, specs: Sequence[TextToImageSpec], on_step: OnStep) -> list[np.ndarray]:
+    """Render specs of one batch key and conditioning shape together.
 
     1. From noise to latents.
     2. With `hires`: enlarge them, or the picture they decode to, and denoise that again.
     3. Decode.
     """
     first = specs[0]
-    tick = ticking(on_step, _steps_in_all(first))
+    step_callback = make_step_callback(on_step, _count_all_steps(first))
     size, seeds = (first.width, first.height), [spec.seed for spec in specs]
-    work = Pass(specs, studio.conditions(specs), size, first.num_inference_steps, Draws.of(seeds))
-    latents = from_noise(studio, work, tick)
+    pass_ = Pass(
+        specs, context.encode_prompts(specs), size, first.num_inference_steps, NoiseSource.from_seeds(seeds)
+    )
+    latents = denoise_from_noise(context, pass_, step_callback)
     if first.hires:
-        latents = _again(studio, specs, first.hires, latents, tick)
-    return studio.vae.decode(latents)
+        latents = _render_hires_pass(context, specs, first.hires, latents, step_callback)
+    return context.vae.decode(latents)
 
 
-def _steps_in_all(spec: TextToImageSpec) -> int:
-    second = steps_to_run(hires_steps(spec), spec.hires.strength) if spec.hires else 0
+def _count_all_steps(spec: TextToImageSpec) -> int:
+    second = count_steps(count_hires_steps(spec), spec.hires.strength) if spec.hires else 0
     return spec.num_inference_steps + second
 
 
-def _again(
-    studio: Studio, specs: Sequence[TextToImageSpec], hires: Hires, latents: torch.Tensor, tick: Tick
+def _render_hires_pass(
+    context: RenderContext,
+    specs: Sequence[TextToImageSpec],
+    hires: Hires,
+    latents: torch.Tensor,
+    step_callback: StepCallback,
 ) -> torch.Tensor:
     first = specs[0]
-    draws = Draws.of([spec.seed for spec in specs], 1)
-    enlarged = _enlarged(studio, latents, first.output_size, hires.upscaler, draws)
-    work = Pass(specs, studio.hires_conditions(specs), first.output_size, hires_steps(first), draws)
-    return from_picture(studio, work, Beginning(enlarged, hires.strength), tick)
+    noise_source = NoiseSource.from_seeds([spec.seed for spec in specs], 1)
+    enlarged = _enlarge(context, latents, first.output_size, hires.upscaler, noise_source)
+    conditioning = context.encode_hires_prompts(specs)
+    pass_ = Pass(specs, conditioning, first.output_size, count_hires_steps(first), noise_source)
+    return denoise_from_latents(context, pass_, StartingLatents(enlarged, hires.strength), step_callback)
 
 
-def _enlarged(studio: Studio, latents: torch.Tensor, size: Size, upscaler: str, draws: Draws) -> torch.Tensor:
+def _enlarge(
+    context: RenderContext, latents: torch.Tensor, size: Size, upscaler: str, noise_source: NoiseSource
+) -> torch.Tensor:
     if upscaler != "Lanczos":
-        return enlarge(latents, size, upscaler)
-    pictures = [Image.fromarray(pixels) for pixels in studio.vae.decode(latents)]
-    larger = [resized(picture, size, "crop") for picture in pictures]
-    return studio.vae.encode(pixels_of(larger), draws.generators)
+        return enlarge_latents(latents, size, upscaler)
+    pictures = [Image.fromarray(pixels) for pixels in context.vae.decode(latents)]
+    larger = [resize(picture, size, "crop") for picture in pictures]
+    return context.vae.encode(pictures_to_tensor(larger), noise_source.generators)

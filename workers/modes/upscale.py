@@ -6,67 +6,69 @@ import numpy as np
 from PIL import Image
 
 from farm.specs import UpscaleSpec
-from workers.conditions import Conditions
-from workers.course import steps_to_run
-from workers.images import resized
-from workers.latents import Draws, pixels_of
-from workers.passes import Beginning, Pass, from_picture
+from workers.conditions import Conditioning
+from workers.course import count_steps
+from workers.images import resize
+from workers.latents import NoiseSource, pictures_to_tensor
+from workers.passes import Pass, StartingLatents, denoise_from_latents
 from workers.renderer import OnStep
-from workers.studio import Studio, Tick, ticking
-from workers.tiles import Blend, tiles_of
+from workers.studio import RenderContext, StepCallback, make_step_callback
+from workers.tiles import TileBlend, split_into_tiles
 
 
-def render(studio: Studio, specs: Sequence[UpscaleSpec], on_step: OnStep) -> list[np.ndarray]:
-    """Render specs of one batch key and text shape together; their pictures may differ in size."""
-    return UPSCALERS[specs[0].upscaler](studio, specs, on_step)
+def render(context: RenderContext, specs: Sequence[UpscaleSpec], on_step: OnStep) -> list[np.ndarray]:
+    """Render specs of one batch key and conditioning shape together; their pictures may differ in size."""
+    return UPSCALERS[specs[0].upscaler](context, specs, on_step)
 
 
-def _lanczos(studio: Studio, specs: Sequence[UpscaleSpec], on_step: OnStep) -> list[np.ndarray]:
+def _lanczos(context: RenderContext, specs: Sequence[UpscaleSpec], on_step: OnStep) -> list[np.ndarray]:
     """Lanczos alone: the checkpoint takes no part."""
-    pictures = [np.asarray(_enlarged(studio, spec)) for spec in specs]
+    pictures = [np.asarray(_enlarge(context, spec)) for spec in specs]
     on_step(1, 1)
     return pictures
 
 
-def _sd_upscale(studio: Studio, specs: Sequence[UpscaleSpec], on_step: OnStep) -> list[np.ndarray]:
+def _sd_upscale(context: RenderContext, specs: Sequence[UpscaleSpec], on_step: OnStep) -> list[np.ndarray]:
     """Lanczos, and every tile of it through the UNet; the images of a batch go tile by tile together.
 
     Each tile has noise of its own, from the image's seed and the tile's number.
     """
     first = specs[0]
     size = first.width, first.height
-    boxes = tiles_of(size, first.tile, first.overlap)
-    tick = ticking(on_step, len(boxes) * steps_to_run(first.num_inference_steps, first.strength))
-    conditions = studio.conditions(specs)
-    enlarged = [_enlarged(studio, spec) for spec in specs]
-    blends = [Blend(size, first.overlap) for _ in specs]
+    boxes = split_into_tiles(size, first.tile, first.overlap)
+    step_callback = make_step_callback(on_step, len(boxes) * count_steps(first.num_inference_steps, first.strength))
+    conditioning = context.encode_prompts(specs)
+    enlarged = [_enlarge(context, spec) for spec in specs]
+    blends = [TileBlend(size, first.overlap) for _ in specs]
     for number, box in enumerate(boxes):
         cut = [picture.crop(box) for picture in enlarged]
-        for blend, pixels in zip(blends, _again(studio, specs, conditions, number, cut, tick), strict=True):
+        tiles = _render_tiles(context, specs, conditioning, number, cut, step_callback)
+        for blend, pixels in zip(blends, tiles, strict=True):
             blend.add(box, pixels)
     return [blend.picture() for blend in blends]
 
 
-def _again(
-    studio: Studio,
+def _render_tiles(
+    context: RenderContext,
     specs: Sequence[UpscaleSpec],
-    conditions: Sequence[Conditions],
+    conditioning: Sequence[Conditioning],
     number: int,
     tiles: Sequence[Image.Image],
-    tick: Tick,
+    step_callback: StepCallback,
 ) -> list[np.ndarray]:
-    draws = Draws.of([spec.seed for spec in specs], number)
-    work = Pass(specs, conditions, tiles[0].size, specs[0].num_inference_steps, draws)
-    latents = studio.vae.encode(pixels_of(tiles), draws.generators)
-    beginning = Beginning(latents, specs[0].strength)
-    return studio.vae.decode(from_picture(studio, work, beginning, tick))
+    """One tile of each image, all of one number: uint8 of shape (height, width, 3)."""
+    noise_source = NoiseSource.from_seeds([spec.seed for spec in specs], number)
+    pass_ = Pass(specs, conditioning, tiles[0].size, specs[0].num_inference_steps, noise_source)
+    latents = context.vae.encode(pictures_to_tensor(tiles), noise_source.generators)
+    start = StartingLatents(latents, specs[0].strength)
+    return context.vae.decode(denoise_from_latents(context, pass_, start, step_callback))
 
 
-def _enlarged(studio: Studio, spec: UpscaleSpec) -> Image.Image:
-    return resized(studio.inputs.picture(spec.image).convert("RGB"), (spec.width, spec.height))
+def _enlarge(context: RenderContext, spec: UpscaleSpec) -> Image.Image:
+    return resize(context.inputs.picture(spec.image).convert("RGB"), (spec.width, spec.height))
 
 
-UPSCALERS: Mapping[str, Callable[[Studio, Sequence[UpscaleSpec], OnStep], list[np.ndarray]]] = {
+UPSCALERS: Mapping[str, Callable[[RenderContext, Sequence[UpscaleSpec], OnStep], list[np.ndarray]]] = {
     "Lanczos": _lanczos,
     "SD upscale": _sd_upscale,
 }

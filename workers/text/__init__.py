@@ -1,1 +1,1 @@
-"""From the words of a prompt to what the UNet is told: tokens in chunks, text encoders, conditions."""
+"""From the text of a prompt to its conditioning: tokens in chunks, and the hidden states of text encoders."""

@@ -16,8 +16,8 @@ _WORD_END = "</w>"
 
 
 @dataclass(frozen=True)
-class Word:
-    """An embedding that stands for a word of the prompt with its `rows` vectors."""
+class EmbeddingWord:
+    """An embedding that stands for a word of the prompt, with its `rows` vectors."""
 
     sha256: str
     rows: int
@@ -36,23 +36,23 @@ Chunk = tuple[Token, ...]
 """At most CHUNK_SIZE tokens; fewer are filled up when they are encoded."""
 
 
-def chunks_of(
-    sections: Sequence[Sequence[Fragment]], tokenizer: Any, words: Mapping[str, Word]
+def split_into_chunks(
+    sections: Sequence[Sequence[Fragment]], tokenizer: Any, words: Mapping[str, EmbeddingWord]
 ) -> tuple[Chunk, ...]:
     """The chunks of a text, at least one. Each section begins a chunk; `words` are embeddings by name."""
-    named = [(tuple(_ids(tokenizer, name)), word) for name, word in words.items()]
+    named = [(tuple(_token_ids(tokenizer, name)), word) for name, word in words.items()]
     longest_first = sorted(((ids, word) for ids, word in named if ids), key=lambda item: -len(item[0]))
-    filling = _Filling(comma=tokenizer.convert_tokens_to_ids(f",{_WORD_END}"))
+    builder = _ChunkBuilder(comma=tokenizer.convert_tokens_to_ids(f",{_WORD_END}"))
     for section in sections:
         for fragment in section:
-            ids = _ids(tokenizer, fragment.text)
-            _fill(filling, ids, _word_starts(tokenizer, ids), fragment.weight, longest_first)
-        filling.close()
-    return tuple(filling.chunks)
+            ids = _token_ids(tokenizer, fragment.text)
+            _add_fragment(builder, ids, _word_starts(tokenizer, ids), fragment.weight, longest_first)
+        builder.close()
+    return tuple(builder.chunks)
 
 
-class _Filling:
-    """Chunks that are filled token by token."""
+class _ChunkBuilder:
+    """Builds chunks token by token."""
 
     def __init__(self, comma: int) -> None:
         self.chunks: list[Chunk] = []
@@ -61,17 +61,17 @@ class _Filling:
         self._last_comma = _NOWHERE
 
     def add(self, token: Token) -> None:
-        self._heed(token.id)
+        self._keep_phrase_together(token.id)
         self._close_if_full(1)
         self._open.append(token)
 
     def add_together(self, first_id: int, tokens: Sequence[Token]) -> None:
         """Tokens that stay in one chunk, in place of a word that begins with `first_id`."""
-        self._heed(first_id)
+        self._keep_phrase_together(first_id)
         self._close_if_full(len(tokens))
         self._open += tokens
 
-    def _heed(self, token_id: int) -> None:
+    def _keep_phrase_together(self, token_id: int) -> None:
         """Note where commas are; when a full chunk would cut a phrase, move the phrase on."""
         if token_id == self._comma:
             self._last_comma = len(self._open)
@@ -91,28 +91,28 @@ class _Filling:
             self.close()
 
 
-def _fill(
-    filling: _Filling,
+def _add_fragment(
+    builder: _ChunkBuilder,
     ids: Sequence[int],
     starts: Sequence[bool],
     weight: float,
-    words: Iterable[tuple[tuple[int, ...], Word]],
+    words: Iterable[tuple[tuple[int, ...], EmbeddingWord]],
 ) -> None:
     position = 0
     while position < len(ids):
-        found = _word_at(ids, position, words) if starts[position] else None
+        found = _find_word(ids, position, words) if starts[position] else None
         if found is None:
-            filling.add(Token(ids[position], weight))
+            builder.add(Token(ids[position], weight))
             position += 1
         else:
             name, word = found
-            filling.add_together(ids[position], [Token(0, weight, (word.sha256, row)) for row in range(word.rows)])
+            builder.add_together(ids[position], [Token(0, weight, (word.sha256, row)) for row in range(word.rows)])
             position += len(name)
 
 
-def _word_at(
-    ids: Sequence[int], position: int, words: Iterable[tuple[tuple[int, ...], Word]]
-) -> tuple[tuple[int, ...], Word] | None:
+def _find_word(
+    ids: Sequence[int], position: int, words: Iterable[tuple[tuple[int, ...], EmbeddingWord]]
+) -> tuple[tuple[int, ...], EmbeddingWord] | None:
     """The first of the words whose name begins here, by tokens: so upper and lower case are one, as in CLIP."""
     return next(((name, word) for name, word in words if tuple(ids[position : position + len(name)]) == name), None)
 
@@ -122,6 +122,6 @@ def _word_starts(tokenizer: Any, ids: Sequence[int]) -> list[bool]:
     return [True, *ends[:-1]] if ends else []
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
+def _token_ids(tokenizer: Any, text: str) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
     return ids

@@ -9,14 +9,17 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
-from workers.demo import training
-from workers.demo.training import Bucket, Clock, Phase, Plan, VaePhase, make_tokenizer, train
+from workers.demo import stages
+from workers.demo.stages import StageClock
+from workers.demo.tokenizer import make_tokenizer
+from workers.demo.training import train
+from workers.demo.trainingplan import Bucket, DenoiserPhase, TrainingPlan, VaePhase
 
 SIZE = (64, 64)
-BRIEF = Plan(
+BRIEF = TrainingPlan(
     vae=(VaePhase(4, 2, 32, 64),),
     pool=((SIZE, 6),),
-    phases=(Phase(4, (Bucket(SIZE, 2),)),),
+    phases=(DenoiserPhase(4, (Bucket(SIZE, 2),)),),
     decoder=(VaePhase(4, 2, 64, 64),),
     save_every=2,
 )
@@ -49,16 +52,16 @@ def test_diffusers_renders_with_it(trained: Path) -> None:
 def test_a_run_that_was_stopped_in_every_stage_goes_on_as_it_would_have(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, stops = training._save, {"vae.pt", "denoiser.pt", "decoder.pt"}
+    save, to_stop = stages._save, {"vae.pt", "denoiser.pt", "decoder.pt"}
 
-    def save_and_stop(file: Path, clock: Clock, **parts: Any) -> None:
+    def save_and_stop(file: Path, clock: StageClock, **parts: Any) -> None:
         save(file, clock, **parts)
-        if file.name in stops and clock.done == 2:
-            stops.remove(file.name)
+        if file.name in to_stop and clock.done == 2:
+            to_stop.remove(file.name)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_save", save_and_stop)
-    while stops:
+    monkeypatch.setattr(stages, "_save", save_and_stop)
+    while to_stop:
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path, BRIEF)
     train(tmp_path, BRIEF)

@@ -46,7 +46,7 @@ def _parameters(model: Any) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
 
-def _shapes(model: Any, places: Mapping[str, naming.Place]) -> dict[str, tuple[int, ...]]:
+def _shapes(model: Any, places: Mapping[str, naming.TensorLocation]) -> dict[str, tuple[int, ...]]:
     """The shapes that the model's tensors have in a single file."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, tensor in model.state_dict().items():
