@@ -117,11 +117,17 @@ def _change(settings: Settings, axis: Axis, value: Value) -> dict[str, Any]:
     return changes
 
 
+def read_size(text: str) -> tuple[int, int] | None:
+    """Width and height, in pixels, of a text such as 512x768; None where it is no size."""
+    match = _SIZE.fullmatch(text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
 def _sized(value: Value) -> dict[str, Any]:
-    match = _SIZE.fullmatch(str(value))
-    if match is None:
+    size = read_size(str(value))
+    if size is None:
         raise Misfit("size", f"{str(value)[:40]!r} is not a size such as 512x768")
-    return {"width": int(match[1]), "height": int(match[2])}
+    return {"width": size[0], "height": size[1]}
 
 
 def _replaced(settings: Settings, wanted: str, value: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """From what was typed to a request: pictures sent ahead, options renamed, the mode told from what is given."""
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,9 +14,9 @@ from farm.client import Client
 from farm.errors import InvalidRequest
 from farm.requests import JobRequest, parse_request
 from farm.settingnames import OTHER_NAMES
+from farm.sweeps import read_size
 
 _PASS = "hires."
-_SIZE = re.compile(r"(\d+)\s*[xX\u00d7]\s*(\d+)")
 
 
 def build_request(
@@ -57,8 +56,8 @@ def _hires(given: Mapping[str, Any]) -> dict[str, Any]:
     target = given.get("hires")
     if target is None:
         return found
-    if match := _SIZE.fullmatch(target):
-        return {**found, "width": int(match[1]), "height": int(match[2])}
+    if size := read_size(target):
+        return {**found, "width": size[0], "height": size[1]}
     return {**found, "scale": target}
 
 
