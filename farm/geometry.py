@@ -1,5 +1,6 @@
 """Sizes: an image's width and height where a request leaves them to its input, its checkpoint, or a ratio."""
 
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from farm.fields import LONGEST_SIDE, MOST_PIXELS
 
 _LEAST_SIDE = 64
+_SIZE = re.compile(r"\s*(\d{1,5})\s*[xX\u00d7]\s*(\d{1,5})\s*", re.IGNORECASE)
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -108,3 +110,9 @@ def _floor(side: float) -> int:
 
 def _nearest(side: float) -> int:
     return max(_LEAST_SIDE, round(side / 8) * 8)
+
+
+def read_size(text: str) -> Size | None:
+    """Width and height, in pixels, of a text such as 512x768; None where it is no size."""
+    match = _SIZE.fullmatch(text)
+    return (int(match[1]), int(match[2])) if match else None

@@ -7,7 +7,7 @@ from typing import Any
 
 from farm.budget import LONGEST_PROMPT
 from farm.fields import LARGEST_LORA_WEIGHT, SEEDS
-from farm.geometry import Misfit, Settings
+from farm.geometry import Misfit, Settings, read_size
 from farm.library import Library
 from farm.names import plain
 from farm.prompts.styles import apply_styles
@@ -17,7 +17,6 @@ from farm.sweeps import LORA_AXIS, Point, Value
 _SETTINGS = tuple(name for name in ImageSettings.model_fields if name not in ("seed", "images_per_prompt"))
 
 _LORA_TAG = re.compile(r"<(?:lora|lyco):([^<>:]+)(?::[^<>]*)?>")
-_SIZE = re.compile(r"\s*(\d{1,5})\s*[xX\u00d7]\s*(\d{1,5})\s*", re.IGNORECASE)
 
 
 class PromptSettings:
@@ -105,7 +104,7 @@ def _apply_lora_weights(settings: Settings, axes: Sequence[Axis], point: Point) 
 
 def _changes(settings: Settings, axis: Axis, value: Value) -> dict[str, Any]:
     if axis.field == "size":
-        return _read_size(value)
+        return _size_settings(value)
     if axis.field == "prompt_replace":
         return _replace_in_prompts(settings, str(axis.values[0]), str(value))
     if axis.field == "seed":
@@ -120,11 +119,11 @@ def _changes(settings: Settings, axis: Axis, value: Value) -> dict[str, Any]:
     return changes
 
 
-def _read_size(value: Value) -> dict[str, Any]:
-    match = _SIZE.fullmatch(str(value))
-    if match is None:
+def _size_settings(value: Value) -> dict[str, Any]:
+    size = read_size(str(value))
+    if size is None:
         raise Misfit("size", f"{str(value)[:40]!r} is not a size such as 512x768")
-    return {"width": int(match[1]), "height": int(match[2])}
+    return {"width": size[0], "height": size[1]}
 
 
 def _replace_in_prompts(settings: Settings, wanted: str, value: str) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from farm.fieldproblems import problems_of
 from farm.names import nearest
 from farm.promptfiles import jsons, yamlrows
 from farm.promptfiles.commands import is_command, read_command
-from farm.promptfiles.entries import Entries, Entry, Misread, Unreadable
+from farm.promptfiles.entries import BadLine, Entries, Entry, Misread, Unreadable
 from farm.promptfiles.jsons import BadJson
 from farm.promptfiles.recognise import Mistaken, check_lines, format_of, guess
 from farm.promptfiles.settings import TEXTS, understood, with_points
-from farm.promptfiles.tables import BadTable, misfit, read_table
+from farm.promptfiles.tables import misfit, read_table
 from farm.promptfiles.text import STANDARD_INPUT, place_of, read_text, refuse
 from farm.promptfiles.yamls import MOST_BYTES as MOST_YAML_BYTES
 from farm.promptfiles.yamls import BadYaml
@@ -58,14 +58,14 @@ def read_rows(path: Path) -> list[PlacedRow]:
     found = told or (guess(text) if _is_nameless(path) else "lines")
     try:
         entries = _READERS[found](text)
-    except (BadTable, BadJson, BadYaml, Mistaken) as error:
+    except BadLine as error:
         raise InvalidRequest.at(f"{place_of(path)}, {_place(error)}", str(error)) from None
     if not entries:
         raise refuse(path, "holds no prompt")
     return _rows(path, entries)
 
 
-def _place(error: BadTable | BadJson | BadYaml | Mistaken) -> str:
+def _place(error: BadLine) -> str:
     column = f", column {error.column}" if isinstance(error, BadJson) else ""
     return f"line {error.line}{column}"
 

@@ -1,6 +1,5 @@
 """What a request may hold: a job as it is submitted, its prompts, and its axes."""
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
@@ -126,10 +125,12 @@ SWEPT = (
 )
 """What an axis may sweep beside the weights of LoRAs, in the order in which it is offered."""
 
+_SWEPT_PATTERN = "|".join(SWEPT).replace(".", r"\.")
+
 AxisField = Annotated[
     str,
     Field(
-        pattern=rf"^({'|'.join(map(re.escape, SWEPT))}|lora:[^:<>,]{{1,200}})$",
+        pattern=rf"^({_SWEPT_PATTERN}|lora:[^:<>,]{{1,200}})$",
         description="A setting; `size` takes values like `512x768`; `prompt_replace` puts each value in the place "
         "of the first; `lora:NAME` sets that LoRA's weight.",
     ),

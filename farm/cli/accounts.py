@@ -3,7 +3,7 @@
 import click
 
 from farm import accounts
-from farm.cli.console import ago, json_option, one_line, open_database, print_json, print_table
+from farm.cli.console import ago, json_option, one_line, open_database, print_rows
 
 _name = click.argument("name")
 
@@ -29,9 +29,7 @@ def list_users(name: str, as_json: bool) -> None:
     """List the accounts, or those whose names begin with NAME, and how their valid keys begin."""
     with open_database().begin() as session:
         found = list(accounts.all_users(session, name))
-    if as_json:
-        return print_json(found)
-    return print_table(
+    print_rows(
         found,
         {
             "NAME": lambda user: user.name,
@@ -39,6 +37,7 @@ def list_users(name: str, as_json: bool) -> None:
             "STATUS": lambda user: f"disabled {ago(user.disabled_at)} ago" if user.disabled_at else "enabled",
             "AGE": lambda user: ago(user.created_at),
         },
+        as_json=as_json,
     )
 
 

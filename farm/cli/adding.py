@@ -1,4 +1,4 @@
-"""What the commands that add weights share: showing how far it is, and saying what came of it."""
+"""What the commands for weights share: showing how far adding is, what came of it, and what is registered."""
 
 import sys
 from collections.abc import Iterator
@@ -17,20 +17,30 @@ from rich.progress import (
 )
 
 from farm import config
-from farm.cli.console import one_line, open_database
+from farm.cli.console import Columns, ago, one_line, open_database
 from farm.cli.parts import require_worker_packages
 from farm.digests import shortened
 from farm.store import open_store
 from farm.weights.add import Added, Warehouse, Watch
 from farm.weights.wishes import Wish
 
-_COLUMNS = (
+_PROGRESS = (
     TextColumn("{task.description}"),
     BarColumn(),
     DownloadColumn(),
     TransferSpeedColumn(),
     TimeRemainingColumn(),
 )
+
+COLUMNS: Columns = {
+    "NAME": lambda weights: weights.name,
+    "FAMILY": lambda weights: weights.family,
+    "HASH": lambda weights: shortened(weights.sha256),
+    "SIZE": lambda weights: size(weights.size_bytes),
+    "ORIGIN": lambda weights: weights.origin or "",
+    "ADDED": lambda weights: ago(weights.created_at),
+}
+"""What the lists of registered weights of every kind begin with."""
 
 
 class Bars:
@@ -72,7 +82,7 @@ def watching() -> Iterator[Watch]:
     if not sys.stderr.isatty():
         yield Lines()
         return
-    with Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*_PROGRESS, console=Console(stderr=True), transient=True) as progress:
         yield Bars(progress)
 
 

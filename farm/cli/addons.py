@@ -5,8 +5,7 @@ import click
 from farm import addons, weightsreports
 from farm.addons import TITLES
 from farm.cli import adding
-from farm.cli.console import ago, json_option, open_database, print_json, print_table
-from farm.digests import shortened
+from farm.cli.console import json_option, open_database, print_rows
 from farm.families import FAMILIES
 from farm.weights.wishes import Wish
 
@@ -42,20 +41,14 @@ def _list(kind: addons.Kind) -> click.Command:
     def list_addons(as_json: bool) -> None:
         with open_database().begin() as session:
             found = weightsreports.addon_reports(addons.by_name(session, kind).values())
-        if as_json:
-            return print_json(found)
-        return print_table(
+        print_rows(
             found,
             {
-                "NAME": lambda addon: addon.name,
-                "FAMILY": lambda addon: addon.family,
-                "HASH": lambda addon: shortened(addon.sha256),
-                "SIZE": lambda addon: adding.size(addon.size_bytes),
-                "ORIGIN": lambda addon: addon.origin or "",
-                "ADDED": lambda addon: ago(addon.created_at),
+                **adding.COLUMNS,
                 "WORDS": lambda addon: ", ".join(addon.trigger_words),
                 "NOTE": lambda addon: addon.note or "",
             },
+            as_json=as_json,
         )
 
     return list_addons

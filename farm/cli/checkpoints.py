@@ -6,7 +6,7 @@ import click
 
 from farm import catalog, config, weightsreports
 from farm.cli import adding
-from farm.cli.console import ago, json_option, one_line, open_database, print_json, print_table
+from farm.cli.console import json_option, one_line, open_database, print_rows
 from farm.digests import shortened
 from farm.families import FAMILIES
 from farm.presets import PRESETS
@@ -71,20 +71,7 @@ def list_checkpoints(as_json: bool) -> None:
     """List the registered checkpoints."""
     with open_database().begin() as session:
         found = weightsreports.checkpoint_reports(catalog.by_name(session).values())
-    if as_json:
-        return print_json(found)
-    return print_table(
-        found,
-        {
-            "NAME": lambda checkpoint: checkpoint.name,
-            "FAMILY": lambda checkpoint: checkpoint.family,
-            "HASH": lambda checkpoint: shortened(checkpoint.sha256),
-            "SIZE": lambda checkpoint: adding.size(checkpoint.size_bytes),
-            "ORIGIN": lambda checkpoint: checkpoint.origin or "",
-            "ADDED": lambda checkpoint: ago(checkpoint.created_at),
-            "NOTE": lambda checkpoint: checkpoint.note or "",
-        },
-    )
+    print_rows(found, {**adding.COLUMNS, "NOTE": lambda checkpoint: checkpoint.note or ""}, as_json=as_json)
 
 
 class PresetReport(Report):
@@ -111,9 +98,7 @@ def presets(as_json: bool) -> None:
         )
         for preset in PRESETS.values()
     ]
-    if as_json:
-        return print_json(found)
-    return print_table(
+    print_rows(
         found,
         {
             "NAME": lambda preset: preset.name,
@@ -122,6 +107,7 @@ def presets(as_json: bool) -> None:
             "LICENCE": lambda preset: preset.licence,
             "SOURCE": lambda preset: preset.source,
         },
+        as_json=as_json,
     )
 
 

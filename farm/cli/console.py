@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,9 @@ from farm.client import Client
 from farm.config import DEFAULT_PORT, Settings, http_url
 from farm.database import Database, Role
 from farm.errors import ConfigError
+
+Columns = Mapping[str, Callable[[Any], str]]
+"""What a table shows: the text of a cell for a row, by heading."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -73,7 +76,15 @@ def _plain(value: Any) -> Any:
     return [_plain(entry) for entry in value] if isinstance(value, list) else value
 
 
-def print_table(rows: Sequence[BaseModel], columns: dict[str, Callable[[Any], str]]) -> None:
+def print_rows(rows: Sequence[BaseModel], columns: Columns, *, as_json: bool) -> None:
+    """Print what a command lists: all of it as JSON where that was asked for, else these columns."""
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, columns)
+
+
+def print_table(rows: Sequence[BaseModel], columns: Columns) -> None:
     """Print rows under headings: as a table on a terminal, as tab-separated lines into a pipe."""
     if not sys.stdout.isatty():
         click.echo("\t".join(columns))
@@ -83,7 +94,7 @@ def print_table(rows: Sequence[BaseModel], columns: dict[str, Callable[[Any], st
     Console().print(as_table(rows, columns))
 
 
-def as_table(rows: Sequence[Any], columns: dict[str, Callable[[Any], str]]) -> Table:
+def as_table(rows: Sequence[Any], columns: Columns) -> Table:
     """The rows as a terminal shows them."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in columns:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import click
 
-from farm.cli.console import ago, json_option, one_line, open_client, print_json, print_table
+from farm.cli.console import ago, json_option, one_line, open_client, print_json, print_rows, print_table
 from farm.lifecycle import JobStatus
 from farm.reports import JobReport, WorkerReport
 
@@ -16,9 +16,7 @@ from farm.reports import JobReport, WorkerReport
 def jobs(status: str | None, limit: int, as_json: bool) -> None:
     """List jobs, newest first."""
     found = open_client().jobs(status=status, limit=limit)
-    if as_json:
-        return print_json(found)
-    return print_table(
+    print_rows(
         found,
         {
             "ID": lambda job: str(job.id),
@@ -30,6 +28,7 @@ def jobs(status: str | None, limit: int, as_json: bool) -> None:
             "OWNER": lambda job: job.owner,
             "AGE": lambda job: ago(job.created_at),
         },
+        as_json=as_json,
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from farm import phrases
-from farm.cli.console import json_option, one_line, open_database, print_json, print_table
+from farm.cli.console import json_option, one_line, open_database, print_rows
 from farm.reports import StyleReport, WildcardReport
 from farm.wildcardfiles import read_wildcard_files
 
@@ -33,15 +33,14 @@ def list_styles(as_json: bool) -> None:
     """List the styles."""
     with open_database().begin() as session:
         found = [StyleReport.model_validate(style) for style in phrases.all_styles(session)]
-    if as_json:
-        return print_json(found)
-    return print_table(
+    print_rows(
         found,
         {
             "NAME": lambda style: style.name,
             "PROMPT": lambda style: style.prompt[:60],
             "NEGATIVE": lambda style: style.negative_prompt[:40],
         },
+        as_json=as_json,
     )
 
 
@@ -83,15 +82,14 @@ def list_wildcards(as_json: bool) -> None:
     """List the wildcards."""
     with open_database().begin() as session:
         found = [WildcardReport.model_validate(wildcard) for wildcard in phrases.all_wildcards(session)]
-    if as_json:
-        return print_json(found)
-    return print_table(
+    print_rows(
         found,
         {
             "NAME": lambda wildcard: wildcard.name,
             "CHOICES": lambda wildcard: str(len(wildcard.lines)),
             "FIRST": lambda wildcard: wildcard.lines[0][:60],
         },
+        as_json=as_json,
     )
 
 

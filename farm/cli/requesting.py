@@ -1,6 +1,5 @@
 """From what was typed to a request: pictures sent ahead, options renamed, the mode inferred from what is given."""
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,12 +13,12 @@ from farm.cli.rows import Asked, Send, send_picture, send_pictures
 from farm.client import Client
 from farm.errors import InvalidRequest
 from farm.fields import PICTURES
+from farm.geometry import read_size
 from farm.modes import MODES
 from farm.requests import JobRequest, parse_request
 from farm.settingnames import OTHER_NAMES
 
 _PASS = "hires."
-_SIZE = re.compile(r"(\d+)\s*[xX\u00d7]\s*(\d+)")
 
 
 def build_request(
@@ -59,8 +58,8 @@ def _hires(given: Mapping[str, Any]) -> dict[str, Any]:
     target = given.get("hires")
     if target is None:
         return found
-    if match := _SIZE.fullmatch(target):
-        return {**found, "width": int(match[1]), "height": int(match[2])}
+    if size := read_size(target):
+        return {**found, "width": size[0], "height": size[1]}
     return {**found, "scale": target}
 
 

@@ -6,19 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from farm.jsonkeys import KeyTwice, distinct
-from farm.promptfiles.entries import Entries, Entry, Unreadable
+from farm.promptfiles.entries import BadLine, Entries, Entry, Unreadable
 
 _DEEPEST = 20
 _SPACE = re.compile(r"[ \t\n]*")
 _FORMS = "a list of prompts, or of objects with a prompt"
 
 
-class BadJson(ValueError):
+class BadJson(BadLine):
     """Text that is no JSON, and where."""
 
     def __init__(self, line: int, column: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
+        super().__init__(line, message)
         self.column = column
 
 

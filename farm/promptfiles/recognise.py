@@ -6,7 +6,7 @@ from pathlib import Path
 
 from farm.promptfiles import yamlrows
 from farm.promptfiles.commands import is_command
-from farm.promptfiles.entries import Entry
+from farm.promptfiles.entries import BadLine, Entry
 from farm.promptfiles.jsons import BadJson, read_any
 from farm.promptfiles.settings import ALIASES
 from farm.promptfiles.tables import canonical, header_of
@@ -50,12 +50,8 @@ _MOST_TYPED_YAML = 2**16
 _KEEP = "keep it in a file, {}, and give that to farm submit --file"
 
 
-class Mistaken(ValueError):
+class Mistaken(BadLine):
     """Text that is in another format than its name says, and the line that shows it."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
 
 
 def format_of(path: Path) -> str | None:

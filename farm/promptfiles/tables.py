@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from farm.promptfiles.entries import BadLine
+
 _NUMBER = re.compile(r"\s*[-+]?\d+(?:[.,]\d+)?\s*")
 _DELIMITERS = (",", ";", "\t")
 _GOES_ON = re.compile(r' *"(?:[^"\n]|"")*+"(?!") *+[^\n\t]')
@@ -18,12 +20,8 @@ _NOTHING = re.compile(r"\A(?:[ \t,;]*\n)+")
 _SPREADSHEET = re.compile(r"sep=(.)\n", re.IGNORECASE)
 
 
-class BadTable(ValueError):
+class BadTable(BadLine):
     """A line that no table may have."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
 
 
 @dataclass(frozen=True)

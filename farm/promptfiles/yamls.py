@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from farm.promptfiles.entries import BadLine
+
 MOST_BYTES = 4 * 2**20
 _DEEPEST = 20
 
@@ -21,12 +23,8 @@ _ENTRY = re.compile(r"\s*(?:-\s|[\w-][\w -]{0,40}:(?:\s|$))")
 _RESOLVER: Any = yaml.resolver.Resolver()
 
 
-class BadYaml(ValueError):
+class BadYaml(BadLine):
     """Text that is no YAML, or YAML that is not read, and where."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
 
 
 @dataclass(frozen=True)

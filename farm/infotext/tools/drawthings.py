@@ -5,20 +5,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from farm.infotext.reading import Infotext, NotRead, shown
-from farm.infotext.tools.jsontext import Entry, name_of, number, prompt_of, take, text_of, whole, with_lora
+from farm.infotext.tools.jsontext import Entry, name_of, number, prompt_of, size_in, take, text_of, whole, with_lora
 
 MARKS = ("c", "uc", "sampler", "seed")
 _TOOL = "Draw Things"
 _WHAT = "a text of Draw Things"
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 _SAMPLERS = {"Euler A": "Euler a", "PLMS": "PLMS", "DPM++ SDE Karras": "DPM++ SDE Karras"}
-
-
-def _size(value: Any) -> tuple[int, int]:
-    match = _SIZE.fullmatch(text_of(value))
-    if match is None:
-        raise ValueError("no size")
-    return int(match[1]), int(match[2])
 
 
 def _sampler(value: Any) -> str:
@@ -31,7 +24,7 @@ _TABLE: Mapping[str, Entry] = {
     "seed": Entry("seed", whole),
     "steps": Entry("num_inference_steps", whole),
     "scale": Entry("guidance_scale", number),
-    "size": Entry("size", _size),
+    "size": Entry("size", size_in(_SIZE)),
     "sampler": Entry("sampler", _sampler),
     "strength": Entry("strength", number),
 }
@@ -41,8 +34,6 @@ _HARMLESS = frozenset({"c", "uc", "lora", "v2", "profile", "seed_mode", "shift"}
 
 def read_drawthings(data: Mapping[str, Any]) -> Infotext:
     taken = take(_TOOL, data, _TABLE, _HARMLESS)
-    if "size" in taken.values:
-        taken.values["width"], taken.values["height"] = taken.values.pop("size")
     prompt, negative = (prompt_of(data, key, _WHAT) for key in ("c", "uc"))
     for name, weight in _loras(data.get("lora") or []):
         prompt = with_lora(prompt, name, weight)

@@ -12,7 +12,18 @@ from typing import Any
 from farm.infotext.grammar import Parsed
 from farm.infotext.reading import Infotext, NotRead, WeightsHash, comparable, shown
 from farm.infotext.tools.comfyprompt import in_webui_words
-from farm.infotext.tools.jsontext import Entry, Taken, name_of, number, prompt_of, take, text_of, whole, with_lora
+from farm.infotext.tools.jsontext import (
+    Entry,
+    Taken,
+    name_of,
+    number,
+    prompt_of,
+    size_in,
+    take,
+    text_of,
+    whole,
+    with_lora,
+)
 from farm.infotext.tools.sampling import comfy_sampler, sampler_of, schedule_of
 
 MARKS = ("base_model", "Base Model")
@@ -39,13 +50,6 @@ _OLDER = {
 }
 
 
-def _size(value: Any) -> tuple[int, int]:
-    match = _SIZE.fullmatch(text_of(value))
-    if match is None:
-        raise ValueError("no size")
-    return int(match[1]), int(match[2])
-
-
 def _vae(value: Any) -> str | None:
     return None if value == _OWN_VAE else name_of(value)
 
@@ -56,7 +60,7 @@ _TABLE: Mapping[str, Entry] = {
     "seed": Entry("seed", whole),
     "steps": Entry("num_inference_steps", whole),
     "guidance_scale": Entry("guidance_scale", number),
-    "resolution": Entry("size", _size),
+    "resolution": Entry("size", size_in(_SIZE)),
     "sampler": Entry("sampler", comfy_sampler),
     "scheduler": Entry("schedule_type", schedule_of),
 }
@@ -76,8 +80,6 @@ def read_fooocus(data: Mapping[str, Any]) -> Infotext:
     # SDXL's usual layer.
     harmless |= {"clip_skip"} if said.get("clip_skip") == 2 else frozenset()
     taken = take(_TOOL, said, _TABLE, harmless)
-    if "size" in taken.values:
-        taken.values["width"], taken.values["height"] = taken.values.pop("size")
     taken.model_hash = comparable(said.get("base_model_hash"))
     prompt, negative = (in_webui_words(_prompt(said, key), taken) for key in ("prompt", "negative_prompt"))
     for name, weight in _loras(said.get("loras") or [], combined, taken):

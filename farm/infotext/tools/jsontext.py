@@ -25,7 +25,8 @@ _LOOKS_LIKE = re.compile(r'\s*[{\[]\s*(?:"(?:[^"\\]|\\.){0,200}"\s*:|\{\s*")')
 _WEIGHT_FILE = re.compile(r"\.(?:safetensors|sft|ckpt|pt|pth|bin|gguf)$", re.IGNORECASE)
 _MOST_NAMED = 500
 _MOST_CHARACTERS = 100_000
-_SAID_BY_MOST = ("checkpoint", "seed", "num_inference_steps", "guidance_scale", "sampler", "size")
+_SAID_BY_MOST = ("checkpoint", "seed", "num_inference_steps", "guidance_scale", "sampler", "width")
+_NAMED_AS = {"width": "size"}
 _LORA_NAME = re.compile(r"[^<>:,\n]+")
 
 
@@ -90,8 +91,9 @@ class Taken:
         takes_strength = "strength" in MODES[fields["mode"]].takes
         strength = None if takes_strength else fields.pop("strength", None)
         self.warnings += missing_pictures(fields["mode"])
-        said = fields.keys() | ({"size"} if "width" in fields else set())
-        if unsaid := [in_sentence(name) for name in _SAID_BY_MOST if name not in said]:
+        if "size" in fields:
+            fields["width"], fields["height"] = fields.pop("size")
+        if unsaid := [in_sentence(_NAMED_AS.get(name, name)) for name in _SAID_BY_MOST if name not in fields]:
             self.warnings.append(f"it does not say its {', '.join(unsaid)}: the usual ones here are taken")
         split = split_name(fields)
         request = {**split, "prompts": [prompt], "negative_prompt": negative_prompt, "dynamic_prompts": "off"}
@@ -145,6 +147,18 @@ def number(value: Any) -> float:
     if not math.isfinite(found):
         raise ValueError("no finite number")
     return found
+
+
+def size_in(form: re.Pattern[str]) -> Callable[[Any], tuple[int, int]]:
+    """What reads a size, whose width and height are the two groups of its form."""
+
+    def read(value: Any) -> tuple[int, int]:
+        match = form.fullmatch(text_of(value))
+        if match is None:
+            raise ValueError("no size")
+        return int(match[1]), int(match[2])
+
+    return read
 
 
 def text_of(value: Any) -> str:
