@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, FieldProblem, InvalidRequest, NotFound
 from farm.intake import LOCAL_USER
-from farm.models import ApiKey, User
 from farm.reports import AccountReport
+from farm.tables.accounts import ApiKey, User
 
 _SECRET_BYTES = 32
 

@@ -8,8 +8,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, NotFound
-from farm.models import Addon
 from farm.names import Names, as_good_as, lock_name, nearest_hint
+from farm.tables.weights import Addon
 
 Kind = Literal["vae", "embedding", "lora"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

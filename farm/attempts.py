@@ -7,7 +7,7 @@ from sqlalchemy import ARRAY, BigInteger, any_, func, insert, literal, select, t
 from sqlalchemy.orm import Session
 
 from farm.lifecycle import Moved, TaskStatus
-from farm.models import Attempt, Task
+from farm.tables.jobs import Attempt, Task
 
 EXPIRED = "the lease ended without a word from the worker"
 """The error of attempts that nobody saw end."""

@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 
 from farm import exclusions
 from farm.fleet import takes_work
-from farm.models import Attempt, Checkpoint, Counters, Exclusion, MemoryLimit, Task, Worker
 from farm.prompts.compose import compose
+from farm.tables.jobs import Attempt, Counters, Task
+from farm.tables.weights import Checkpoint
+from farm.tables.workers import Exclusion, MemoryLimit, Worker
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, FarmError, NotFound
 from farm.families import FAMILIES
-from farm.models import Checkpoint
 from farm.names import Names, as_good_as, lock_name, nearest_hint
+from farm.tables.weights import Checkpoint
 from farm.weights import bounds
 from farm.weights.blobs import StoredFile, as_column
 from farm.weights.hashing import hash_folder

@@ -15,9 +15,9 @@ from farm.config import Settings
 from farm.database import Database
 from farm.events import record
 from farm.lockregister import Lock
-from farm.models import Event
 from farm.rounds import Rounds, attempt, run_alone
 from farm.store import Store, delete_each
+from farm.tables.jobs import Event
 
 log = structlog.get_logger(__name__)
 

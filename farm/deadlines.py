@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from farm import lifecycle
-from farm.models import Counters, Job, Task
+from farm.tables.jobs import Counters, Job, Task
 
 # A round must not stand still over one job of a million images; the next one goes on with it.
 _MOST_CANCELLED = 10_000

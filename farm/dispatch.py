@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 from farm import lifecycle
 from farm.attempts import open_attempts
 from farm.claimable import IS_ANYTHING_OFFERED, NEXT
-from farm.models import Checkpoint, Counters, Task
 from farm.specs import ImageSpec, read_spec
+from farm.tables.jobs import Counters, Task
+from farm.tables.weights import Checkpoint
 from farm.weights.blobs import StoredFile, read_files
 
 _NEXT = text(NEXT).columns(Task.id, Task.status)

@@ -15,7 +15,8 @@ from farm import capacity, lifecycle, shares, trust
 from farm.attempts import end_attempts, storable
 from farm.dispatch import Held, Lease, Unreadable, is_one_of
 from farm.events import record
-from farm.models import Artifact, Attempt, Result, Task
+from farm.tables.artifacts import Artifact, Result
+from farm.tables.jobs import Attempt, Task
 
 AttemptKey = tuple[int, int]
 """(task id, number of the attempt)"""

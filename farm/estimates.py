@@ -7,7 +7,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from farm.expand import Unfolded
-from farm.models import Attempt, Checkpoint, Counters, Result, Task
 from farm.specs import (
     ImageSpec,
     ImageToImageSpec,
@@ -17,6 +16,9 @@ from farm.specs import (
     UpscaleSpec,
     read_spec,
 )
+from farm.tables.artifacts import Result
+from farm.tables.jobs import Attempt, Counters, Task
+from farm.tables.weights import Checkpoint
 
 # The newest images, whichever job they are of: enough to be typical, few enough to be read at once.
 _LOOKED_AT = 300

@@ -3,7 +3,7 @@
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from farm.models import Event
+from farm.tables.jobs import Event
 
 
 def record(

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from farm.errors import Conflict, NotFound
 from farm.events import record
-from farm.models import Checkpoint, Exclusion, MemoryLimit, Worker
+from farm.tables.weights import Checkpoint
+from farm.tables.workers import Exclusion, MemoryLimit, Worker
 
 AVOIDED_SECONDS = 3600.0
 """How long a worker is kept from a checkpoint before it may try again: what was wrong there may have passed."""

@@ -13,7 +13,9 @@ from farm.claimable import is_claimable
 from farm.errors import NotFound
 from farm.fleet import takes_work
 from farm.lifecycle import JobStatus
-from farm.models import Checkpoint, Counters, Exclusion, Job, Task, Worker
+from farm.tables.jobs import Counters, Job, Task
+from farm.tables.weights import Checkpoint
+from farm.tables.workers import Exclusion, Worker
 
 _MOST_NAMED = 5
 _MOST_COUNTED = 1_000

@@ -1,6 +1,6 @@
 """The workers: who is there, what each is doing, who fell silent."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Boolean, ColumnElement, delete, func, insert, literal_column, select, update
@@ -10,7 +10,8 @@ from farm import __version__
 from farm.attempts import storable
 from farm.errors import NotFound
 from farm.exclusions import is_out_of_service
-from farm.models import Attempt, Worker
+from farm.tables.jobs import Attempt
+from farm.tables.workers import Worker
 
 HEARD_SECONDS = 30.0
 """Work is left only to workers heard of within this time: ten of the longest heartbeats."""
@@ -29,6 +30,20 @@ class WorkerIdentity:
     @property
     def name(self) -> str:
         return f"{self.host}/{self.device}"
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """What a worker reported last. `reason` is what keeps it from work; None where nothing does."""
+
+    status: str
+    reason: str | None
+
+
+def states(session: Session, worker_ids: Collection[int]) -> Mapping[int, WorkerState]:
+    """The states of these workers, by id; without those that are forgotten."""
+    query = select(Worker.id, Worker.status, Worker.reason).where(Worker.id.in_(worker_ids))
+    return {worker_id: WorkerState(status, reason) for worker_id, status, reason in session.execute(query)}
 
 
 def register(session: Session, identity: WorkerIdentity) -> int:

@@ -8,9 +8,10 @@ from pathlib import PurePosixPath
 from sqlalchemy import BigInteger, Integer, column, select, true, values
 from sqlalchemy.orm import Session
 
-from farm.models import Artifact, Grid, Result, Task
 from farm.reports import GridReport, ImageReport, JobReport
 from farm.store import Store
+from farm.tables.artifacts import Artifact, Grid, Result
+from farm.tables.jobs import Task
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from farm.database import Database
 from farm.errors import FarmError
 from farm.grids import delete_discarded, draw_job
 from farm.lockregister import Lock
-from farm.models import Job
 from farm.rounds import Rounds, attempt, run_alone
 from farm.store import Store
+from farm.tables.jobs import Job
 
 log = structlog.get_logger(__name__)
 

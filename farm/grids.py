@@ -21,11 +21,12 @@ from farm.database import Database
 from farm.errors import ObjectMissing
 from farm.events import record
 from farm.gridsheet import Figure, Place, Sheet, Size, TooLarge
-from farm.models import Artifact, Discard, Grid, Job, Result, Task
 from farm.objectkeys import GRIDS, grid_key
 from farm.requests import Axis, JobRequest
 from farm.store import Store, delete_each
 from farm.sweeps import label
+from farm.tables.artifacts import Artifact, Discard, Grid, Result
+from farm.tables.jobs import Job, Task
 
 _MOST_GRIDS = 100
 

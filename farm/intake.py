@@ -19,9 +19,10 @@ from farm.events import record
 from farm.expand import Limits, Unfolded, Unfolding, count_images, expand
 from farm.library import Library, confirm, pictures_of, read_library
 from farm.lifecycle import JobStatus, TaskStatus
-from farm.models import Counters, Job, Project, Task, User
 from farm.queue import Doorbell
 from farm.requests import JobRequest, is_past
+from farm.tables.accounts import Project, User
+from farm.tables.jobs import Counters, Job, Task
 
 COPY_TASKS = "COPY tasks (job_id, seq, status, batch_key, spec, cell, attempt_limit) FROM STDIN"
 LOCAL_USER = "local"

@@ -14,8 +14,8 @@ from farm.database import Database
 from farm.errors import Conflict, NotFound
 from farm.events import record
 from farm.lifecycle import JobStatus
-from farm.models import Job, Task
 from farm.queue import Doorbell
+from farm.tables.jobs import Job, Task
 
 
 def cancel(database: Database, job_id: int, reason: str = "cancelled by hand") -> None:

@@ -18,9 +18,10 @@ from farm.config import Settings
 from farm.crashpoints import reach
 from farm.database import Database, is_lost_connection
 from farm.deadlines import cancel_queued, overdue_jobs
-from farm.models import Counters, Worker
 from farm.queue import Doorbell
 from farm.rounds import Rounds, attempt_in_spite_of_bugs
+from farm.tables.jobs import Counters
+from farm.tables.workers import Worker
 
 log = structlog.get_logger(__name__)
 

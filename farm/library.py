@@ -9,7 +9,7 @@ from typing import TypeVar
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from farm import catalog, models, uploads
+from farm import catalog, uploads
 from farm.errors import FieldProblem, InvalidRequest
 from farm.families import FAMILIES, Family
 from farm.namedoubts import NameDoubts
@@ -18,6 +18,8 @@ from farm.prompts.embeddings import EmbeddingNames
 from farm.prompts.styles import Style
 from farm.requests import ImageSettings, JobRequest
 from farm.specs import ImageSpec
+from farm.tables import snippets
+from farm.tables.weights import Addon, Checkpoint
 from farm.titles import UnknownName, named_by_title, named_exactly, unknown
 
 Size = tuple[int, int]
@@ -124,11 +126,11 @@ class Library:
 def read_library(session: Session, request: JobRequest) -> Library:
     """Read what the request may name; its pictures are digests by now."""
     addons: dict[str, dict[str, KnownAddon]] = {"vae": {}, "lora": {}, "embedding": {}}
-    for addon in session.scalars(select(models.Addon).where(models.Addon.removed_at.is_(None))):
+    for addon in session.scalars(select(Addon).where(Addon.removed_at.is_(None))):
         addons[addon.kind][addon.name] = KnownAddon(addon.name, addon.family, addon.sha256)
     styles = {
         found.name: Style(found.name, found.prompt, found.negative_prompt)
-        for found in session.scalars(select(models.Style))
+        for found in session.scalars(select(snippets.Style))
     }
     return Library(
         checkpoints={
@@ -153,7 +155,7 @@ def _wildcards(session: Session, request: JobRequest, styles: Iterable[Style]) -
     texts += [str(value) for axis in request.axes for value in axis.values]
     if not any("__" in text for text in texts):
         return {}
-    return {found.name: found.lines for found in session.scalars(select(models.Wildcard))}
+    return {found.name: found.lines for found in session.scalars(select(snippets.Wildcard))}
 
 
 def _texts(settings: ImageSettings) -> Iterator[str]:
@@ -171,9 +173,8 @@ def confirm(session: Session, library: Library, specs: Iterable[ImageSpec]) -> N
     for spec in specs:
         checkpoints.add(library.checkpoints[spec.checkpoint].id)
         hashes.update(ref.sha256 for ref in (*spec.loras, *spec.embeddings, *([spec.vae] if spec.vae else [])))
-    checkpoint, addon = models.Checkpoint, models.Addon
-    rows = select(checkpoint.id).where(checkpoint.id.in_(checkpoints), checkpoint.removed_at.is_(None))
-    added = select(addon.sha256).where(addon.sha256.in_(hashes), addon.removed_at.is_(None))
+    rows = select(Checkpoint.id).where(Checkpoint.id.in_(checkpoints), Checkpoint.removed_at.is_(None))
+    added = select(Addon.sha256).where(Addon.sha256.in_(hashes), Addon.removed_at.is_(None))
     held = {*session.scalars(_held(rows)), *session.scalars(_held(added))}
     if not (checkpoints | hashes) <= held:
         raise InvalidRequest([FieldProblem("checkpoint", "was removed this moment, or an addon was. Try again")])

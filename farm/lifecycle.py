@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Select, TextualSelect, func, select, tuple
 from sqlalchemy.orm import Session
 
 from farm.events import record
-from farm.models import Counters, Job, Task
+from farm.tables.jobs import Counters, Job, Task
 
 
 class TaskStatus(StrEnum):

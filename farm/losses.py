@@ -14,7 +14,8 @@ from farm.attempts import EXPIRED
 from farm.config import LONGEST_LEASE_SECONDS
 from farm.dispatch import is_one_of
 from farm.endings import AttemptKey, Ending, move_running
-from farm.models import Attempt, Task, Worker
+from farm.tables.jobs import Attempt, Task
+from farm.tables.workers import Worker
 
 QUARANTINED = "quarantined: its workers died again and again"
 

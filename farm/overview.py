@@ -9,8 +9,10 @@ from sqlalchemy.orm import Session
 
 from farm.errors import NotFound
 from farm.fleet import is_in_service
-from farm.models import Attempt, Counters, Job, Task, User, Worker
 from farm.reports import AttemptReport, FarmReport, ImageCounts, JobReport, TaskReport
+from farm.tables.accounts import User
+from farm.tables.jobs import Attempt, Counters, Job, Task
+from farm.tables.workers import Worker
 
 
 def _job_query() -> Select[Any]:

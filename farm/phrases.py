@@ -8,9 +8,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from farm.errors import FieldProblem, InvalidRequest, NotFound
-from farm.models import Style, Wildcard
 from farm.promptfiles.text import place_of, read_text, refuse
 from farm.prompts import styles
+from farm.tables.snippets import Style, Wildcard
 from farm.wildcardfiles import read_wildcard_files
 
 _MOST_BYTES = 8 * 2**20

@@ -13,8 +13,9 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from farm import lifecycle
 from farm.events import record
-from farm.models import Attempt, Discard, Event, Job, JobInput, Task, Upload
 from farm.objectkeys import GRIDS, INPUTS, WEIGHTS
+from farm.tables.artifacts import Discard, JobInput, Upload
+from farm.tables.jobs import Attempt, Event, Job, Task
 
 _BATCH = 1000
 

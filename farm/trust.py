@@ -31,7 +31,8 @@ from sqlalchemy.orm import Session
 from farm import exclusions
 from farm.attempts import EXPIRED
 from farm.lifecycle import Moved
-from farm.models import Attempt, Counters, Task, Worker
+from farm.tables.jobs import Attempt, Counters, Task
+from farm.tables.workers import Worker
 
 log = structlog.get_logger(__name__)
 

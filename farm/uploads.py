@@ -26,12 +26,12 @@ from farm.config import Settings
 from farm.database import Database
 from farm.errors import FieldProblem, InvalidRequest, NotFound
 from farm.fetcher import Fetcher
-from farm.models import Artifact, Discard, JobInput, Upload
 from farm.objectkeys import INPUTS, input_key
 from farm.pictures import MEDIA_TYPE, Cleaned, Limits, Role, clean
 from farm.picturesizes import cost_of
 from farm.reports import UploadReport
 from farm.store import Store, delete_each
+from farm.tables.artifacts import Artifact, Discard, JobInput, Upload
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)

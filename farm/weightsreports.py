@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePath
 
-from farm.models import Addon, Checkpoint
 from farm.reports import AddonReport, CheckpointReport
+from farm.tables.weights import Addon, Checkpoint
 from farm.weights.blobs import read_files
 
 _ELSEWHERE = re.compile(r"hf:|civitai:|https?://")

@@ -8,8 +8,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from farm import capacity, exclusions
-from farm.models import Task, Worker
 from farm.reports import ExclusionReport, MemoryLimitReport, WorkerReport
+from farm.tables.jobs import Task
+from farm.tables.workers import Worker
 
 _MOST_WORKERS = 2_000
 

@@ -6,7 +6,7 @@ from sqlalchemy import create_engine, text
 from farm import config
 from farm.database import driver_url
 from farm.lockregister import Lock
-from farm.models import Base
+from farm.tables.schema import METADATA
 
 
 def run() -> None:
@@ -20,7 +20,7 @@ def run() -> None:
         connection.execute(text("SET lock_timeout = '5s'"))
         connection.execute(text("SET statement_timeout = '10min'"))
         connection.commit()
-        context.configure(connection=connection, target_metadata=Base.metadata, transaction_per_migration=True)
+        context.configure(connection=connection, target_metadata=METADATA, transaction_per_migration=True)
         with context.begin_transaction():
             context.run_migrations()
     engine.dispose()

@@ -21,9 +21,9 @@ from farm.config import Settings
 from farm.database import Database, Role
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
-from farm.models import Base
 from farm.queue import Doorbell
 from farm.store import Store, open_store
+from farm.tables.schema import METADATA
 from tests import costs
 from tests.factories import Scene
 from tests.farms import SHARED_FOLDER, RunningFarm, passable_folder, run_farm
@@ -183,7 +183,7 @@ def emptied_database(settings: Settings) -> Database:
     with database.begin() as session:
         # Deleted, since TRUNCATE makes new files for all tables; without triggers, so in any order.
         session.execute(text("SET LOCAL session_replication_role = replica"))
-        for table in Base.metadata.tables.values():
+        for table in METADATA.tables.values():
             session.execute(delete(table))
         session.execute(text("SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"))
         session.execute(text("INSERT INTO users (name) VALUES ('local')"))

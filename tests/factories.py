@@ -20,11 +20,13 @@ from farm.families import FAMILIES
 from farm.fleet import WorkerIdentity
 from farm.intake import Submitted
 from farm.library import KnownCheckpoint, Library
-from farm.models import Base, Counters, Job, Task, User
 from farm.queue import Doorbell
 from farm.requests import JobRequest, parse_request
 from farm.specs import TextToImageSpec
 from farm.store import Store
+from farm.tables.accounts import User
+from farm.tables.jobs import Counters, Job, Task
+from farm.tables.schema import METADATA
 from farm.weights.blobs import StoredFile
 
 LEASE_SECONDS = 30.0
@@ -300,8 +302,7 @@ class Scene:
         """Every row of every table, to show that nothing changed."""
         with self.database.begin() as session:
             return {
-                name: sorted(map(repr, session.execute(select(table))))
-                for name, table in Base.metadata.tables.items()
+                name: sorted(map(repr, session.execute(select(table)))) for name, table in METADATA.tables.items()
             }
 
     def end_other_sessions(self) -> None:

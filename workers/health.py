@@ -10,19 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from farm.config import Settings
 from farm.database import Database
 from farm.errors import ConfigError
-from farm.models import Worker
+from farm.fleet import WorkerState, states
 
 log = structlog.get_logger(__name__)
 
@@ -56,15 +54,7 @@ class Parent(Protocol):
     def seated(self) -> dict[str, int | None]: ...
 
 
-@dataclass(frozen=True)
-class WorkerRow:
-    """What the database says of a worker. `reason` is None where nothing troubles it."""
-
-    status: str
-    reason: str | None
-
-
-def part_of(worker_id: int | None, row: WorkerRow | None) -> str:
+def part_of(worker_id: int | None, row: WorkerState | None) -> str:
     """`ok`, or why a device renders nothing: `worker_id` is None where no process is on it."""
     if worker_id is None:
         return "has no worker process now; one is started"
@@ -83,7 +73,7 @@ class Outlook:
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
-        self._rows: Mapping[int, WorkerRow] = {}
+        self._rows: Mapping[int, WorkerState] = {}
         self._seen_at = -_STALE_SECONDS
 
     def keep_looking(self) -> None:
@@ -97,14 +87,11 @@ class Outlook:
         ids = [worker_id for worker_id in self._parent.seated().values() if worker_id is not None]
         try:
             with self._parent.database.begin() as session:
-                found = session.execute(
-                    select(Worker.id, Worker.status, Worker.reason).where(Worker.id.in_(ids))
-                ).all()
+                self._rows = states(session, ids)
         except SQLAlchemyError as error:
             self._seen_at = -_STALE_SECONDS
             log.debug("The workers' state could not be read.", error=str(error))
             return
-        self._rows = {worker_id: WorkerRow(status, reason) for worker_id, status, reason in found}
         self._seen_at = time.monotonic()
 
     def health(self) -> Parts:

@@ -13,8 +13,8 @@ from farm.client import Client
 from farm.database import Database, Role
 from farm.embedded.machine import LocalFarm
 from farm.errors import FarmError
-from farm.models import Worker
 from farm.requests import parse_request
+from farm.tables.workers import Worker
 
 _SCALE = 4
 

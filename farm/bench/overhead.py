@@ -13,11 +13,11 @@ from farm.bench.scratch import scratch_folder
 from farm.client import Client
 from farm.database import Database, Role
 from farm.embedded.machine import LocalFarm, environment
-from farm.models import Attempt, Task
 from farm.presets import preset
 from farm.reports import JobReport
 from farm.requests import parse_request
 from farm.specs import TextToImageSpec
+from farm.tables.jobs import Attempt, Task
 
 # The figures come from the database: how often the bench asks is not part of them, but costs the portal.
 _POLL_SECONDS = 2.0

@@ -16,9 +16,9 @@ from farm.expand import expand
 from farm.families import FAMILIES
 from farm.intake import TaskRow
 from farm.library import KnownCheckpoint, Library
-from farm.models import Job
 from farm.queue import Doorbell
 from farm.requests import JobRequest, parse_request
+from farm.tables.jobs import Job
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from farm.hub.fetch import Fetched, fetch
 from farm.hub.huggingface import fetch_vocabulary
 from farm.hub.sources import LocalSource, Source, parse_source
 from farm.hub.transport import DownloadError
-from farm.models import Addon, Checkpoint
 from farm.names import Names
 from farm.objectkeys import weights_key
 from farm.presets import Preset
 from farm.store import Store
+from farm.tables.weights import Addon, Checkpoint
 from farm.weights.blobs import StoredFile, adding, announce, put_missing, settle, tidy
 from farm.weights.hashing import hash_weights
 from farm.weights.ingest import IngestReport, IngestRequest, ingest

@@ -22,9 +22,9 @@ from sqlalchemy.orm import Session
 from farm.database import Database
 from farm.errors import Conflict, FarmError
 from farm.lockregister import Lock
-from farm.models import Discard
 from farm.objectkeys import WEIGHTS, weights_key, weights_sha256_sql
 from farm.store import Store
+from farm.tables.artifacts import Discard
 
 MEDIA_TYPE = "application/octet-stream"
 

@@ -12,11 +12,11 @@ from farm import addons, catalog
 from farm.addons import StoredAddon
 from farm.catalog import StoredCheckpoint
 from farm.hub.fetch import Fetched
-from farm.models import Addon, Checkpoint
 from farm.names import Names
 from farm.objectkeys import weights_key
 from farm.presets import Preset
 from farm.store import Store
+from farm.tables.weights import Addon, Checkpoint
 from farm.weights.blobs import StoredFile, read_files
 from farm.weights.foreign import source_hashes
 from farm.weights.header import BadWeights

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from farm.models import Base
+from farm.tables.schema import METADATA
 from tests.chaos.outage import spooled_bytes
 from tests.chaos.programs import Program
 from tests.chaos.stage import Stage
@@ -35,7 +35,7 @@ class Sample:
 
 
 def take(stage: Stage, started: float) -> Sample:
-    tables = stage.rows(_DEAD, names=list(Base.metadata.tables))
+    tables = stage.rows(_DEAD, names=list(METADATA.tables))
     return Sample(
         at=time.monotonic() - started,
         images=stage.scalar("SELECT count(*) FROM results"),

@@ -23,8 +23,9 @@ from farm import dispatch, endings, lifecycle
 from farm.attempts import end_attempts
 from farm.dispatch import Lease
 from farm.endings import StoredObject
-from farm.models import Result, Task
 from farm.queue import Doorbell
+from farm.tables.artifacts import Result
+from farm.tables.jobs import Task
 from workers import supervisor
 
 log = structlog.get_logger(__name__)

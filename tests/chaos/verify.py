@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from farm import grids
-from farm.models import Job
 from farm.objectkeys import weights_key
 from farm.requests import JobRequest
+from farm.tables.jobs import Job
 from tests.chaos import promises
 from tests.chaos.load import Accepted
 from tests.chaos.stage import Stage

@@ -6,7 +6,7 @@ from sqlalchemy import insert, text
 from farm import accounts
 from farm.database import Database
 from farm.errors import Conflict, InvalidRequest, NotFound
-from farm.models import User
+from farm.tables.accounts import User
 
 
 def key_of(database: Database, name: str = "mia") -> str:

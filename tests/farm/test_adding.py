@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from farm import addons, catalog
 from farm.errors import Conflict, InvalidRequest, NotFound, StoreError
 from farm.hub.transport import DownloadError
-from farm.models import Addon, Checkpoint
 from farm.store import Store
+from farm.tables.weights import Addon, Checkpoint
 from farm.weights.add import Added, Warehouse
 from farm.weights.blobs import read_files
 from farm.weights.hashing import hash_file, hash_folder

@@ -4,7 +4,7 @@ import pytest
 
 from farm import capacity
 from farm.errors import Conflict
-from farm.models import MemoryLimit
+from farm.tables.workers import MemoryLimit
 from tests.factories import Scene, a_checkpoint
 
 LARGE = {"width": 1024, "height": 1024}

@@ -13,8 +13,9 @@ from farm.errors import StoreOutage, StoreRefused
 from farm.gridmaker import GridMaker
 from farm.grids import draw_job
 from farm.gridsheet import Figure, Sheet, TooLarge
-from farm.models import Discard, Job
 from farm.objectkeys import GRIDS
+from farm.tables.artifacts import Discard
+from farm.tables.jobs import Job
 from tests.factories import Scene
 from tests.fakes import FailingStore, MemoryStore
 

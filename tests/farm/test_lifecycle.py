@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from farm import lifecycle
 from farm.lifecycle import Arrow, JobStatus, TaskStatus
-from farm.models import Task
+from farm.tables.jobs import Task
 from tests.factories import Scene
 
 DOCUMENTED_TASK_ARROWS = {

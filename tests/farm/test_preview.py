@@ -6,8 +6,8 @@ from sqlalchemy import update
 from farm import intake
 from farm.errors import InvalidRequest
 from farm.estimates import pixel_steps
-from farm.models import Task
 from farm.specs import ImageToImageSpec, TextToImageSpec, UpscaleSpec
+from farm.tables.jobs import Task
 from tests.factories import Scene, a_checkpoint, a_request
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from farm import deadlines, dispatch, endings, exclusions, fleet, jobs, losses
 from farm.dispatch import Lease
 from farm.errors import Conflict
-from farm.models import User
+from farm.tables.accounts import User
 from tests.factories import LEASE_SECONDS, Scene, an_object
 from tests.model.expected import ExpectedFarm, ExpectedJob, ExpectedTask
 from tests.model.histories import HAPPENINGS, SHARES, WRITES, any_of, index, requests

@@ -16,8 +16,8 @@ from farm import addons
 from farm.addons import StoredAddon
 from farm.database import Database
 from farm.infotext import infotext
-from farm.models import Checkpoint
 from farm.specs import AddonRef
+from farm.tables.weights import Checkpoint
 from tests.factories import Scene, a_spec
 from tests.pictures import a_picture, encoded
 from tests.web.forms import a_file, first_spec, key_of, marked, no_jobs, send, value_of

@@ -11,10 +11,10 @@ from farm.addons import StoredAddon
 from farm.config import Settings
 from farm.database import Database
 from farm.grids import draw_job
-from farm.models import Checkpoint
 from farm.pictures import Role
 from farm.queue import Doorbell
 from farm.store import Store
+from farm.tables.weights import Checkpoint
 from farm.uploads import Desk
 from tests.factories import Scene, a_job, a_worker, claim, publish
 from tests.pictures import a_picture, encoded

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from farm import decoding
 from farm.database import Database
-from farm.models import Job, Task
+from farm.tables.jobs import Job, Task
 from tests.factories import a_worker
 from tests.pictures import a_doubtful_mask, a_picture, busy_decoders, encoded
 

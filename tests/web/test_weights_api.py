@@ -4,8 +4,8 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import update
 
-from farm.models import Addon, Checkpoint
 from farm.store import Store
+from farm.tables.weights import Addon, Checkpoint
 from tests.factories import Scene, a_stored_checkpoint, an_addon
 
 

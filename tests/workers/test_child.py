@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from farm.config import Settings
 from farm.embedded.machine import environment
-from farm.models import Worker
+from farm.tables.workers import Worker
 from tests.factories import Scene
 from tests.waiting import wait_until
 from workers.unfit import pause_seconds

@@ -17,9 +17,10 @@ from farm.config import Settings
 from farm.database import Database, Role
 from farm.embedded.machine import environment, free_port
 from farm.errors import ConfigError
+from farm.fleet import WorkerState
 from tests.factories import Scene
 from tests.waiting import wait_until
-from workers.health import Outlook, WorkerRow, part_of, serve_health
+from workers.health import Outlook, part_of, serve_health
 
 
 @dataclass
@@ -52,18 +53,18 @@ def an_open_worker(scene: Scene, device: str = "cpu") -> int:
 @pytest.mark.parametrize(
     ("row", "part"),
     [
-        (WorkerRow("idle", None), "ok"),
-        (WorkerRow("busy", None), "ok"),
-        (WorkerRow("starting", None), "is starting"),
+        (WorkerState("idle", None), "ok"),
+        (WorkerState("busy", None), "ok"),
+        (WorkerState("starting", None), "is starting"),
         (None, "is starting"),
-        (WorkerRow("idle", "could not claim"), "is in trouble: `farm workers` says what it is"),
-        (WorkerRow("starting", "it has no CUDA"), "is in trouble: `farm workers` says what it is"),
-        (WorkerRow("offline", "not heard of"), "is gone: `farm workers` says why"),
-        (WorkerRow("drained", None), "takes no work: it drains"),
+        (WorkerState("idle", "could not claim"), "is in trouble: `farm workers` says what it is"),
+        (WorkerState("starting", "it has no CUDA"), "is in trouble: `farm workers` says what it is"),
+        (WorkerState("offline", "not heard of"), "is gone: `farm workers` says why"),
+        (WorkerState("drained", None), "takes no work: it drains"),
     ],
 )
 def test_a_device_is_ready_when_its_worker_is_open_and_nothing_troubles_it(
-    row: WorkerRow | None, part: str
+    row: WorkerState | None, part: str
 ) -> None:
     assert part_of(7, row) == part
 
