@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from farm.addresses import Address, is_public, resolve
+from farm.publicaddresses import Address, is_public, resolve
 from farm.errors import InvalidRequest
 
 _LONGEST_URL = 4096

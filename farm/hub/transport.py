@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from farm.addresses import Address, is_public, resolve
+from farm.publicaddresses import Address, is_public, resolve
 from farm.config import is_safe_url
 from farm.errors import FarmError
 from farm.proxies import open_http

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from farm.addresses import Address, is_public, resolve
+from farm.publicaddresses import Address, is_public, resolve
 from farm.errors import InvalidRequest
 from farm.fetcher import Fetcher
 

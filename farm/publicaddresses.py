@@ -1,4 +1,4 @@
-"""Addresses of servers: where a name leads, and whether that is on the public internet."""
+"""Which addresses a name leads to, and whether those are on the public internet."""
 
 import ipaddress
 import socket
