@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from farm.config import is_safe_url
+from farm.addresses import is_safe_url
 from farm.errors import FarmError
 from farm.fetcher import Address, is_public, resolve
 from farm.proxies import open_http

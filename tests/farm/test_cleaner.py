@@ -15,7 +15,7 @@ from farm.errors import StoreError, StoreRefused
 from farm.lockregister import Lock
 from farm.store import Store
 from farm.tables.artifacts import Discard
-from farm.uploads import INPUTS
+from farm.objectkeys import INPUTS
 from tests.factories import Scene, a_checkpoint
 from tests.fakes import MemoryStore
 from tests.waiting import wait_until
