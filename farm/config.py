@@ -4,27 +4,20 @@ Every setting is an environment variable `FARM_<NAME>`. What is not set falls ba
 `farm up` has running in the data folder, if one runs there, else to the default shown here.
 """
 
-import fcntl
 import hashlib
-import json
 import os
 import re
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from farm.addresses import LOOPBACK_HOSTS, DatabaseUrl, HubUrl, Networks, RedisUrl, StoreUrl
 from farm.errors import ConfigError
+from farm.runningfarm import ADDRESSES, PARTS, running_farm
 
-RUNNING_FILE = "running.json"
-LOCK_FILE = "farm.lock"
-_PARTS = ("database_url", "redis_url", "store_url")
-_ADDRESSES = (*_PARTS, "secret_key", "url")
 DEFAULT_PORT = 8420
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def default_data_dir() -> Path:
@@ -58,52 +51,6 @@ def _absolute(path: Path) -> Path:
 Folder = Annotated[Path, AfterValidator(_absolute)]
 
 
-def _url_of(*schemes: str) -> AfterValidator:
-    def check(url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            scheme, _ = parts.scheme, parts.port
-        except ValueError:
-            # urllib's own message repeats the URL, with its password.
-            raise ValueError("is not a URL") from None
-        if scheme not in schemes:
-            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return url
-
-    return AfterValidator(check)
-
-
-DatabaseUrl = Annotated[str, _url_of("postgresql", "postgres")]
-RedisUrl = Annotated[str, _url_of("redis", "rediss", "unix")]
-StoreUrl = Annotated[str, _url_of("s3", "file")]
-
-
-def is_on_this_machine(url: str) -> bool:
-    """Whether the address is one of loopback, which no proxy would reach as we mean it."""
-    try:
-        return urlsplit(url).hostname in LOOPBACK_HOSTS
-    except ValueError:
-        return False
-
-
-def is_safe_url(url: str) -> bool:
-    """Whether nobody between here and there can read or change what it brings: https, or http on this machine."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS)
-    except ValueError:
-        return False
-
-
-def _hub_address(url: str) -> str:
-    if not is_safe_url(url) or "@" in url or not urlsplit(url).hostname:
-        raise ValueError("must be an https:// address (http:// only on this machine), without a password")
-    return url.rstrip("/")
-
-
-HubUrl = Annotated[str, AfterValidator(_hub_address)]
-
-
 def _token_of(*names: str) -> Any:
     """A token, under the farm's own name or the usual one; a header can hold no more than printable ASCII."""
     field: Any = Field(None, validation_alias=AliasChoices(*names))
@@ -132,33 +79,9 @@ def _one_of_the_batch_sizes(size: int) -> int:
 BatchSize = Annotated[int, AfterValidator(_one_of_the_batch_sizes)]
 
 
-def _networks(text: str) -> str:
-    for part in listed(text):
-        try:
-            ip_network(part)
-        except ValueError:
-            raise ValueError(
-                f"{part!r} is no address and no network. Write addresses and networks with commas, "
-                "such as 127.0.0.1, 10.0.0.0/8"
-            ) from None
-    return text
-
-
-Networks = Annotated[str, AfterValidator(_networks)]
-
-
-def listed(text: str) -> list[str]:
-    """The parts of a setting that is a list with commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 LONGEST_LEASE_SECONDS = 3600
 Days = Annotated[int, Field(ge=0, le=36500)]
 """How long something is kept; 0 is for ever."""
-
-
-def http_url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Settings(BaseSettings):
@@ -276,8 +199,8 @@ def load(**overrides: Any) -> Settings:
     """
     given = load_given(**overrides)
     # The parts of two farms are never mixed: a URL that was given means that all of them must be.
-    is_other_farm = any(getattr(given, name) for name in _PARTS)
-    wanted = ("url",) if is_other_farm else _ADDRESSES
+    is_other_farm = any(getattr(given, name) for name in PARTS)
+    wanted = ("url",) if is_other_farm else ADDRESSES
     running = running_farm(given.data_dir)
     found = {name: running[name] for name in wanted if name in running and getattr(given, name) is None}
     return load_given(**{**found, **overrides}) if found else given
@@ -289,29 +212,6 @@ def load_given(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
-
-
-def running_farm(data_dir: Path) -> dict[str, str]:
-    """The addresses of the `farm up` that runs on this data folder now; empty when none does."""
-    if not _is_locked(data_dir / LOCK_FILE):
-        return {}
-    try:
-        found: dict[str, str] = json.loads((data_dir / RUNNING_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return {name: value for name, value in found.items() if name in _ADDRESSES}
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a live process holds the lock: the file alone may be left over from a crash."""
-    try:
-        with path.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass
-    return False
 
 
 def _explain(error: ValidationError) -> str:

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from farm.publicaddresses import Address, is_public, resolve
 from farm.errors import InvalidRequest
+from farm.publicaddresses import Address, is_public, resolve
 
 _LONGEST_URL = 4096
 _HEADERS = {

@@ -4,13 +4,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from farm import budget, uploads
+from farm import budget, picturesources
 from farm.budget import OverBudget
 from farm.errors import FieldProblem, InvalidRequest
 from farm.fields import PICTURES
 from farm.pictures import Role
+from farm.picturesources import Resolved
 from farm.requests import ImageSettings, JobRequest
-from farm.uploads import Desk, Resolved
+from farm.uploads import Desk
 
 # Each is read or fetched while the request waits.
 _MOST_BROUGHT = 64
@@ -79,8 +80,8 @@ def _pictures(settings: ImageSettings) -> Iterator[tuple[str, _Picture]]:
 
 def _too_many(pictures: Collection[_Picture]) -> Iterator[FieldProblem]:
     """Uploads that are named cost nothing here, and may be any number."""
-    addresses = sum(uploads.is_address(picture.source) for picture in pictures)
-    named = sum(uploads.is_id(picture.source) for picture in pictures)
+    addresses = sum(picturesources.is_address(picture.source) for picture in pictures)
+    named = sum(picturesources.is_id(picture.source) for picture in pictures)
     if addresses > _MOST_ADDRESSES:
         yield FieldProblem("image", f"at most {_MOST_ADDRESSES} addresses in one request; send the pictures ahead")
     if len(pictures) - addresses - named > _MOST_BROUGHT:
@@ -99,10 +100,12 @@ def _take_each(
     refused: dict[_Picture, list[str]] = {}
     pixels = budget.for_pictures(desk.settings.max_upload_pixels)
     # Before the first is read; what is fetched is paid for as it comes.
-    pixels.require(sum(uploads.cost_of_source(desk, picture.source) for picture in pictures))
+    pixels.require(sum(picturesources.cost_of_source(desk, picture.source) for picture in pictures))
     for picture in pictures:
         try:
-            taken[picture] = uploads.resolve(desk, picture.source, role=picture.role, field="image", pixels=pixels)
+            taken[picture] = picturesources.resolve(
+                desk, picture.source, role=picture.role, field="image", pixels=pixels
+            )
         except OverBudget:
             raise
         except InvalidRequest as error:

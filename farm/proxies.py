@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from farm.config import LOOPBACK_HOSTS, is_on_this_machine
+from farm.addresses import LOOPBACK_HOSTS, is_on_this_machine
 from farm.errors import ConfigError
 
 # More particular than any pattern of the environment's proxies, so these go straight there.

@@ -11,7 +11,8 @@ from typing import Any
 
 from flask import Flask
 
-from farm.config import Settings, listed
+from farm.addresses import listed
+from farm.config import Settings
 from farm.errors import ConfigError
 
 Environ = dict[str, Any]

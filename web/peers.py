@@ -11,7 +11,8 @@ import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-from farm.config import Settings, listed
+from farm.addresses import listed
+from farm.config import Settings
 from farm.errors import ConfigError
 
 Ends = tuple[tuple[str, int], tuple[str, int]]

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, Forbidden
 
-from farm.config import LOOPBACK_HOSTS, Settings
+from farm.addresses import LOOPBACK_HOSTS
+from farm.config import Settings
 from web.forwarded import PROXIED, is_forwarded
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

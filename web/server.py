@@ -19,7 +19,8 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from farm import accounts, config, crashpoints, logs
-from farm.config import Settings, http_url
+from farm.addresses import http_url
+from farm.config import Settings
 from farm.database import Database, Role
 from farm.errors import ConfigError
 from farm.store import open_store

@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from farm import config
+from farm.addresses import http_url
 from farm.cli.streams import shows_all
 from farm.client import Client
-from farm.config import DEFAULT_PORT, Settings, http_url
+from farm.config import DEFAULT_PORT, Settings
 from farm.database import Database, Role
 from farm.errors import ConfigError
 

@@ -12,7 +12,8 @@ from subprocess import Popen
 import structlog
 
 from farm import catalog, migrate, programs
-from farm.config import Settings, http_url
+from farm.addresses import http_url
+from farm.config import Settings
 from farm.database import Database, Role
 from farm.embedded.child import spawn, stop
 from farm.embedded.folder import DataFolder

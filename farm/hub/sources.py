@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from farm import digests
-from farm.config import is_safe_url
+from farm.addresses import is_safe_url
 from farm.errors import FarmError
 from farm.hub.transport import shown
 

@@ -13,10 +13,10 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from farm.publicaddresses import Address, is_public, resolve
-from farm.config import is_safe_url
+from farm.addresses import is_safe_url
 from farm.errors import FarmError
 from farm.proxies import open_http
+from farm.publicaddresses import Address, is_public, resolve
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10

@@ -24,7 +24,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from farm.config import is_on_this_machine
+from farm.addresses import is_on_this_machine
 from farm.errors import ConfigError, ObjectMissing, StoreError, StoreOutage, StoreRefused
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from farm.addresses import http_url
 from farm.client import Client, PortalUnreachable
-from farm.config import http_url
 from farm.crashpoints import POINTS, arm
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from farm import catalog, config, exclusions
+from farm import catalog, exclusions
 from farm.presets import preset
+from farm.runningfarm import running_farm
 from tests.cli.conftest import Farm
 from tests.farms import RunningFarm
 from tests.waiting import wait_until
@@ -61,7 +62,7 @@ def count_jobs(farm: Farm) -> int:
 
 class TestWhere:
     def test_the_data_folder_says_where_the_portal_is(self, running: RunningFarm, farm: Farm) -> None:
-        assert config.running_farm(running.farm.settings.data_dir)["url"] == running.farm.url
+        assert running_farm(running.farm.settings.data_dir)["url"] == running.farm.url
         assert farm("jobs").exit_code == 0
 
     def test_a_second_farm_on_the_same_folder_says_where_the_first_is(

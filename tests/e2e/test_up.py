@@ -14,10 +14,11 @@ import psutil
 import pytest
 
 from farm import catalog, config
+from farm.addresses import http_url
 from farm.client import Client
-from farm.config import http_url
 from farm.database import Database, Role
 from farm.embedded.machine import LocalFarm, free_port
+from farm.runningfarm import running_farm
 from tests.cli.conftest import type_farm
 from tests.factories import a_checkpoint
 from tests.farms import Foundation, passable_folder, used_folder
@@ -59,8 +60,8 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 def wait_for_portal(folder: Path) -> str:
     """The portal's address, once it answers."""
-    wait_until(lambda: "url" in config.running_farm(folder))
-    url = config.running_farm(folder)["url"]
+    wait_until(lambda: "url" in running_farm(folder))
+    url = running_farm(folder)["url"]
     with Client(url) as client:
         wait_until(client.is_ready)
     return url

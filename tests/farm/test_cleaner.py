@@ -13,9 +13,9 @@ from farm.database import Database, Role
 from farm.embedded.machine import environment
 from farm.errors import StoreError, StoreRefused
 from farm.lockregister import Lock
+from farm.objectkeys import INPUTS
 from farm.store import Store
 from farm.tables.artifacts import Discard
-from farm.uploads import INPUTS
 from tests.factories import Scene, a_checkpoint
 from tests.fakes import MemoryStore
 from tests.waiting import wait_until

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from farm import config
-from farm.config import LOCK_FILE, RUNNING_FILE, Settings
+from farm.config import Settings
 from farm.errors import ConfigError
+from farm.runningfarm import LOCK_FILE, RUNNING_FILE
 
 RUNNING = {
     "database_url": "postgresql://running/farm",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from farm import config
 from farm.embedded.folder import DataFolder, write_private
 from farm.errors import ConfigError
+from farm.runningfarm import LOCK_FILE, RUNNING_FILE, running_farm
 
 
 @pytest.fixture
@@ -47,17 +47,17 @@ def test_a_folder_in_use_is_refused_with_the_portals_address(taken: DataFolder) 
 
 def test_addresses_are_found_while_it_is_taken_and_gone_after(taken: DataFolder) -> None:
     taken.write_addresses({"url": "http://127.0.0.1:8420"})
-    assert config.running_farm(taken.path) == {"url": "http://127.0.0.1:8420"}
+    assert running_farm(taken.path) == {"url": "http://127.0.0.1:8420"}
     taken.release()
-    assert config.running_farm(taken.path) == {}
+    assert running_farm(taken.path) == {}
 
 
 def test_addresses_that_a_killed_farm_left_are_taken_away(tmp_path: Path) -> None:
-    (tmp_path / config.LOCK_FILE).touch()
-    (tmp_path / config.RUNNING_FILE).write_text('{"url": "http://127.0.0.1:1"}')
+    (tmp_path / LOCK_FILE).touch()
+    (tmp_path / RUNNING_FILE).write_text('{"url": "http://127.0.0.1:1"}')
     folder = DataFolder(tmp_path)
     folder.take()
-    assert config.running_farm(tmp_path) == {}
+    assert running_farm(tmp_path) == {}
     folder.release()
 
 

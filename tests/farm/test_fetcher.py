@@ -16,9 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from farm.publicaddresses import Address, is_public, resolve
 from farm.errors import InvalidRequest
 from farm.fetcher import Fetcher
+from farm.publicaddresses import Address, is_public, resolve
 
 HOST = "pictures.example"
 LOOPBACK = ipaddress.ip_address("127.0.0.1")

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from farm import orphans, retention, uploads
+from farm import orphans, picturesources, retention, uploads
 from farm.budget import for_pictures
 from farm.cleaner import Cleaner
 from farm.errors import InvalidRequest, NotFound, StoreError
@@ -407,7 +407,7 @@ class TestSources:
     def resolve(self, desk: Desk, source: str, **options: str) -> str:
         role: Role = "mask" if options.get("role") == "mask" else "input"
         pixels = for_pictures(desk.settings.max_upload_pixels)
-        return uploads.resolve(desk, source, field="prompts[1].image", role=role, pixels=pixels).id
+        return picturesources.resolve(desk, source, field="prompts[1].image", role=role, pixels=pixels).id
 
     def refusal(self, desk: Desk, source: str) -> str:
         with pytest.raises(InvalidRequest) as refused:
@@ -425,7 +425,7 @@ class TestSources:
         # A comment before the header, which Pillow reads all the same.
         odd = plain[:8] + bytes.fromhex("0000000574455874") + b"a\0odd" + bytes.fromhex("00000000") + plain[8:]
         source = base64.b64encode(odd).decode()
-        assert uploads.cost_of_source(desk, source) == desk.limits.most_pixels
+        assert picturesources.cost_of_source(desk, source) == desk.limits.most_pixels
 
     @pytest.mark.parametrize(
         "source",

@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from farm import config, programs
+from farm import programs
 from farm.client import Client
 from farm.config import Settings
 from farm.database import Database
 from farm.embedded.machine import environment, free_port
+from farm.runningfarm import running_farm
 from tests.checkpoints import small_checkpoint
 from tests.farms import used_folder
 from tests.waiting import wait_until
@@ -134,8 +135,8 @@ def test_a_whole_farm_runs_nothing_of_the_folder_it_is_started_in(
     command = [str(FARM), "up", "--port", "0", "--devices", "all"]
     given = surroundings(FARM_DATA_DIR=str(farm_folder))
     with subprocess.Popen(command, cwd=poisoned, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as up:
-        wait_until(lambda: "url" in config.running_farm(farm_folder) or up.poll() is not None)
-        with Client(config.running_farm(farm_folder)["url"]) as client:
+        wait_until(lambda: "url" in running_farm(farm_folder) or up.poll() is not None)
+        with Client(running_farm(farm_folder)["url"]) as client:
             wait_until(lambda: client.is_ready() and [w.status for w in client.workers()] == ["idle"])
         up.terminate()
         up.communicate(timeout=60)
