@@ -37,7 +37,7 @@ tests: $(VENV)/.test
 
 fuzz: $(VENV)/.test
 	FARM_FUZZ_EXAMPLES=500 FARM_FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest -n0 tests/web/test_fuzz.py \
-		tests/farm/test_fuzz_infotext.py tests/farm/test_fuzz_promptfiles.py
+		tests/farm/infotext/test_fuzz.py tests/farm/intake/promptfiles/test_fuzz.py
 
 model: $(VENV)/.test
 	$(BIN)/python -m pytest -n0 tests/model --hypothesis-profile=model

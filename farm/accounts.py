@@ -12,9 +12,9 @@ from sqlalchemy import Update, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
+from farm.db.tables.accounts import ApiKey, User
 from farm.errors import Conflict, InvalidRequest, NotFound
-from farm.reports import AccountReport
-from farm.tables.accounts import ApiKey, User
+from farm.reports.shapes import AccountReport
 
 LOCAL_USER = "local"
 """Who uses a portal on loopback: nobody is asked for a key there."""

@@ -10,8 +10,9 @@ from urllib.parse import urljoin
 import httpx
 
 from farm.errors import Conflict, FarmError, FieldProblem, InvalidRequest, NotFound
-from farm.proxies import open_http
-from farm.reports import (
+from farm.intake.request import JobRequest
+from farm.network.proxies import open_http
+from farm.reports.shapes import (
     AddonReport,
     CheckpointReport,
     ExclusionReport,
@@ -23,7 +24,6 @@ from farm.reports import (
     UploadReport,
     WorkerReport,
 )
-from farm.requests import JobRequest
 
 _BUSY_SECONDS = 60.0
 _NEVER_ASKED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)

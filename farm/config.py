@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from farm.addresses import LOOPBACK_HOSTS, DatabaseUrl, HubUrl, Networks, RedisUrl, StoreUrl
 from farm.errors import ConfigError
-from farm.runningfarm import ADDRESSES, PARTS, running_farm
+from farm.network.addresses import LOOPBACK_HOSTS, DatabaseUrl, HubUrl, Networks, RedisUrl, StoreUrl
+from farm.network.runningfarm import ADDRESSES, PARTS, running_farm
 
 DEFAULT_PORT = 8420
 

@@ -4,9 +4,9 @@ from alembic import context
 from sqlalchemy import create_engine, text
 
 from farm import config
-from farm.database import driver_url
-from farm.lockregister import Lock
-from farm.tables.schema import METADATA
+from farm.db.connection import driver_url
+from farm.db.locks import Lock
+from farm.db.tables.schema import METADATA
 
 
 def run() -> None:

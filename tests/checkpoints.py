@@ -22,9 +22,9 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from farm.families import FAMILIES, Family
-from workers.ingest.naming import SECTIONS, TensorLocation
-from workers.random_checkpoint import make_tokenizer
+from farm.spec.families import FAMILIES, Family
+from workers.bench.random_checkpoint import make_tokenizer
+from workers.ingest.naming.published import SECTIONS, TensorLocation
 
 _SEEDS = {name: 1000 + number for number, name in enumerate(FAMILIES)}
 _TEXT_WIDTH = 64

@@ -16,14 +16,15 @@ import redis
 from sqlalchemy import delete, text
 from xdist.scheduler import LoadScopeScheduling
 
-from farm import config, migrate
+from farm import config
 from farm.config import Settings
-from farm.database import Database, Role
+from farm.db import migrate
+from farm.db.connection import Database, Role
+from farm.db.tables.schema import METADATA
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
-from farm.queue import Doorbell
-from farm.store import Store, open_store
-from farm.tables.schema import METADATA
+from farm.queue.doorbell import Doorbell
+from farm.store.protocol import Store, open_store
 from tests import costs
 from tests.factories import Scene
 from tests.farms import SHARED_FOLDER, RunningFarm, passable_folder, run_farm
@@ -47,8 +48,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Files whose tests share a farm, so they want one process.
 _ON_ONE_FARM = {
     "tests/cli/test_commands.py": "running",
-    "tests/cli/test_submitting.py": "running",
-    "tests/e2e/test_meaning.py": "running",
+    "tests/cli/test_submit.py": "running",
+    "tests/e2e/test_prompts_are_followed.py": "running",
     "tests/e2e/test_render.py": "running",
     "tests/e2e/test_devices.py": "two_workers",
     "tests/e2e/test_faults.py": "two_workers",

@@ -9,26 +9,29 @@ from typing import Any
 
 from sqlalchemy import insert, select, text, update
 
-from farm import addons, catalog, dispatch, endings, exclusions, fleet, intake, losses
-from farm.addons import StoredAddon
-from farm.catalog import CheckpointFolder, StoredCheckpoint
 from farm.config import Settings
-from farm.database import Database
-from farm.dispatch import Batch, ClaimedCheckpoint, Lease
-from farm.endings import StoredObject
-from farm.families import FAMILIES
-from farm.fleet import WorkerIdentity
-from farm.library import KnownCheckpoint, Library
-from farm.queue import Doorbell
-from farm.repeats import AcceptedJob
-from farm.requests import JobRequest, parse_request
-from farm.specs import TextToImageSpec
-from farm.store import Store
-from farm.tables.accounts import User
-from farm.tables.jobs import Counters, Job, Task
-from farm.tables.schema import METADATA
-from farm.uploads import Desk
+from farm.db.connection import Database
+from farm.db.tables.accounts import User
+from farm.db.tables.jobs import Counters, Job, Task
+from farm.db.tables.schema import METADATA
+from farm.intake import submit
+from farm.intake.library import KnownCheckpoint, Library
+from farm.intake.repeats import AcceptedJob
+from farm.intake.request import JobRequest, parse_request
+from farm.pictures.uploads import Desk
+from farm.queue import claim as dispatch
+from farm.queue import endings, exclusions, fleet, losses
+from farm.queue.claim import Batch, ClaimedCheckpoint, Lease
+from farm.queue.doorbell import Doorbell
+from farm.queue.endings import StoredObject
+from farm.queue.fleet import WorkerIdentity
+from farm.spec.families import FAMILIES
+from farm.spec.image import TextToImageSpec
+from farm.store.protocol import Store
+from farm.weights import addons, checkpoints
+from farm.weights.addons import StoredAddon
 from farm.weights.blobs import StoredFile
+from farm.weights.checkpoints import CheckpointFolder, StoredCheckpoint
 from tests.fakes import MemoryStore
 
 LEASE_SECONDS = 30.0
@@ -49,7 +52,7 @@ def a_spec(**fields: Any) -> TextToImageSpec:
 def a_checkpoint(database: Database, name: str = "demo", sha256: str = "a" * 64) -> int:
     """Register a checkpoint that has a row but no files; return its id."""
     with database.begin() as session:
-        return catalog.add(
+        return checkpoints.add(
             session, name, CheckpointFolder(path=Path(f"/nowhere/{name}"), family="sd15", sha256=sha256)
         ).id
 
@@ -61,7 +64,7 @@ def a_stored_checkpoint(
     files = stored_files(store, contents)
     sha256 = hashlib.sha256(repr(files).encode()).hexdigest()
     with database.begin() as session:
-        row = catalog.add(session, name, StoredCheckpoint("sd15", sha256, files))
+        row = checkpoints.add(session, name, StoredCheckpoint("sd15", sha256, files))
     return ClaimedCheckpoint(row.id, name, "sd15", sha256, row.location, files)
 
 
@@ -103,7 +106,7 @@ def accept(
 ) -> AcceptedJob:
     """Have a request accepted that brings no pictures."""
     desk = Desk(database, MemoryStore(), settings, owner)
-    return intake.accept(desk, doorbell, request, idempotency_key=key)
+    return submit.accept(desk, doorbell, request, idempotency_key=key)
 
 
 def a_worker(database: Database, device: str = "cpu", pool: str = "default", status: str = "idle") -> int:

@@ -20,10 +20,10 @@ from sqlalchemy import text
 
 from farm import config
 from farm.client import Client
-from farm.database import Database, Role
+from farm.db.connection import Database, Role
 from farm.embedded.machine import LocalFarm
-from farm.reports import ImageReport, JobReport
-from farm.requests import parse_request
+from farm.intake.request import parse_request
+from farm.reports.shapes import ImageReport, JobReport
 from tests.waiting import wait_until
 
 SHARED_FOLDER = "TESTS_SHARED_FOLDER"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from workers.ingest import naming
+from workers.ingest.naming import published
 
 _ENDS = ("attn1.to_q", "attn2.to_k", "attn2.to_out.0", "proj_in", "resnets.0.conv1", "self_attn.q_proj", "mlp.fc1")
 _COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
@@ -100,5 +100,5 @@ def _text_names(component: str) -> Callable[[str], str]:
 
 def _stability_names(layers: Mapping[str, Factors]) -> Callable[[str], str]:
     # Two residual blocks a level: the small checkpoints have one, and the count is read off the names.
-    places = naming.unet([*(f"{name}.weight" for name in layers)])
+    places = published.unet([*(f"{name}.weight" for name in layers)])
     return lambda name: places[f"{name}.weight"].key.removesuffix(".weight")

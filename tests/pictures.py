@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from farm.decoding import DECODERS, Turn
+from farm.pictures.decoding import DECODERS, Turn
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP")
 

@@ -5,10 +5,9 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from farm import fields
-from farm.hires import Hires
-from farm.samplers import AUTOMATIC, SAMPLERS
-from farm.specs import (
+from farm.spec import fields
+from farm.spec.hires import Hires
+from farm.spec.image import (
     AddonRef,
     ImageSpec,
     ImageToImageSpec,
@@ -18,6 +17,7 @@ from farm.specs import (
     TextToImageSpec,
     UpscaleSpec,
 )
+from farm.spec.samplers import AUTOMATIC, SAMPLERS
 
 _HARD = (
     *("\n", "\r\n", "\n\n", " ", "\t", "\u2028", "\x85", ",", ":", '"', "\\", "\\n", "{}", "<lora:ink:0.8>"),

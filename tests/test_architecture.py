@@ -22,20 +22,20 @@ HOMES = {
     "flask_openapi3": ("web/",),
     "boto3": ("farm/store/s3.py",),
     "botocore": ("farm/store/s3.py",),
-    "celery": ("farm/queue.py", "workers/"),
-    "kombu": ("farm/queue.py", "workers/"),
-    "alembic": ("farm/migrate.py", "migrations/"),
-    "httpx": ("farm/client.py", "farm/proxies.py", "farm/cli/", "farm/hub/"),
+    "celery": ("farm/queue/doorbell.py", "workers/"),
+    "kombu": ("farm/queue/doorbell.py", "workers/"),
+    "alembic": ("farm/db/migrate.py", "migrations/"),
+    "httpx": ("farm/client.py", "farm/network/proxies.py", "farm/cli/", "farm/hub/"),
     "click": ("farm/cli/", "workers/demo/"),
     "rich": ("farm/cli/",),
 }
 
 USERS_OF_THE_ENVIRONMENT = (
     "farm/config.py",
-    "farm/programs.py",  # what a child inherits
+    "farm/processes/programs.py",  # what a child inherits
     "workers/__init__.py",  # how the threads of torch wait, before it is imported
     "workers/main.py",  # the devices that this process was given
-    "workers/children.py",  # the device a child is pinned to, before it imports torch
+    "workers/parent/children.py",  # the device a child is pinned to, before it imports torch
 )
 
 
@@ -91,11 +91,11 @@ def uses_environment(module: Path) -> bool:
 
 def test_statuses_of_tasks_are_written_in_one_place() -> None:
     writers = (place(module) for module in modules() if "update(Task)" in module.read_text())
-    assert sorted(writers) == ["farm/dispatch.py", "farm/lifecycle.py"]
+    assert sorted(writers) == ["farm/queue/claim.py", "farm/queue/lifecycle.py"]
 
 
 def test_a_lease_is_renewed_without_touching_the_status() -> None:
-    renewed = (ROOT / "farm/dispatch.py").read_text().split("update(Task)")[1].split(".returning")[0]
+    renewed = (ROOT / "farm/queue/claim.py").read_text().split("update(Task)")[1].split(".returning")[0]
     assert "status" not in renewed
 
 
@@ -131,7 +131,7 @@ def test_importing_a_package_starts_nothing(package: str, vendors: list[str]) ->
         ("workers.main", "torch"),  # the parent of the children that render
         ("workers.ingest.run", "torch"),  # what tells that a file holds no weights
         ("workers.ingest.additions", "diffusers"),  # what takes a LoRA in
-        ("farm.modes", "sqlalchemy"),  # what an image is
+        ("farm.spec.modes", "sqlalchemy"),  # what an image is
         ("farm.cli.main", "httpx"),  # what finds the command that is asked for
     ],
 )

@@ -10,12 +10,12 @@ import httpx
 import pytest
 import redis
 
-from farm import fleet
 from farm.client import Client
 from farm.config import Settings
 from farm.embedded.machine import free_port
-from farm.queue import queue_name
-from farm.requests import parse_request
+from farm.intake.request import parse_request
+from farm.queue import fleet
+from farm.queue.doorbell import queue_name
 from tests.factories import Scene, a_checkpoint, a_request, accept
 from tests.farms import used_folder
 from tests.installs import Installation, build_wheel, install, link

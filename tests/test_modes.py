@@ -9,11 +9,11 @@ from typing import Any, Literal
 import pytest
 
 from farm.cli.submit import submit
-from farm.fields import PICTURES
 from farm.infotext.keys import KEYS
-from farm.modes import MODES, USUAL_MODE, Mode, read_spec
-from farm.requests import JobRequest, PromptRow
-from farm.specs import ImageSpec
+from farm.intake.request import JobRequest, PromptRow
+from farm.spec.fields import PICTURES
+from farm.spec.image import ImageSpec
+from farm.spec.modes import MODES, USUAL_MODE, Mode, read_spec
 from tests.factories import Scene
 from tests.specs import OWN
 from workers.modes import RENDERS

@@ -9,7 +9,7 @@ import pytest
 
 from farm.cli.main import main
 from farm.config import Settings
-from farm.samplers import SAMPLERS, SCHEDULE_TYPES
+from farm.spec.samplers import SAMPLERS, SCHEDULE_TYPES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

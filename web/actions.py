@@ -2,24 +2,24 @@
 
 from collections.abc import Callable, Mapping
 
-from farm import jobs
+from farm.queue import steering
 from web.services import Services
 
 
 def _cancel(farm: Services, job_id: int) -> None:
-    jobs.cancel(farm.database, job_id)
+    steering.cancel(farm.database, job_id)
 
 
 def _pause(farm: Services, job_id: int) -> None:
-    jobs.pause(farm.database, job_id)
+    steering.pause(farm.database, job_id)
 
 
 def _resume(farm: Services, job_id: int) -> None:
-    jobs.resume(farm.database, farm.doorbell, job_id)
+    steering.resume(farm.database, farm.doorbell, job_id)
 
 
 def _retry(farm: Services, job_id: int) -> None:
-    jobs.retry(farm.database, farm.settings, farm.doorbell, job_id)
+    steering.retry(farm.database, farm.settings, farm.doorbell, job_id)
 
 
 ACTIONS: Mapping[str, Callable[[Services, int], None]] = {

@@ -8,10 +8,11 @@ from flask_openapi3.openapi import OpenAPI
 
 from farm import __version__
 from farm.config import Settings
-from web import admission, api, auth, docs, errors, forwarded, limits, paths, portal, safety
+from web import api, docs, errors, portal
 from web.files import files
+from web.guard import admission, auth, forwarded, limits, paths, safety
+from web.guard.bodies import FarmRequest
 from web.health import health
-from web.requests import FarmRequest
 from web.services import Services
 
 _KEYS: dict[str, Any] = {

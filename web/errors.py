@@ -9,7 +9,7 @@ from flask import Flask, Response, render_template, request
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException
 
-from farm.database import PASSING, PASSING_IN_DRIVER
+from farm.db.connection import PASSING, PASSING_IN_DRIVER
 from farm.errors import (
     Busy,
     Conflict,
@@ -21,7 +21,7 @@ from farm.errors import (
     StoreFull,
     StoreRefused,
 )
-from farm.fieldproblems import problems_of
+from farm.spec.fieldproblems import problems_of
 from farm.store.links import BadLink
 
 log = structlog.get_logger(__name__)

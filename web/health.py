@@ -6,9 +6,10 @@ import structlog
 from flask import Blueprint, Response, current_app, jsonify
 from sqlalchemy.exc import SQLAlchemyError
 
-from farm import catalog, migrate
+from farm.db import migrate
 from farm.errors import ConfigError, StoreError
-from farm.queue import require_transport
+from farm.queue.doorbell import require_transport
+from farm.weights import checkpoints
 from web.services import services
 
 log = structlog.get_logger(__name__)
@@ -72,7 +73,7 @@ def _checkpoint() -> str:
         return _OK
     try:
         with services().database.begin() as session:
-            is_seen = bool(catalog.by_name(session))
+            is_seen = bool(checkpoints.by_name(session))
     except SQLAlchemyError:
         return "unknown while the database does not answer"
     if not is_seen:

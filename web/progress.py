@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from farm.reports import TaskReport
+from farm.reports.shapes import TaskReport
 from web.services import services
 
 

@@ -19,14 +19,14 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from farm import accounts, config, crashpoints, logs
-from farm.addresses import http_url
 from farm.config import Settings
-from farm.database import Database, Role
+from farm.db.connection import Database, Role
 from farm.errors import ConfigError
-from farm.store import open_store
+from farm.network.addresses import http_url
+from farm.store.protocol import open_store
 from web.app import create_app
-from web.forwarded import Proxies
-from web.safety import is_private
+from web.guard.forwarded import Proxies
+from web.guard.safety import is_private
 from web.serving.connections import Crowd
 from web.serving.front import Front
 from web.serving.heads import MAX_HEAD_BYTES

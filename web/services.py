@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from flask import Flask, current_app
 
 from farm.config import Settings
-from farm.database import Database, Role
-from farm.gallery import Links
-from farm.progress import ProgressBoard
-from farm.queue import Doorbell
-from farm.store import Store, open_store
-from farm.uploads import Desk
+from farm.db.connection import Database, Role
+from farm.pictures.uploads import Desk
+from farm.queue.doorbell import Doorbell
+from farm.queue.progress import ProgressBoard
+from farm.reports.gallery import Links
+from farm.store.protocol import Store, open_store
 
 _NAME = "farm"
 

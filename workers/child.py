@@ -18,11 +18,11 @@ from farm import config, crashpoints, logs
 from farm.config import Settings
 from farm.errors import DeviceBroken, DeviceUnfit
 from farm.imports import uncollected
-from workers.calls import Orders
-from workers.pulse import beat
+from workers.loop.orders import Orders
+from workers.loop.runner import BROKEN, Runner
+from workers.loop.unfit import sit_out
+from workers.parent.pulse import beat
 from workers.renderer import Renderer
-from workers.runner import BROKEN, Runner
-from workers.unfit import sit_out
 
 log = structlog.get_logger(__name__)
 

@@ -7,24 +7,31 @@ import structlog
 import torch
 
 from farm.config import Settings
-from farm.dispatch import ClaimedCheckpoint
 from farm.errors import CannotRender, OutOfMemory, RenderError
-from farm.specs import ImageSpec
-from farm.store import open_store
-from workers.adapters import apply_addons
-from workers.batches import bucket_of, group_alike, pad
-from workers.faults import translate_device_faults
-from workers.inputs import Inputs, StoredInputs
-from workers.memory import DoesNotFit, Measures, MemoryLadder, apply_measures, image_footprint, is_out_of_memory
+from farm.queue.claim import ClaimedCheckpoint
+from farm.spec.image import ImageSpec
+from farm.store.protocol import open_store
+from workers.canvas.inputs import Inputs, StoredInputs
+from workers.compute.faults import translate_device_faults
+from workers.compute.memory import (
+    DoesNotFit,
+    Measures,
+    MemoryLadder,
+    apply_measures,
+    image_footprint,
+    is_out_of_memory,
+)
+from workers.compute.precision import resolve_precision
+from workers.compute.probe import check_device
+from workers.model.adapters import apply_addons
+from workers.model.pipelines import Pipelines
+from workers.model.provenance import Machine
+from workers.model.reads import Reads
+from workers.model.weights_cache import open_weights
 from workers.modes import RENDERS
-from workers.pipelines import Pipelines
-from workers.precision import resolve_precision
-from workers.probe import check_device
-from workers.provenance import Machine
-from workers.reads import Reads
 from workers.renderer import OnStep, Picture
-from workers.studio import RenderContext, make_group_callback
-from workers.weights_cache import open_weights
+from workers.sampling.batches import bucket_of, group_alike, pad
+from workers.sampling.context import RenderContext, make_group_callback
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +58,7 @@ class _Shortage:
 
 
 class DiffusionRenderer:
-    """Renders batches in buckets. Where memory runs out it climbs the ladder of `workers.memory`."""
+    """Renders batches in buckets. Where memory runs out it climbs the ladder of `workers.compute.memory`."""
 
     def __init__(self, pipelines: Pipelines, machine: Machine, inputs: Inputs, reads: Reads | None = None) -> None:
         self._pipelines = pipelines

@@ -14,13 +14,13 @@ import structlog
 from farm import config, crashpoints, logs
 from farm.config import Settings
 from farm.errors import ConfigError
-from farm.queue import require_transport
-from workers import spool
-from workers.bell import Bell
-from workers.device import Device, choose_devices, needs_gpus
-from workers.health import serve_health
-from workers.nvidia import GpuListing, find_gpus
-from workers.supervisor import Supervisor
+from farm.queue.doorbell import require_transport
+from workers.loop import spool
+from workers.parent.bell import Bell
+from workers.parent.devices import Device, choose_devices, needs_gpus
+from workers.parent.health import serve_health
+from workers.parent.nvidia import GpuListing, find_gpus
+from workers.parent.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from farm.dispatch import ClaimedCheckpoint
-from farm.specs import ImageSpec
+from farm.queue.claim import ClaimedCheckpoint
+from farm.spec.image import ImageSpec
 
 OnStep = Callable[[int, int], None]
 """Called after each step with (steps done, steps in all); raises to stop the render."""

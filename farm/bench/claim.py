@@ -9,11 +9,11 @@ from multiprocessing import get_context
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from farm import dispatch, fleet
 from farm.bench.scratch import scratch_database
-from farm.database import Database, Role
-from farm.fleet import WorkerIdentity
-from farm.specs import TextToImageSpec
+from farm.db.connection import Database, Role
+from farm.queue import claim, fleet
+from farm.queue.fleet import WorkerIdentity
+from farm.spec.image import TextToImageSpec
 
 _JOBS = 10
 
@@ -100,7 +100,7 @@ def _claim_many(url: str, batch: int, claims: int) -> list[float]:
     for _ in range(claims):
         started = time.perf_counter()
         with database.begin() as session:
-            claimed = dispatch.claim(session, worker_id, pool="bench", limit=batch, lease_seconds=600)
+            claimed = claim.claim(session, worker_id, pool="bench", limit=batch, lease_seconds=600)
         if claimed is not None and len(claimed.leases) == batch:
             latencies.append(time.perf_counter() - started)
     database.close()

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from farm import catalog, config, programs
+from farm import config
 from farm.bench.scratch import scratch_folder
 from farm.client import Client
-from farm.database import Database, Role
+from farm.db.connection import Database, Role
+from farm.db.tables.workers import Worker
 from farm.embedded.machine import LocalFarm
 from farm.errors import FarmError
-from farm.requests import parse_request
-from farm.tables.workers import Worker
+from farm.intake.request import parse_request
+from farm.processes import programs
+from farm.weights import checkpoints as catalog
 
 _SCALE = 4
 
@@ -59,7 +61,7 @@ def measure(jobs: int, checkpoints: int) -> MemoryFigures:
 
 
 def _build(folder: Path, seed: int) -> int:
-    command = programs.command("workers.random_checkpoint", str(folder), str(seed), str(_SCALE))
+    command = programs.command("workers.bench.random_checkpoint", str(folder), str(seed), str(_SCALE))
     subprocess.run(command, env=programs.inherited(), check=True)
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from farm import config, programs
+from farm import config
 from farm.bench.scratch import scratch_folder
 from farm.client import Client
-from farm.database import Database, Role
+from farm.db.connection import Database, Role
+from farm.db.tables.jobs import Attempt, Task
 from farm.embedded.machine import LocalFarm, environment
-from farm.presets import preset
-from farm.reports import JobReport
-from farm.requests import parse_request
-from farm.specs import TextToImageSpec
-from farm.tables.jobs import Attempt, Task
+from farm.intake.request import parse_request
+from farm.processes import programs
+from farm.reports.shapes import JobReport
+from farm.spec.image import TextToImageSpec
+from farm.weights.presets import preset
 
 # The figures come from the database: how often the bench asks is not part of them, but costs the portal.
 _POLL_SECONDS = 2.0
@@ -75,7 +76,7 @@ def _seconds(job: JobReport) -> float:
 
 def _time_bare_loop(farm: LocalFarm, spec: TextToImageSpec, images: int) -> float:
     checkpoint = preset(spec.checkpoint).source
-    command = programs.command("workers.bare_loop", checkpoint, spec.model_dump_json(), str(images))
+    command = programs.command("workers.bench.bare_loop", checkpoint, spec.model_dump_json(), str(images))
     printed = subprocess.run(
         command, env=programs.inherited(environment(farm.settings)), capture_output=True, text=True, check=True
     )

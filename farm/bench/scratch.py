@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from farm import catalog, config, migrate
-from farm.catalog import CheckpointFolder
+from farm import config
 from farm.config import Settings
-from farm.database import Database, Role
+from farm.db import migrate
+from farm.db.connection import Database, Role
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
+from farm.weights import checkpoints
+from farm.weights.checkpoints import CheckpointFolder
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def scratch_database() -> Iterator[tuple[Settings, Database]]:
         )
         database = Database(postgres.url, Role.TOOL)
         with database.begin() as session:
-            catalog.add(session, "bench", CheckpointFolder(folder, "sd15", "0" * 64))
+            checkpoints.add(session, "bench", CheckpointFolder(folder, "sd15", "0" * 64))
         try:
             yield settings, database
         finally:

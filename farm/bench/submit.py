@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
-from farm import intake
 from farm.accounts import LOCAL_USER
 from farm.bench.scratch import scratch_database
-from farm.database import Database
-from farm.expand import expand
-from farm.families import FAMILIES
-from farm.intakerows import TaskRow, copy_tasks, task_rows
-from farm.library import KnownCheckpoint, Library
-from farm.queue import Doorbell
-from farm.requests import JobRequest, parse_request
-from farm.store import open_store
-from farm.tables.jobs import Job
-from farm.uploads import Desk
+from farm.db.connection import Database
+from farm.db.tables.jobs import Job
+from farm.intake import submit
+from farm.intake.library import KnownCheckpoint, Library
+from farm.intake.request import JobRequest, parse_request
+from farm.intake.rows import TaskRow, copy_tasks, task_rows
+from farm.intake.unfold import expand
+from farm.pictures.uploads import Desk
+from farm.queue.doorbell import Doorbell
+from farm.spec.families import FAMILIES
+from farm.store.protocol import open_store
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def measure(images: int, rounds: int) -> SubmitFigures:
 
 def _time_submit(desk: Desk, doorbell: Doorbell, body: dict[str, object]) -> float:
     started = time.perf_counter()
-    intake.accept(desk, doorbell, parse_request(body))
+    submit.accept(desk, doorbell, parse_request(body))
     return time.perf_counter() - started
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from farm import programs
 from farm.embedded.child import spawn, stop
-from farm.presets import preset
-from farm.specs import TextToImageSpec
+from farm.processes import programs
+from farm.spec.image import TextToImageSpec
+from farm.weights.presets import preset
 
 # It ends with us, also where we are killed.
 _BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
@@ -74,7 +74,9 @@ def measure(images: int, *, rounds: int) -> list[ThreadsFigures]:
 
 def _time_renders(images: int, way: Way) -> float:
     spec = TextToImageSpec(checkpoint="demo", prompt="a red circle", width=128, height=128, seed=1)
-    command = programs.command("workers.bare_loop", preset("demo").source, spec.model_dump_json(), str(images))
+    command = programs.command(
+        "workers.bench.bare_loop", preset("demo").source, spec.model_dump_json(), str(images)
+    )
     # The GPU has no part in it.
     variables = {"CUDA_VISIBLE_DEVICES": "", "TRANSFORMERS_VERBOSITY": "error", **way.variables}
     done = subprocess.run(command, env=programs.inherited(variables), capture_output=True, text=True, check=True)

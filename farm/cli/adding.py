@@ -19,8 +19,8 @@ from rich.progress import (
 from farm import config
 from farm.cli.console import Columns, ago, one_line, open_database
 from farm.cli.parts import require_worker_packages
-from farm.digests import shortened
-from farm.store import open_store
+from farm.spec.digests import shortened
+from farm.store.protocol import open_store
 from farm.weights.add import Added, Warehouse, Watch
 from farm.weights.wishes import Wish
 

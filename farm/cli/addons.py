@@ -2,11 +2,12 @@
 
 import click
 
-from farm import addons, weightsreports
-from farm.addons import TITLES
 from farm.cli import adding
 from farm.cli.console import json_option, open_database, print_rows
-from farm.families import FAMILIES
+from farm.reports import weights
+from farm.spec.families import FAMILIES
+from farm.weights import addons
+from farm.weights.addons import TITLES
 from farm.weights.wishes import Wish
 
 _HELP = {
@@ -40,7 +41,7 @@ def _list(kind: addons.Kind) -> click.Command:
     @json_option
     def list_addons(as_json: bool) -> None:
         with open_database().begin() as session:
-            found = weightsreports.addon_reports(addons.by_name(session, kind).values())
+            found = weights.addon_reports(addons.by_name(session, kind).values())
         print_rows(
             found,
             {

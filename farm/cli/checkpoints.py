@@ -4,15 +4,17 @@ from pathlib import Path
 
 import click
 
-from farm import catalog, config, weightsreports
+from farm import config
 from farm.cli import adding
 from farm.cli.console import json_option, one_line, open_database, print_rows
-from farm.digests import shortened
-from farm.families import FAMILIES
-from farm.presets import PRESETS
-from farm.reports import Report
-from farm.store import open_store
+from farm.reports import weights
+from farm.reports.shapes import Report
+from farm.spec.digests import shortened
+from farm.spec.families import FAMILIES
+from farm.store.protocol import open_store
 from farm.weights import blobs
+from farm.weights import checkpoints as catalog
+from farm.weights.presets import PRESETS
 from farm.weights.wishes import Wish
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -70,7 +72,7 @@ def _add_in_place(folder: Path, name: str | None, note: str | None) -> None:
 def list_checkpoints(as_json: bool) -> None:
     """List the registered checkpoints."""
     with open_database().begin() as session:
-        found = weightsreports.checkpoint_reports(catalog.by_name(session).values())
+        found = weights.checkpoint_reports(catalog.by_name(session).values())
     print_rows(found, {**adding.COLUMNS, "NOTE": lambda checkpoint: checkpoint.note or ""}, as_json=as_json)
 
 

@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from farm import config
-from farm.addresses import http_url
 from farm.cli.streams import shows_all
 from farm.client import Client
 from farm.config import DEFAULT_PORT, Settings
-from farm.database import Database, Role
+from farm.db.connection import Database, Role
 from farm.errors import ConfigError
+from farm.network.addresses import http_url
 
 Columns = Mapping[str, Callable[[Any], str]]
 """What a table shows: the text of a cell for a row, by heading."""

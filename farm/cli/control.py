@@ -3,7 +3,7 @@
 import click
 
 from farm.cli.console import count_images, open_client
-from farm.reports import JobReport
+from farm.reports.shapes import JobReport
 
 _job_id = click.argument("job_id", metavar="ID", type=int)
 

@@ -2,7 +2,8 @@
 
 import click
 
-from farm import config, migrate
+from farm import config
+from farm.db import migrate
 
 
 @click.group()

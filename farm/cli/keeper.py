@@ -6,13 +6,13 @@ import threading
 import click
 
 from farm import config, crashpoints, logs
-from farm.cleaner import Cleaner
 from farm.config import Settings
-from farm.database import Database, Role
-from farm.gridmaker import GridMaker
-from farm.keeper import Keeper
-from farm.queue import Doorbell, require_transport
-from farm.store import open_store
+from farm.db.connection import Database, Role
+from farm.queue.doorbell import Doorbell, require_transport
+from farm.store.protocol import open_store
+from farm.upkeep.cleaner import Cleaner
+from farm.upkeep.gridmaker import GridMaker
+from farm.upkeep.keeper import Keeper
 
 
 @click.command()

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import click
 
 from farm.cli.console import ago, json_option, one_line, open_client, print_json, print_rows, print_table
-from farm.lifecycle import JobStatus
-from farm.reports import JobReport, WorkerReport
+from farm.queue.lifecycle import JobStatus
+from farm.reports.shapes import JobReport, WorkerReport
 
 
 @click.command()

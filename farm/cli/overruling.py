@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from farm.modes import MODES, USUAL_MODE, Mode
+from farm.spec.modes import MODES, USUAL_MODE, Mode
 
 _EVERY = frozenset[str]().union(*(mode.takes for mode in MODES.values()))
 _TELLING = frozenset[str]().union(*(mode.implied_by for mode in MODES.values()))

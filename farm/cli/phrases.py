@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from farm import phrases
 from farm.cli.console import json_option, one_line, open_database, print_rows
-from farm.reports import StyleReport, WildcardReport
-from farm.wildcardfiles import read_wildcard_files
+from farm.intake import snippets
+from farm.intake.wildcardfiles import read_wildcard_files
+from farm.reports.shapes import StyleReport, WildcardReport
 
 _FILE = click.Path(exists=True, path_type=Path)
 
@@ -21,9 +21,9 @@ def styles() -> None:
 @click.argument("file", type=_FILE)
 def add_styles(file: Path) -> None:
     """Keep the styles of a styles.csv; those of the same name are replaced."""
-    found = phrases.read_styles_file(file)
+    found = snippets.read_styles_file(file)
     with open_database().begin() as session:
-        count = phrases.put_styles(session, found)
+        count = snippets.put_styles(session, found)
     click.echo(f"Added {count} style{'' if count == 1 else 's'}.")
 
 
@@ -32,7 +32,7 @@ def add_styles(file: Path) -> None:
 def list_styles(as_json: bool) -> None:
     """List the styles."""
     with open_database().begin() as session:
-        found = [StyleReport.model_validate(style) for style in phrases.all_styles(session)]
+        found = [StyleReport.model_validate(style) for style in snippets.all_styles(session)]
     print_rows(
         found,
         {
@@ -49,7 +49,7 @@ def list_styles(as_json: bool) -> None:
 def remove_style(name: str) -> None:
     """Forget a style."""
     with open_database().begin() as session:
-        phrases.remove_style(session, name)
+        snippets.remove_style(session, name)
     click.echo(f"Removed {name}.")
 
 
@@ -68,7 +68,7 @@ def add_wildcards(path: Path) -> None:
     found = read_wildcard_files(path)
     with open_database().begin() as session:
         for name, lines in found.lines.items():
-            phrases.put_wildcard(session, name, lines)
+            snippets.put_wildcard(session, name, lines)
     click.echo(f"Added {', '.join(f'__{name}__' for name in found.lines)}.")
     for file in found.left_out:
         click.echo(f"Left out, as no .txt, .yaml or .json: {one_line(file)}", err=True)
@@ -81,7 +81,7 @@ def add_wildcards(path: Path) -> None:
 def list_wildcards(as_json: bool) -> None:
     """List the wildcards."""
     with open_database().begin() as session:
-        found = [WildcardReport.model_validate(wildcard) for wildcard in phrases.all_wildcards(session)]
+        found = [WildcardReport.model_validate(wildcard) for wildcard in snippets.all_wildcards(session)]
     print_rows(
         found,
         {
@@ -98,5 +98,5 @@ def list_wildcards(as_json: bool) -> None:
 def remove_wildcard(name: str) -> None:
     """Forget a wildcard."""
     with open_database().begin() as session:
-        phrases.remove_wildcard(session, name)
+        snippets.remove_wildcard(session, name)
     click.echo(f"Removed {name}.")

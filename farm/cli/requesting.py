@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from farm.axistext import read_axis
 from farm.cli.overruling import infer_mode, keep_fields, merge_hires
 from farm.cli.rows import Asked, Send, send_picture, send_pictures
 from farm.client import Client
 from farm.errors import InvalidRequest
-from farm.fields import PICTURES
-from farm.geometry import read_size
-from farm.modes import MODES
-from farm.requests import JobRequest, parse_request
-from farm.settingnames import OTHER_NAMES
+from farm.intake.axistext import read_axis
+from farm.intake.request import JobRequest, parse_request
+from farm.spec.fields import PICTURES
+from farm.spec.modes import MODES
+from farm.spec.settingnames import OTHER_NAMES
+from farm.spec.sizes import read_size
 
 _PASS = "hires."
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farm.digests import is_digest
 from farm.errors import FarmError, FieldProblem, InvalidRequest
-from farm.fields import PICTURES
-from farm.promptfile import read_rows
-from farm.promptfiles.recognise import Mistaken, format_of, no_prompts
+from farm.intake.promptfiles.read import read_rows
+from farm.intake.promptfiles.recognise import Mistaken, format_of, no_prompts
+from farm.spec.digests import is_digest
+from farm.spec.fields import PICTURES
 
 Send = Callable[[Path, str], str]
 """Sends a picture ahead, as an `image` or a `mask`, and says what it is called at the farm."""

@@ -7,8 +7,9 @@ from typing import NoReturn
 
 import click
 
-from farm import config, programs
+from farm import config
 from farm.cli.parts import require_worker_packages
+from farm.processes import programs
 
 
 @click.command()

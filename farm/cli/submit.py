@@ -9,16 +9,16 @@ from typing import Any
 import click
 
 from farm import infotext
-from farm.again import Registered, recognised
 from farm.cli.console import count_images, json_option, open_client, print_json
 from farm.cli.requesting import build_request
 from farm.cli.rows import Asked, name_lines, naming_lines, read_asked
 from farm.cli.submit_options import request_options
 from farm.cli.watching import download_images, exit_code, watch_job
 from farm.client import AnswerLost, Client, insist
-from farm.promptfiles.recognise import ACCEPTED
-from farm.reports import JobReport, PreviewReport
-from farm.requests import JobRequest
+from farm.intake.promptfiles.recognise import ACCEPTED
+from farm.intake.request import JobRequest
+from farm.reports.shapes import JobReport, PreviewReport
+from farm.weights.recognise import Registered, recognised
 
 _PATIENCE_SECONDS = 30.0
 _FOLDER = click.Path(file_okay=False, path_type=Path)

@@ -5,17 +5,10 @@ from typing import Any, get_args
 
 import click
 
-from farm.fields import (
-    HiresUpscaler,
-    ImageFormat,
-    InpaintArea,
-    MaskedContent,
-    ResizeMode,
-    UpscaleMethod,
-)
-from farm.modes import MODES
-from farm.samplers import SAMPLERS, SCHEDULE_TYPES
-from farm.settingnames import SHORT_NAMES, TITLES
+from farm.spec.fields import HiresUpscaler, ImageFormat, InpaintArea, MaskedContent, ResizeMode, UpscaleMethod
+from farm.spec.modes import MODES
+from farm.spec.samplers import SAMPLERS, SCHEDULE_TYPES
+from farm.spec.settingnames import SHORT_NAMES, TITLES
 
 _Command = Callable[..., Any]
 _Option = Callable[[_Command], _Command]

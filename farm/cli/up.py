@@ -14,8 +14,8 @@ from farm.cli.parts import require_worker_packages
 from farm.cli.watching import download_images, exit_code, watch_job
 from farm.client import Client, KeyNeeded, PortalUnreachable
 from farm.embedded.machine import LocalFarm
-from farm.reports import WorkerReport
-from farm.requests import parse_request
+from farm.intake.request import parse_request
+from farm.reports.shapes import WorkerReport
 
 _DEMO_CHECKPOINT = "demo"
 _DEVICES_SECONDS = 10.0

@@ -19,9 +19,9 @@ from rich.progress import (
 
 from farm.cli.console import count_images
 from farm.client import Client, insist
-from farm.contactsheet import Tile, make_contact_sheet
 from farm.errors import FarmError
-from farm.reports import JobReport
+from farm.reports.shapes import JobReport
+from farm.sheets.contact import Tile, make_contact_sheet
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 120.0

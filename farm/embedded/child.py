@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from farm import programs
+from farm.processes import programs
 
 _PR_SET_PDEATHSIG = 1
 

@@ -12,7 +12,7 @@ from typing import IO
 
 from farm.embedded.postgres import service_user
 from farm.errors import ConfigError
-from farm.runningfarm import LOCK_FILE, RUNNING_FILE
+from farm.network.runningfarm import LOCK_FILE, RUNNING_FILE
 
 # What workers and downloads of other farms on this machine leave there.
 _OF_PARTS = frozenset({"spool", "cache", "downloads", "ingest", "logs"})

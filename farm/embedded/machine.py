@@ -11,16 +11,18 @@ from subprocess import Popen
 
 import structlog
 
-from farm import catalog, migrate, programs
-from farm.addresses import http_url
 from farm.config import Settings
-from farm.database import Database, Role
+from farm.db import migrate
+from farm.db.connection import Database, Role
 from farm.embedded.child import spawn, stop
 from farm.embedded.folder import DataFolder
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
 from farm.errors import ConfigError, FarmError
-from farm.store import open_store
+from farm.network.addresses import http_url
+from farm.processes import programs
+from farm.store.protocol import open_store
+from farm.weights import checkpoints
 from farm.weights.add import Unwatched, Warehouse
 from farm.weights.wishes import Wish
 
@@ -174,7 +176,7 @@ class LocalFarm:
     def _missing_checkpoint(self) -> Wish | None:
         """The checkpoint to take in: the one that must be there, or a first one where there is none at all."""
         with closing(Database.of(self.settings, Role.TOOL)) as database, database.begin() as session:
-            names = catalog.by_name(session)
+            names = checkpoints.by_name(session)
         is_missing = self._checkpoint not in names if self._checkpoint else not names
         return Wish("checkpoint", self._checkpoint or _FIRST_CHECKPOINT) if is_missing else None
 

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import redis
 
-from farm import programs
 from farm.embedded.child import spawn, stop
 from farm.errors import ConfigError
+from farm.processes import programs
 
 _START_SECONDS = 10.0
 _PROGRAMS = ("valkey-server", "redis-server")

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from farm.settingnames import INFOTEXT_KEYS
+from farm.spec.settingnames import INFOTEXT_KEYS
 
 _NEGATIVE = "Negative prompt:"
 _TEMPLATES = ("Template:", "Negative Template:")

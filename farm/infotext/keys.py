@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from farm.fields import FROZEN
 from farm.infotext.grammar import quoted, sealed
-from farm.settingnames import INFOTEXT_KEYS
-from farm.specs import AddonRef, LoraRef
+from farm.spec.fields import FROZEN
+from farm.spec.image import AddonRef, LoraRef
+from farm.spec.settingnames import INFOTEXT_KEYS
 
 
 class Addons(BaseModel):

@@ -18,9 +18,9 @@ from farm.infotext.reading import (
     shown,
 )
 from farm.infotext.tools.fooocus import in_webui_keys
-from farm.modes import MODES, USUAL_MODE, read_spec
-from farm.samplers import split_name
-from farm.specs import ImageSpec
+from farm.spec.image import ImageSpec
+from farm.spec.modes import MODES, USUAL_MODE, read_spec
+from farm.spec.samplers import split_name
 
 _MOST_CHARACTERS = 200_000
 _OURS = {key.name: key for key in KEYS}

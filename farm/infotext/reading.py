@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from farm.digests import SHOWN_DIGITS
-from farm.modes import MODES
+from farm.spec.digests import SHOWN_DIGITS
+from farm.spec.modes import MODES
 
 AddonKind = Literal["vae", "lora", "embedding"]
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from farm import __version__
-from farm.digests import shortened
-from farm.hires import Hires
 from farm.infotext.grammar import compose, parse
 from farm.infotext.keys import KEYS, Addons
-from farm.modes import USUAL_MODE
-from farm.specs import AddonRef, ImageSpec
+from farm.spec.digests import shortened
+from farm.spec.hires import Hires
+from farm.spec.image import AddonRef, ImageSpec
+from farm.spec.modes import USUAL_MODE
 
 VERSION = f"diffusion-farm {__version__}"
 

@@ -1,6 +1,6 @@
-"""The prompt language: AUTOMATIC1111's attention, schedules, composition and tags, and dynamic prompts.
+"""The prompt language: attention, schedules, composition, tags, styles and wildcards as AUTOMATIC1111's WebUI reads
+them.
 
-A prompt passes through these, in this order: `dynamic` unfolds it at submit; `networks` takes the
-LoRA tags out; `compose` splits it at AND; `schedule` says what holds at which step; `attention`
-weighs the words. `plan` does all but the first.
+Texts go in, plans and warnings come out; the names that a prompt may use are handed in. `intake` unfolds prompts
+here when a job is submitted, and workers plan them here again when they render. No database, no files.
 """

@@ -13,8 +13,8 @@ from heapq import nsmallest
 from itertools import permutations, product
 from random import Random
 
-from farm.budget import LONGEST_PROMPT, Allowance, Budget, format_count
 from farm.prompts import template
+from farm.prompts.budget import LONGEST_PROMPT, Allowance, Budget, format_count
 from farm.prompts.template import Choice, Node, Option, Template, WildcardName, parse, refusal
 from farm.prompts.wildcards import Lookup, Place, Wildcards
 

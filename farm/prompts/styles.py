@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from farm.budget import LONGEST_PROMPT
 from farm.errors import FieldProblem, InvalidRequest
-from farm.promptfiles.tables import BadTable, Row, canonical, misfit, read_table
+from farm.formats.tables import BadTable, Row, canonical, misfit, read_table
+from farm.prompts.budget import LONGEST_PROMPT
 
 _PLACE = "{prompt}"
 # What a style's text is called in files of 2022.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from farm.names import Names, most_alike, plain
+from farm.prompts.names import Names, most_alike, plain
 from farm.prompts.template import Choice, Option, choice_of_lines, refusal
 
 Wildcards = Mapping[str, Sequence[str]]

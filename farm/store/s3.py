@@ -24,8 +24,8 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from farm.addresses import is_on_this_machine
 from farm.errors import ConfigError, ObjectMissing, StoreError, StoreOutage, StoreRefused
+from farm.network.addresses import is_on_this_machine
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

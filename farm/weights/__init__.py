@@ -1,1 +1,6 @@
-"""Weights as files: what they hold, whether they can be trusted, and where they are kept."""
+"""Checkpoints, VAEs, embeddings and LoRAs: how they come here, what is known of each, and under which names.
+
+`checkpoints` and `addons` are the registers, `add` is the way in, `hub` brings files from elsewhere and `files`
+reads what stands in them without torch. Tensors are read by `workers.ingest` alone, in a process that is shut in.
+Knows nothing of jobs: `queue` and all above it may enter.
+"""

@@ -10,22 +10,22 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from farm import addons, catalog
 from farm.config import Settings
-from farm.database import Database
+from farm.db.connection import Database
+from farm.db.tables.weights import Addon, Checkpoint
 from farm.errors import NotFound, StoreError
-from farm.hub.fetch import Fetched, fetch
-from farm.hub.huggingface import fetch_vocabulary
-from farm.hub.sources import LocalSource, Source, parse_source
-from farm.hub.transport import DownloadError
-from farm.names import Names
-from farm.objectkeys import weights_key
-from farm.presets import Preset
-from farm.store import Store
-from farm.tables.weights import Addon, Checkpoint
+from farm.prompts.names import Names
+from farm.store.keys import weights_key
+from farm.store.protocol import Store
+from farm.weights import addons, checkpoints
 from farm.weights.blobs import StoredFile, adding, announce, put_missing, settle, tidy
-from farm.weights.hashing import hash_weights
+from farm.weights.files.hashing import hash_weights
+from farm.weights.hub.fetch import Fetched, fetch
+from farm.weights.hub.huggingface import fetch_vocabulary
+from farm.weights.hub.sources import LocalSource, Source, parse_source
+from farm.weights.hub.transport import DownloadError
 from farm.weights.ingest import IngestReport, IngestRequest, ingest
+from farm.weights.presets import Preset
 from farm.weights.registration import Registration, is_whole, register_as, registered
 from farm.weights.staging import staging
 from farm.weights.taken import refuse_other_origin
@@ -108,7 +108,7 @@ class Warehouse:
         row = self._registered(wish, name)
         if not isinstance(row, Checkpoint) or wish.vae:
             return None
-        catalog.check_same(row, fetched.sha256 or hash_weights(fetched.path), name)
+        checkpoints.check_same(row, fetched.sha256 or hash_weights(fetched.path), name)
         return self._as_it_is(wish, row)
 
     def _as_it_is(self, wish: Wish, row: Checkpoint | Addon) -> Added | None:

@@ -19,12 +19,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from farm.database import Database
+from farm.db.connection import Database
+from farm.db.locks import Lock
+from farm.db.tables.artifacts import Discard
 from farm.errors import Conflict, FarmError
-from farm.lockregister import Lock
-from farm.objectkeys import WEIGHTS, weights_key, weights_sha256_sql
-from farm.store import Store
-from farm.tables.artifacts import Discard
+from farm.store.keys import WEIGHTS, weights_key, weights_sha256_sql
+from farm.store.protocol import Store
 
 MEDIA_TYPE = "application/octet-stream"
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from farm import programs
 from farm.errors import FarmError
-from farm.weights.header import BadWeights
-from farm.weights.stock import take_stock
+from farm.processes import programs
+from farm.weights.files.header import BadWeights
+from farm.weights.files.stock import take_stock
 
 _BAD_WEIGHTS = 2
 # Room for slow disks: weights are read three times, and written once.

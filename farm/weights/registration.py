@@ -8,19 +8,19 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from farm import addons, catalog
-from farm.addons import StoredAddon
-from farm.catalog import StoredCheckpoint
-from farm.hub.fetch import Fetched
-from farm.names import Names
-from farm.objectkeys import weights_key
-from farm.presets import Preset
-from farm.store import Store
-from farm.tables.weights import Addon, Checkpoint
+from farm.db.tables.weights import Addon, Checkpoint
+from farm.prompts.names import Names
+from farm.store.keys import weights_key
+from farm.store.protocol import Store
+from farm.weights import addons, checkpoints
+from farm.weights.addons import StoredAddon
 from farm.weights.blobs import StoredFile, read_files
-from farm.weights.foreign import source_hashes
-from farm.weights.header import BadWeights
+from farm.weights.checkpoints import StoredCheckpoint
+from farm.weights.files.foreign import source_hashes
+from farm.weights.files.header import BadWeights
+from farm.weights.hub.fetch import Fetched
 from farm.weights.ingest import IngestReport
+from farm.weights.presets import Preset
 from farm.weights.wishes import Kind, Wish
 
 
@@ -36,7 +36,7 @@ class Registration:
         """Insert the row; False where the same was there already. Raises Conflict."""
         is_new = registered(session, kind, name) is None
         if isinstance(self.found, StoredCheckpoint):
-            catalog.add(session, name, self.found, self.note)
+            checkpoints.add(session, name, self.found, self.note)
         else:
             assert kind != "checkpoint", "an addon is no checkpoint"
             addons.add(session, kind, name, self.found, self.note)
@@ -46,7 +46,7 @@ class Registration:
 def registered(session: Session, kind: Kind, name: str) -> Checkpoint | Addon | None:
     """What the name stands for now, or one that is not told from it."""
     known: Mapping[str, Checkpoint | Addon] = (
-        catalog.by_name(session) if kind == "checkpoint" else addons.by_name(session, kind)
+        checkpoints.by_name(session) if kind == "checkpoint" else addons.by_name(session, kind)
     )
     alike = Names(known).alike(name)
     return known[alike[0]] if alike else None

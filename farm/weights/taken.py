@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from farm.config import Settings
 from farm.errors import Conflict, FarmError
-from farm.hub import civitai, huggingface
-from farm.hub.fetch import without_secrets
-from farm.hub.sources import CivitaiSource, HuggingFaceSource, LocalSource, Source, WebSource, parse_source
+from farm.weights.hub import civitai, huggingface
+from farm.weights.hub.fetch import without_secrets
+from farm.weights.hub.sources import CivitaiSource, HuggingFaceSource, LocalSource, Source, WebSource, parse_source
 
 
 def refuse_other_origin(settings: Settings, title: str, origin: str | None, source: Source) -> bool:

@@ -8,12 +8,12 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from farm.addons import TITLES
 from farm.errors import Conflict, InvalidRequest
-from farm.fields import CONTROL, Title
-from farm.hub.fetch import Fetched
-from farm.presets import PRESETS, Preset, nearest_preset, preset
-from farm.weights.header import BadWeights
+from farm.spec.fields import CONTROL, Title
+from farm.weights.addons import TITLES
+from farm.weights.files.header import BadWeights
+from farm.weights.hub.fetch import Fetched
+from farm.weights.presets import PRESETS, Preset, nearest_preset, preset
 
 Kind = Literal["checkpoint", "vae", "embedding", "lora"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from farm.client import Client
 from farm.errors import FarmError
-from farm.reports import GridReport, ImageReport
+from farm.reports.shapes import GridReport, ImageReport
 from tests.chaos.load import Load
 from tests.chaos.stage import Stage
 

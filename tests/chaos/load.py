@@ -15,7 +15,7 @@ from PIL import Image
 
 from farm.client import Client
 from farm.errors import Conflict, FarmError, InvalidRequest, NotFound
-from farm.requests import JobRequest, parse_request
+from farm.intake.request import JobRequest, parse_request
 from tests.chaos.stage import CHECKPOINTS, Stage
 
 _ACTIONS = ("cancel", "pause", "resume", "retry", "priority")

@@ -14,17 +14,17 @@ import numpy as np
 import structlog
 
 from farm.config import Settings
-from farm.dispatch import ClaimedCheckpoint
 from farm.errors import RenderError
-from farm.specs import ImageSpec
-from farm.store import open_store
-from farm.weights.hashing import hash_file
-from workers.batches import bucket_of
-from workers.inputs import Inputs, NoInputs, StoredInputs
-from workers.reads import Reads
+from farm.queue.claim import ClaimedCheckpoint
+from farm.spec.image import ImageSpec
+from farm.store.protocol import open_store
+from farm.weights.files.hashing import hash_file
+from workers.canvas.inputs import Inputs, NoInputs, StoredInputs
+from workers.model.reads import Reads
+from workers.model.weights import PlacedWeights, Weights
+from workers.model.weights_cache import CachedWeights
 from workers.renderer import OnStep, Picture
-from workers.weights import PlacedWeights, Weights
-from workers.weights_cache import CachedWeights
+from workers.sampling.batches import bucket_of
 
 log = structlog.get_logger(__name__)
 

@@ -9,10 +9,10 @@ from PIL import Image
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from farm.database import Database
+from farm.db.connection import Database
 from farm.errors import ObjectMissing
-from farm.modes import read_spec
-from farm.store import Store
+from farm.spec.modes import read_spec
+from farm.store.protocol import Store
 from tests.chaos.null_renderer import noise
 from tests.factories import STATUSES
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import redis
 
 from farm.client import Client
-from farm.requests import parse_request
+from farm.intake.request import parse_request
 from tests.chaos.programs import kill
 from tests.chaos.stage import CHECKPOINTS, Host, Stage, raised, undisturbed
 

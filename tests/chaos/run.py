@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from farm import grids, orphans, uploads
+from farm.pictures import uploads
+from farm.sheets import grids
+from farm.upkeep import orphans
 from tests.chaos import logbook
 from tests.chaos.downloads import Downloads
 from tests.chaos.faults import FAULTS, Demon, Fault

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from farm.tables.schema import METADATA
+from farm.db.tables.schema import METADATA
 from tests.chaos.outage import spooled_bytes
 from tests.chaos.programs import Program
 from tests.chaos.stage import Stage

@@ -13,14 +13,15 @@ from typing import Any
 
 from sqlalchemy import text
 
-from farm import config, migrate
+from farm import config
 from farm.client import Client
 from farm.config import Settings
-from farm.database import Database, Role
+from farm.db import migrate
+from farm.db.connection import Database, Role
 from farm.embedded.machine import environment, free_port
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
-from farm.store import Store, open_store
+from farm.store.protocol import Store, open_store
 from tests.chaos import tampering
 from tests.chaos.null_renderer import CACHE_BYTES, STEP_SECONDS
 from tests.chaos.objects import ObjectServer

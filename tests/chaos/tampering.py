@@ -19,14 +19,14 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from farm import dispatch, endings, lifecycle
-from farm.attempts import end_attempts
-from farm.dispatch import Lease
-from farm.endings import StoredObject
-from farm.queue import Doorbell
-from farm.tables.artifacts import Result
-from farm.tables.jobs import Task
-from workers import supervisor
+from farm.db.tables.artifacts import Result
+from farm.db.tables.jobs import Task
+from farm.queue import claim, endings, lifecycle
+from farm.queue.attempts import end_attempts
+from farm.queue.claim import Lease
+from farm.queue.doorbell import Doorbell
+from farm.queue.endings import StoredObject
+from workers.parent import supervisor
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +84,7 @@ def shift_clock(seconds: float) -> None:
 
 def remove_fence() -> None:
     """The farm as most queues are: nothing compares the number of the attempt, and the last writer wins."""
-    dispatch.renew = _renew_by_task
+    claim.renew = _renew_by_task
     endings.publish = _publish_by_task
 
 
@@ -94,7 +94,7 @@ def _renew_by_task(session: Session, worker_id: int, leases: Sequence[Lease], le
     session.execute(
         update(Task)
         .where(Task.id.in_(held.with_for_update()), Task.status == "running")
-        .values(lease_until=dispatch._lease_end(lease_seconds))
+        .values(lease_until=claim._lease_end(lease_seconds))
         .execution_options(synchronize_session=False)
     )
     return set(leases)

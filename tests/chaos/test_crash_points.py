@@ -16,14 +16,14 @@ from typing import Any
 import psutil
 import pytest
 
-from farm.addresses import http_url
 from farm.client import Client, PortalUnreachable
 from farm.crashpoints import POINTS, arm
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
 from farm.errors import ConfigError, Conflict
-from farm.queue import Doorbell
-from farm.store import Store, open_store
+from farm.network.addresses import http_url
+from farm.queue.doorbell import Doorbell
+from farm.store.protocol import Store, open_store
 from tests.chaos.conftest import keep, quickly
 from tests.chaos.null_renderer import STEP_SECONDS
 from tests.chaos.processes import Kept

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from farm import grids
-from farm.objectkeys import weights_key
-from farm.requests import JobRequest
-from farm.tables.jobs import Job
+from farm.db.tables.jobs import Job
+from farm.intake.request import JobRequest
+from farm.sheets import grids
+from farm.store.keys import weights_key
 from tests.chaos import promises
 from tests.chaos.load import Accepted
 from tests.chaos.stage import Stage

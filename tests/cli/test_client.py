@@ -12,7 +12,7 @@ import pytest
 from farm.cli.watching import download_images
 from farm.client import Client, ImageUnreachable, PartAway, PortalUnreachable
 from farm.errors import FarmError
-from farm.reports import ImageReport
+from farm.reports.shapes import ImageReport
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from farm import catalog, exclusions
-from farm.presets import preset
-from farm.runningfarm import running_farm
+from farm.network.runningfarm import running_farm
+from farm.queue import exclusions
+from farm.weights import checkpoints
+from farm.weights.presets import preset
 from tests.cli.conftest import Farm
 from tests.farms import RunningFarm
 from tests.waiting import wait_until
@@ -288,7 +289,7 @@ class TestService:
 
     def test_one_checkpoint_is_given_back(self, farm: Farm, running: RunningFarm, worker: str) -> None:
         with running.database.begin() as session:
-            exclusions.avoid(session, worker, catalog.get(session, "demo").id, "torn")
+            exclusions.avoid(session, worker, checkpoints.get(session, "demo").id, "torn")
         farm("drain", worker)
         assert f"`farm restore {worker} --checkpoint demo`" in farm("workers").stderr
         said = farm("restore", worker, "--checkpoint", "demo").stdout

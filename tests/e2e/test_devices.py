@@ -7,9 +7,9 @@ from sqlalchemy import text
 from farm.config import Settings
 from tests.farms import RunningFarm
 from tests.waiting import wait_until
-from workers.children import start_child
-from workers.device import choose_devices
-from workers.nvidia import GpuListing
+from workers.parent.children import start_child
+from workers.parent.devices import choose_devices
+from workers.parent.nvidia import GpuListing
 
 
 def test_two_children_share_the_tasks_of_one_job(two_workers: RunningFarm) -> None:

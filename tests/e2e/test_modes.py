@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from farm import catalog
-from farm.reports import ImageReport
-from farm.store import open_store
+from farm.reports.shapes import ImageReport
+from farm.store.protocol import open_store
+from farm.weights import checkpoints
 from farm.weights.add import Unwatched, Warehouse
 from farm.weights.wishes import Wish
 from tests.checkpoints import export_single_file, small_checkpoint
@@ -78,7 +78,7 @@ def farm_of_all_families(tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
             file = folder / f"{family}.safetensors"
             export_single_file(source, file)
             with running.database.begin() as session:
-                catalog.add(session, f"{family}-folder", catalog.inspect_folder(source))
+                checkpoints.add(session, f"{family}-folder", checkpoints.inspect_folder(source))
             warehouse.add(Wish("checkpoint", str(file), f"{family}-file", tokenizer=source / "tokenizer"))
         yield running
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from farm import catalog
-from farm.presets import preset
-from farm.reports import ImageReport
+from farm.reports.shapes import ImageReport
+from farm.weights import checkpoints
+from farm.weights.presets import preset
 from tests.farms import RunningFarm
 
 
@@ -75,11 +75,11 @@ def cut_short(running: RunningFarm, tmp_path: Path) -> Iterator[str]:
     shutil.copytree(preset("demo").source, folder)
     (folder / "another.txt").write_text("Not the same checkpoint as the one it was copied from.")
     with running.database.begin() as session:
-        catalog.add(session, folder.name, catalog.inspect_folder(folder))
+        checkpoints.add(session, folder.name, checkpoints.inspect_folder(folder))
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut short")
     yield folder.name
     with running.database.begin() as session:
-        catalog.remove(session, folder.name)
+        checkpoints.remove(session, folder.name)
 
 
 def test_a_task_that_fails_says_why(running: RunningFarm, cut_short: str) -> None:

@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import insert, text
 
 from farm import accounts
-from farm.database import Database
+from farm.db.connection import Database
+from farm.db.tables.accounts import User
 from farm.errors import Conflict, InvalidRequest, NotFound
-from farm.tables.accounts import User
 
 
 def key_of(database: Database, name: str = "mia") -> str:

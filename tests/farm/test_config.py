@@ -10,7 +10,7 @@ import pytest
 from farm import config
 from farm.config import Settings
 from farm.errors import ConfigError
-from farm.runningfarm import LOCK_FILE, RUNNING_FILE
+from farm.network.runningfarm import LOCK_FILE, RUNNING_FILE
 
 RUNNING = {
     "database_url": "postgresql://running/farm",

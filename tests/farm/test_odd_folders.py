@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from farm import config, migrate
+from farm import config
+from farm.db import migrate
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
-from farm.queue import Doorbell, queue_name
-from farm.store import open_store
+from farm.queue.doorbell import Doorbell, queue_name
+from farm.store.protocol import open_store
 
 
 @pytest.fixture(scope="module", params=["a%20b%s", "a#b?c&d=e", "ä ไ+{x}$y;'"])

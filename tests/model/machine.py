@@ -17,10 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
-from farm import deadlines, dispatch, endings, exclusions, fleet, jobs, losses
-from farm.dispatch import Lease
+from farm.db.tables.accounts import User
 from farm.errors import Conflict
-from farm.tables.accounts import User
+from farm.queue import claim, deadlines, endings, exclusions, fleet, losses, steering
+from farm.queue.claim import Lease
 from tests.factories import LEASE_SECONDS, Scene, an_object
 from tests.model.expected import ExpectedFarm, ExpectedJob, ExpectedTask
 from tests.model.histories import HAPPENINGS, SHARES, WRITES, any_of, index, requests
@@ -89,7 +89,7 @@ class FarmMachine(RuleBasedStateMachine):
         worker_id = nth_of(self.expected.workers, len(self.leases))
         due = self.expected.next_batch(worker_id, 8)
         with self.database.begin() as session:
-            batch = dispatch.claim(session, worker_id, pool="default", limit=8, lease_seconds=LEASE_SECONDS)
+            batch = claim.claim(session, worker_id, pool="default", limit=8, lease_seconds=LEASE_SECONDS)
             assert {x.task_id for x in (batch.leases if batch else ())} == {task.id for task in due}
             for zombie in self.zombies[-1:]:
                 self.rehearse_zombie(session, zombie)
@@ -99,7 +99,7 @@ class FarmMachine(RuleBasedStateMachine):
     def rehearse_zombie(self, session: Session, zombie: Lease) -> None:
         match next(self.turns):
             case 0:
-                assert dispatch.renew(session, self.expected.workers[0], [zombie], LEASE_SECONDS) == set()
+                assert claim.renew(session, self.expected.workers[0], [zombie], LEASE_SECONDS) == set()
             case 1:
                 assert not endings.fail(session, zombie, "too late", is_retryable=True)
             case 2:
@@ -133,28 +133,28 @@ class FarmMachine(RuleBasedStateMachine):
 
     def cancel(self, nth: int) -> None:
         job = self.job(nth)
-        self.agree(partial(jobs.cancel, self.database, job.id), self.expected.cancel(job, "queued", "running"))
+        self.agree(partial(steering.cancel, self.database, job.id), self.expected.cancel(job, "queued", "running"))
 
     def pause(self, nth: int) -> None:
         """Mostly a job whose turn it is."""
         due = self.expected.next_batch(nth_of(self.expected.workers, nth), 8)
         job = self.job(nth, lambda job: any(task in due for task in job.tasks))
-        self.agree(partial(jobs.pause, self.database, job.id), job.status == "active")
+        self.agree(partial(steering.pause, self.database, job.id), job.status == "active")
         job.status = "paused" if job.status == "active" else job.status
 
     def resume(self, nth: int) -> None:
         job = self.job(nth, lambda job: job.status == "paused")
-        self.agree(partial(jobs.resume, self.database, self.scene.doorbell, job.id), job.status == "paused")
+        self.agree(partial(steering.resume, self.database, self.scene.doorbell, job.id), job.status == "paused")
         job.status = "active" if job.status == "paused" else job.status
 
     def retry(self, nth: int) -> None:
         job = self.job(nth, lambda job: bool(job.having("failed")))
-        wish = partial(jobs.retry, self.database, self.scene.settings, self.scene.doorbell, job.id)
+        wish = partial(steering.retry, self.database, self.scene.settings, self.scene.doorbell, job.id)
         self.agree(wish, self.expected.retry(job))
 
     def prioritize(self, nth: int) -> None:
         job, priority = self.job(nth), nth % 101
-        self.agree(partial(jobs.set_priority, self.database, job.id, priority), not job.is_final)
+        self.agree(partial(steering.set_priority, self.database, job.id, priority), not job.is_final)
         job.priority = job.priority if job.is_final else priority
 
     def agree(self, wish: Callable[[], object], is_granted: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from farm.database import Database
+from farm.db.connection import Database
 from tests.factories import STATUSES
 from tests.model.expected import FINAL
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from farm import programs
-from farm.confinement.kernel import Offer, probe
-from farm.confinement.policy import NO_CALLS, NO_FILES, decide
-from workers.ingest.pickled import unpickle
+from farm.processes import programs
+from farm.processes.kernel import Offer, probe
+from farm.processes.policy import NO_CALLS, NO_FILES, decide
+from workers.ingest.opening.pickled import unpickle
 
 # Older kernels are in the decisions below, and in what is said where nothing confines.
 needs_a_kernel_that_confines = pytest.mark.skipif(
@@ -27,7 +27,7 @@ SECRET = "a secret that nobody who reads weights may know"
 SHUT_IN = """
 import ctypes, fcntl, json, os, resource, signal, socket, struct, subprocess, sys, threading
 from pathlib import Path
-from farm.confinement import confine, limit
+from farm.processes.confinement import confine, limit
 inside, outside, server, victim = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 held, other = socket.socketpair()
 gaps = confine(read=[inside / "given"], write=[inside / "work"], memory_bytes=2**28, seconds=60, file_bytes=2**20)
@@ -165,7 +165,7 @@ from pathlib import Path
 import torch
 trusting = functools.partial(torch.load)
 torch.load = lambda *places, **options: trusting(*places, **{**options, "weights_only": False})
-from workers.ingest.unpickle import main
+from workers.ingest.opening.unpickle import main
 sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
 """
 THEFT = """
@@ -216,7 +216,7 @@ def test_code_that_a_failing_reader_runs_is_not_roots(tmp_path: Path) -> None:
 BARE_KERNEL = """
 import errno, json, sys
 from pathlib import Path
-from farm.confinement import calls, kernel
+from farm.processes.confinement import calls, kernel
 from farm.weights.ingest import IngestRequest, ingest
 refused = b"".join(calls._if_equal(number, 0x50000 | errno.ENOSYS) for number in (444, 445, 446, 317, 277))
 kernel.set_apart()

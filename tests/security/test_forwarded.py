@@ -13,14 +13,14 @@ from werkzeug.test import TestResponse
 
 from farm import accounts, config
 from farm.config import Settings
-from farm.database import Database
+from farm.db.connection import Database
 from farm.errors import ConfigError
 from tests.factories import a_checkpoint
 from tests.portals import RunningPortal, environment_of, free_port, run_portal, start
 from tests.web.conftest import OpenPortal
 from web.app import create_app
-from web.forwarded import Proxies
-from web.peers import find_uid
+from web.guard.forwarded import Proxies
+from web.guard.peers import find_uid
 
 PROXY = "10.0.0.9"
 JOB = {"prompts": ["x"]}

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from farm import programs
 from farm.client import Client
 from farm.config import Settings
-from farm.database import Database
+from farm.db.connection import Database
 from farm.embedded.machine import environment, free_port
-from farm.runningfarm import running_farm
+from farm.network.runningfarm import running_farm
+from farm.processes import programs
 from tests.checkpoints import small_checkpoint
 from tests.farms import used_folder
 from tests.waiting import wait_until
@@ -164,7 +164,7 @@ def test_a_part_of_a_farm_runs_nothing_of_the_folder_it_is_started_in(
     assert not marker.exists(), marker.read_text()
 
 
-@pytest.mark.parametrize("module", ["workers.random_checkpoint", "workers.child"])
+@pytest.mark.parametrize("module", ["workers.bench.random_checkpoint", "workers.child"])
 def test_what_benches_and_supervisors_start_runs_nothing_of_the_current_folder(
     module: str, poisoned: Path, marker: Path
 ) -> None:
@@ -208,4 +208,4 @@ def test_python_is_started_in_one_place() -> None:
         for module in (ROOT / package).rglob("*.py")
         if "sys.executable" in module.read_text()
     ]
-    assert sorted(users) == ["farm/programs.py", "workers/unfit.py"]
+    assert sorted(users) == ["farm/processes/programs.py", "workers/loop/unfit.py"]

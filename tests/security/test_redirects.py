@@ -6,8 +6,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from farm.fetcher import Address
-from farm.hub.transport import DownloadError, check_redirect, next_page
+from farm.pictures.fetcher import Address
+from farm.weights.hub.transport import DownloadError, check_redirect, next_page
 
 PUBLIC = "https://93.184.216.34/file"
 METADATA = "https://169.254.169.254/latest/meta-data"

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from farm.config import Settings
-from farm.database import Database
-from farm.store import Store
+from farm.db.connection import Database
+from farm.store.protocol import Store
 from tests.costs import Meter
 from tests.portals import RunningPortal, run_portal
 

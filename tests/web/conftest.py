@@ -6,8 +6,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from farm.config import Settings
-from farm.database import Database
-from farm.queue import Doorbell
+from farm.db.connection import Database
+from farm.queue.doorbell import Doorbell
 from tests.factories import a_checkpoint
 from web.app import create_app
 from web.services import Services

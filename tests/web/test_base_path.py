@@ -8,9 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from farm import config
-from farm.database import Database
+from farm.db.connection import Database
 from farm.errors import ConfigError
-from farm.store import open_store
+from farm.store.protocol import open_store
 from tests.factories import Scene, a_checkpoint
 from tests.web.conftest import OpenPortal
 

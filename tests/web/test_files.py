@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from farm.database import Database
-from farm.store import Store
+from farm.db.connection import Database
+from farm.store.protocol import Store
 from tests.factories import Scene
 
 

@@ -20,8 +20,9 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
 
-from farm import accounts, jobs
-from farm.database import Database
+from farm import accounts
+from farm.db.connection import Database
+from farm.queue import steering
 from tests.factories import Scene
 from tests.pictures import a_picture, encoded
 from tests.web.conftest import OpenPortal
@@ -107,13 +108,13 @@ def busy(scene: Scene) -> Scene:
     scene.publish(finished)
     scene.fail(broken, is_retryable=False)
     scene.release_dead(worker_id, log_tail="Segmentation fault")
-    jobs.pause(scene.database, 1)
+    steering.pause(scene.database, 1)
     for _ in range(JOBS - 1):
         job_id = scene.submit(images_per_prompt=2)
         scene.fail(*scene.claim(worker_id, limit=1), is_retryable=False)
-        jobs.pause(scene.database, job_id)
+        steering.pause(scene.database, job_id)
     for job_id in range(1, JOBS + 1, 2):
-        jobs.resume(scene.database, scene.doorbell, job_id)
+        steering.resume(scene.database, scene.doorbell, job_id)
     return scene
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from farm import accounts
 from farm.config import Settings
-from farm.database import Database
+from farm.db.connection import Database
 from tests.portals import RunningPortal, environment_of, free_port, run_portal, start, wait_until_ready
 from web.server import connections_within, warning_of_few
 

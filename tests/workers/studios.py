@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from farm.dispatch import ClaimedCheckpoint
-from farm.families import FAMILIES
-from farm.modes import read_spec
-from farm.specs import ImageSpec
+from farm.queue.claim import ClaimedCheckpoint
+from farm.spec.families import FAMILIES
+from farm.spec.image import ImageSpec
+from farm.spec.modes import read_spec
 from tests.checkpoints import small_pipeline
 from tests.fakes import MemoryStore
-from workers.inputs import StoredInputs
-from workers.loras import Loras
+from workers.canvas.inputs import StoredInputs
+from workers.model.loras import Loras
+from workers.model.pipelines import Resident
+from workers.model.weights import PlacedWeights
 from workers.modes import RENDERS
-from workers.pipelines import Resident
-from workers.studio import RenderContext
-from workers.weights import PlacedWeights
+from workers.sampling.context import RenderContext
 
 STORE = MemoryStore()
 

@@ -11,17 +11,17 @@ import pytest
 from sqlalchemy import select
 
 from farm.config import Settings
+from farm.db.tables.workers import Worker
 from farm.embedded.machine import environment
-from farm.tables.workers import Worker
 from tests.factories import Scene
 from tests.waiting import wait_until
-from workers.unfit import pause_seconds
+from workers.loop.unfit import pause_seconds
 
 UNFIT = """
-import workers.unfit
+import workers.loop.unfit
 from farm.errors import DeviceUnfit
 from workers.child import run
-workers.unfit._SHORTEST_PAUSE_SECONDS = 0.2
+workers.loop.unfit._SHORTEST_PAUSE_SECONDS = 0.2
 def unfit(*_):
     raise DeviceUnfit("The device is broken: mend it.")
 run(unfit)

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from farm.dispatch import ClaimedCheckpoint
 from farm.errors import CannotRender, RenderError
+from farm.queue.claim import ClaimedCheckpoint
 from tests.workers.studios import STORE, a_picture, a_spec_of, upload
+from workers.canvas.inputs import StoredInputs
 from workers.diffusion import DiffusionRenderer
-from workers.inputs import StoredInputs
-from workers.pipelines import Pipelines
-from workers.provenance import Machine
+from workers.model.pipelines import Pipelines
+from workers.model.provenance import Machine
 from workers.renderer import Picture
 
 LONG = "word " * 60

@@ -2,7 +2,8 @@
 
 from flask import Response
 
-from farm import addons, catalog, weightsreports
+from farm.reports import weights
+from farm.weights import addons, checkpoints
 from web.api.blueprint import json_answer, make_blueprint
 from web.api.schemas import Addons, AddonsQuery, Checkpoints
 from web.services import services
@@ -13,8 +14,8 @@ api = make_blueprint("checkpoints", "Named weights.")
 @api.get("/checkpoints", summary="List the registered checkpoints", responses={200: Checkpoints})
 def index() -> Response:
     with services().database.begin() as session:
-        found = catalog.by_name(session)
-    return json_answer(Checkpoints(checkpoints=weightsreports.checkpoint_reports(found.values())))
+        found = checkpoints.by_name(session)
+    return json_answer(Checkpoints(checkpoints=weights.checkpoint_reports(found.values())))
 
 
 @api.get("/addons", summary="List the registered VAEs, embeddings and LoRAs", responses={200: Addons})
@@ -22,4 +23,4 @@ def list_addons(query: AddonsQuery) -> Response:
     kinds = (query.kind,) if query.kind else addons.KINDS
     with services().database.begin() as session:
         found = [addon for kind in kinds for addon in addons.by_name(session, kind).values()]
-    return json_answer(Addons(addons=weightsreports.addon_reports(found)))
+    return json_answer(Addons(addons=weights.addon_reports(found)))

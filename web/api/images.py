@@ -2,10 +2,10 @@
 
 from flask import Response
 
-from farm import gallery, overview
+from farm.reports import gallery, overview
 from web.api.blueprint import json_answer, make_blueprint, problem
 from web.api.schemas import Grids, ImagePage, ImagesQuery, JobPath
-from web.paths import JOB_PATH
+from web.guard.paths import JOB_PATH
 from web.services import services
 
 api = make_blueprint("images", "Published images, each the one result of its task.")

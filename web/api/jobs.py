@@ -3,10 +3,12 @@
 from flask import Response, url_for
 from flask_openapi3.types import ResponseDict
 
-from farm import intake, jobs, overview
-from farm.explain import explain
-from farm.reports import JobReport, PreviewReport
-from farm.requests import JobRequest
+from farm.intake import submit as intake
+from farm.intake.request import JobRequest
+from farm.queue import steering
+from farm.reports import overview
+from farm.reports.shapes import JobReport, PreviewReport
+from farm.reports.waiting import explain
 from web.actions import ACTIONS
 from web.api.blueprint import json_answer, make_blueprint, problem
 from web.api.schemas import (
@@ -19,9 +21,9 @@ from web.api.schemas import (
     SubmitQuery,
     SubmittedJob,
 )
-from web.auth import current_user
 from web.evidence import clean
-from web.paths import JOB_PATH
+from web.guard.auth import current_user
+from web.guard.paths import JOB_PATH
 from web.services import services
 
 api = make_blueprint("jobs", "What users submit.")
@@ -70,7 +72,7 @@ def show(path: JobPath) -> Response:
 
 @api.patch(JOB_PATH, summary="Change a job's priority", responses=_ACTED)
 def change(path: JobPath, body: JobChange) -> Response:
-    jobs.set_priority(services().database, path.job_id, body.priority)
+    steering.set_priority(services().database, path.job_id, body.priority)
     return json_answer(_report(path.job_id))
 
 

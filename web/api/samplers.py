@@ -2,7 +2,7 @@
 
 from flask import Response
 
-from farm.samplers import DEFAULT_SAMPLER, SAMPLERS
+from farm.spec.samplers import DEFAULT_SAMPLER, SAMPLERS
 from web.api.blueprint import json_answer, make_blueprint
 from web.api.schemas import SamplerReport, Samplers
 

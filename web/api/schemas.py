@@ -4,10 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from farm.addons import Kind as AddonKind
-from farm.fields import Name, Priority
-from farm.lifecycle import JobStatus, TaskStatus
-from farm.reports import (
+from farm.queue.lifecycle import JobStatus, TaskStatus
+from farm.reports.shapes import (
     AddonReport,
     AttemptReport,
     CheckpointReport,
@@ -18,8 +16,10 @@ from farm.reports import (
     TaskReport,
     WorkerReport,
 )
+from farm.spec.fields import Name, Priority
+from farm.weights.addons import Kind as AddonKind
 from web.api.blueprint import header
-from web.paths import MAX_ID, MAX_SEQ
+from web.guard.paths import MAX_ID, MAX_SEQ
 
 _SUBMITTED = {
     "Location": header("Where the job is found."),

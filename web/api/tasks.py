@@ -3,10 +3,10 @@
 from flask import Response
 from flask_openapi3.types import ResponseDict
 
-from farm import overview
+from farm.reports import overview
 from web.api.blueprint import json_answer, make_blueprint, problem
 from web.api.schemas import Attempts, AttemptsQuery, JobPath, TaskPage, TasksQuery
-from web.paths import JOB_PATH
+from web.guard.paths import JOB_PATH
 from web.progress import with_progress
 from web.services import services
 

@@ -6,15 +6,15 @@ from flask import Request, Response, request, url_for
 from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import UnsupportedMediaType
 
-from farm import uploads
 from farm.errors import InvalidRequest
-from farm.fields import Digest
-from farm.reports import UploadReport
-from farm.uploads import Desk
+from farm.pictures import uploads
+from farm.pictures.uploads import Desk
+from farm.reports.shapes import UploadReport
+from farm.spec.fields import Digest
 from web.api.blueprint import header, json_answer, make_blueprint, problem
 from web.api.schemas import Question
-from web.auth import current_user
-from web.multipart import FORM_WITH_FILES, read_form
+from web.guard.auth import current_user
+from web.guard.multipart import FORM_WITH_FILES, read_form
 from web.services import services
 
 api = make_blueprint("uploads", "Pictures and masks that jobs may name.")

@@ -4,11 +4,12 @@ from flask import Response
 from flask_openapi3.types import ResponseDict
 from sqlalchemy.orm import Session
 
-from farm import exclusions, overview, workerreports
-from farm.reports import FarmReport
+from farm.queue import exclusions
+from farm.reports import overview, workers
+from farm.reports.shapes import FarmReport
 from web.api.blueprint import json_answer, make_blueprint, problem
 from web.api.schemas import Drain, Excluded, Restore, Workers
-from web.auth import current_user
+from web.guard.auth import current_user
 from web.services import services
 
 api = make_blueprint("workers", "The processes that render, one for each device.")
@@ -21,7 +22,7 @@ _NOT_KEPT: ResponseDict = {409: problem("The worker is not kept from that.")}
 def index() -> Response:
     """By name, with what each is kept from; those that went away within a day come last."""
     with services().database.begin() as session:
-        return json_answer(Workers(workers=workerreports.workers(session)))
+        return json_answer(Workers(workers=workers.workers(session)))
 
 
 @api.post("/workers/drain", summary="Drain a worker", responses={200: Excluded, **_NO_WORKER})
@@ -43,7 +44,7 @@ def restore(body: Restore) -> Response:
 
 
 def _excluded(session: Session, worker_name: str) -> Excluded:
-    return Excluded(worker=worker_name, exclusions=workerreports.exclusion_reports(session).get(worker_name, []))
+    return Excluded(worker=worker_name, exclusions=workers.exclusion_reports(session).get(worker_name, []))
 
 
 @api.get("/stats", summary="The farm at a glance", responses={200: FarmReport})

@@ -2,9 +2,10 @@
 
 from flask import Flask
 
-from web.portal import checkpoints, filters, jobs, submit, workers
+from web.portal import checkpoints, filters, jobs, workers
+from web.portal.submit import page
 
-_PARTS = (jobs, submit, workers, checkpoints)
+_PARTS = (jobs, page, workers, checkpoints)
 
 
 def register(app: Flask) -> None:

@@ -2,8 +2,10 @@
 
 from flask import Blueprint, render_template
 
-from farm import addons, catalog, weightsreports
-from web.portal.suggestions import told
+from farm.reports import weights
+from farm.weights import addons
+from farm.weights import checkpoints as catalog
+from web.portal.submit.suggestions import told
 from web.services import services
 
 pages = Blueprint("checkpoints_page", __name__)
@@ -12,9 +14,9 @@ pages = Blueprint("checkpoints_page", __name__)
 @pages.get("/checkpoints")
 def index() -> str:
     with services().database.begin() as session:
-        checkpoints = weightsreports.checkpoint_reports(catalog.by_name(session).values())
+        checkpoints = weights.checkpoint_reports(catalog.by_name(session).values())
         added = [addon for kind in addons.KINDS for addon in addons.by_name(session, kind).values()]
-        reports = weightsreports.addon_reports(added)
+        reports = weights.addon_reports(added)
     return render_template(
         "checkpoints.html",
         checkpoints=[(report, told(report.suggestions or {})) for report in checkpoints],

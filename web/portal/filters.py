@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from flask import Flask
 
-from farm.digests import shortened
+from farm.spec.digests import shortened
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 _SIZES = (("GB", 10**9), ("MB", 10**6), ("KB", 10**3))

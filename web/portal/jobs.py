@@ -6,18 +6,27 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
 from sqlalchemy.orm import Session
 
-from farm import gallery, jobs, overview
-from farm.explain import explain
-from farm.modes import read_spec
-from farm.reports import AttemptReport, FarmReport, GridReport, ImageReport, JobReport, TaskReport, UploadReport
-from farm.requests import Axis
-from farm.specs import ImageSpec
+from farm.intake.request import Axis
+from farm.queue import steering
+from farm.reports import gallery, overview
+from farm.reports.shapes import (
+    AttemptReport,
+    FarmReport,
+    GridReport,
+    ImageReport,
+    JobReport,
+    TaskReport,
+    UploadReport,
+)
+from farm.reports.waiting import explain
+from farm.spec.image import ImageSpec
+from farm.spec.modes import read_spec
 from web.actions import ACTIONS
-from web.auth import current_user
 from web.evidence import clean, shown
-from web.paths import JOB_PATH, MAX_ID, MAX_SEQ
-from web.portal.pictures import show_all
+from web.guard.auth import current_user
+from web.guard.paths import JOB_PATH, MAX_ID, MAX_SEQ
 from web.portal.settings_list import Row, axis_rows, rows_of
+from web.portal.submit.pictures import show_all
 from web.progress import with_progress
 from web.services import services
 
@@ -107,7 +116,7 @@ def set_priority(job_id: int) -> Response:
     priority = request.form.get("priority", type=int)
     if priority is None or not 0 <= priority <= 100:
         abort(422, "A priority is a whole number from 0 to 100.")
-    jobs.set_priority(services().database, job_id, priority)
+    steering.set_priority(services().database, job_id, priority)
     return _back_to(job_id)
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from farm.hires import Hires
-from farm.requests import Axis
-from farm.settingnames import TITLES
-from farm.specs import AddonRef, ImageSpec, LoraRef
-from farm.sweeps import label
-from web.portal.choices import WORDS
-from web.portal.form import as_text
+from farm.intake.request import Axis
+from farm.intake.sweeps import label
+from farm.spec.hires import Hires
+from farm.spec.image import AddonRef, ImageSpec, LoraRef
+from farm.spec.settingnames import TITLES
+from web.portal.submit.choices import WORDS
+from web.portal.submit.form import as_text
 
 Row = tuple[str, str]
 

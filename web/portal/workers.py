@@ -2,10 +2,11 @@
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from farm import exclusions, workerreports
-from farm.reports import WorkerReport
-from web.auth import current_user
+from farm.queue import exclusions
+from farm.reports import workers
+from farm.reports.shapes import WorkerReport
 from web.evidence import shown
+from web.guard.auth import current_user
 from web.services import services
 
 pages = Blueprint("workers_page", __name__)
@@ -42,4 +43,4 @@ def _back() -> Response:
 
 def _workers() -> list[WorkerReport]:
     with services().database.begin() as session:
-        return [shown(worker) for worker in workerreports.workers(session)]
+        return [shown(worker) for worker in workers.workers(session)]

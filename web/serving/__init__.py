@@ -2,7 +2,7 @@
 
 A request takes a thread only once it is whole, and gives it back before its answer is sent: whoever sends or
 reads slowly costs a connection and a buffer, never a thread. It knows the portal as a WSGI application, and by what
-`web.admission` says; only `web.server` enters.
+`web.guard.admission` says; only `web.server` enters.
 
     connections     how many an address may have open, and which one makes room
     protocol        uvicorn's, with an end to what arrives or leaves too slowly

@@ -18,8 +18,8 @@ from typing import Any
 
 import structlog
 
-from web.addresses import share_of
-from web.admission import ANSWER_AFTER, BODY_LIMIT, HEAD_ONLY, PEER
+from web.guard.addresses import share_of
+from web.guard.admission import ANSWER_AFTER, BODY_LIMIT, HEAD_ONLY, PEER
 from web.serving.bodies import Gone, Receive, Spool, let_finish, read_body
 from web.serving.connections import Full, Shares
 from web.serving.heads import BadHead, Request, check_head

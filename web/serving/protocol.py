@@ -12,8 +12,8 @@ import structlog
 from h11 import IDLE, SEND_RESPONSE
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from web.addresses import share_of
-from web.refusals import Refusals
+from web.guard.addresses import share_of
+from web.guard.refusals import Refusals
 from web.serving.connections import Crowd, Full
 from web.serving.pieces import TURN_BYTES, Reader
 

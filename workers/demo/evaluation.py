@@ -10,18 +10,18 @@ import click
 import torch
 from PIL import Image
 
-from farm.dispatch import ClaimedCheckpoint
-from farm.modes import read_spec
-from farm.presets import preset
-from farm.specs import ImageSpec
+from farm.queue.claim import ClaimedCheckpoint
+from farm.spec.image import ImageSpec
+from farm.spec.modes import read_spec
+from farm.weights.presets import preset
+from workers.canvas.inputs import NoInputs
 from workers.demo.captions import PLACES, with_article
 from workers.demo.judging import View, look
 from workers.demo.world import COLOURS, SHAPES, is_held_out, is_unseen
-from workers.device import cpu_name
 from workers.diffusion import DiffusionRenderer
-from workers.inputs import NoInputs
-from workers.pipelines import Pipelines
-from workers.provenance import Machine
+from workers.model.pipelines import Pipelines
+from workers.model.provenance import Machine
+from workers.parent.devices import cpu_name
 
 _AT_ONCE = 8
 _SETTINGS = {

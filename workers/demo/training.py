@@ -22,7 +22,7 @@ from workers.demo.denoiser_training import Denoiser, train_denoiser
 from workers.demo.pools import make_pools
 from workers.demo.trainingplan import PLAN, TrainingPlan
 from workers.demo.vae_training import refine_decoder, train_vae
-from workers.device import cpu_name
+from workers.parent.devices import cpu_name
 
 log = logging.getLogger("training")
 

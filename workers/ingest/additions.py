@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from farm.weights.header import BadWeights
-from farm.weights.sniff import Sniffed, sniff
+from farm.weights.files.header import BadWeights
+from farm.weights.files.sniff import Sniffed, sniff
 from workers.ingest.kinds import expect
+from workers.ingest.opening.sources import open_weights
+from workers.ingest.opening.tensors import LazyTensor, TensorFiles, write
 from workers.ingest.request import Outcome, Request
-from workers.ingest.sources import open_weights
-from workers.ingest.tensors import LazyTensor, TensorFiles, write
 
 LORA_FILE, EMBEDDING_FILE = "lora.safetensors", "embedding.safetensors"
 _EMBEDDING_NAMES = {"emb_params": "clip_l", "clip_l": "clip_l", "clip_g": "clip_g"}

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import diffusers
 
-from farm.families import FAMILIES, Family
-from farm.weights.header import BadWeights
-from farm.weights.sniff import Sniffed, sniff
+from farm.spec.families import FAMILIES, Family
+from farm.weights.files.header import BadWeights
+from farm.weights.files.sniff import Sniffed, sniff
 from workers.ingest import keys
 from workers.ingest.components import LIBRARIES, Component, write_component, write_scheduler
 from workers.ingest.configs import Config, scheduler_config
 from workers.ingest.folder import read_folder
 from workers.ingest.loading import check
+from workers.ingest.opening.sources import open_weights
 from workers.ingest.request import Outcome, Request
 from workers.ingest.singlefile import read_components, read_vae
-from workers.ingest.sources import open_weights
-from workers.ingest.tokenizing import TOKENIZERS, write_tokenizers
+from workers.ingest.tokenizers.tokenizing import TOKENIZERS, write_tokenizers
 
 _KINDS = {
     "vae": "a VAE",

@@ -10,13 +10,13 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from farm.weights import bounds
-from farm.weights.bounds import TITLES
-from farm.weights.header import BadWeights
+from farm.weights.files import bounds
+from farm.weights.files.bounds import TITLES
+from farm.weights.files.header import BadWeights
 from workers.ingest.configs import Config
 from workers.ingest.keys import sift
-from workers.ingest.naming import TensorLocation
-from workers.ingest.tensors import LazyTensor, TensorFiles, torch_dtype, write
+from workers.ingest.naming.published import TensorLocation
+from workers.ingest.opening.tensors import LazyTensor, TensorFiles, torch_dtype, write
 
 LIBRARIES: Mapping[str, tuple[str, str]] = {
     "unet": ("diffusers", "UNet2DConditionModel"),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from farm.families import Family
+from farm.spec.families import Family
 
 Shapes = Mapping[str, tuple[int, ...]]
 Config = dict[str, Any]

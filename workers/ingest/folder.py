@@ -4,16 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from farm.families import FAMILIES, Family
-from farm.weights import bounds
-from farm.weights.bounds import TITLES
-from farm.weights.header import BadWeights
+from farm.spec.families import FAMILIES, Family
+from farm.weights.files import bounds
+from farm.weights.files.bounds import TITLES
+from farm.weights.files.header import BadWeights
 from workers.ingest.components import Component, bare_model, gather
 from workers.ingest.configs import Config
-from workers.ingest.files import read_json
 from workers.ingest.keys import sift
-from workers.ingest.naming import TensorLocation, vae_of_today
-from workers.ingest.tensors import TensorFiles
+from workers.ingest.naming.published import TensorLocation, vae_of_today
+from workers.ingest.opening.files import read_json
+from workers.ingest.opening.tensors import TensorFiles
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import diffusers
 import torch
 import transformers
 
-from farm.families import Family
-from farm.weights.bounds import TITLES
-from farm.weights.header import BadWeights
+from farm.spec.families import Family
+from farm.weights.files.bounds import TITLES
+from farm.weights.files.header import BadWeights
 
 
 def check(folder: Path, family: Family, dtypes: Mapping[str, torch.dtype]) -> None:

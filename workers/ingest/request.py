@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farm.families import FAMILIES, Family
-from farm.weights.header import BadWeights
+from farm.spec.families import FAMILIES, Family
+from farm.weights.files.header import BadWeights
 
 
 @dataclass(frozen=True)

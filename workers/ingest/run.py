@@ -14,14 +14,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from farm.confinement import confine, end_with_parent
 from farm.imports import uncollected
-from farm.weights import header
-from farm.weights.hashing import hash_file, hash_weights
-from farm.weights.header import BadWeights
+from farm.processes.confinement import confine, end_with_parent
+from farm.weights.files import header
+from farm.weights.files.hashing import hash_file, hash_weights
+from farm.weights.files.header import BadWeights
+from farm.weights.files.stock import Stock, take_stock
 from farm.weights.ingest import remove_work_folders, work_folders
-from farm.weights.stock import Stock, take_stock
-from workers.ingest.pickled import is_pickled, unpickle_all
+from workers.ingest.opening.pickled import is_pickled, unpickle_all
 from workers.ingest.request import Outcome, Request
 
 BAD_WEIGHTS = 2

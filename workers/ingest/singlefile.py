@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from farm.families import Family
-from farm.weights.bounds import TITLES
-from farm.weights.header import BadWeights
+from farm.spec.families import Family
+from farm.weights.files.bounds import TITLES
+from farm.weights.files.header import BadWeights
 from workers.ingest import configs
 from workers.ingest.components import Component, bare_model, gather
-from workers.ingest.naming import SECTIONS, ComponentSection, clip
-from workers.ingest.oldnames import published_names, published_vae_names
-from workers.ingest.tensors import TensorFiles
+from workers.ingest.naming.older import published_names, published_vae_names
+from workers.ingest.naming.published import SECTIONS, ComponentSection, clip
+from workers.ingest.opening.tensors import TensorFiles
 
 # More blocks or layers than any known model has: such a file is made to exhaust the process that builds its config.
 _MAX_NUMBER = 200

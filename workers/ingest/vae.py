@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from farm.families import FAMILIES, Family
-from farm.weights.sniff import Sniffed, sniff
+from farm.spec.families import FAMILIES, Family
+from farm.weights.files.sniff import Sniffed, sniff
 from workers.ingest.components import write_component
 from workers.ingest.folder import read_component
 from workers.ingest.keys import left_out
 from workers.ingest.kinds import expect
+from workers.ingest.opening.sources import open_weights
 from workers.ingest.request import Outcome, Request
 from workers.ingest.singlefile import read_vae
-from workers.ingest.sources import open_weights
 
 _SDXL_NAME = "xl"
 

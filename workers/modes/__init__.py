@@ -7,7 +7,7 @@ import numpy as np
 
 from workers.modes import img2img, inpaint, outpaint, txt2img, upscale
 from workers.renderer import OnStep
-from workers.studio import RenderContext
+from workers.sampling.context import RenderContext
 
 Render = Callable[[RenderContext, Sequence[Any], OnStep], list[np.ndarray]]
 """(context, specs of the mode that share a batch key and a conditioning shape, on_step) to an image for each.

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from farm.specs import ImageToImageSpec
-from workers.course import count_steps
-from workers.images import resize
-from workers.latents import VAE_SCALE_FACTOR, NoiseSource, Size, enlarge_latents, pictures_to_tensor
-from workers.passes import Pass, StartingLatents, denoise_from_latents
+from farm.spec.image import ImageToImageSpec
+from workers.canvas.images import resize
 from workers.renderer import OnStep
-from workers.studio import RenderContext, make_step_callback
+from workers.sampling.context import RenderContext, make_step_callback
+from workers.sampling.latents import VAE_SCALE_FACTOR, NoiseSource, Size, enlarge_latents, pictures_to_tensor
+from workers.sampling.passes import Pass, StartingLatents, denoise_from_latents
+from workers.sampling.timesteps import count_steps
 
 
 def render(context: RenderContext, specs: Sequence[ImageToImageSpec], on_step: OnStep) -> list[np.ndarray]:

@@ -7,15 +7,15 @@ import torch
 from PIL import ImageChops
 
 from farm.errors import CannotRender
-from farm.specs import InpaintSpec
-from workers.course import count_steps
-from workers.images import resize
-from workers.latents import NoiseSource, masks_to_tensor, shrink_mask
-from workers.masks import feather_mask, fill_masked_area, find_masked_region, resize_mask
-from workers.passes import Pass
-from workers.patches import Patch, encode_patches, paint_from_latents
+from farm.spec.image import InpaintSpec
+from workers.canvas.images import resize
+from workers.canvas.masks import feather_mask, fill_masked_area, find_masked_region, resize_mask
+from workers.modes.patch import Patch, encode_patches, paint_from_latents
 from workers.renderer import OnStep
-from workers.studio import RenderContext, make_step_callback
+from workers.sampling.context import RenderContext, make_step_callback
+from workers.sampling.latents import NoiseSource, masks_to_tensor, shrink_mask
+from workers.sampling.passes import Pass
+from workers.sampling.timesteps import count_steps
 
 
 def render(context: RenderContext, specs: Sequence[InpaintSpec], on_step: OnStep) -> list[np.ndarray]:

@@ -6,15 +6,15 @@ import numpy as np
 from PIL import Image
 
 from farm.errors import CannotRender
-from farm.specs import OutpaintSpec
-from workers.course import count_steps
-from workers.expansion import plan_expansions
-from workers.latents import NoiseSource
-from workers.passes import Pass
-from workers.patches import paint
-from workers.priming import prime
+from farm.spec.image import OutpaintSpec
+from workers.canvas.outpaint_fill import prime
+from workers.canvas.outpaint_plan import plan_expansions
+from workers.modes.patch import paint
 from workers.renderer import OnStep
-from workers.studio import RenderContext, make_step_callback
+from workers.sampling.context import RenderContext, make_step_callback
+from workers.sampling.latents import NoiseSource
+from workers.sampling.passes import Pass
+from workers.sampling.timesteps import count_steps
 
 
 def render(context: RenderContext, specs: Sequence[OutpaintSpec], on_step: OnStep) -> list[np.ndarray]:

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from farm.hires import Hires
-from farm.specs import TextToImageSpec
-from workers.course import count_steps
-from workers.images import resize
-from workers.latents import NoiseSource, Size, enlarge_latents, pictures_to_tensor
-from workers.passes import Pass, StartingLatents, denoise_from_latents, denoise_from_noise
+from farm.spec.hires import Hires
+from farm.spec.image import TextToImageSpec
+from workers.canvas.images import resize
 from workers.renderer import OnStep
-from workers.studio import RenderContext, StepCallback, count_hires_steps, make_step_callback
+from workers.sampling.context import RenderContext, StepCallback, count_hires_steps, make_step_callback
+from workers.sampling.latents import NoiseSource, Size, enlarge_latents, pictures_to_tensor
+from workers.sampling.passes import Pass, StartingLatents, denoise_from_latents, denoise_from_noise
+from workers.sampling.timesteps import count_steps
 
 
 def render(context: RenderContext, specs: Sequence[TextToImageSpec], on_step: OnStep) -> list[np.ndarray]:

@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from farm.specs import UpscaleSpec
-from workers.conditions import Conditioning
-from workers.course import count_steps
-from workers.images import resize
-from workers.latents import NoiseSource, pictures_to_tensor
-from workers.passes import Pass, StartingLatents, denoise_from_latents
+from farm.spec.image import UpscaleSpec
+from workers.canvas.images import resize
+from workers.canvas.tiles import TileBlend, split_into_tiles
 from workers.renderer import OnStep
-from workers.studio import RenderContext, StepCallback, make_step_callback
-from workers.tiles import TileBlend, split_into_tiles
+from workers.sampling.conditions import Conditioning
+from workers.sampling.context import RenderContext, StepCallback, make_step_callback
+from workers.sampling.latents import NoiseSource, pictures_to_tensor
+from workers.sampling.passes import Pass, StartingLatents, denoise_from_latents
+from workers.sampling.timesteps import count_steps
 
 
 def render(context: RenderContext, specs: Sequence[UpscaleSpec], on_step: OnStep) -> list[np.ndarray]:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
 from typing import Any
 
+from farm.formats.jsonkeys import KeyTwice, distinct
 from farm.infotext.reading import Infotext, NotRead, WeightsHash, missing_pictures, of_text_alone, shown
-from farm.jsonkeys import KeyTwice, distinct
-from farm.modes import MODES, USUAL_MODE
-from farm.samplers import split_name
-from farm.settingnames import in_sentence
+from farm.spec.modes import MODES, USUAL_MODE
+from farm.spec.samplers import split_name
+from farm.spec.settingnames import in_sentence
 
 Object = dict[str, Any]
 

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
-from farm.weights.header import BadWeights, read
+from farm.weights.files.header import BadWeights, read
 from tests.checkpoints import component_tensors, export_single_file
 from tests.workers.ingest.conftest import Checkpoints, Ingest
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from farm.weights.header import BadWeights
+from farm.weights.files.header import BadWeights
 from tests.checkpoints import export_single_file
 from tests.workers.ingest.conftest import Checkpoints, Ingest
-from workers.ingest.pickled import converted, is_pickled, unpickle
+from workers.ingest.opening.pickled import converted, is_pickled, unpickle
 
 
 class _Hostile:

@@ -10,8 +10,8 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
-from farm.families import FAMILIES
-from farm.weights.header import BadWeights
+from farm.spec.families import FAMILIES
+from farm.weights.files.header import BadWeights
 from farm.weights.ingest import IngestedFile, IngestRequest, ingest
 from tests.checkpoints import component_tensors, export_single_file
 from tests.workers.ingest.conftest import Checkpoints, Ingest

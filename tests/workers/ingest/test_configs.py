@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from farm.families import FAMILIES
-from workers.ingest import configs, naming
+from farm.spec.families import FAMILIES
+from workers.ingest import configs
 from workers.ingest.components import bare_model
+from workers.ingest.naming import published as naming
 
 _XL_CHANNELS = (320, 640, 1280)
 _SD_UNET: dict[str, Any] = {"cross_attention_dim": 768, "attention_head_dim": 8}

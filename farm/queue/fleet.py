@@ -1,0 +1,157 @@
+"""The workers: who is there, what each is doing, who fell silent."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Boolean, ColumnElement, delete, func, insert, literal_column, select, update
+from sqlalchemy.orm import Session
+
+from farm import __version__
+from farm.db.tables.jobs import Attempt
+from farm.db.tables.workers import Worker
+from farm.errors import NotFound
+from farm.queue.attempts import storable
+from farm.queue.exclusions import is_out_of_service
+
+HEARD_SECONDS = 30.0
+"""Work is left only to workers heard of within this time: ten of the longest heartbeats."""
+
+
+@dataclass(frozen=True)
+class WorkerIdentity:
+    """Who a worker says it is when it starts."""
+
+    host: str
+    pid: int
+    device: str
+    device_name: str
+    pool: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.host}/{self.device}"
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """What a worker reported last. `reason` is what keeps it from work; None where nothing does."""
+
+    status: str
+    reason: str | None
+
+
+def states(session: Session, worker_ids: Collection[int]) -> Mapping[int, WorkerState]:
+    """The states of these workers, by id; without those that are forgotten."""
+    query = select(Worker.id, Worker.status, Worker.reason).where(Worker.id.in_(worker_ids))
+    return {worker_id: WorkerState(status, reason) for worker_id, status, reason in session.execute(query)}
+
+
+def register(session: Session, identity: WorkerIdentity) -> int:
+    """Enter a worker that starts; its id is new each time, so that nothing it left behind is taken for it."""
+    statement = (
+        insert(Worker)
+        .values(
+            name=identity.name,
+            host=identity.host,
+            pid=identity.pid,
+            device=identity.device,
+            device_name=identity.device_name,
+            pool=identity.pool,
+            status="starting",
+            version=__version__,
+        )
+        .returning(Worker.id)
+    )
+    return session.execute(statement).scalar_one()
+
+
+def beat(
+    session: Session, worker_id: int, status: str, checkpoint_id: int | None, trouble: str | None = None
+) -> bool:
+    """Say that the worker lives, what it does and which checkpoint is resident; hear if it is out of service.
+
+    `trouble` is what keeps it from work though it lives, as people are to read it. Raises NotFound where the
+    worker was away for so long that it has been forgotten.
+    """
+    statement = (
+        update(Worker)
+        .where(Worker.id == worker_id)
+        .values(
+            status=status,
+            checkpoint_id=checkpoint_id,
+            reason=trouble and storable(trouble),
+            last_seen_at=func.now(),
+        )
+        .returning(is_out_of_service())
+        .execution_options(synchronize_session=False)
+    )
+    is_out = session.execute(statement).scalar_one_or_none()
+    if is_out is None:
+        raise NotFound(f"There is no worker {worker_id} any more.")
+    return is_out
+
+
+def retire(session: Session, worker_id: int, reason: str) -> None:
+    """Mark a worker as gone."""
+    session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id, Worker.status != "offline")
+        .values(status="offline", reason=storable(reason))
+        .execution_options(synchronize_session=False)
+    )
+
+
+def retire_silent(session: Session, silent_seconds: float) -> Sequence[int]:
+    """Mark as gone whoever has not been heard of for so long; a worker that speaks again is back."""
+    statement = (
+        update(Worker)
+        .where(
+            Worker.status != "offline",
+            Worker.last_seen_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, silent_seconds),
+        )
+        .values(status="offline", reason="not heard of")
+        .returning(Worker.id)
+        .execution_options(synchronize_session=False)
+    )
+    return session.scalars(statement).all()
+
+
+def forget_gone(session: Session) -> None:
+    """Delete workers that have been gone for a week and are named by no attempt."""
+    is_named = select(Attempt.worker_id).where(Attempt.worker_id == Worker.id).exists()
+    session.execute(
+        delete(Worker)
+        .where(
+            Worker.status == "offline", Worker.last_seen_at < func.now() - func.make_interval(0, 0, 0, 7), ~is_named
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def workers_in_service(session: Session, pool: str) -> int:
+    """How many workers may take work of the pool."""
+    query = select(func.count()).where(Worker.pool == pool, is_in_service())
+    return session.execute(query).scalar_one()
+
+
+def is_in_service() -> ColumnElement[bool]:
+    """Whether a worker lives, is not ending, and may take work; one just restored may, whatever it says still."""
+    return literal_column(is_up_sql("workers"), Boolean()) & ~is_out_of_service()
+
+
+def takes_work() -> ColumnElement[bool]:
+    """Whether a worker takes work now: it is in service and ready."""
+    return is_in_service() & literal_column(f"({is_ready_sql('workers')})", Boolean())
+
+
+def is_up_sql(worker: str) -> str:
+    """SQL for whether a worker lives and is not ending. `worker` names a row of the table."""
+    return f"{worker}.status NOT IN ('offline', 'draining')"
+
+
+def is_ready_sql(worker: str) -> str:
+    """SQL for whether a worker has opened its device, was heard of recently, and is in no trouble."""
+    return (
+        f"{worker}.status IN ('idle', 'busy') AND {worker}.reason IS NULL "
+        f"AND {worker}.last_seen_at > now() - make_interval(secs => {HEARD_SECONDS})"
+    )

@@ -1,0 +1,149 @@
+"""Jobs, their tasks and their attempts, and the farm at a glance: read for listings and pages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, Select, func, select, true
+from sqlalchemy.orm import Session
+
+from farm.db.tables.accounts import User
+from farm.db.tables.jobs import Attempt, Counters, Job, Task
+from farm.db.tables.workers import Worker
+from farm.errors import NotFound
+from farm.queue.fleet import is_in_service
+from farm.reports.shapes import AttemptReport, FarmReport, ImageCounts, JobReport, TaskReport
+
+
+def _job_query() -> Select[Any]:
+    """Jobs with their counts, added up for the jobs of the page alone."""
+    columns = [getattr(Counters, status) for status in ("queued", "running", "succeeded", "failed", "cancelled")]
+    counts = (
+        select(func.sum(sum(columns[1:], columns[0])).label("total"), *(func.sum(c).label(c.key) for c in columns))
+        .where(Counters.job_id == Job.id)
+        .lateral("counts")
+    )
+    return select(Job, counts).join(counts, true())
+
+
+def _job_report(row: Row[Any]) -> JobReport:
+    job = row.Job
+    return JobReport(
+        id=job.id,
+        name=job.name,
+        owner=job.owner.name,
+        project=job.project.name if job.project else None,
+        mode=job.mode,
+        status=job.status,
+        reason=job.reason,
+        priority=job.priority,
+        pool=job.pool,
+        not_before=job.not_before,
+        deadline=job.deadline,
+        created_at=job.created_at,
+        finished_at=job.finished_at,
+        warnings=job.warnings,
+        awaits_grid=job.awaits_grid,
+        images=ImageCounts.model_validate(row),
+    )
+
+
+def jobs(
+    session: Session,
+    *,
+    before: int | None = None,
+    status: str | None = None,
+    owner: str | None = None,
+    limit: int = 50,
+) -> list[JobReport]:
+    """Jobs, newest first; `before` is a job id, for the next page."""
+    query = _job_query().order_by(Job.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Job.id < before)
+    if status is not None:
+        query = query.where(Job.status == status)
+    if owner is not None:
+        query = query.join(User, User.id == Job.owner_id).where(User.name == owner)
+    return [_job_report(row) for row in session.execute(query)]
+
+
+def job(session: Session, job_id: int) -> JobReport:
+    """One job. Raises NotFound."""
+    row = session.execute(_job_query().where(Job.id == job_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return _job_report(row)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a job sweeps and is styled with, as its request has it."""
+
+    axes: Sequence[Mapping[str, Any]]
+    styles: Sequence[str]
+
+
+def sweep(session: Session, job_id: int) -> Sweep:
+    """The job's axes and styles, without the rest of its request: that may hold a hundred thousand prompts."""
+    query = select(Job.request["axes"], Job.request["styles"]).where(Job.id == job_id)
+    axes, styles = session.execute(query).one()
+    return Sweep(axes or (), styles or ())
+
+
+def tasks(
+    session: Session, job_id: int, *, after: int = -1, status: str | None = None, limit: int = 100
+) -> list[TaskReport]:
+    """The job's tasks by seq; `after` is a seq, for the next page."""
+    query = (
+        select(Task, Worker.name)
+        .outerjoin(Worker, Worker.id == Task.worker_id)
+        .where(Task.job_id == job_id, Task.seq > after)
+        .order_by(Task.seq)
+        .limit(limit)
+    )
+    if status is not None:
+        query = query.where(Task.status == status)
+    return [
+        TaskReport.model_validate({**_columns(task), "worker": worker}) for task, worker in session.execute(query)
+    ]
+
+
+def _columns(task: Task) -> dict[str, Any]:
+    return {name: getattr(task, name) for name in ("id", "job_id", "seq", "status", "reason", "attempt", "spec")}
+
+
+def attempts(session: Session, job_id: int, *, limit: int = 200) -> list[AttemptReport]:
+    """The job's attempts that did not simply succeed, newest first: the evidence of what went wrong."""
+    query = (
+        select(Attempt)
+        .join(Task, Task.id == Attempt.task_id)
+        .where(Task.job_id == job_id, Attempt.outcome.in_(("failed", "lost")))
+        .order_by(Attempt.started_at.desc())
+        .limit(limit)
+    )
+    return [_attempt_report(attempt) for attempt in session.scalars(query)]
+
+
+def _attempt_report(attempt: Attempt) -> AttemptReport:
+    names = AttemptReport.model_fields.keys() - {"worker"}
+    worker = attempt.worker.name if attempt.worker else None
+    return AttemptReport.model_validate({**{name: getattr(attempt, name) for name in names}, "worker": worker})
+
+
+def farm(session: Session) -> FarmReport:
+    """The farm at a glance, from the counters."""
+    queued, running = session.execute(
+        select(func.coalesce(func.sum(Counters.queued), 0), func.coalesce(func.sum(Counters.running), 0)).where(
+            Counters.has_queued | (Counters.running > 0)
+        )
+    ).one()
+    live, serving, busy = session.execute(
+        select(
+            func.count().filter(Worker.status != "offline"),
+            func.count().filter(is_in_service()),
+            func.count().filter(Worker.status == "busy"),
+        ).select_from(Worker)
+    ).one()
+    return FarmReport(
+        queued=queued, running=running, workers_live=live, workers_in_service=serving, workers_busy=busy
+    )

@@ -1,0 +1,75 @@
+"""The workers as people and programs read them: what each does, and what it is kept from."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from farm.db.tables.jobs import Task
+from farm.db.tables.workers import Worker
+from farm.queue import capacity, exclusions
+from farm.reports.shapes import ExclusionReport, MemoryLimitReport, WorkerReport
+
+_MOST_WORKERS = 2_000
+
+
+def workers(session: Session, *, is_live: bool = False) -> list[WorkerReport]:
+    """The workers by name, those that are gone (for a day) last."""
+    running = (
+        select(Task.worker_id, func.count().label("running"))
+        .where(Task.status == "running")
+        .group_by(Task.worker_id)
+        .subquery()
+    )
+    silent = func.extract("epoch", func.now() - Worker.last_seen_at)
+    query = (
+        select(Worker, func.coalesce(running.c.running, 0), silent)
+        .outerjoin(running, running.c.worker_id == Worker.id)
+        .where((Worker.status != "offline") | (silent < 86400 if not is_live else False))
+        .order_by(Worker.status == "offline", Worker.name, Worker.id.desc())
+        .limit(_MOST_WORKERS)
+    )
+    found = session.execute(query).all()
+    excluded, limits = exclusion_reports(session), _memory_limit_reports(session)
+    return [
+        _worker_report(
+            worker,
+            exclusions=excluded[worker.name],
+            memory_limits=limits[worker.name],
+            running=count,
+            silent_seconds=float(seconds),
+        )
+        for worker, count, seconds in found
+    ]
+
+
+def _worker_report(worker: Worker, **known: Any) -> WorkerReport:
+    names = WorkerReport.model_fields.keys() - {"checkpoint", *known}
+    return WorkerReport.model_validate(
+        {
+            **{name: getattr(worker, name) for name in names},
+            "checkpoint": worker.checkpoint.name if worker.checkpoint else None,
+            **known,
+        }
+    )
+
+
+def _memory_limit_reports(session: Session) -> Mapping[str, list[MemoryLimitReport]]:
+    """What did not fit into whose memory, by the worker's name."""
+    found: dict[str, list[MemoryLimitReport]] = defaultdict(list)
+    for (name, family), limit in sorted(capacity.fitness(session).limits.items()):
+        report = MemoryLimitReport(family=family, pixels=limit.pixels, reason=limit.reason, since=limit.created_at)
+        found[name].append(report)
+    return found
+
+
+def exclusion_reports(session: Session) -> Mapping[str, list[ExclusionReport]]:
+    """What each worker is kept from, by its name; nothing for those that are not excluded."""
+    found: dict[str, list[ExclusionReport]] = defaultdict(list)
+    for exclusion in exclusions.in_force(session):
+        checkpoint = exclusion.checkpoint.name if exclusion.checkpoint else None
+        report = ExclusionReport(checkpoint=checkpoint, reason=exclusion.reason, since=exclusion.created_at)
+        found[exclusion.worker_name].append(report)
+    return found

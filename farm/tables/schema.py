@@ -1,9 +1,0 @@
-"""The whole schema, for those who need all tables at once: migrations, and whatever compares or empties them."""
-
-from farm.tables import accounts, artifacts, jobs, snippets, weights, workers
-from farm.tables.base import Base
-
-MODULES = (accounts, artifacts, jobs, snippets, weights, workers)
-"""Each adds its tables to METADATA when it is imported."""
-
-METADATA = Base.metadata

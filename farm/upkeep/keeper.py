@@ -1,0 +1,124 @@
+"""The housekeeping: expires leases, cancels what is overdue, notices silent workers, rings for forgotten work.
+
+Any number of keepers may run at once; each round is a few short transactions that step aside for others.
+What may take long, deleting and sweeping, is done beside it by `farm.upkeep.cleaner`.
+"""
+
+import time
+from functools import partial
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from farm.config import Settings
+from farm.crashpoints import reach
+from farm.db.connection import Database, is_lost_connection
+from farm.db.tables.jobs import Counters
+from farm.db.tables.workers import Worker
+from farm.queue import fleet, losses
+from farm.queue.claimable import is_claimable
+from farm.queue.deadlines import cancel_queued, overdue_jobs
+from farm.queue.doorbell import Doorbell
+from farm.upkeep.rounds import Rounds, attempt_in_spite_of_bugs
+
+log = structlog.get_logger(__name__)
+
+_SILENT_LEASES = 2.0
+_MOST_RINGS = 16
+
+
+class Keeper:
+    """Makes a round every `keeper_seconds`, until stopped."""
+
+    def __init__(self, settings: Settings, database: Database, doorbell: Doorbell) -> None:
+        self._settings = settings
+        self._database = database
+        self._doorbell = doorbell
+        self._patient_until = 0.0
+        self._rounds = Rounds(self.make_round, seconds=settings.keeper_seconds)
+
+    def run(self) -> None:
+        """Make rounds until `stop`; an outage of Postgres is waited out."""
+        self._rounds.run()
+
+    def stop(self) -> None:
+        self._rounds.stop()
+
+    def make_round(self) -> None:
+        """One round. Each step stands alone: one that fails keeps no other from being made.
+
+        1. Leases that have ended: their tasks are queued again, or set aside when they lost too many workers.
+        2. Jobs past their deadline: what has not started is cancelled.
+        3. Workers not heard of for two leases are marked as gone.
+        4. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
+           ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
+        """
+        steps = (self._expire, self._cancel_overdue, self._look_after_workers, self._ring)
+        was_away = [attempt_in_spite_of_bugs(step) for step in steps]
+        if all(was_away):
+            # Workers could not renew either: after an outage each gets a lease's time to report. A single step
+            # that keeps losing its connection is no outage.
+            self._patient_until = time.monotonic() + self._settings.lease_seconds
+
+    def _expire(self) -> None:
+        if time.monotonic() < self._patient_until:
+            return
+        try:
+            self._expire_some()
+        except SQLAlchemyError as error:
+            if is_lost_connection(error):
+                raise
+            log.warning("Leases could not be ended together.", error=str(error.args[0]))
+            self._expire_one_by_one()
+
+    def _expire_one_by_one(self) -> None:
+        """One task that cannot be taken back must not hold up all others."""
+        with self._database.begin() as session:
+            task_ids = losses.expired(session)
+        for task_id in task_ids:
+            attempt_in_spite_of_bugs(partial(self._expire_some, task_id))
+
+    def _expire_some(self, task_id: int | None = None) -> None:
+        with self._database.begin() as session:
+            expired = losses.expire(session, task_id=task_id)
+            if expired:
+                reach("keeper.expiring")
+        if expired:
+            log.warning("Leases ended without a word.", tasks=expired)
+            reach("keeper.expired")
+
+    def _cancel_overdue(self) -> None:
+        with self._database.begin() as session:
+            job_ids = overdue_jobs(session)
+        for job_id in job_ids:
+            attempt_in_spite_of_bugs(partial(self._cancel_queued, job_id))
+
+    def _cancel_queued(self, job_id: int) -> None:
+        with self._database.begin() as session:
+            cancel_queued(session, job_id, "the deadline has passed")
+
+    def _look_after_workers(self) -> None:
+        with self._database.begin() as session:
+            fleet.retire_silent(session, _SILENT_LEASES * self._settings.lease_seconds)
+
+    def _ring(self) -> None:
+        """As many rings as workers: one alone may be heard by a parent whose worker is busy, or has just died."""
+        with self._database.begin() as session:
+            workers = {pool: fleet.workers_in_service(session, pool) for pool in pools_to_ring(session)}
+        for pool, count in workers.items():
+            self._doorbell.ring(pool, times=min(count, _MOST_RINGS))
+
+
+def pools_to_ring(session: Session) -> list[str]:
+    """The pools that have both claimable work and an idle worker."""
+    query = (
+        select(Counters.pool)
+        .where(
+            is_claimable(),
+            Counters.pool.in_(select(Worker.pool).where(Worker.status == "idle")),
+        )
+        .distinct()
+    )
+    return list(session.scalars(query))

@@ -1,0 +1,31 @@
+"""The hashes by which other tools know a file of weights: in images they stand beside its name."""
+
+import hashlib
+from pathlib import Path
+
+from farm.weights.files.hashing import hash_file
+
+_LENGTH_BYTES = 8
+_BLOCK_BYTES = 2**20
+
+
+def source_hashes(path: Path) -> tuple[str, ...]:
+    """The sha256 of a file, and of its tensors alone where it is safetensors; none of a folder.
+
+    Civitai calls the beginning of the one AutoV2 and of the other AutoV3. The WebUI writes the one for VAEs and
+    embeddings and the other for LoRAs, SwarmUI always the other.
+    """
+    if path.is_dir():
+        return ()
+    whole = hash_file(path)
+    return (whole, _hash_tensors(path)) if path.suffix == ".safetensors" else (whole,)
+
+
+def _hash_tensors(path: Path) -> str:
+    """The sha256 of all that follows the header, so that metadata may change."""
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(int.from_bytes(file.read(_LENGTH_BYTES), "little"), 1)
+        while block := file.read(_BLOCK_BYTES):
+            hashed.update(block)
+    return hashed.hexdigest()

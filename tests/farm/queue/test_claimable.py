@@ -1,0 +1,44 @@
+"""What may be claimed is defined once: the claim, the keeper's ring and `explain` agree on it."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from farm.queue import steering
+from farm.upkeep.keeper import pools_to_ring
+from tests.factories import Scene
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STATES: dict[str, tuple[Callable[[Scene, int], None], bool]] = {
+    "queued": (lambda scene, job_id: None, True),
+    "paused": (lambda scene, job_id: steering.pause(scene.database, job_id), False),
+    "too early": (
+        lambda scene, job_id: scene.execute("UPDATE counters SET not_before = now() + interval '1 day'"),
+        False,
+    ),
+    "late enough": (
+        lambda scene, job_id: scene.execute("UPDATE counters SET not_before = now() - interval '1 s'"),
+        True,
+    ),
+    "cancelled": (lambda scene, job_id: steering.cancel(scene.database, job_id), False),
+}
+
+
+@pytest.mark.parametrize(("change", "is_claimable"), STATES.values(), ids=STATES)
+def test_a_job_is_rung_for_exactly_when_it_can_be_claimed(
+    scene: Scene, change: Callable[[Scene, int], None], is_claimable: bool
+) -> None:
+    worker_id = scene.worker()
+    change(scene, scene.submit())
+    with scene.database.begin() as session:
+        pools = pools_to_ring(session)
+    assert (bool(pools), bool(scene.claim(worker_id))) == (is_claimable, is_claimable)
+
+
+def test_the_conditions_of_a_claim_are_written_in_one_module() -> None:
+    written = re.compile(r"is_open AND|Counters\.is_open|not_before <= (now|func\.now)\(\)")
+    modules = (ROOT / "farm").rglob("*.py")
+    assert [path.name for path in modules if written.search(path.read_text())] == ["claimable.py"]

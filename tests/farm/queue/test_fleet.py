@@ -1,0 +1,59 @@
+"""Who is there, and who fell silent."""
+
+from sqlalchemy import text
+
+from farm.queue import fleet
+from tests.factories import Scene, a_checkpoint
+
+
+def fall_silent(scene: Scene, worker_id: int, seconds: int) -> None:
+    with scene.database.begin() as session:
+        past = text("UPDATE workers SET last_seen_at = now() - make_interval(secs => :s) WHERE id = :id")
+        session.execute(past, {"s": seconds, "id": worker_id})
+
+
+def retire_silent(scene: Scene) -> list[int]:
+    with scene.database.begin() as session:
+        return list(fleet.retire_silent(session, silent_seconds=40))
+
+
+def test_a_worker_that_starts_again_has_a_new_id(scene: Scene) -> None:
+    assert scene.worker("0") != scene.worker("0")
+
+
+def test_a_worker_that_fell_silent_is_gone(scene: Scene) -> None:
+    silent, _ = scene.worker("0"), scene.worker("1")
+    fall_silent(scene, silent, 60)
+    assert retire_silent(scene) == [silent]
+    assert scene.scalar("SELECT reason FROM workers WHERE status = 'offline'") == "not heard of"
+
+
+def test_a_worker_is_not_retired_twice(scene: Scene) -> None:
+    fall_silent(scene, scene.worker(), 60)
+    retire_silent(scene)
+    assert retire_silent(scene) == []
+
+
+def test_a_worker_that_speaks_again_is_back(scene: Scene) -> None:
+    worker_id = scene.worker()
+    fall_silent(scene, worker_id, 60)
+    retire_silent(scene)
+    with scene.database.begin() as session:
+        fleet.beat(session, worker_id, "idle", a_checkpoint(scene.database))
+        assert fleet.workers_in_service(session, "default") == 1
+
+
+def test_workers_are_counted_by_pool(scene: Scene) -> None:
+    scene.worker("0")
+    scene.worker("1", pool="large")
+    scene.worker("2", pool="large")
+    with scene.database.begin() as session:
+        assert [fleet.workers_in_service(session, pool) for pool in ("default", "large", "none")] == [1, 2, 0]
+
+
+def test_the_first_reason_for_going_is_kept(scene: Scene) -> None:
+    worker_id = scene.worker()
+    with scene.database.begin() as session:
+        fleet.retire(session, worker_id, "the device broke")
+        fleet.retire(session, worker_id, "stopped")
+    assert scene.scalar("SELECT reason FROM workers") == "the device broke"

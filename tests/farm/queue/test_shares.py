@@ -1,0 +1,59 @@
+"""The fair share of owners, whatever time and large numbers do to it."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from farm.queue import shares
+from farm.queue.shares import DECAYED
+from tests.factories import Scene, a_user
+
+AGES = [
+    *(timedelta(0), timedelta(hours=1), timedelta(hours=23.99), timedelta(hours=24.01)),
+    *(timedelta(days=31), timedelta(days=366), timedelta(days=36500), timedelta(hours=-1), timedelta(days=-366)),
+]
+
+
+def age(scene: Scene, owner: str, gpu_seconds: float, idle: timedelta) -> None:
+    with scene.database.begin() as session:
+        session.execute(
+            text("UPDATE users SET gpu_seconds = :used, gpu_seconds_at = now() - :idle WHERE name = :owner"),
+            {"used": gpu_seconds, "idle": idle, "owner": owner},
+        )
+
+
+def share(scene: Scene, owner: str) -> float:
+    return float(scene.scalar(f"SELECT {DECAYED} FROM users u WHERE name = :owner", owner=owner))
+
+
+@pytest.mark.parametrize("idle", AGES, ids=str)
+@pytest.mark.parametrize("used", [0.0, 1e-300, 1e-3, 0.5, 1e9, 1e300])
+def test_no_owner_s_past_can_stop_a_claim_or_a_publish(scene: Scene, used: float, idle: timedelta) -> None:
+    a_user(scene.database, "ana")
+    job_ids = [scene.submit(owner=owner) for owner in ("ana", "local")]
+    age(scene, "ana", used, idle)
+    worker_id = scene.worker()
+    leases = [*scene.claim(worker_id, limit=1), *scene.claim(worker_id, limit=1)]
+    assert sorted(lease.job_id for lease in leases) == job_ids
+    assert all(scene.publish(lease) for lease in leases)
+    assert 0.49 < share(scene, "ana") <= used + 0.51
+
+
+def test_a_share_fades_to_nothing_in_a_day(scene: Scene) -> None:
+    shares_left = []
+    for hours in (0, 1, 2, 12, 23, 25, 1000):
+        age(scene, "local", 1000.0, timedelta(hours=hours))
+        shares_left.append(share(scene, "local"))
+    assert shares_left == sorted(shares_left, reverse=True)
+    assert shares_left[1] == pytest.approx(368, abs=1)
+    assert shares_left[-1] == 0
+
+
+def test_a_charge_of_nothing_changes_nothing(scene: Scene) -> None:
+    job_id = scene.submit()
+    for _ in range(50):
+        age(scene, "local", share(scene, "local"), timedelta(hours=20))
+        with scene.database.begin() as session:
+            shares.charge(session, job_id, 0.0)
+    assert share(scene, "local") == 0

@@ -1,0 +1,177 @@
+"""Leases are kept alive, and what was lost is heard of."""
+
+from collections.abc import Callable, Iterator
+from threading import Event
+
+import pytest
+
+from farm.config import Settings
+from farm.db.connection import Database, Role
+from farm.queue import steering
+from farm.queue.claim import Lease
+from tests.factories import Scene
+from tests.waiting import wait_until
+from workers.loop.heartbeat import Heartbeat
+from workers.loop.holdings import Holdings
+
+NOWHERE = "postgresql://farm@127.0.0.1:1/farm"
+
+
+@pytest.fixture
+def fast(settings: Settings) -> Settings:
+    """Leases of a second: a heartbeat four times in that."""
+    return settings.model_copy(update={"lease_seconds": 1.0})
+
+
+@pytest.fixture
+def holdings() -> Holdings:
+    return Holdings()
+
+
+@pytest.fixture
+def ended() -> Event:
+    """Set once the heartbeat asks its worker to end."""
+    return Event()
+
+
+@pytest.fixture
+def beating(scene: Scene, fast: Settings, holdings: Holdings, ended: Event) -> Iterator[Callable[[int], Heartbeat]]:
+    started: list[Heartbeat] = []
+
+    def start(worker_id: int) -> Heartbeat:
+        started.append(Heartbeat(fast, scene.database, worker_id, holdings, ended.set))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for heartbeat in started:
+        heartbeat.stop()
+
+
+Beating = Callable[[int], Heartbeat]
+
+
+def status(scene: Scene) -> str:
+    return str(scene.scalar("SELECT status FROM workers"))
+
+
+def claim(scene: Scene, holdings: Holdings, worker_id: int) -> Lease:
+    scene.submit()
+    [lease] = scene.claim(worker_id)
+    holdings.take([lease])
+    return lease
+
+
+def test_a_held_lease_is_renewed(scene: Scene, beating: Beating, holdings: Holdings) -> None:
+    worker_id = scene.worker()
+    lease = claim(scene, holdings, worker_id)
+    scene.let_leases_end(lease)
+    beating(worker_id)
+    wait_until(lambda: scene.scalar("SELECT lease_until > now() FROM tasks"))
+    assert holdings.holds(lease)
+
+
+def test_the_lease_of_a_cancelled_task_is_dropped(scene: Scene, beating: Beating, holdings: Holdings) -> None:
+    worker_id = scene.worker()
+    lease = claim(scene, holdings, worker_id)
+    beating(worker_id)
+    steering.cancel(scene.database, lease.job_id)
+    wait_until(lambda: not holdings.all(), seconds=10)
+
+
+def test_a_lease_that_another_worker_got_is_dropped(scene: Scene, beating: Beating, holdings: Holdings) -> None:
+    worker_id = scene.worker()
+    lease = claim(scene, holdings, worker_id)
+    scene.let_leases_end(lease)
+    scene.expire()
+    scene.claim(scene.worker("another"))
+    beating(worker_id)
+    wait_until(lambda: not holdings.all(), seconds=10)
+
+
+def test_a_worker_says_what_it_does(scene: Scene, beating: Beating) -> None:
+    heartbeat = beating(scene.worker())
+    wait_until(lambda: status(scene) == "idle")
+    heartbeat.report_status("busy", None)
+    wait_until(lambda: status(scene) == "busy")
+    heartbeat.report_status("draining", None)
+    wait_until(lambda: status(scene) == "draining")
+
+
+def test_a_change_is_told_at_once(scene: Scene, settings: Settings, holdings: Holdings) -> None:
+    heartbeat = Heartbeat(
+        settings.model_copy(update={"lease_seconds": 3600.0}), scene.database, scene.worker(), holdings, Event().set
+    )
+    heartbeat.start()
+    wait_until(lambda: status(scene) == "idle")
+    heartbeat.report_status("draining", None)
+    wait_until(lambda: status(scene) == "draining", seconds=2)
+    heartbeat.stop()
+
+
+def test_a_drained_worker_that_holds_nothing_says_so(scene: Scene, beating: Beating) -> None:
+    beating(scene.worker())
+    scene.drain()
+    wait_until(lambda: status(scene) == "drained")
+
+
+def test_a_drained_worker_says_that_it_holds_something_still(
+    scene: Scene, beating: Beating, holdings: Holdings
+) -> None:
+    worker_id = scene.worker()
+    lease = claim(scene, holdings, worker_id)
+    beating(worker_id).tell("busy", None)
+    scene.drain()
+    wait_until(lambda: status(scene) == "draining")
+    assert holdings.holds(lease)
+    holdings.drop([lease])
+    wait_until(lambda: status(scene) == "drained")
+
+
+def test_a_restored_worker_says_what_it_does_again(scene: Scene, beating: Beating) -> None:
+    beating(scene.worker())
+    scene.drain()
+    wait_until(lambda: status(scene) == "drained")
+    scene.restore()
+    wait_until(lambda: status(scene) == "idle")
+
+
+def test_that_a_worker_is_out_of_service_is_told_at_once(
+    scene: Scene, settings: Settings, holdings: Holdings
+) -> None:
+    slow = settings.model_copy(update={"lease_seconds": 3600.0})
+    worker_id = scene.worker()
+    scene.drain()
+    heartbeat = Heartbeat(slow, scene.database, worker_id, holdings, Event().set)
+    heartbeat.start()
+    wait_until(lambda: status(scene) == "drained", seconds=2)
+    heartbeat.stop()
+
+
+def test_while_postgres_is_away_nothing_is_given_up(scene: Scene, fast: Settings, holdings: Holdings) -> None:
+    lease = claim(scene, holdings, scene.worker())
+    heartbeat = Heartbeat(fast, Database(NOWHERE, Role.WORKER), 1, holdings, Event().set)
+    heartbeat.start()
+    heartbeat._thread.join(0.8)
+    assert heartbeat._thread.is_alive()
+    assert holdings.holds(lease)
+    heartbeat.stop()
+
+
+def test_a_worker_that_the_farm_has_forgotten_ends(scene: Scene, beating: Beating, ended: Event) -> None:
+    """Its row is deleted after a week without a word: nothing it claims could name it."""
+    worker_id = scene.worker()
+    scene.scalar("DELETE FROM workers RETURNING id")
+    beating(worker_id)
+    assert ended.wait(5)
+
+
+def test_a_worker_in_trouble_says_so_until_it_is_over(scene: Scene, beating: Beating) -> None:
+    heartbeat = beating(scene.worker())
+    heartbeat.report_trouble("claim", "it cannot claim work")
+    wait_until(lambda: scene.scalar("SELECT reason FROM workers") == "it cannot claim work")
+    heartbeat.report_trouble("spool", "its spool is full")
+    wait_until(lambda: scene.scalar("SELECT reason FROM workers") == "it cannot claim work; its spool is full")
+    for cause in ("claim", "spool"):
+        heartbeat.report_trouble(cause, None)
+    wait_until(lambda: scene.scalar("SELECT reason FROM workers") is None)

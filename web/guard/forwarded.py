@@ -1,0 +1,135 @@
+"""Behind a reverse proxy: who asked it, by which name and scheme, and below which path the portal lies.
+
+Anybody can write `X-Forwarded-For` into a request, so what it says counts only where the peer of the connection is
+one of FARM_TRUSTED_PROXIES. The path is a setting, FARM_BASE_PATH: a proxy may pass it on or cut it off.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from flask import Flask
+
+from farm.config import Settings
+from farm.errors import ConfigError
+from farm.network.addresses import listed
+
+Environ = dict[str, Any]
+Network = IPv4Network | IPv6Network
+
+_SCHEMES = ("http", "https")
+PROXIED = "farm.proxied"
+"""In the environ of a request that a trusted proxy passed on."""
+_MARKS = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP")
+
+
+@dataclass(frozen=True)
+class Proxies:
+    """The peers whose words about others are believed."""
+
+    networks: tuple[Network, ...]
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Proxies":
+        return cls(tuple(ip_network(part) for part in listed(settings.trusted_proxies)))
+
+    def trust(self, address: str) -> bool:
+        try:
+            found = ip_address(address)
+        except ValueError:
+            return False
+        found = getattr(found, "ipv4_mapped", None) or found
+        return any(found in network for network in self.networks)
+
+    def client_of(self, environ: Mapping[str, Any]) -> str:
+        """The address that a request comes from.
+
+        Each proxy adds its own peer at the right, and what stands further left may be anybody's invention. So it is
+        the last that is no trusted proxy itself.
+        """
+        client: str = environ.get("REMOTE_ADDR", "")
+        named = reversed(str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(","))
+        while self.trust(client) and (found := _address(next(named, ""))):
+            client = found
+        return client
+
+
+class Forwarded:
+    """WSGI middleware: what a trusted proxy says takes the place of what the connection shows."""
+
+    def __init__(self, app: Any, proxies: Proxies) -> None:
+        self._app = app
+        self._proxies = proxies
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if self._proxies.trust(environ.get("REMOTE_ADDR", "")):
+            environ.update(_told(environ), REMOTE_ADDR=self._proxies.client_of(environ))
+            for name in [name for name in environ if _is_mark(name)]:
+                del environ[name]
+            environ[PROXIED] = True
+        answer: Iterable[bytes] = self._app(environ, start_response)
+        return answer
+
+
+class Mounted:
+    """WSGI middleware: the portal lies below a path, which is cut off where the proxy has left it on."""
+
+    def __init__(self, app: Any, base_path: str) -> None:
+        self._app = app
+        self._base_path = base_path
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if f"{path}/".startswith(f"{self._base_path}/"):
+            environ["PATH_INFO"] = path.removeprefix(self._base_path) or "/"
+        environ["SCRIPT_NAME"] = self._base_path
+        answer: Iterable[bytes] = self._app(environ, start_response)
+        return answer
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Read what proxies say, and lie below FARM_BASE_PATH. Raises ConfigError for one of the portal's own paths."""
+    wsgi_app = app.wsgi_app
+    if base_path := settings.base_path.rstrip("/"):
+        first = base_path.split("/")[1]
+        if first in {rule.rule.split("/")[1] for rule in app.url_map.iter_rules()}:
+            raise ConfigError(
+                f"FARM_BASE_PATH={base_path}: the portal itself has an address /{first}. Take another."
+            )
+        wsgi_app = Mounted(wsgi_app, base_path)
+    app.wsgi_app = Forwarded(wsgi_app, Proxies.of(settings))  # type: ignore[method-assign]  # Flask's own way
+
+
+def is_forwarded(environ: Mapping[str, Any]) -> bool:
+    """Whether a proxy that is not trusted passed the request on: the headers of the others are gone by now."""
+    return any(_is_mark(name) for name in environ)
+
+
+def _is_mark(name: str) -> bool:
+    return name in _MARKS or name.startswith("HTTP_X_FORWARDED_")
+
+
+def _told(environ: Mapping[str, Any]) -> dict[str, str]:
+    """The scheme and the host that the browser used, as the nearest proxy says: the last, where several said so."""
+    scheme = _last(environ, "HTTP_X_FORWARDED_PROTO").lower()
+    host = _last(environ, "HTTP_X_FORWARDED_HOST")
+    return {
+        **({"wsgi.url_scheme": scheme} if scheme in _SCHEMES else {}),
+        **({"HTTP_HOST": host} if host else {}),
+    }
+
+
+def _last(environ: Mapping[str, Any], name: str) -> str:
+    return str(environ.get(name, "")).split(",")[-1].strip()
+
+
+def _address(text: str) -> str | None:
+    """The address, without the port that some proxies add; None for `unknown` and the like."""
+    text = text.strip()
+    for wish in (text, text.strip("[]"), text.rpartition(":")[0].strip("[]")):
+        try:
+            return str(ip_address(wish))
+        except ValueError:
+            continue
+    return None

@@ -1,0 +1,1 @@
+"""Tokenizers of a checkpoint: written from a folder's own vocabulary, or from one found on this machine."""

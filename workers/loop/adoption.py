@@ -1,0 +1,74 @@
+"""Takes over the rendered images of workers of this machine that are gone."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from farm.db.connection import Database
+from farm.queue import claim
+from farm.queue.claim import Lease
+from workers.loop import spoolfile
+from workers.loop.spool import Spool
+from workers.loop.spoolfile import DamagedFile
+
+log = structlog.get_logger(__name__)
+
+
+def adopt(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[Lease, Path]]:
+    """Make what lies abandoned ours; return whose images these are, and where they lie now.
+
+    1. Renew the leases: from then on the database names this worker. A parent that finds out only now that
+       the other one is dead does not give these tasks back.
+    2. Move the images here. Those whose lease was lost are dropped.
+
+    While Postgres is away, or the disk fails, they wait where they lie, for a later call or for another worker.
+    """
+    try:
+        return _adopt(database, spool, lease_seconds)
+    except OSError as error:
+        log.warning("Could not look for images of workers that are gone.", error=str(error))
+        return []
+
+
+def _adopt(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[Lease, Path]]:
+    with spool.abandoned() as paths:
+        found = dict(_read_leases(spool, paths))
+        kept = _renew(database, spool.worker_id, list(found.values()), lease_seconds) if found else set()
+        if kept is None:
+            return []
+        for path, lease in found.items():
+            if lease not in kept:
+                log.info("Dropped an image of a worker that is gone: its lease was lost.", **lease.log_fields())
+                spool.drop(path)
+        return list(_move(spool, {path: lease for path, lease in found.items() if lease in kept}.items()))
+
+
+def _read_leases(spool: Spool, paths: Iterable[Path]) -> Iterator[tuple[Path, Lease]]:
+    for path in paths:
+        try:
+            yield path, spoolfile.read_lease(path)
+        except DamagedFile as error:
+            log.warning("An image in the spool is lost.", error=str(error))
+            spool.drop(path)
+
+
+def _renew(database: Database, worker_id: int, leases: Sequence[Lease], lease_seconds: float) -> set[Lease] | None:
+    """Those that still stand; None while Postgres is away."""
+    try:
+        with database.begin() as session:
+            return claim.renew(session, worker_id, leases, lease_seconds)
+    except SQLAlchemyError as error:
+        log.warning("Could not take over images yet.", images=len(leases), error=str(error.args[0]))
+        return None
+
+
+def _move(spool: Spool, found: Iterable[tuple[Path, Lease]]) -> Iterator[tuple[Lease, Path]]:
+    for path, lease in found:
+        try:
+            yield lease, spool.adopt(path)
+        except OSError as error:
+            log.warning("Could not take over an image.", error=str(error), **lease.log_fields())
+            continue
+        log.info("Took over an image of a worker that is gone.", **lease.log_fields())
