@@ -20,11 +20,12 @@ from farm.intake.repeats import AcceptedJob
 from farm.intake.request import JobRequest, parse_request
 from farm.pictures.uploads import Desk
 from farm.queue import claim as dispatch
-from farm.queue import endings, exclusions, fleet, losses
+from farm.queue import endings, losses
 from farm.queue.claim import Batch, ClaimedCheckpoint, Lease
 from farm.queue.doorbell import Doorbell
 from farm.queue.endings import StoredObject
-from farm.queue.fleet import WorkerIdentity
+from farm.queue.workers import exclusions, fleet
+from farm.queue.workers.fleet import WorkerIdentity
 from farm.spec.families import FAMILIES
 from farm.spec.image import TextToImageSpec
 from farm.store.protocol import Store

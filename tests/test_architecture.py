@@ -153,3 +153,34 @@ def test_every_error_says_what_happened() -> None:
 def test_every_package_is_shipped() -> None:
     shipped = {package.name for package in pkgutil.iter_modules([str(ROOT)]) if package.ispkg} - {"tests"}
     assert shipped == set(PACKAGES)
+
+
+MOST_MODULES = 16
+MOST_LINES = 300
+TOP_OF_FARM = {"__init__", "__main__", "accounts", "client", "config", "crashpoints", "errors", "imports", "logs"}
+
+
+def rooms() -> Iterator[Path]:
+    for package in ("farm", "workers", "web"):
+        yield from (init.parent for init in (ROOT / package).rglob("__init__.py"))
+
+
+def test_a_package_has_few_modules_but_for_the_commands_which_have_one_each() -> None:
+    counts = {place(room): len(list(room.glob("*.py"))) for room in rooms()}
+    assert [(room, count) for room, count in counts.items() if count > MOST_MODULES and room != "farm/cli"] == []
+
+
+def test_a_module_has_few_lines() -> None:
+    lines = {place(module): module.read_text().count("\n") for module in modules()}
+    assert [(module, count) for module, count in lines.items() if count > MOST_LINES] == []
+
+
+def test_the_top_of_farm_has_only_what_every_room_needs_or_none_does() -> None:
+    assert {module.stem for module in (ROOT / "farm").glob("*.py")} == TOP_OF_FARM
+
+
+def test_every_test_of_a_room_lies_in_a_room_of_that_name() -> None:
+    mirrored = ("farm", "workers", "web")
+    folders = {place(test.parent).removeprefix("tests/") for test in (ROOT / "tests").rglob("test_*.py")}
+    strangers = {folder for folder in folders if folder.startswith(tuple(f"{top}/" for top in mirrored))}
+    assert sorted(folder for folder in strangers if not (ROOT / folder).is_dir()) == []

@@ -14,8 +14,8 @@ from farm.client import Client
 from farm.config import Settings
 from farm.embedded.machine import free_port
 from farm.intake.request import parse_request
-from farm.queue import fleet
 from farm.queue.doorbell import queue_name
+from farm.queue.workers import fleet
 from tests.factories import Scene, a_checkpoint, a_request, accept
 from tests.farms import used_folder
 from tests.installs import Installation, build_wheel, install, link

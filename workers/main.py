@@ -15,7 +15,7 @@ from farm import config, crashpoints, logs
 from farm.config import Settings
 from farm.errors import ConfigError
 from farm.queue.doorbell import require_transport
-from workers.loop import spool
+from workers.loop.delivery import spool
 from workers.parent.bell import Bell
 from workers.parent.devices import Device, choose_devices, needs_gpus
 from workers.parent.health import serve_health

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from farm.bench.scratch import scratch_database
 from farm.db.connection import Database, Role
-from farm.queue import claim, fleet
-from farm.queue.fleet import WorkerIdentity
+from farm.queue import claim
+from farm.queue.workers import fleet
+from farm.queue.workers.fleet import WorkerIdentity
 from farm.spec.image import TextToImageSpec
 
 _JOBS = 10

@@ -11,8 +11,8 @@ from farm.cli.overruling import infer_mode, keep_fields, merge_hires
 from farm.cli.rows import Asked, Send, send_picture, send_pictures
 from farm.client import Client
 from farm.errors import InvalidRequest
-from farm.intake.axistext import read_axis
 from farm.intake.request import JobRequest, parse_request
+from farm.intake.sweeps.axistext import read_axis
 from farm.spec.fields import PICTURES
 from farm.spec.modes import MODES
 from farm.spec.settingnames import OTHER_NAMES

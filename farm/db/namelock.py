@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from farm.db.locks import Lock
-from farm.prompts.names import plain
+from farm.spec.names import plain
 
 
 def lock_name(session: Session, name: str) -> None:

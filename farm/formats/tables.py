@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from farm.intake.promptfiles.entries import BadLine
+from farm.formats.badline import BadLine
 
 _NUMBER = re.compile(r"\s*[-+]?\d+(?:[.,]\d+)?\s*")
 _DELIMITERS = (",", ";", "\t")

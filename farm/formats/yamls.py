@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from farm.intake.promptfiles.entries import BadLine
+from farm.formats.badline import BadLine
 
 MOST_BYTES = 4 * 2**20
 _DEEPEST = 20

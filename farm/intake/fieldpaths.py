@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from farm.intake.pointsettings import given_settings
 from farm.intake.request import JobRequest
-from farm.intake.sweeps import Point
+from farm.intake.sweeps.pointsettings import given_settings
+from farm.intake.sweeps.sweep import Point
 
 # What an axis sets that is called otherwise.
 _SWEPT: Mapping[str, tuple[str, ...]] = {"size": ("size", "width", "height")}

@@ -14,9 +14,9 @@ from farm.intake.request import ImageSettings, JobRequest
 from farm.pictures import uploads
 from farm.prompts.embeddings import EmbeddingNames
 from farm.prompts.namedoubts import NameDoubts
-from farm.prompts.names import Names
 from farm.prompts.styles import Style
 from farm.spec.families import FAMILIES, Family
+from farm.spec.names import Names
 from farm.spec.sizes import Size
 from farm.weights import checkpoints
 from farm.weights.titles import UnknownName, named_by_title, named_exactly, unknown

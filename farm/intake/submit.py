@@ -11,14 +11,17 @@ twice:
 6. `farm.intake.attach.attach_pictures` keeps the pictures that the request brings, as uploads.
 7. `farm.intake.library.read_library` reads what the request may name.
 8. `farm.intake.unfold.expand` unfolds the prompts into groups of equal images, and takes steps 9 to 13.
-9. `farm.intake.sweeps.Sweep` spans the points of the axes; then for each prompt at each point:
-10. `farm.intake.pointsettings.PromptSettings` joins the settings of job, prompt and axes, the styles and LoRA weights.
+9. `farm.intake.sweeps.sweep.Sweep` spans the points of the axes; then for each prompt at each point:
+10. `farm.intake.sweeps.pointsettings.PromptSettings` joins the settings of job, prompt and axes, the styles and
+    the LoRA weights.
 11. `farm.intake.dynamic.unfold_dynamic` chooses among `{a|b}` and `__wildcards__`.
-12. `farm.intake.resolve.resolve_spec` looks names up, resolves width and height by `farm.spec.sizes`, and makes the spec.
+12. `farm.intake.resolve.resolve_spec` looks names up, resolves width and height by `farm.spec.sizes`, and makes
+    the spec.
 13. `farm.intake.notices.warnings_of_rows` looks through the prompts of the finished specs.
 14. `farm.intake.rows.insert_job` locks what the specs name and inserts job, counters and tasks.
 
-`farm.intake.fieldpaths` names the field of whatever does not fit, and `farm.prompts.budget` bounds the work of all steps together.
+`farm.intake.fieldpaths` names the field of what does not fit, and `farm.prompts.budget` bounds the work of all
+steps together.
 """
 
 from collections.abc import Iterator
@@ -35,8 +38,8 @@ from farm.intake.request import JobRequest
 from farm.intake.rows import NewJob, insert_job
 from farm.intake.unfold import JobLimits, Unfolding, expand
 from farm.pictures.uploads import Desk
-from farm.queue import fleet
 from farm.queue.doorbell import Doorbell
+from farm.queue.workers import fleet
 
 _MOST_RINGS = 16
 

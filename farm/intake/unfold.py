@@ -8,10 +8,10 @@ from farm.intake.dynamic import unfold_dynamic
 from farm.intake.fieldpaths import Origin
 from farm.intake.library import KnownCheckpoint, Library
 from farm.intake.notices import RowTexts, warnings_of_rows
-from farm.intake.pointsettings import PromptSettings
 from farm.intake.request import JobRequest
 from farm.intake.resolve import Resolution, resolve_spec
-from farm.intake.sweeps import Cell, Sweep
+from farm.intake.sweeps.pointsettings import PromptSettings
+from farm.intake.sweeps.sweep import Cell, Sweep
 from farm.prompts.budget import Budget, OverBudget
 from farm.prompts.template import count_signs
 from farm.prompts.wildcards import Lookup

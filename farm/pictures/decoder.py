@@ -1,4 +1,4 @@
-"""The process that decodes pictures: `python -P -m farm.pictures.decoder SOCKET`, started by `farm.pictures.decoding`.
+"""The process that decodes pictures: `python -P -m farm.pictures.decoder SOCKET`.
 
 It holds no secret and no connection but its socket, and each picture has so much time and memory as its pixels
 need: whatever a picture does to its decoder ends here.

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from farm.prompts.embeddings import EmbeddingNames, words_of
-from farm.prompts.names import most_alike
+from farm.spec.names import most_alike
 
 _WORD = re.compile(r"[\w-]+")
 # What prose would not hold: a digit, an underscore or a dash in a word, or a capital behind a small letter.

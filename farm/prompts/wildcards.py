@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from farm.prompts.names import Names, most_alike, plain
 from farm.prompts.template import Choice, Option, choice_of_lines, refusal
+from farm.spec.names import Names, most_alike, plain
 
 Wildcards = Mapping[str, Sequence[str]]
 

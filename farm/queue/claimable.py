@@ -8,9 +8,9 @@ left to suitable workers that did not try it yet, but only for some minutes: the
 
 from sqlalchemy import Boolean, ColumnElement, literal_column
 
-from farm.queue.exclusions import is_in_force_sql, is_recent_sql
-from farm.queue.fleet import is_ready_sql, is_up_sql
 from farm.queue.shares import DECAYED
+from farm.queue.workers.exclusions import is_in_force_sql, is_recent_sql
+from farm.queue.workers.fleet import is_ready_sql, is_up_sql
 
 
 def is_offered_sql(line: str) -> str:
@@ -57,7 +57,7 @@ _MAY_TRY = """
 
 # In order:
 #   serving   the workers that may take work of the pool, and what each is kept from (excluded, limits)
-#   others    those beside the claimant that are ready for work (see `farm.queue.fleet`): what it leaves, they take
+#   others    other workers that are ready for work (`farm.queue.workers.fleet`): what the claimant leaves, they take
 #   unfit     the checkpoints that the claimant does not suit, from so many pixels on: NULL is from the first
 #   left_to   of these, those that others suit, below so many pixels: NULL is up to any number
 #   lines     the first lines of every owner that the claimant may take and does not ask to pass over, with the

@@ -1,7 +1,7 @@
 """When the farm by itself takes a worker out of service, or keeps it from a checkpoint.
 
 Asked in the transaction in which attempts end badly, or one succeeds where others had failed: the history of the
-worker is read here, `farm.queue.verdicts` says what it shows, and exclusions are written here.
+worker is read here, `farm.queue.workers.verdicts` says what it shows, and exclusions are written here.
 """
 
 from collections import defaultdict
@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 
 from farm.db.tables.jobs import Attempt, Counters, Task
 from farm.db.tables.workers import Worker
-from farm.queue import exclusions
 from farm.queue.attempts import EXPIRED
 from farm.queue.lifecycle import Moved
-from farm.queue.verdicts import Ended, against_pair, against_worker
+from farm.queue.workers import exclusions
+from farm.queue.workers.verdicts import Ended, against_pair, against_worker
 
 log = structlog.get_logger(__name__)
 

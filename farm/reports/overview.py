@@ -11,7 +11,7 @@ from farm.db.tables.accounts import User
 from farm.db.tables.jobs import Attempt, Counters, Job, Task
 from farm.db.tables.workers import Worker
 from farm.errors import NotFound
-from farm.queue.fleet import is_in_service
+from farm.queue.workers.fleet import is_in_service
 from farm.reports.shapes import AttemptReport, FarmReport, ImageCounts, JobReport, TaskReport
 
 

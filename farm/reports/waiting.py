@@ -11,11 +11,11 @@ from farm.db.tables.jobs import Counters, Job, Task
 from farm.db.tables.weights import Checkpoint
 from farm.db.tables.workers import Exclusion, Worker
 from farm.errors import NotFound
-from farm.queue import capacity
-from farm.queue.capacity import Fitness, Need
 from farm.queue.claimable import is_claimable
-from farm.queue.fleet import takes_work
 from farm.queue.lifecycle import JobStatus
+from farm.queue.workers import capacity
+from farm.queue.workers.capacity import Fitness, Need
+from farm.queue.workers.fleet import takes_work
 
 _MOST_NAMED = 5
 _MOST_COUNTED = 1_000

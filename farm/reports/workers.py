@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from farm.db.tables.jobs import Task
 from farm.db.tables.workers import Worker
-from farm.queue import capacity, exclusions
+from farm.queue.workers import capacity, exclusions
 from farm.reports.shapes import ExclusionReport, MemoryLimitReport, WorkerReport
 
 _MOST_WORKERS = 2_000

@@ -23,7 +23,7 @@ from farm.db.tables.artifacts import Artifact, Discard, Grid, Result
 from farm.db.tables.jobs import Job, Task
 from farm.errors import ObjectMissing
 from farm.intake.request import Axis, JobRequest
-from farm.intake.sweeps import label
+from farm.intake.sweeps.sweep import label
 from farm.sheets.layout import Figure, Place, Sheet, Size, TooLarge
 from farm.store.keys import GRIDS, grid_key
 from farm.store.protocol import Store, delete_each

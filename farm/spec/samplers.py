@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from farm.prompts.names import nearest
+from farm.spec.names import nearest
 
 AUTOMATIC = "Automatic"
 

@@ -13,6 +13,9 @@ _SIZE = re.compile(r"\s*(\d{1,5})\s*[xX\u00d7]\s*(\d{1,5})\s*", re.IGNORECASE)
 Size = tuple[int, int]
 """Width and height in pixels."""
 
+VAE_SCALE_FACTOR = 8
+"""The pixels to a latent's side, in every family."""
+
 Settings = Mapping[str, Any]
 
 SizeRule = Callable[[Settings, Size, Size | None], dict[str, Any]]

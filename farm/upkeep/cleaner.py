@@ -16,7 +16,7 @@ from farm.db.events import record
 from farm.db.locks import Lock
 from farm.db.tables.jobs import Event
 from farm.pictures import uploads
-from farm.queue import exclusions, fleet
+from farm.queue.workers import exclusions, fleet
 from farm.store.protocol import Store, delete_each
 from farm.upkeep import orphans, retention
 from farm.upkeep.rounds import Rounds, attempt, run_alone

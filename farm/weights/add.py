@@ -14,7 +14,7 @@ from farm.config import Settings
 from farm.db.connection import Database
 from farm.db.tables.weights import Addon, Checkpoint
 from farm.errors import NotFound, StoreError
-from farm.prompts.names import Names
+from farm.spec.names import Names
 from farm.store.keys import weights_key
 from farm.store.protocol import Store
 from farm.weights import addons, checkpoints

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from farm.db.namelock import lock_name
 from farm.db.tables.weights import Addon
 from farm.errors import Conflict, NotFound
-from farm.prompts.names import Names, as_good_as, nearest_hint
+from farm.spec.names import Names, as_good_as, nearest_hint
 
 Kind = Literal["vae", "embedding", "lora"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from farm.db.namelock import lock_name
 from farm.db.tables.weights import Checkpoint
 from farm.errors import Conflict, FarmError, NotFound
-from farm.prompts.names import Names, as_good_as, nearest_hint
 from farm.spec.families import FAMILIES
+from farm.spec.names import Names, as_good_as, nearest_hint
 from farm.weights.blobs import StoredFile, as_column
 from farm.weights.files import bounds
 from farm.weights.files.hashing import hash_folder

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from farm.errors import NotFound
-from farm.prompts.names import did_you_mean, nearest
+from farm.spec.names import did_you_mean, nearest
 
 
 class NoSuchPreset(NotFound):

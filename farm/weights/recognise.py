@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from farm.infotext import Infotext
 from farm.infotext.reading import WeightsHash
-from farm.prompts.names import Names, title_parts
 from farm.spec.digests import SHOWN_DIGITS, shortened
+from farm.spec.names import Names, title_parts
 from farm.weights.addons import TITLES
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from farm.db.tables.weights import Addon, Checkpoint
-from farm.prompts.names import Names
+from farm.spec.names import Names
 from farm.store.keys import weights_key
 from farm.store.protocol import Store
 from farm.weights import addons, checkpoints

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from farm.prompts.names import Names, did_you_mean, title_parts
 from farm.spec.digests import SHOWN_DIGITS, shortened
+from farm.spec.names import Names, did_you_mean, title_parts
 
 _MOST_NAMED = 20
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from farm.network.runningfarm import running_farm
-from farm.queue import exclusions
+from farm.queue.workers import exclusions
 from farm.weights import checkpoints
 from farm.weights.presets import preset
 from tests.cli.conftest import Farm

@@ -4,7 +4,7 @@ from flask import Response
 from flask_openapi3.types import ResponseDict
 from sqlalchemy.orm import Session
 
-from farm.queue import exclusions
+from farm.queue.workers import exclusions
 from farm.reports import overview, workers
 from farm.reports.shapes import FarmReport
 from web.api.blueprint import json_answer, make_blueprint, problem

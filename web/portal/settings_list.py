@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from farm.intake.request import Axis
-from farm.intake.sweeps import label
+from farm.intake.sweeps.sweep import label
 from farm.spec.hires import Hires
 from farm.spec.image import AddonRef, ImageSpec, LoraRef
 from farm.spec.settingnames import TITLES

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from farm.queue import exclusions
+from farm.queue.workers import exclusions
 from farm.reports import workers
 from farm.reports.shapes import WorkerReport
 from web.evidence import shown

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from PIL import Image
 
-from workers.sampling.latents import Size
+from farm.spec.sizes import Size
 
 LANCZOS = Image.Resampling.LANCZOS
 

@@ -2,8 +2,8 @@
 
 from PIL import Image, ImageChops, ImageFilter
 
+from farm.spec.sizes import Size
 from workers.canvas.images import extend_edges, resize
-from workers.sampling.latents import Size
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels; right and bottom lie just outside."""

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
+from farm.spec.sizes import Size
 from workers.canvas.images import extend_edges
 from workers.canvas.masks import Box
 from workers.canvas.outpaint_plan import Expansion
-from workers.modes.patch import Patch
-from workers.sampling.latents import Size
+from workers.canvas.patch import Patch
 
 # In shades of 255, at the farthest pixel.
 _MAX_NOISE = 32.0

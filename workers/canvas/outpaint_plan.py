@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from farm.spec.sizes import VAE_SCALE_FACTOR, Size
 from workers.canvas.masks import Box
-from workers.sampling.latents import VAE_SCALE_FACTOR, Size
 
 
 @dataclass(frozen=True)

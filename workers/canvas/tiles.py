@@ -4,8 +4,8 @@ from math import ceil
 
 import numpy as np
 
+from farm.spec.sizes import Size
 from workers.canvas.masks import Box
-from workers.sampling.latents import Size
 
 
 def split_into_tiles(size: Size, tile: int, overlap: int) -> list[Box]:

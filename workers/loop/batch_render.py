@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from farm.crashpoints import reach
 from farm.errors import FarmError, LeaseLost
 from farm.queue.claim import Batch, Lease
+from workers.loop.delivery.rendered import RenderedImage
 from workers.loop.holdings import Holdings
 from workers.loop.orders import Orders
-from workers.loop.rendered import RenderedImage
 from workers.loop.reporter import Reporter
 from workers.loop.stall import StallWatch
 from workers.renderer import Picture, Renderer

@@ -9,8 +9,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm.config import Settings
 from farm.db.connection import Database
 from farm.errors import NotFound
-from farm.queue import claim, fleet
+from farm.queue import claim
 from farm.queue.claim import Lease
+from farm.queue.workers import fleet
 from workers.loop.holdings import Holdings
 
 log = structlog.get_logger(__name__)

@@ -16,14 +16,14 @@ from farm.queue.progress import ProgressBoard
 from farm.store.protocol import open_store
 from workers.loop.affinity import Affinity
 from workers.loop.batch_render import BatchRender, Draining
-from workers.loop.delivery import Delivery
+from workers.loop.delivery.deliver import Delivery
+from workers.loop.delivery.spool import Spool
 from workers.loop.heartbeat import Heartbeat
 from workers.loop.holdings import Holdings
 from workers.loop.orders import Orders
 from workers.loop.outcomes import Outcomes
 from workers.loop.passed_over import PassedOver
 from workers.loop.reporter import Reporter
-from workers.loop.spool import Spool
 from workers.loop.stall import StallWatch
 from workers.renderer import Renderer
 

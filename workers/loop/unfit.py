@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from farm.config import Settings
 from farm.db.connection import Database, Role
-from farm.queue import fleet
+from farm.queue.workers import fleet
 
 log = structlog.get_logger(__name__)
 

@@ -7,10 +7,11 @@ import torch
 from PIL import Image
 
 from farm.spec.image import ImageToImageSpec
+from farm.spec.sizes import VAE_SCALE_FACTOR, Size
 from workers.canvas.images import resize
 from workers.renderer import OnStep
 from workers.sampling.context import RenderContext, make_step_callback
-from workers.sampling.latents import VAE_SCALE_FACTOR, NoiseSource, Size, enlarge_latents, pictures_to_tensor
+from workers.sampling.latents import NoiseSource, enlarge_latents, pictures_to_tensor
 from workers.sampling.passes import Pass, StartingLatents, denoise_from_latents
 from workers.sampling.timesteps import count_steps
 

@@ -10,7 +10,8 @@ from farm.errors import CannotRender
 from farm.spec.image import InpaintSpec
 from workers.canvas.images import resize
 from workers.canvas.masks import feather_mask, fill_masked_area, find_masked_region, resize_mask
-from workers.modes.patch import Patch, encode_patches, paint_from_latents
+from workers.canvas.patch import Patch
+from workers.modes.painting import encode_patches, paint_from_latents
 from workers.renderer import OnStep
 from workers.sampling.context import RenderContext, make_step_callback
 from workers.sampling.latents import NoiseSource, masks_to_tensor, shrink_mask

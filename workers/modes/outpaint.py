@@ -9,7 +9,7 @@ from farm.errors import CannotRender
 from farm.spec.image import OutpaintSpec
 from workers.canvas.outpaint_fill import prime
 from workers.canvas.outpaint_plan import plan_expansions
-from workers.modes.patch import paint
+from workers.modes.painting import paint
 from workers.renderer import OnStep
 from workers.sampling.context import RenderContext, make_step_callback
 from workers.sampling.latents import NoiseSource

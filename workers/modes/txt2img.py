@@ -8,10 +8,11 @@ from PIL import Image
 
 from farm.spec.hires import Hires
 from farm.spec.image import TextToImageSpec
+from farm.spec.sizes import Size
 from workers.canvas.images import resize
 from workers.renderer import OnStep
 from workers.sampling.context import RenderContext, StepCallback, count_hires_steps, make_step_callback
-from workers.sampling.latents import NoiseSource, Size, enlarge_latents, pictures_to_tensor
+from workers.sampling.latents import NoiseSource, enlarge_latents, pictures_to_tensor
 from workers.sampling.passes import Pass, StartingLatents, denoise_from_latents, denoise_from_noise
 from workers.sampling.timesteps import count_steps
 

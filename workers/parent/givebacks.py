@@ -8,9 +8,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from farm.crashpoints import reach
 from farm.db.connection import Database, is_lost_connection
-from farm.queue import fleet
 from farm.queue.endings import AttemptKey
-from workers.loop.spool import attempts_in
+from farm.queue.workers import fleet
+from workers.loop.delivery.spool import attempts_in
 
 log = structlog.get_logger(__name__)
 

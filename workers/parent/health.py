@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm.config import Settings
 from farm.db.connection import Database
 from farm.errors import ConfigError
-from farm.queue.fleet import WorkerState, states
+from farm.queue.workers.fleet import WorkerState, states
 
 log = structlog.get_logger(__name__)
 

@@ -14,8 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.db.connection import Database, Role
-from farm.queue import endings, fleet, losses
-from farm.queue.fleet import WorkerIdentity
+from farm.queue import endings, losses
+from farm.queue.workers import fleet
+from farm.queue.workers.fleet import WorkerIdentity
 from workers.parent.children import describe_ending, share_threads, start_child
 from workers.parent.devices import Device
 from workers.parent.givebacks import GiveBacks

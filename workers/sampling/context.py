@@ -8,13 +8,13 @@ from typing import Any
 
 from farm.spec.families import Family
 from farm.spec.image import ImageSpec, TextToImageSpec
+from farm.spec.sizes import VAE_SCALE_FACTOR
 from workers.canvas.inputs import Inputs
 from workers.model.pipelines import Resident
 from workers.model.vae import Vae
 from workers.renderer import OnStep
 from workers.sampling.conditions import Conditioning
 from workers.sampling.encode_prompts import encode_conditioning
-from workers.sampling.latents import VAE_SCALE_FACTOR
 
 StepCallback = Callable[[], None]
 """Called after each step; raises to stop the render."""

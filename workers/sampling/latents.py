@@ -10,14 +10,10 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from farm.spec.sizes import VAE_SCALE_FACTOR, Size
 from workers.compute.placement import device_of, dtype_of
 
 LATENT_CHANNELS = 4
-VAE_SCALE_FACTOR = 8
-"""The pixels to a latent's side, in every family."""
-
-Size = tuple[int, int]
-"""(width, height) in pixels"""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from farm.spec.image import ImageSpec
+from farm.spec.sizes import Size
 from workers.sampling.conditions import Conditioning
 from workers.sampling.context import RenderContext, StepCallback
 from workers.sampling.denoise import KnownRegion, UNetInputs, denoise
-from workers.sampling.latents import NoiseSource, Size, shrink_mask
+from workers.sampling.latents import NoiseSource, shrink_mask
 from workers.sampling.schedulers import make_scheduler
 from workers.sampling.timesteps import TimestepSchedule, plan_timesteps
 

@@ -26,13 +26,5 @@ class Unreadable:
 Entries = list[Entry | Unreadable]
 
 
-class BadLine(ValueError):
-    """A line that does not follow the format of its file; `line` is its number, counted from 1."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-
-
 class Misread(InvalidRequest):
     """Fields that no row can be made of."""

@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from farm.formats.badline import BadLine
 from farm.formats.jsonkeys import KeyTwice, distinct
-from farm.intake.promptfiles.entries import BadLine, Entries, Entry, Unreadable
+from farm.intake.promptfiles.entries import Entries, Entry, Unreadable
 
 _DEEPEST = 20
 _SPACE = re.compile(r"[ \t\n]*")

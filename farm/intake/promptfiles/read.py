@@ -9,19 +9,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from farm.errors import FieldProblem, InvalidRequest
+from farm.formats.badline import BadLine
 from farm.formats.tables import misfit, read_table
 from farm.formats.text import STANDARD_INPUT, place_of, read_text, refuse
 from farm.formats.yamls import MOST_BYTES as MOST_YAML_BYTES
 from farm.formats.yamls import BadYaml
 from farm.intake.promptfiles import jsons, yamlrows
 from farm.intake.promptfiles.commands import is_command, read_command
-from farm.intake.promptfiles.entries import BadLine, Entries, Entry, Misread, Unreadable
+from farm.intake.promptfiles.entries import Entries, Entry, Misread, Unreadable
 from farm.intake.promptfiles.jsons import BadJson
 from farm.intake.promptfiles.recognise import Mistaken, check_lines, format_of, guess
 from farm.intake.promptfiles.settings import TEXTS, understood, with_points
 from farm.intake.request import PromptRow
-from farm.prompts.names import nearest
 from farm.spec.fieldproblems import problems_of
+from farm.spec.names import nearest
 
 _SETTINGS = tuple(PromptRow.model_fields)
 # `#1 artist` is more likely a prompt than a comment.

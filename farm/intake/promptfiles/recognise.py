@@ -4,12 +4,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from farm.formats.badline import BadLine
 from farm.formats.tables import canonical, header_of
 from farm.formats.yamls import MOST_BYTES as MOST_YAML_BYTES
 from farm.formats.yamls import BadYaml
 from farm.intake.promptfiles import yamlrows
 from farm.intake.promptfiles.commands import is_command
-from farm.intake.promptfiles.entries import BadLine, Entry
+from farm.intake.promptfiles.entries import Entry
 from farm.intake.promptfiles.jsons import BadJson, read_any
 from farm.intake.promptfiles.settings import ALIASES
 from farm.intake.request import PromptRow

@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from farm.db.events import record
 from farm.queue import claim as dispatch
-from farm.queue import endings, fleet, lifecycle, losses, steering
+from farm.queue import endings, lifecycle, losses, steering
+from farm.queue.workers import fleet
 from tests.factories import Scene, a_checkpoint, a_user, an_object, claim
 
 

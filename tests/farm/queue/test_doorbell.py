@@ -18,8 +18,9 @@ import redis
 
 from farm.embedded.machine import environment
 from farm.embedded.redis import Redis
-from farm.queue import fleet, steering
+from farm.queue import steering
 from farm.queue.doorbell import RING, Doorbell, broker_url, make_celery, queue_name, require_transport
+from farm.queue.workers import fleet
 from farm.upkeep.keeper import Keeper
 from tests.factories import Scene
 

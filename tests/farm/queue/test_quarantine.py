@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from farm.queue import endings, steering
-from farm.queue.verdicts import Ended, against_pair, against_worker
+from farm.queue.workers.verdicts import Ended, against_pair, against_worker
 from tests.factories import Scene, a_checkpoint, a_user
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import text
 
 from farm.errors import NotFound
-from farm.queue import fleet, steering
+from farm.queue import steering
+from farm.queue.workers import fleet
 from farm.reports import gallery, overview, shapes, workers
 from farm.reports.gallery import Links
 from tests.factories import Scene, a_checkpoint, a_user

@@ -10,8 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from farm.db.connection import Database, Role, is_lost_connection
-from farm.queue import fleet, steering
+from farm.queue import steering
 from farm.queue.doorbell import queue_name
+from farm.queue.workers import fleet
 from farm.upkeep.keeper import Keeper, pools_to_ring
 from tests.factories import Scene
 from tests.waiting import wait_until

@@ -6,7 +6,7 @@ import pytest
 
 from farm.config import Settings
 from farm.errors import Conflict, InvalidRequest, NotFound
-from farm.prompts.names import Names, nearest
+from farm.spec.names import Names, nearest
 from farm.weights import addons, checkpoints
 from farm.weights.addons import StoredAddon
 from farm.weights.hub.fetch import fetch

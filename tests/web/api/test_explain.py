@@ -8,8 +8,8 @@ from flask.testing import FlaskClient
 from farm import accounts
 from farm.config import Settings
 from farm.db.connection import Database
-from farm.queue import fleet
 from farm.queue.doorbell import Doorbell
+from farm.queue.workers import fleet
 from tests.factories import Scene, a_checkpoint, a_job, a_worker, claim
 
 

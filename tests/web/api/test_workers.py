@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from farm import accounts
-from farm.queue import fleet
+from farm.queue.workers import fleet
 from tests.factories import Scene, a_checkpoint
 from tests.web.conftest import OpenPortal
 

@@ -241,7 +241,7 @@ def test_what_was_tried_before_is_tried_again_when_all_rendered_before_it_is_in_
         raise RenderError("not this time")
 
     render_with(fail)
-    monkeypatch.setattr("workers.loop.delivery.Delivery.wait_until_spooled", lambda _: order.append("wait"))
+    monkeypatch.setattr("workers.loop.delivery.deliver.Delivery.wait_until_spooled", lambda _: order.append("wait"))
     work()
     finish(scene, submit())
     assert order == ["render", *["wait", "render"] * (scene.settings.max_attempts - 1)]

@@ -16,8 +16,8 @@ from farm.config import Settings
 from farm.db.connection import Database, Role
 from farm.embedded.machine import environment, free_port
 from farm.errors import ConfigError
-from farm.queue import fleet
-from farm.queue.fleet import WorkerState
+from farm.queue.workers import fleet
+from farm.queue.workers.fleet import WorkerState
 from tests.factories import Scene
 from tests.waiting import wait_until
 from workers.parent.health import Outlook, describe_slot, serve_health

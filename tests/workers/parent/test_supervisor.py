@@ -13,8 +13,8 @@ from farm.config import Settings
 from farm.queue.claim import Lease
 from tests.conftest import SECRET
 from tests.factories import Scene
-from workers.loop.spool import Spool
-from workers.loop.spoolfile import EncodedFile, FinishedImage
+from workers.loop.delivery.spool import Spool
+from workers.loop.delivery.spoolfile import EncodedFile, FinishedImage
 from workers.parent.children import pinned_environment
 from workers.parent.devices import Device
 from workers.parent.pulse import Pulse

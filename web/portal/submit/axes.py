@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.errors import FieldProblem, InvalidRequest
-from farm.intake.axistext import read_values
 from farm.intake.request import Axis
+from farm.intake.sweeps.axistext import read_values
 
 _SLOTS = ("x", "y", "z")
 

@@ -1,7 +1,7 @@
 """Turns a pickle of PyTorch (.ckpt, .pt, .bin) into safetensors, in a process of its own that can do little else.
 
-`python -m workers.ingest.opening.unpickle SOURCE TARGET`; it answers with a list, as JSON, of what it was not kept from.
-PyTorch's weights-only reader runs no code of the file; this process is confined should it be wrong about that, and
+`python -m workers.ingest.opening.unpickle SOURCE TARGET`; it answers with a list, as JSON, of what it was not
+kept from. PyTorch's weights-only reader runs no code of the file; this process is confined in case that fails, and
 limited against files that unfold without end.
 """
 

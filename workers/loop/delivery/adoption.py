@@ -9,9 +9,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm.db.connection import Database
 from farm.queue import claim
 from farm.queue.claim import Lease
-from workers.loop import spoolfile
-from workers.loop.spool import Spool
-from workers.loop.spoolfile import DamagedFile
+from workers.loop.delivery import spoolfile
+from workers.loop.delivery.spool import Spool
+from workers.loop.delivery.spoolfile import DamagedFile
 
 log = structlog.get_logger(__name__)
 

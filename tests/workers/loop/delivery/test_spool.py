@@ -8,9 +8,9 @@ import pytest
 from farm.errors import ConfigError
 from farm.queue.claim import Lease
 from tests.factories import a_spec
-from workers.loop import spoolfile
-from workers.loop.spool import Spool, attempts_in, prepare
-from workers.loop.spoolfile import DamagedFile, EncodedFile, FinishedImage
+from workers.loop.delivery import spoolfile
+from workers.loop.delivery.spool import Spool, attempts_in, prepare
+from workers.loop.delivery.spoolfile import DamagedFile, EncodedFile, FinishedImage
 
 OpenSpool = Callable[..., Spool]
 

@@ -16,8 +16,8 @@ from farm.db.tables.jobs import Attempt, Counters, Task
 from farm.db.tables.weights import Checkpoint
 from farm.db.tables.workers import Exclusion, MemoryLimit, Worker
 from farm.prompts.compose import compose
-from farm.queue import exclusions
-from farm.queue.fleet import takes_work
+from farm.queue.workers import exclusions
+from farm.queue.workers.fleet import takes_work
 
 
 @dataclass(frozen=True)

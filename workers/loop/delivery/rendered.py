@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from farm.infotext import infotext
 from farm.queue.claim import ClaimedCheckpoint, Lease
-from workers.loop.files import encode, encode_thumbnail
-from workers.loop.spoolfile import FinishedImage
+from workers.loop.delivery.files import encode, encode_thumbnail
+from workers.loop.delivery.spoolfile import FinishedImage
 from workers.renderer import Picture
 
 

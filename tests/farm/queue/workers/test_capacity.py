@@ -4,7 +4,7 @@ import pytest
 
 from farm.db.tables.workers import MemoryLimit
 from farm.errors import Conflict
-from farm.queue import capacity
+from farm.queue.workers import capacity
 from tests.factories import Scene, a_checkpoint
 
 LARGE = {"width": 1024, "height": 1024}

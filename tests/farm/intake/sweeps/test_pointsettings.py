@@ -3,7 +3,7 @@
 from typing import Any
 
 from farm.intake.library import KnownCheckpoint, Library
-from farm.intake.pointsettings import PromptSettings, apply_named_styles
+from farm.intake.sweeps.pointsettings import PromptSettings, apply_named_styles
 from farm.prompts.styles import Style
 from farm.spec.families import FAMILIES
 from tests.factories import a_request

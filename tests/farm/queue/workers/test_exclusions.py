@@ -3,7 +3,7 @@
 import pytest
 
 from farm.errors import Conflict, NotFound
-from farm.queue import exclusions, fleet
+from farm.queue.workers import exclusions, fleet
 from farm.upkeep import keeper
 from tests.factories import Scene, a_checkpoint
 

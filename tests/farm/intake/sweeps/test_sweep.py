@@ -9,7 +9,7 @@ import pytest
 
 from farm.errors import InvalidRequest
 from farm.intake.library import KnownAddon, KnownCheckpoint, Library
-from farm.intake.sweeps import label
+from farm.intake.sweeps.sweep import label
 from farm.intake.unfold import Unfolded, count_images, expand
 from farm.prompts.styles import Style
 from farm.spec.families import FAMILIES

@@ -20,11 +20,11 @@ from farm.queue.claim import Lease
 from farm.queue.endings import StoredObject
 from farm.store.keys import RenderedRole, rendered_key
 from farm.store.protocol import Store
-from workers.loop import adoption, spoolfile
+from workers.loop.delivery import adoption, spoolfile
+from workers.loop.delivery.rendered import RenderedImage, encode_rendered
+from workers.loop.delivery.spool import Spool
+from workers.loop.delivery.spoolfile import EncodedFile, FinishedImage
 from workers.loop.holdings import Holdings
-from workers.loop.rendered import RenderedImage, encode_rendered
-from workers.loop.spool import Spool
-from workers.loop.spoolfile import EncodedFile, FinishedImage
 
 log = structlog.get_logger(__name__)
 

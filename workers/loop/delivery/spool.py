@@ -18,8 +18,8 @@ import structlog
 from farm.errors import ConfigError
 from farm.queue.claim import Lease
 from farm.queue.endings import AttemptKey
-from workers.loop import spoolfile
-from workers.loop.spoolfile import FinishedImage
+from workers.loop.delivery import spoolfile
+from workers.loop.delivery.spoolfile import FinishedImage
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import InvalidRequest
-from farm.intake.axistext import read_axis, read_values
 from farm.intake.request import MOST_VALUES
+from farm.intake.sweeps.axistext import read_axis, read_values
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from farm.store.protocol import Store
 from tests.factories import LEASE_SECONDS, Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
 from tests.waiting import wait_until
-from workers.loop import adoption
-from workers.loop.delivery import Delivery
+from workers.loop.delivery import adoption
+from workers.loop.delivery.deliver import Delivery
+from workers.loop.delivery.rendered import RenderedImage
+from workers.loop.delivery.spool import Spool, attempts_in
+from workers.loop.delivery.spoolfile import FinishedImage
 from workers.loop.holdings import Holdings
-from workers.loop.rendered import RenderedImage
-from workers.loop.spool import Spool, attempts_in
-from workers.loop.spoolfile import FinishedImage
 from workers.renderer import Picture
 
 CHECKPOINT = ClaimedCheckpoint(1, "demo", "sd15", "a" * 64, "/nowhere")
@@ -231,7 +231,7 @@ def test_what_was_accepted_outlives_this_process_after_the_wait_for_it(
         time.sleep(0.3)
         return finish(rendered)
 
-    monkeypatch.setattr("workers.loop.delivery.encode_rendered", slowly)
+    monkeypatch.setattr("workers.loop.delivery.deliver.encode_rendered", slowly)
     store = StuckStore()
     delivery = a_delivery(scene, store, holdings, spool, limit=1)
     delivery.accept(a_render(lease))
@@ -350,7 +350,7 @@ def test_a_disk_that_fails_keeps_no_worker_from_its_turn(
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, "input/output error")
 
-    monkeypatch.setattr("workers.loop.spoolfile.read_lease", fail)
+    monkeypatch.setattr("workers.loop.delivery.spoolfile.read_lease", fail)
     spool = a_spool(tmp_path / "spool", WORKER_ID + 1)
     assert adoption.adopt(scene.database, spool, LEASE_SECONDS) == []
     spool.close()

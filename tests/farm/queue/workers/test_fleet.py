@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from farm.queue import fleet
+from farm.queue.workers import fleet
 from tests.factories import Scene, a_checkpoint
 
 

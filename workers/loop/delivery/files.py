@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from farm.infotext import as_exif, as_short_comment, as_user_comment
 from farm.spec.image import ImageSpec
-from workers.loop.spoolfile import EncodedFile
+from workers.loop.delivery.spoolfile import EncodedFile
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from farm.db.tables.jobs import Attempt
 from farm.db.tables.workers import Worker
 from farm.errors import NotFound
 from farm.queue.attempts import storable
-from farm.queue.exclusions import is_out_of_service
+from farm.queue.workers.exclusions import is_out_of_service
 
 HEARD_SECONDS = 30.0
 """Work is left only to workers heard of within this time: ten of the longest heartbeats."""

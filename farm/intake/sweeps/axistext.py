@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from farm.errors import InvalidRequest
 from farm.intake.request import MOST_VALUES
-from farm.intake.sweeps import Value
+from farm.intake.sweeps.sweep import Value
 from farm.spec.settingnames import OTHER_NAMES
 
 _WHOLE = frozenset({"num_inference_steps", "clip_skip", "seed"})
