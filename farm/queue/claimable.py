@@ -57,7 +57,7 @@ _MAY_TRY = """
 
 # In order:
 #   serving   the workers that may take work of the pool, and what each is kept from (excluded, limits)
-#   others    other workers that are ready for work (`farm.queue.workers.fleet`): what the claimant leaves, they take
+#   others    other workers that are ready for work (`farm.queue.workers.fleet`): what is left, they take
 #   unfit     the checkpoints that the claimant does not suit, from so many pixels on: NULL is from the first
 #   left_to   of these, those that others suit, below so many pixels: NULL is up to any number
 #   lines     the first lines of every owner that the claimant may take and does not ask to pass over, with the

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
 
-import workers.delivery
+import workers.loop.delivery.deliver
 from farm.queue.claim import ClaimedCheckpoint, Lease
 from farm.store.protocol import Store
 from tests.factories import LEASE_SECONDS, Scene
@@ -225,7 +225,7 @@ def test_a_worker_whose_disk_refuses_images_claims_no_more(
 def test_what_was_accepted_outlives_this_process_after_the_wait_for_it(
     scene: Scene, holdings: Holdings, spool: Spool, lease: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = workers.delivery.encode_rendered
+    finish = workers.loop.delivery.deliver.encode_rendered
 
     def slowly(rendered: RenderedImage) -> FinishedImage:
         time.sleep(0.3)
@@ -261,7 +261,7 @@ def test_a_hanging_store_does_not_keep_further_images_from_the_spool(
 def left_behind(scene: Scene, lease: Lease, tmp_path: Path) -> Lease:
     """A worker rendered an image, could not store it, and is gone."""
     with closing(a_spool(tmp_path / "spool")) as spool:
-        spool.put(workers.delivery.encode_rendered(a_render(lease)))
+        spool.put(workers.loop.delivery.deliver.encode_rendered(a_render(lease)))
     return lease
 
 
