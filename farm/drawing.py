@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from farm.budget import Budget, OverBudget
 from farm.errors import FieldProblem, InvalidRequest
 from farm.geometry import Settings
-from farm.prompts.dynamic import Prompt
+from farm.prompts.dynamic import DynamicPrompt
 from farm.prompts.template import count_signs, may_be_dynamic
-from farm.prompts.wildcards import Lookup
+from farm.prompts.wildcards import WildcardLookup
 
 
 def drawn(
-    how: str, settings: Settings, lookup: Lookup, count: int, limit: int, budget: Budget
+    how: str, settings: Settings, lookup: WildcardLookup, count: int, limit: int, budget: Budget
 ) -> Iterator[tuple[dict[str, str], range]]:
     """Each distinct pair of prompts that settings unfold into, and the seeds that it is rendered with.
 
@@ -23,9 +23,9 @@ def drawn(
         yield {}, range(first, first + count)
         return
     budget.reading.spend(count_signs(prompt) + count_signs(negative))
-    positives = Prompt(prompt, lookup, budget.choices)
+    positives = DynamicPrompt(prompt, lookup, budget.choices)
     with _named_as_negative():
-        negatives = Prompt(negative, lookup, budget.choices)
+        negatives = DynamicPrompt(negative, lookup, budget.choices)
     if not (positives.is_dynamic or negatives.is_dynamic):
         yield {}, range(first, first + count)
         return
@@ -42,7 +42,7 @@ def drawn(
         yield texts, range(seed, seed + 1)
 
 
-def _drawn_negative(negatives: Prompt, seed: int) -> str:
+def _drawn_negative(negatives: DynamicPrompt, seed: int) -> str:
     with _named_as_negative():
         return negatives.random(seed)
 

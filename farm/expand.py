@@ -13,7 +13,7 @@ from farm.library import KnownCheckpoint, Library
 from farm.notices import Said, warnings_of_rows
 from farm.origins import Origin, given
 from farm.prompts.template import count_signs
-from farm.prompts.wildcards import Lookup
+from farm.prompts.wildcards import WildcardLookup
 from farm.requests import JobRequest, PromptRow
 from farm.settle import Settled, settle, styled
 from farm.specs import ImageSpec, batch_key
@@ -61,7 +61,7 @@ class _Work:
     library: Library
     limits: "Limits"
     budget: Budget
-    lookup: Lookup
+    lookup: WildcardLookup
     problems: dict[FieldProblem, None] = field(default_factory=dict)
 
 
@@ -86,7 +86,7 @@ def expand(request: JobRequest, library: Library, limits: Limits = Limits()) -> 
     one too, says that the request makes more work than one may.
     """
     budget = Budget(limits.images)
-    work = _Work(request, library, limits, budget, Lookup(library.wildcards, budget.lines.spend))
+    work = _Work(request, library, limits, budget, WildcardLookup(library.wildcards, budget.lines.spend))
     _require(work)
     groups: list[Unfolded] = []
     kinds: set[str] = set()

@@ -7,7 +7,7 @@ import pytest
 
 from farm import phrases
 from farm.errors import InvalidRequest, NotFound
-from farm.prompts.styles import Style
+from farm.prompts.styles import PromptStyle
 from farm.wildcardfiles import read_wildcard_files
 from tests.factories import Scene
 
@@ -282,8 +282,8 @@ def test_styles_as_the_webui_writes_them_are_read(tmp_path: Path) -> None:
     rows = ['"Cinematic, moody","still {prompt}, grain","cartoon, ""bad"""', "Old,oil,", ",,", "--- divider ---,,"]
     file.write_bytes(("\ufeffname,prompt,negative_prompt\r\n" + "\r\n".join(rows) + "\r\n").encode())
     assert phrases.read_styles_file(file) == [
-        Style("Cinematic, moody", "still {prompt}, grain", 'cartoon, "bad"'),
-        Style("Old", "oil", ""),
+        PromptStyle("Cinematic, moody", "still {prompt}, grain", 'cartoon, "bad"'),
+        PromptStyle("Old", "oil", ""),
     ]
 
 
@@ -291,6 +291,6 @@ def test_a_style_of_several_lines_of_tags_is_one_style(tmp_path: Path) -> None:
     file = tmp_path / "styles.csv"
     file.write_text('name,prompt,negative_prompt\nA,"masterpiece,best quality\n1girl,solo",bad\nB,oil,\n')
     assert phrases.read_styles_file(file) == [
-        Style("A", "masterpiece,best quality\n1girl,solo", "bad"),
-        Style("B", "oil", ""),
+        PromptStyle("A", "masterpiece,best quality\n1girl,solo", "bad"),
+        PromptStyle("B", "oil", ""),
     ]

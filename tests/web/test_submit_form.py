@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from farm import phrases
 from farm.database import Database
-from farm.prompts.styles import Style
+from farm.prompts.styles import PromptStyle
 from tests.web.conftest import OpenPortal
 from tests.web.forms import a_file, first_spec, key_of, marked, no_jobs, send, value_of
 
@@ -252,7 +252,9 @@ class TestSweeps:
 
     def test_styles_are_applied_in_the_order_of_the_list(self, client: FlaskClient, database: Database) -> None:
         with database.begin() as session:
-            phrases.put_styles(session, [Style("ink", "{prompt}, ink", ""), Style("old", "{prompt}, old", "")])
+            phrases.put_styles(
+                session, [PromptStyle("ink", "{prompt}, ink", ""), PromptStyle("old", "{prompt}, old", "")]
+            )
         send(client, "txt2img", styles=["ink", "old"])
         assert first_spec(client)["prompt"] == "a fox, ink, old"
 

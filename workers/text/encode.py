@@ -6,7 +6,7 @@ import torch
 
 from farm.prompts.attention import Section
 from farm.prompts.embeddings import EmbeddingNames
-from farm.prompts.plan import PlannedPart, plan, plan_negative
+from farm.prompts.plan import PlannedSubPrompt, plan, plan_negative
 from farm.specs import ImageSpec
 from workers.conditions import Conditions, Embeds, Part, Stage, Staged
 from workers.embeddings import vectors_of
@@ -41,7 +41,7 @@ def conditions_of(
     )
 
 
-def _staged(part: PlannedPart, embeds: Mapping[Text, Embeds]) -> Staged:
+def _staged(part: PlannedSubPrompt, embeds: Mapping[Text, Embeds]) -> Staged:
     return tuple(Stage(stage.until_step, embeds[stage.sections]) for stage in part.stages)
 
 
