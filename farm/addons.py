@@ -11,8 +11,8 @@ from farm.errors import Conflict, NotFound
 from farm.models import Addon
 from farm.names import Names, as_good_as, lock_name, nearest_hint
 
-Kind = Literal["vae", "embedding", "lora"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+AddonKind = Literal["vae", "embedding", "lora"]
+KINDS: tuple[AddonKind, ...] = get_args(AddonKind)
 
 TITLES = {"vae": "VAE", "embedding": "embedding", "lora": "LoRA"}
 
@@ -32,7 +32,7 @@ class StoredAddon:
     source_hashes: tuple[str, ...] = ()
 
 
-def add(session: Session, kind: Kind, name: str, found: StoredAddon, note: str | None = None) -> Addon:
+def add(session: Session, kind: AddonKind, name: str, found: StoredAddon, note: str | None = None) -> Addon:
     """Register an addon. Adding the same one again is harmless.
 
     Another of its kind under its name is refused, and under a name that prompts do not tell from it.
@@ -59,7 +59,7 @@ def check_same(addon: Addon, sha256: str, name: str) -> None:
         )
 
 
-def get(session: Session, kind: Kind, name: str) -> Addon:
+def get(session: Session, kind: AddonKind, name: str) -> Addon:
     """The addon of this name, or of the only one that is like it. Raises NotFound, naming the nearest."""
     known = by_name(session, kind)
     found = Names(known).only(name)
@@ -68,13 +68,13 @@ def get(session: Session, kind: Kind, name: str) -> Addon:
     return known[found]
 
 
-def by_name(session: Session, kind: Kind) -> dict[str, Addon]:
+def by_name(session: Session, kind: AddonKind) -> dict[str, Addon]:
     """All addons of a kind that a job may name, in the order of their names."""
     query = select(Addon).where(Addon.removed_at.is_(None), Addon.kind == kind).order_by(Addon.name)
     return {addon.name: addon for addon in session.scalars(query)}
 
 
-def remove(session: Session, kind: Kind, name: str) -> None:
+def remove(session: Session, kind: AddonKind, name: str) -> None:
     """Take the name away: new jobs cannot use it. The file stays; accepted jobs keep rendering with it."""
     addon = get(session, kind, name)
     session.execute(update(Addon).where(Addon.id == addon.id).values(removed_at=func.now()))

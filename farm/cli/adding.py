@@ -20,8 +20,8 @@ from farm import config
 from farm.cli.console import one_line, open_database
 from farm.cli.parts import require_worker_packages
 from farm.store import open_store
-from farm.weights.add import Added, Warehouse, Watch
-from farm.weights.wishes import Wish
+from farm.weights.add import AddedWeights, ProgressListener, WeightsImporter
+from farm.weights.wishes import AddRequest
 
 _COLUMNS = (
     TextColumn("{task.description}"),
@@ -67,7 +67,7 @@ class Lines:
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
+def watching() -> Iterator[ProgressListener]:
     if not sys.stderr.isatty():
         yield Lines()
         return
@@ -75,20 +75,20 @@ def watching() -> Iterator[Watch]:
         yield Bars(progress)
 
 
-def add(wish: Wish) -> None:
+def add(request: AddRequest) -> None:
     """Add weights and say what is registered now."""
     require_worker_packages()
     settings = config.load()
-    with watching() as watch:
-        added = Warehouse(settings, open_database(), open_store(settings), watch).add(wish)
-    _tell(wish, added)
+    with watching() as listener:
+        added = WeightsImporter(settings, open_database(), open_store(settings), listener).add(request)
+    _tell(request, added)
 
 
-def _tell(wish: Wish, added: Added) -> None:
+def _tell(request: AddRequest, added: AddedWeights) -> None:
     for warning in added.warnings:
         click.echo(f"Warning: {one_line(warning)}", err=True)
-    done = "Added" if added.is_new else "It is registered already:"
-    click.echo(f"{done} {wish.title} {one_line(added.name)}: {added.family}, hash {added.sha256[:10]}")
+    done = "AddedWeights" if added.is_new else "It is registered already:"
+    click.echo(f"{done} {request.title} {one_line(added.name)}: {added.family}, hash {added.sha256[:10]}")
     if added.vae:
         click.echo(f"The VAE {added.vae} suits it: `farm vaes add {added.vae}`")
 

@@ -12,7 +12,7 @@ from farm.presets import PRESETS
 from farm.reports import Report
 from farm.store import open_store
 from farm.weights import blobs
-from farm.weights.wishes import Wish
+from farm.weights.wishes import AddRequest
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -53,12 +53,12 @@ def add(
         if family or tokenizer or vae or half:
             raise click.UsageError("--in-place takes no option but --name and --note.")
         return _add_in_place(Path(source), name, note)
-    return adding.add(Wish("checkpoint", source, name, family, tokenizer, vae, half, note))
+    return adding.add(AddRequest("checkpoint", source, name, family, tokenizer, vae, half, note))
 
 
 def _add_in_place(folder: Path, name: str | None, note: str | None) -> None:
     found = catalog.inspect_folder(folder)
-    name = Wish("checkpoint", str(folder)).check_name(name or found.path.name)
+    name = AddRequest("checkpoint", str(folder)).check_name(name or found.path.name)
     with open_database().begin() as session:
         catalog.add(session, name, found, note)
     click.echo(f"Added checkpoint {one_line(name)}: {found.family}, hash {found.sha256[:10]}")

@@ -20,8 +20,8 @@ from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
 from farm.errors import ConfigError, FarmError
 from farm.store import open_store
-from farm.weights.add import Unwatched, Warehouse
-from farm.weights.wishes import Wish
+from farm.weights.add import SilentListener, WeightsImporter
+from farm.weights.wishes import AddRequest
 
 log = structlog.get_logger(__name__)
 
@@ -170,16 +170,16 @@ class LocalFarm:
             }
         )
 
-    def _missing_checkpoint(self) -> Wish | None:
+    def _missing_checkpoint(self) -> AddRequest | None:
         """The checkpoint to take in: the one that must be there, or a first one where there is none at all."""
         with closing(Database.of(self.settings, Role.TOOL)) as database, database.begin() as session:
             names = catalog.by_name(session)
         is_missing = self._checkpoint not in names if self._checkpoint else not names
-        return Wish("checkpoint", self._checkpoint or _FIRST_CHECKPOINT) if is_missing else None
+        return AddRequest("checkpoint", self._checkpoint or _FIRST_CHECKPOINT) if is_missing else None
 
-    def _take_in(self, wish: Wish) -> None:
+    def _take_in(self, wish: AddRequest) -> None:
         with closing(Database.of(self.settings, Role.TOOL)) as database:
-            Warehouse(self.settings, database, open_store(self.settings), Unwatched()).add(wish)
+            WeightsImporter(self.settings, database, open_store(self.settings), SilentListener()).add(wish)
 
     def _add_program(self, name: str, module: str, *arguments: str, grace: float = 10.0) -> None:
         service = Service(

@@ -97,9 +97,9 @@ def test_an_image_of_a_tool_that_is_not_read_is_refused_by_name(
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('{"sui_image_params": {"prompt": "a",}}', r"no JSON: .* at line 1 column 3\d"),
+        ('{"sui_image_params": {"prompt": "a",}}', r"not JSON: .* at line 1 column 3\d"),
         ('{"sui_image_params": {"seed": 1, "seed": 2}}', "the key 'seed' is repeated"),
-        ('{"sui_image_params": {"seed": NaN}}', "NaN is no number"),
+        ('{"sui_image_params": {"seed": NaN}}', "NaN is not a number"),
         ('{"sui_image_params": {"cfgscale": 1e999}}', "the number '1e999' is too large"),
         ('{"sui_image_params": {"prompt": "\\ud800"}}', "half a character"),
         ('{"sui_image_params": {"prompt": ["a"]}}', "whose prompt is not a text"),

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from farm.fetcher import Address
-from farm.hub.transport import DownloadError, check_redirect, next_page
+from farm.hub.transport import DownloadError, check_redirect, find_next_page
 
 PUBLIC = "https://93.184.216.34/file"
 METADATA = "https://169.254.169.254/latest/meta-data"
@@ -73,13 +73,13 @@ def answer_with_next(page: str) -> httpx.Response:
 @pytest.mark.parametrize("page", [METADATA, "http://93.184.216.34/2", "file:///etc/passwd", "//127.0.0.1/2"])
 def test_a_next_page_that_no_redirect_may_lead_to_is_not_asked(page: str) -> None:
     with pytest.raises(DownloadError, match="which is not asked"):
-        next_page(PUBLIC, answer_with_next(page), named())
+        find_next_page(PUBLIC, answer_with_next(page), named())
 
 
 @pytest.mark.parametrize("page", ["https://93.184.216.34/file?page=2", "?page=2"])
 def test_a_next_page_of_the_same_hub_is_asked(page: str) -> None:
-    assert next_page(PUBLIC, answer_with_next(page), named()) == f"{PUBLIC}?page=2"
+    assert find_next_page(PUBLIC, answer_with_next(page), named()) == f"{PUBLIC}?page=2"
 
 
 def test_an_answer_without_a_next_page_is_the_last() -> None:
-    assert next_page(PUBLIC, httpx.Response(200), named()) is None
+    assert find_next_page(PUBLIC, httpx.Response(200), named()) is None

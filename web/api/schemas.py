@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from farm.addons import Kind as AddonKind
+from farm.addons import AddonKind as AddonKind
 from farm.fields import Name, Priority
 from farm.lifecycle import JobStatus, TaskStatus
 from farm.reports import (
