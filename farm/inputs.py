@@ -7,7 +7,7 @@ from typing import TypeVar
 from farm import budget, uploads
 from farm.budget import OverBudget
 from farm.errors import FieldProblem, InvalidRequest
-from farm.pictures import Role
+from farm.pictures import PictureRole
 from farm.requests import ImageSettings, JobRequest
 from farm.uploads import Desk, Resolved
 
@@ -16,7 +16,7 @@ _MOST_BROUGHT = 64
 _MOST_ADDRESSES = 8
 _MOST_NOTES = 20
 
-_ROLES: Mapping[str, Role] = {"image": "input", "mask": "mask"}
+_ROLES: Mapping[str, PictureRole] = {"image": "input", "mask": "mask"}
 
 _Settings = TypeVar("_Settings", bound=ImageSettings)
 
@@ -26,7 +26,7 @@ class _Picture:
     """What a field means: the same picture is kept differently as a mask."""
 
     source: str
-    role: Role
+    role: PictureRole
 
 
 @dataclass(frozen=True)

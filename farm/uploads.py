@@ -27,8 +27,8 @@ from farm.database import Database
 from farm.errors import FieldProblem, InvalidRequest, NotFound
 from farm.fetcher import Fetcher
 from farm.models import Artifact, Discard, JobInput, Upload
-from farm.pictures import MEDIA_TYPE, Cleaned, Limits, Role, clean
-from farm.picturesizes import cost_of
+from farm.pictures import MEDIA_TYPE, CleanPicture, PictureLimits, PictureRole, clean
+from farm.picturesizes import estimate_cost
 from farm.reports import UploadReport
 from farm.store import Store, delete_each
 
@@ -61,8 +61,8 @@ class Desk:
     """Who hands them in: nobody's pictures hold up another's."""
 
     @property
-    def limits(self) -> Limits:
-        return Limits(self.settings.max_upload_bytes, self.settings.max_upload_pixels)
+    def limits(self) -> PictureLimits:
+        return PictureLimits(self.settings.max_upload_bytes, self.settings.max_upload_pixels)
 
 
 def key_of(sha256: str) -> str:
@@ -70,7 +70,7 @@ def key_of(sha256: str) -> str:
     return f"{INPUTS}{sha256}.png"
 
 
-def keep(desk: Desk, content: bytes, *, role: Role, field: str = "image") -> Kept:
+def keep(desk: Desk, content: bytes, *, role: PictureRole, field: str = "image") -> Kept:
     """Clean a picture and keep it for `keep_uploads_hours`, or longer where a job needs it.
 
     Sending the same picture again is harmless: it counts as used now, and its object is put anew, should
@@ -97,7 +97,7 @@ def _touch(connection: Connection, sha256: str) -> bool:
     return connection.execute(touched).rowcount == 1
 
 
-def _insert(connection: Connection, cleaned: Cleaned, role: Role) -> None:
+def _insert(connection: Connection, cleaned: CleanPicture, role: PictureRole) -> None:
     artifact = insert(Artifact).values(
         role=role,
         key=key_of(cleaned.sha256),
@@ -112,7 +112,7 @@ def _insert(connection: Connection, cleaned: Cleaned, role: Role) -> None:
     connection.execute(delete(Discard).where(Discard.key == key_of(cleaned.sha256)))
 
 
-def _report(role: str, picture: Cleaned | Artifact, size_bytes: int, desk: Desk) -> UploadReport:
+def _report(role: str, picture: CleanPicture | Artifact, size_bytes: int, desk: Desk) -> UploadReport:
     return UploadReport(
         id=picture.sha256,
         role=role,
@@ -150,7 +150,7 @@ class Resolved:
     note: str | None = None
 
 
-def resolve(desk: Desk, source: str, *, role: Role, field: str, pixels: Allowance) -> Resolved:
+def resolve(desk: Desk, source: str, *, role: PictureRole, field: str, pixels: Allowance) -> Resolved:
     """The upload that a request means: named, brought along in base64, or to be fetched.
 
     What is brought or fetched is kept as by `keep`, and paid for from the request's pixels; whether a named one is
@@ -175,9 +175,9 @@ def cost_of_source(desk: Desk, source: str) -> int:
         return 0
 
 
-def _pixels_of(content: bytes, limits: Limits) -> int:
+def _pixels_of(content: bytes, limits: PictureLimits) -> int:
     """What a picture says that it has; one that says nothing, or too many, is taken for one of the largest."""
-    return min(cost_of(content), limits.most_pixels)
+    return min(estimate_cost(content), limits.most_pixels)
 
 
 def _fetch(desk: Desk, url: str, field: str) -> bytes:
@@ -188,7 +188,7 @@ def _fetch(desk: Desk, url: str, field: str) -> bytes:
     return Fetcher(desk.settings.max_upload_bytes).fetch(url, field=field)
 
 
-def _decode(source: str, limits: Limits, field: str) -> bytes:
+def _decode(source: str, limits: PictureLimits, field: str) -> bytes:
     if source[:5].lower() == "data:":
         # The rest may have megabytes that look like more of the head.
         head = _DATA_URI.match(source[:_LONGEST_HEAD])

@@ -173,7 +173,7 @@ class Supervisor:
     def _bury(self) -> None:
         """Give back what the dead held. While Postgres is away they stay on the list; the keeper may be first."""
         for worker_id, (give_back, reason) in list(self._unburied.items()):
-            reach("parent.bereaved")
+            reach("parent.child_died")
             try:
                 with self._database.begin() as session:
                     give_back(session, spared=self._spooled())
@@ -188,7 +188,7 @@ class Supervisor:
                     return
                 continue
             del self._unburied[worker_id]
-            reach("parent.buried")
+            reach("parent.tasks_returned")
             # Whoever idles beside it goes on at once.
             self.ring()
 
@@ -245,14 +245,14 @@ def start_child(
     It hears words on its stdin, and ends by itself when that closes: no child outlives its parent. Its
     log comes through its stderr, its signs of life through its stdout.
     """
-    command = programs.command(module, str(worker_id), device.label, device.name, str(threads))
+    command = programs.build_command(module, str(worker_id), device.label, device.name, str(threads))
     child = subprocess.Popen(
         command,
         bufsize=0,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=programs.inherited(pinned_environment(settings, device)),
+        env=programs.inherit_environment(pinned_environment(settings, device)),
         start_new_session=True,
     )
     assert child.stdin is not None

@@ -59,8 +59,8 @@ def measure(jobs: int, checkpoints: int) -> MemoryFigures:
 
 
 def _build(folder: Path, seed: int) -> int:
-    command = programs.command("workers.random_checkpoint", str(folder), str(seed), str(_SCALE))
-    subprocess.run(command, env=programs.inherited(), check=True)
+    command = programs.build_command("workers.random_checkpoint", str(folder), str(seed), str(_SCALE))
+    subprocess.run(command, env=programs.inherit_environment(), check=True)
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 

@@ -75,9 +75,13 @@ def _seconds(job: JobReport) -> float:
 
 def _time_bare_loop(farm: LocalFarm, spec: TextToImageSpec, images: int) -> float:
     checkpoint = preset(spec.checkpoint).source
-    command = programs.command("workers.bare_loop", checkpoint, spec.model_dump_json(), str(images))
+    command = programs.build_command("workers.bare_loop", checkpoint, spec.model_dump_json(), str(images))
     printed = subprocess.run(
-        command, env=programs.inherited(environment(farm.settings)), capture_output=True, text=True, check=True
+        command,
+        env=programs.inherit_environment(environment(farm.settings)),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     seconds: float = json.loads(printed.stdout.splitlines()[-1])["seconds"]
     return seconds

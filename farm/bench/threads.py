@@ -74,10 +74,14 @@ def measure(images: int, *, rounds: int) -> list[ThreadsFigures]:
 
 def _time_renders(images: int, way: Way) -> float:
     spec = TextToImageSpec(checkpoint="demo", prompt="a red circle", width=128, height=128, seed=1)
-    command = programs.command("workers.bare_loop", preset("demo").source, spec.model_dump_json(), str(images))
+    command = programs.build_command(
+        "workers.bare_loop", preset("demo").source, spec.model_dump_json(), str(images)
+    )
     # The GPU has no part in it.
     variables = {"CUDA_VISIBLE_DEVICES": "", "TRANSFORMERS_VERBOSITY": "error", **way.variables}
-    done = subprocess.run(command, env=programs.inherited(variables), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=programs.inherit_environment(variables), capture_output=True, text=True, check=True
+    )
     seconds: float = json.loads(done.stdout.splitlines()[-1])["seconds"]
     return seconds
 
@@ -85,7 +89,7 @@ def _time_renders(images: int, way: Way) -> float:
 @contextmanager
 def _busy_process() -> Iterator[None]:
     """As another user's would be: in a session of its own, which the kernel gives a share of its own."""
-    process = spawn(programs.snippet(_BUSY))
+    process = spawn(programs.build_snippet_command(_BUSY))
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from farm import __version__
 from farm.cli import streams
 from farm.errors import ConfigError, FarmError, InvalidRequest
-from farm.imports import uncollected
+from farm.imports import pause_garbage_collection
 
 _MODULES: Mapping[str, tuple[str, ...]] = {
     "accounts": ("users",),
@@ -40,7 +40,7 @@ _PLACES = {command: module for module, commands in _MODULES.items() for command 
 
 @cache
 def _import(command: str) -> click.Command:
-    with uncollected():
+    with pause_garbage_collection():
         found: click.Command = getattr(import_module(f"farm.cli.{_PLACES[command]}"), command)
     return found
 

@@ -34,5 +34,5 @@ def worker(devices: str, pool: str | None) -> None:
 def become(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> NoReturn:
     """Go on as the module: the portal and the workers are programs of their own."""
     sys.stdout.flush()
-    command = programs.command(module, *arguments)
-    os.execve(command[0], command, programs.inherited(env))
+    command = programs.build_command(module, *arguments)
+    os.execve(command[0], command, programs.inherit_environment(env))

@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from farm import infotext
-from farm.again import Registered, recognised
+from farm.again import RegisteredHashes, match_registered
 from farm.cli.console import count_images, json_option, open_client, print_json
 from farm.cli.requesting import build_request
 from farm.cli.rows import Asked, name_lines, naming_lines, read_asked
 from farm.cli.submit_options import request_options
 from farm.cli.watching import download_images, exit_code, watch_job
-from farm.client import AnswerLost, Client, insist
+from farm.client import AnswerLost, Client, ask_until_answered
 from farm.promptfiles.recognise import ACCEPTED
 from farm.reports import JobReport, PreviewReport
 from farm.requests import JobRequest
@@ -90,13 +90,13 @@ def _described(client: Client, path: Path, picture: str | None) -> dict[str, Any
     `picture` is the one to begin from, None where none is given.
     """
     addons = client.addons()
-    here = Registered(
+    here = RegisteredHashes(
         {checkpoint.name: checkpoint.sha256 for checkpoint in client.checkpoints()},
         {(addon.kind, addon.name): addon.sha256 for addon in addons},
         {(addon.kind, addon.name): tuple(addon.source_hashes) for addon in addons},
     )
     read = infotext.read_file(path)
-    read = recognised(read.with_picture() if picture else read, here)
+    read = match_registered(read.with_picture() if picture else read, here)
     _warn(read.warnings)
     return dict(read.fields)
 
@@ -128,7 +128,7 @@ def _submit(client: Client, request: JobRequest, key: str) -> tuple[JobReport, l
     try:
         return client.submit(request, key)
     except AnswerLost:
-        return insist(lambda: client.submit(request, key), _PATIENCE_SECONDS)
+        return ask_until_answered(lambda: client.submit(request, key), _PATIENCE_SECONDS)
 
 
 @click.command()

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from farm.cli.console import count_images
-from farm.client import Client, insist
+from farm.client import Client, ask_until_answered
 from farm.contactsheet import Tile, make_contact_sheet
 from farm.errors import FarmError
 from farm.reports import JobReport
@@ -83,7 +83,7 @@ def _describe(job: JobReport) -> str:
 
 def _poll(client: Client, job_id: int) -> JobReport:
     """Ask for the job; a portal that restarts is waited for."""
-    return insist(lambda: client.job(job_id), _PATIENCE_SECONDS)
+    return ask_until_answered(lambda: client.job(job_id), _PATIENCE_SECONDS)
 
 
 def _with_grids(client: Client, job: JobReport) -> JobReport:
@@ -103,10 +103,10 @@ def download_images(client: Client, job_id: int, folder: Path, *, with_sheet: bo
     tiles = []
     try:
         for image in client.images(job_id):
-            path = insist(partial(client.download, image, folder), _PATIENCE_SECONDS)
+            path = ask_until_answered(partial(client.download, image, folder), _PATIENCE_SECONDS)
             tiles.append(Tile(path, image.spec["prompt"], f"seed {image.spec['seed']}"))
         for grid in client.grids(job_id):
-            insist(partial(client.download, grid, folder), _PATIENCE_SECONDS)
+            ask_until_answered(partial(client.download, grid, folder), _PATIENCE_SECONDS)
         if with_sheet and tiles:
             make_contact_sheet(tiles, folder / "contact-sheet.png")
     except OSError as error:

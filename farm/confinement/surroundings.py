@@ -28,7 +28,7 @@ def _python() -> Iterator[str]:
     for folder in map(Path, sys.path):
         if folder.name in ("site-packages", "dist-packages"):
             yield from _linked(folder)
-    yield from programs.library_folders()
+    yield from programs.list_library_folders()
     yield from sysconfig.get_paths().values()
     yield from (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
 

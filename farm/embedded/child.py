@@ -37,7 +37,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
-            env=programs.bare() if env is None else programs.inherited(env),
+            env=programs.strip_environment() if env is None else programs.inherit_environment(env),
             **as_user(user),
             cwd=cwd,
             start_new_session=True,

@@ -193,7 +193,7 @@ class LocalFarm:
 
     def _spawn(self, name: str, module: str, *arguments: str) -> Popen[bytes]:
         return spawn(
-            programs.command(module, *arguments),
+            programs.build_command(module, *arguments),
             log=self._folder.subfolder("logs") / f"{name}.log",
             env=environment(self.settings),
         )

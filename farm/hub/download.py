@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from farm.hub.partial import PartialFile, check_disk, open_partial_file
+from farm.hub.part import PartialFile, check_disk, open_partial_file
 from farm.hub.transport import (
     NO_ACCOUNT,
     Access,

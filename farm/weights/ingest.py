@@ -93,8 +93,8 @@ def _run(path: Path, timeout_seconds: float) -> subprocess.CompletedProcess[str]
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.run(
-        programs.command("workers.ingest", str(path)),
-        env=programs.bare(variables),
+        programs.build_command("workers.ingest", str(path)),
+        env=programs.strip_environment(variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

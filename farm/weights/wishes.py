@@ -12,7 +12,7 @@ from farm.addons import TITLES
 from farm.errors import Conflict, FieldProblem, InvalidRequest
 from farm.fields import CONTROL, Title
 from farm.hub.fetch import FetchedWeights
-from farm.presets import PRESETS, Preset, nearest, preset
+from farm.presets import PRESETS, Preset, find_nearest, preset
 from farm.weights.header import BadWeights
 
 WeightsKind = Literal["checkpoint", "vae", "embedding", "lora"]
@@ -65,7 +65,8 @@ class AddRequest:
         if not _PLAIN_NAME.fullmatch(self.source) or Path(self.source).exists():
             return False
         return (
-            nearest(self.source, (name for name, known in PRESETS.items() if known.kind == self.kind)) is not None
+            find_nearest(self.source, (name for name, known in PRESETS.items() if known.kind == self.kind))
+            is not None
         )
 
     def check_name(self, name: str) -> str:

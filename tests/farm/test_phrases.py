@@ -222,7 +222,7 @@ def test_a_pack_that_is_not_read_whole_is_refused_by_line(tmp_path: Path, text: 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("red\n")
     (tmp_path / "a.yaml").write_text("[blue]\n")
-    with pytest.raises(InvalidRequest, match="gives __a__, as another file here does"):
+    with pytest.raises(InvalidRequest, match="defines __a__, as another file here does"):
         phrases.read_wildcards(tmp_path)
 
 

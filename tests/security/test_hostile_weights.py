@@ -264,8 +264,8 @@ def a_long_header() -> bytes:
 @pytest.mark.parametrize("name", ["memory", "depth", "deflated zeros", "a long header"])
 def test_what_reads_hostile_weights_takes_bounded_memory(name: str, tmp_path: Path) -> None:
     (tmp_path / "evil").write_bytes(HOSTILE_PICKLES[name] if name in HOSTILE_PICKLES else a_long_header())
-    command = [*programs.snippet(PEAK), str(tmp_path / "evil"), str(tmp_path / "taken")]
-    done = subprocess.run(command, env=programs.inherited(), capture_output=True, text=True, check=True)
+    command = [*programs.build_snippet_command(PEAK), str(tmp_path / "evil"), str(tmp_path / "taken")]
+    done = subprocess.run(command, env=programs.inherit_environment(), capture_output=True, text=True, check=True)
     assert str(tmp_path / "evil") in done.stderr
     assert int(done.stdout) < 2000
 

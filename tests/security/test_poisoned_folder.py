@@ -169,7 +169,11 @@ def test_what_benches_and_supervisors_start_runs_nothing_of_the_current_folder(
 ) -> None:
     # Without arguments it ends once it has imported all that it needs.
     subprocess.run(
-        programs.command(module), cwd=poisoned, env=programs.inherited(), capture_output=True, check=False
+        programs.build_command(module),
+        cwd=poisoned,
+        env=programs.inherit_environment(),
+        capture_output=True,
+        check=False,
     )
     assert not marker.exists(), marker.read_text()
 
@@ -181,8 +185,15 @@ def test_a_search_path_that_names_the_current_folder_is_not_handed_on(
     monkeypatch.setenv("PYTHONPATH", paths)
     monkeypatch.setenv("PATH", f"{paths}:{os.environ['PATH']}")
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import click'], check=True)"
-    subprocess.run(programs.snippet(child), cwd=poisoned, env=programs.inherited(), check=True)
-    subprocess.run(programs.snippet("import click"), cwd=poisoned.parent, env=programs.bare(), check=True)
+    subprocess.run(
+        programs.build_snippet_command(child), cwd=poisoned, env=programs.inherit_environment(), check=True
+    )
+    subprocess.run(
+        programs.build_snippet_command("import click"),
+        cwd=poisoned.parent,
+        env=programs.strip_environment(),
+        check=True,
+    )
     assert not marker.exists(), marker.read_text()
 
 
@@ -195,8 +206,8 @@ def test_a_program_is_not_found_in_the_current_folder(poisoned: Path, monkeypatc
 def test_the_process_that_reads_weights_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FARM_SECRET_KEY", "FARM_DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "PGPASSWORD"):
         monkeypatch.setenv(name, "a secret")
-    assert "a secret" not in programs.bare().values()
-    assert programs.bare()["PATH"] == programs.inherited()["PATH"]
+    assert "a secret" not in programs.strip_environment().values()
+    assert programs.strip_environment()["PATH"] == programs.inherit_environment()["PATH"]
 
 
 def test_python_is_started_in_one_place() -> None:

@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 
 from farm import uploads
 from farm.errors import FieldProblem, InvalidRequest, NotFound
-from farm.pictures import Role
+from farm.pictures import PictureRole
 from farm.reports import UploadReport
 from farm.uploads import Desk
 from web.portal.form import SubmitForm
 
-_ROLES: Mapping[str, Role] = {"image": "input", "mask": "mask"}
+_ROLES: Mapping[str, PictureRole] = {"image": "input", "mask": "mask"}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.confinement import confine, end_with_parent
-from farm.imports import uncollected
+from farm.imports import pause_garbage_collection
 from farm.weights import header
 from farm.weights.hashing import hash_file, hash_weights
 from farm.weights.header import BadWeights
@@ -104,7 +104,7 @@ def _ingest_of(kind: str) -> Callable[[Request, Path, Path], Outcome]:
     """(request, target, scratch folder): writes into the target and says what it found. Raises BadWeights."""
     name = f"workers.ingest.{_INGESTS[kind]}"
     if name not in sys.modules:
-        with uncollected():
+        with pause_garbage_collection():
             import_module(name)
     ingest_kind: Callable[[Request, Path, Path], Outcome] = getattr(sys.modules[name], f"ingest_{kind}")
     return ingest_kind
