@@ -12,7 +12,7 @@ from typing import Any
 from PIL import AvifImagePlugin, Image, PngImagePlugin
 
 from farm import pictures
-from farm.confinement import become_nobody, confine
+from farm.confinement import confine, drop_root
 from farm.decoding import receive, send
 from farm.errors import InvalidRequest
 
@@ -59,7 +59,7 @@ def _confine() -> tuple[str, ...]:
     gaps = confine(read=(), file_bytes=0)
     # A user without rights may not be able to read Python's folder, so all of Pillow is imported first.
     Image.init()
-    become_nobody()
+    drop_root()
     return gaps
 
 

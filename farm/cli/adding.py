@@ -1,4 +1,4 @@
-"""What the commands that add weights share: showing how far it is, and saying what came of it."""
+"""Shared by the commands that add weights: the display of progress, and of the result."""
 
 import sys
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ _COLUMNS = (
 )
 
 
-class Bars:
+class ProgressBars:
     """A progress bar for each stage, on a terminal."""
 
     def __init__(self, progress: Progress) -> None:
@@ -50,7 +50,7 @@ class Bars:
             self._progress.update(self._bar, completed=done, total=total)
 
 
-class Lines:
+class ProgressLines:
     """A line for each stage, and for each tenth of it, in a pipe."""
 
     def __init__(self) -> None:
@@ -63,38 +63,38 @@ class Lines:
     def count(self, done: int, total: int | None) -> None:
         if total and (tenths := 10 * done // total) > self._tenths:
             self._tenths = tenths
-            click.echo(f"  {size(done)} of {size(total)}", err=True)
+            click.echo(f"  {format_size(done)} of {format_size(total)}", err=True)
 
 
 @contextmanager
-def watching() -> Iterator[ProgressListener]:
+def show_progress() -> Iterator[ProgressListener]:
     if not sys.stderr.isatty():
-        yield Lines()
+        yield ProgressLines()
         return
     with Progress(*_COLUMNS, console=Console(stderr=True), transient=True) as progress:
-        yield Bars(progress)
+        yield ProgressBars(progress)
 
 
 def add(request: AddRequest) -> None:
-    """Add weights and say what is registered now."""
+    """Add weights and print what is registered now."""
     require_worker_packages()
     settings = config.load()
-    with watching() as listener:
+    with show_progress() as listener:
         added = WeightsImporter(settings, open_database(), open_store(settings), listener).add(request)
-    _tell(request, added)
+    _print_result(request, added)
 
 
-def _tell(request: AddRequest, added: AddedWeights) -> None:
+def _print_result(request: AddRequest, added: AddedWeights) -> None:
     for warning in added.warnings:
         click.echo(f"Warning: {one_line(warning)}", err=True)
-    done = "AddedWeights" if added.is_new else "It is registered already:"
+    done = "AddedWeights" if added.is_new else "Already registered:"
     click.echo(f"{done} {request.title} {one_line(added.name)}: {added.family}, hash {added.sha256[:10]}")
     if added.vae:
         click.echo(f"The VAE {added.vae} suits it: `farm vaes add {added.vae}`")
 
 
-def size(count: int | None) -> str:
-    """Bytes in the unit that people use: 4.3 GB, 335 MB, 12 kB. Nothing where they are not known."""
+def format_size(count: int | None) -> str:
+    """Bytes in the unit that people use: 4.3 GB, 335 MB, 12 kB. Empty where they are not known."""
     if count is None:
         return ""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -6,7 +6,7 @@ import click
 
 from farm import catalog, config, overview
 from farm.cli import adding
-from farm.cli.console import ago, json_option, one_line, open_database, print_json, print_table
+from farm.cli.console import format_age, json_option, one_line, open_database, print_json, print_table
 from farm.families import FAMILIES
 from farm.presets import PRESETS
 from farm.reports import Report
@@ -24,12 +24,12 @@ def checkpoints() -> None:
 
 @checkpoints.command()
 @click.argument("source")
-@click.option("--name", help="What jobs call it. Left out: the preset's name, or its file's.")
-@click.option("--family", type=click.Choice(list(FAMILIES)), help="Where the weights leave it open: sd2 or sd2-v.")
+@click.option("--name", help="Its name in jobs. Default: the preset's name, or its file's.")
+@click.option("--family", type=click.Choice(list(FAMILIES)), help="If the weights leave it open: sd2 or sd2-v.")
 @click.option("--tokenizer", metavar="DIR", type=_FOLDER, help="A folder with CLIP's vocabulary.")
 @click.option("--vae", metavar="NAME|FILE", help="The VAE to go with it: a registered one, or a file.")
 @click.option("--half", is_flag=True, help="From a hub: half precision, where it is offered.")
-@click.option("--note", help="A word on what it is.")
+@click.option("--note", help="A short description.")
 @click.option(
     "--in-place", is_flag=True, help="Leave a diffusers folder where it is; every worker must find it there."
 )
@@ -43,11 +43,11 @@ def add(
     note: str | None,
     in_place: bool,
 ) -> None:
-    """Add a checkpoint to the store, from where every worker gets it.
+    """Add a checkpoint to the store, from which every worker fetches it.
 
     SOURCE is the name of a preset (see `farm checkpoints presets`), a file or diffusers folder, an https://
-    address, hf:owner/repo[@revision][:file], or civitai:ID[@version]. With a VAE of yours a checkpoint is
-    another one, and has another hash.
+    address, hf:owner/repo[@revision][:file], or civitai:ID[@version]. With another VAE it counts as another
+    checkpoint, with another hash.
     """
     if in_place:
         if family or tokenizer or vae or half:
@@ -78,9 +78,9 @@ def list_checkpoints(as_json: bool) -> None:
             "NAME": lambda checkpoint: checkpoint.name,
             "FAMILY": lambda checkpoint: checkpoint.family,
             "HASH": lambda checkpoint: checkpoint.sha256[:10],
-            "SIZE": lambda checkpoint: adding.size(checkpoint.size_bytes),
+            "SIZE": lambda checkpoint: adding.format_size(checkpoint.size_bytes),
             "ORIGIN": lambda checkpoint: checkpoint.origin or "",
-            "ADDED": lambda checkpoint: ago(checkpoint.created_at),
+            "ADDED": lambda checkpoint: format_age(checkpoint.created_at),
             "NOTE": lambda checkpoint: checkpoint.note or "",
         },
     )
@@ -103,7 +103,7 @@ class PresetReport(Report):
 @checkpoints.command()
 @json_option
 def presets(as_json: bool) -> None:
-    """List the presets: checkpoints and VAEs whose names are enough to add them."""
+    """List the presets: checkpoints and VAEs that can be added by name."""
     found = [
         PresetReport.model_validate(
             {**vars(preset), "licence": preset.licence.name, "restrictions": preset.licence.note}
@@ -135,9 +135,9 @@ def remove(name: str) -> None:
 
 @checkpoints.command()
 def prune() -> None:
-    """Delete from the store what belongs to removed checkpoints, VAEs, embeddings and LoRAs.
+    """Delete from the store the files of removed checkpoints, VAEs, embeddings and LoRAs.
 
-    What queued or running images need is kept. Failed images that need the rest cannot be tried again.
+    Files that queued or running images need are kept. Failed images that need deleted weights cannot be retried.
     """
     deleted = blobs.prune(open_database(), open_store(config.load()))
     click.echo(f"Deleted {deleted} files." if deleted != 1 else "Deleted 1 file.")

@@ -10,7 +10,7 @@ import click
 
 from farm.axistext import read_axis
 from farm.cli.overruling import left_of, merged_hires, mode_for
-from farm.cli.rows import PICTURES, Asked, Send, send_picture, send_pictures
+from farm.cli.rows import PICTURES, PromptRow, SendPicture, send_picture, send_pictures
 from farm.client import Client
 from farm.errors import FieldProblem, InvalidRequest
 from farm.requests import JobRequest, parse_request
@@ -19,7 +19,7 @@ _SIZE = re.compile(r"(\d+)\s*[xX\u00d7]\s*(\d+)")
 
 
 def build_request(
-    client: Client, asked: Sequence[Asked], options: Mapping[str, Any], before: Mapping[str, Any]
+    client: Client, asked: Sequence[PromptRow], options: Mapping[str, Any], before: Mapping[str, Any]
 ) -> JobRequest:
     """The request; `before` is what an image said that is to be rendered again, and options overrule it.
 
@@ -67,7 +67,7 @@ def _no_prompt(mode: str) -> list[str]:
     raise InvalidRequest([FieldProblem("prompts", "give a prompt, or a file of prompts with --file")])
 
 
-def sender(client: Client) -> Send:
+def sender(client: Client) -> SendPicture:
     """Sends a picture to the farm and says what it is called there; each file once.
 
     Raises InvalidRequest for one that cannot be read.

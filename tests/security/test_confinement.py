@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from farm import programs
-from farm.confinement.kernel import Offer, probe
-from farm.confinement.policy import NO_CALLS, NO_FILES, decide
+from farm.confinement.kernel import KernelFeatures, probe
+from farm.confinement.policy import NO_CALLS, NO_FILES, plan_confinement
 from workers.ingest.pickled import unpickle
 
 # Older kernels are in the decisions below, and in what is said where nothing confines.
@@ -260,7 +260,7 @@ def test_a_good_pickle_is_converted_by_a_confined_process(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6, 7, 99])
 def test_every_kernel_with_landlock_keeps_files(version: int) -> None:
-    plan = decide(Offer(version, "x86_64", filters=True))
+    plan = plan_confinement(KernelFeatures(version, "x86_64", filters=True))
     assert plan.files & 0b1111111111111 == 0b1111111111111
     assert plan.gaps == []
     assert bool(plan.network) == (version >= 4)
@@ -269,11 +269,11 @@ def test_every_kernel_with_landlock_keeps_files(version: int) -> None:
 @pytest.mark.parametrize(
     ("offer", "gaps"),
     [
-        (Offer(), [NO_FILES, NO_CALLS]),
-        (Offer(0, "x86_64", filters=True), [NO_FILES]),
-        (Offer(7, "aarch64", filters=False), [NO_CALLS]),
-        (Offer(7, "riscv64", filters=True), [NO_CALLS]),
+        (KernelFeatures(), [NO_FILES, NO_CALLS]),
+        (KernelFeatures(0, "x86_64", filters=True), [NO_FILES]),
+        (KernelFeatures(7, "aarch64", filters=False), [NO_CALLS]),
+        (KernelFeatures(7, "riscv64", filters=True), [NO_CALLS]),
     ],
 )
-def test_what_a_kernel_lacks_is_told(offer: Offer, gaps: list[str]) -> None:
-    assert decide(offer).gaps == gaps
+def test_what_a_kernel_lacks_is_told(offer: KernelFeatures, gaps: list[str]) -> None:
+    assert plan_confinement(offer).gaps == gaps

@@ -15,7 +15,7 @@ from farm import config, programs
 from farm.client import Client
 from farm.config import Settings
 from farm.database import Database
-from farm.embedded.machine import environment, free_port
+from farm.embedded.machine import build_environment, find_free_port
 from tests.checkpoints import small_checkpoint
 from tests.farms import used_folder
 from tests.waiting import wait_until
@@ -116,7 +116,7 @@ def test_adding_weights_runs_nothing_that_lies_beside_them(
 ) -> None:
     source = weights[kind].relative_to(poisoned).as_posix()
     family = ["--family", "sd15"] if kind in ("loras", "embeddings") else []
-    done = run(poisoned, kind, "add", source, "--name", "ours", *family, **environment(settings))
+    done = run(poisoned, kind, "add", source, "--name", "ours", *family, **build_environment(settings))
     assert not marker.exists(), marker.read_text()
     assert done.stdout.startswith("Added "), done.stderr
 
@@ -149,8 +149,8 @@ def test_a_whole_farm_runs_nothing_of_the_folder_it_is_started_in(
 def test_a_part_of_a_farm_runs_nothing_of_the_folder_it_is_started_in(
     arguments: list[str], ready: str, poisoned: Path, marker: Path, settings: Settings, database: Database
 ) -> None:
-    port = str(free_port("127.0.0.1", 0))
-    given = surroundings(**{**environment(settings), "FARM_PORT": port})
+    port = str(find_free_port("127.0.0.1", 0))
+    given = surroundings(**{**build_environment(settings), "FARM_PORT": port})
     with subprocess.Popen(
         [str(FARM), *arguments], cwd=poisoned, env=given, stderr=subprocess.PIPE, text=True
     ) as part:
