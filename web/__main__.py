@@ -1,4 +1,4 @@
-"""`python -m web`: serve the portal until told to stop."""
+"""`python -m web`: serve the portal until it is stopped."""
 
 import sys
 

@@ -50,7 +50,7 @@ class AddRequest:
         """The display name of its kind."""
         return _TITLES[self.kind]
 
-    def preset(self) -> Preset | None:
+    def find_preset(self) -> Preset | None:
         """The preset that the source names; a file of that name is written with its folder, as ./sd15.
 
         Raises NoSuchPreset for a name that is nearly one, and Conflict for a preset of another kind.

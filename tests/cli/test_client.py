@@ -138,7 +138,7 @@ def test_whoever_downloads_waits_for_a_store_that_is_away(
 
 def test_an_image_that_is_shorter_than_it_is_said_to_be_leaves_no_file(server: str, tmp_path: Path) -> None:
     image = an_image("/image.png").model_copy(update={"size_bytes": 6})
-    with Client(server) as client, pytest.raises(ImageUnreachable, match="came with 5 of 6 bytes"):
+    with Client(server) as client, pytest.raises(ImageUnreachable, match="arrived with 5 of 6 bytes"):
         client.download(image, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -58,11 +58,11 @@ def test_a_folder_with_a_bad_file_is_refused(tmp_path: Path, name: str, content:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("shy  animals", "; `shy-animals` could"),
-        ("a__b", "; `a-b` could"),
-        ("a,b", "; `a-b` could"),
-        ("ends_", "; `ends` could"),
-        ("all*", "; `all` could"),
+        ("shy  animals", "; rename it to `shy-animals`"),
+        ("a__b", "; rename it to `a-b`"),
+        ("a,b", "; rename it to `a-b`"),
+        ("ends_", "; rename it to `ends`"),
+        ("all*", "; rename it to `all`"),
         ("!", ""),
     ],
 )

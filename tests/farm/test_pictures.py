@@ -387,7 +387,7 @@ def test_several_threads_may_clean_at_once() -> None:
 def test_another_process_gives_the_same_picture_the_same_id() -> None:
     program = (
         "from farm.pictures import *; from tests.pictures import *;"
-        "print(clean_picture(encoded(a_picture(), 'PNG'), limits=Limits(10**6, 10**6)).sha256)"
+        "print(clean_picture(encoded(a_picture(), 'PNG'), limits=PictureLimits(10**6, 10**6)).sha256)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == clean_picture(encoded(a_picture()), limits=LIMITS).sha256

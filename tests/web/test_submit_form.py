@@ -221,7 +221,7 @@ class TestSweeps:
         [
             ("num_inference_steps", "10, x", {"y.values": "'x' is not a whole number or a range like 1-4"}),
             ("num_inference_steps", "", {"y.values": "give values, separated by commas"}),
-            ("", "1-4", {"y.field": "say what takes these values"}),
+            ("", "1-4", {"y.field": "choose the field for these values"}),
             ("size", "512x512, wide", {"y.values": "'wide' is not a size such as 512x768"}),
             ("clip_skip", "1, 2, 13", {"y.values": "13: input should be less than or equal to 12"}),
             ("video", "1", {"y.field": None}),

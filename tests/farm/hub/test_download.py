@@ -164,7 +164,7 @@ class TestAWrongFile:
         assert left_in(target.parent) == []
 
     def test_of_another_size_is_not_begun(self, hub: FakeHub, target: Path) -> None:
-        with pytest.raises(DownloadError, match=f"has {len(DATA)} bytes, and 5 were promised"):
+        with pytest.raises(DownloadError, match=f"has {len(DATA)} bytes, and 5 were expected"):
             quick(hub.put("/f", DATA), target, size=5)
 
     def test_that_is_a_page_to_sign_in_names_the_token(self, hub: FakeHub, target: Path) -> None:
@@ -245,7 +245,7 @@ class TestARefusal:
 
     def test_of_a_redirect_to_an_unencrypted_address_is_ours(self, hub: FakeHub, target: Path) -> None:
         hub.cdn_url = "http://hub.example"
-        with pytest.raises(DownloadError, match=r"leads to http://hub\.example/f, which is not asked"):
+        with pytest.raises(DownloadError, match=r"redirects to http://hub\.example/f, which is not requested"):
             quick(hub.put("/f", DATA), target)
 
     def test_of_a_ring_of_redirects_is_ours(self, hub: FakeHub, target: Path) -> None:
