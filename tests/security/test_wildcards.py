@@ -58,13 +58,13 @@ def test_a_folder_that_is_a_link_itself_is_read(folder: Path) -> None:
 def test_a_pipe_is_refused_and_not_waited_for(folder: Path, name: str) -> None:
     os.mkfifo(folder / name)
     assert refused(folder) == [(name, "is not a regular file")]
-    assert refused(folder / name)[0][1] == "is not a regular file"
+    assert refused(folder / name)[0][1] == "is no regular file"
 
 
 def test_a_device_is_refused(folder: Path) -> None:
     (folder / "zero.txt").symlink_to("/dev/zero")
     assert refused(folder) == [("zero.txt", "is a link out of the folder; put the file itself here")]
-    assert refused(folder / "zero.txt")[0][1] == "is not a regular file"
+    assert refused(folder / "zero.txt")[0][1] == "is no regular file"
 
 
 @pytest.mark.parametrize("target", ["nowhere.txt", "loop.txt"])
