@@ -110,7 +110,7 @@ def _is_mark(name: str) -> bool:
 
 
 def _read_forwarded(environ: Mapping[str, Any]) -> dict[str, str]:
-    """The scheme and the host that the browser used, by the nearest proxy's headers, the last of several."""
+    """The scheme and the host that the browser used, by the nearest proxy's headers (the last of several)."""
     scheme = _read_last(environ, "HTTP_X_FORWARDED_PROTO").lower()
     host = _read_last(environ, "HTTP_X_FORWARDED_HOST")
     return {

@@ -82,7 +82,7 @@ def workers(as_json: bool) -> None:
             "STATUS": lambda worker: worker.status,
             "RUNNING": lambda worker: str(worker.running),
             "CHECKPOINT": lambda worker: worker.checkpoint or "",
-            "HEARD": lambda worker: f"{worker.silent_seconds:.0f}s",
+            "SEEN": lambda worker: f"{worker.silent_seconds:.0f}s",
             "KEPT FROM": lambda worker: ", ".join(_list_exclusions(worker)),
         },
     )

@@ -62,7 +62,7 @@ class FarmGroup(click.Group):
         except Exception as error:  # unexpected errors, from anywhere below
             # Imported only when it is needed, because that takes long.
             mishaps = import_module("farm.cli.mishaps")
-            click.echo(f"farm: {mishaps.sentence(error)}", err=True)
+            click.echo(f"farm: {mishaps.explain_error(error)}", err=True)
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:

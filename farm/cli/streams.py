@@ -32,9 +32,9 @@ def _open_devnull(number: int, name: str) -> None:
 
 def discard_output() -> None:
     """Discard what could not be written: Python would try again at exit, and print an error of its own."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
 
 
 def can_show_all() -> bool:

@@ -2,7 +2,7 @@
 
 AUTOMATIC1111's WebUI looks for a name's tokens among the prompt's, and CLIP cuts text into words before
 anything else: runs of letters, single digits, runs of other signs, in lower case. So a name is found where
-its words follow each other, whatever their case and whatever spaces, dashes and underscores part them:
+its words follow each other, regardless of case, and of the spaces, dashes and underscores between them:
 `bad-hands-5` in `(Bad_Hands 5:1.2)`, `cat` not in `cats`.
 """
 

@@ -47,8 +47,10 @@ def outage(found: Outage) -> str:
 def endurance(found: Endurance) -> str:
     last = found.samples[-1]
     lines = [
-        f"{last.at / 60:.0f} min, {found.images_per_second:g} images/s, {last.images:,} images; "
-        f"{describe_machine()}",
+        (
+            f"{last.at / 60:.0f} min, {found.images_per_second:g} images/s, {last.images:,} images; "
+            f"{describe_machine()}"
+        ),
         "",
         table(("resident memory", "first third", "last third", "growth"), list(_memory(found))),
         "",
