@@ -18,7 +18,7 @@ from farm.tables.weights import Checkpoint
 from farm.weights import bounds
 from farm.weights.blobs import StoredFile, as_column
 from farm.weights.hashing import hash_folder
-from farm.weights.stock import take_stock
+from farm.weights.stock import inspect_source_files
 
 IN_STORE = "store:weights"
 """The location of a checkpoint whose files lie in the store."""
@@ -72,7 +72,7 @@ def inspect_folder(path: Path) -> CheckpointFolder:
 
     Workers read it as it lies there: what takes weights in refuses is refused here as well.
     """
-    take_stock(path)
+    inspect_source_files(path)
     index = _read(path / "model_index.json")
     if index is None:
         raise BadCheckpoint(f"{path} has no model_index.json; is it a diffusers checkpoint folder?")
@@ -85,8 +85,8 @@ def inspect_folder(path: Path) -> CheckpointFolder:
     for part in _PARTS:
         if not (path / part).is_dir():
             raise BadCheckpoint(f"{path} has no folder {part!r}.")
-    for part, file in bounds.config_files(path).items():
-        bounds.check(part, _read(file) or {})
+    for part, file in bounds.find_config_files(path).items():
+        bounds.check_config(part, _read(file) or {})
         _refuse_pickles(file.parent)
     return CheckpointFolder(path.resolve(), _family(path, named), hash_folder(path))
 

@@ -13,7 +13,7 @@ from farm.notices import RowTexts, warnings_of_rows
 from farm.origins import Origin
 from farm.pointsettings import PromptSettings
 from farm.prompts.template import count_signs
-from farm.prompts.wildcards import Lookup
+from farm.prompts.wildcards import WildcardLookup
 from farm.requests import JobRequest
 from farm.settle import Resolution, resolve_spec
 from farm.specs import ImageSpec, batch_key
@@ -70,7 +70,7 @@ class _Work:
     limits: JobLimits
     sweep: Sweep
     budget: Budget
-    lookup: Lookup
+    lookup: WildcardLookup
     problems: dict[FieldProblem, None] = field(default_factory=dict)
 
 
@@ -93,7 +93,7 @@ def expand(request: JobRequest, library: Library, limits: JobLimits = JobLimits(
     if (images := _count_at_a_point(request) * sweep.count()) > limits.images:
         raise InvalidRequest([_too_many(f"{images:,} images", limits.images)])
     budget = Budget(limits.images)
-    lookup = Lookup(library.wildcards, budget.lines.spend)
+    lookup = WildcardLookup(library.wildcards, budget.lines.spend)
     work = _Work(request, library, limits, sweep, budget, lookup)
     _require(work)
     groups = _collect_groups(work)

@@ -8,7 +8,7 @@ from farm import budget, picturesources
 from farm.budget import OverBudget
 from farm.errors import FieldProblem, InvalidRequest
 from farm.fields import PICTURES
-from farm.pictures import Role
+from farm.pictures import PictureRole
 from farm.picturesources import Resolved
 from farm.requests import ImageSettings, JobRequest
 from farm.uploads import Desk
@@ -26,7 +26,7 @@ class _Picture:
     """What a field means: the same picture is kept differently as a mask."""
 
     source: str
-    role: Role
+    role: PictureRole
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from farm.geometry import Size
 from farm.namedoubts import NameDoubts
 from farm.names import Names
 from farm.prompts.embeddings import EmbeddingNames
-from farm.prompts.styles import Style
+from farm.prompts.styles import PromptStyle
 from farm.requests import ImageSettings, JobRequest
 from farm.tables import snippets
 from farm.tables.weights import Addon
@@ -58,7 +58,7 @@ class Library:
     vaes: Mapping[str, KnownAddon] = field(default_factory=dict)
     loras: Mapping[str, KnownAddon] = field(default_factory=dict)
     embeddings: Mapping[str, KnownAddon] = field(default_factory=dict)
-    styles: Mapping[str, Style] = field(default_factory=dict)
+    styles: Mapping[str, PromptStyle] = field(default_factory=dict)
     wildcards: Mapping[str, Sequence[str]] = field(default_factory=dict)
     pictures: Mapping[str, Size] = field(default_factory=dict)
 
@@ -122,7 +122,7 @@ def read_library(session: Session, request: JobRequest, pictures: Collection[str
     for addon in session.scalars(select(Addon).where(Addon.removed_at.is_(None))):
         addons[addon.kind][addon.name] = KnownAddon(addon.name, addon.family, addon.sha256)
     styles = {
-        found.name: Style(found.name, found.prompt, found.negative_prompt)
+        found.name: PromptStyle(found.name, found.prompt, found.negative_prompt)
         for found in session.scalars(select(snippets.Style))
     }
     return Library(
@@ -141,7 +141,7 @@ def read_library(session: Session, request: JobRequest, pictures: Collection[str
     )
 
 
-def _wildcards(session: Session, request: JobRequest, styles: Iterable[Style]) -> dict[str, Sequence[str]]:
+def _wildcards(session: Session, request: JobRequest, styles: Iterable[PromptStyle]) -> dict[str, Sequence[str]]:
     """Their lines may be many: they are read only where something may name them."""
     texts = [text for row in (request, *request.prompts) for text in _texts(row)]
     texts += [text for style in styles for text in (style.prompt, style.negative_prompt)]

@@ -76,7 +76,7 @@ def stored_files(store: Store, contents: Mapping[str, bytes]) -> tuple[StoredFil
     return files
 
 
-def an_addon(database: Database, store: Store, kind: addons.Kind, name: str, content: bytes) -> str:
+def an_addon(database: Database, store: Store, kind: addons.AddonKind, name: str, content: bytes) -> str:
     """Register an addon whose file lies in the store; return its sha256."""
     [file] = stored_files(store, {name: content})
     with database.begin() as session:

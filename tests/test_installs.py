@@ -13,7 +13,7 @@ import redis
 from farm import fleet
 from farm.client import Client
 from farm.config import Settings
-from farm.embedded.machine import free_port
+from farm.embedded.machine import find_free_port
 from farm.queue import queue_name
 from farm.requests import parse_request
 from tests.factories import Scene, a_checkpoint, a_request, accept
@@ -60,7 +60,7 @@ def running(installation: Installation, *arguments: str, settings: Settings) -> 
 
 
 def with_port(settings: Settings, name: str) -> Settings:
-    return settings.model_copy(update={name: free_port("127.0.0.1", 0)})
+    return settings.model_copy(update={name: find_free_port("127.0.0.1", 0)})
 
 
 def rings(settings: Settings) -> int:

@@ -20,7 +20,7 @@ from farm.embedded.redis import Redis
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder that Postgres' own user may pass."""
+    """A temporary folder that Postgres' own user may enter."""
     folder = Path(tempfile.mkdtemp(prefix="farm-bench-"))
     folder.chmod(0o711)
     try:
@@ -31,7 +31,7 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def scratch_database() -> Iterator[tuple[Settings, Database]]:
-    """A migrated Postgres with one checkpoint, `bench`, that has no files; and a Redis that nobody listens to."""
+    """A migrated Postgres with one checkpoint, `bench`, that has no files; and a Redis without listeners."""
     with scratch_folder() as folder:
         postgres = Postgres(folder / "postgres", folder / "run")
         redis = Redis(folder / "redis", folder / "run-redis")
@@ -53,8 +53,8 @@ def scratch_database() -> Iterator[tuple[Settings, Database]]:
             postgres.stop()
 
 
-def machine() -> str:
-    """One line on what the figures were measured on."""
+def describe_machine() -> str:
+    """One line about the machine that the figures were measured on."""
     try:
         model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:

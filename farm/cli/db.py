@@ -1,4 +1,4 @@
-"""The commands that look after the database."""
+"""The commands that manage the database."""
 
 import click
 
@@ -7,7 +7,7 @@ from farm import config, migrate
 
 @click.group()
 def db() -> None:
-    """Look after the database."""
+    """Manage the database."""
 
 
 @db.command()

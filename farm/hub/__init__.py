@@ -1,1 +1,1 @@
-"""Weights from elsewhere: where a source points to, and how its files come here whole."""
+"""Weights from hubs and web addresses: what a source points to, and how its files are downloaded completely."""

@@ -1,1 +1,1 @@
-"""Weights as files: what they hold, whether they can be trusted, and where they are kept."""
+"""Weights as files: what they contain, whether they can be trusted, and where they are stored."""

@@ -10,7 +10,7 @@ from sqlalchemy import insert, text
 
 from farm.cleaner import Cleaner
 from farm.database import Database, Role
-from farm.embedded.machine import environment
+from farm.embedded.machine import build_environment
 from farm.errors import StoreError, StoreRefused
 from farm.lockregister import Lock
 from farm.objectkeys import INPUTS
@@ -165,7 +165,9 @@ def test_a_cleaner_waits_for_a_database_that_is_away(scene: Scene, store: Store)
 def test_the_keepers_process_cleans_too(scene: Scene, store: Store) -> None:
     an_orphan(scene, store)
     settings = scene.settings.model_copy(update={"sweep_seconds": 1})
-    keeper = subprocess.Popen([sys.executable, "-m", "farm", "keeper"], env={**os.environ, **environment(settings)})
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "farm", "keeper"], env={**os.environ, **build_environment(settings)}
+    )
     wait_until(lambda: list(store.keys()) == [], seconds=30)
     keeper.terminate()
     assert keeper.wait(20) == 0

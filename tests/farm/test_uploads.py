@@ -14,7 +14,7 @@ from farm.budget import for_pictures
 from farm.cleaner import Cleaner
 from farm.errors import InvalidRequest, NotFound, StoreError
 from farm.objectkeys import input_key
-from farm.pictures import Role
+from farm.pictures import PictureRole
 from farm.uploads import Desk
 from tests.factories import Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
@@ -405,7 +405,7 @@ def wrapped(content: bytes) -> str:
 
 class TestSources:
     def resolve(self, desk: Desk, source: str, **options: str) -> str:
-        role: Role = "mask" if options.get("role") == "mask" else "input"
+        role: PictureRole = "mask" if options.get("role") == "mask" else "input"
         pixels = for_pictures(desk.settings.max_upload_pixels)
         return picturesources.resolve(desk, source, field="prompts[1].image", role=role, pixels=pixels).id
 

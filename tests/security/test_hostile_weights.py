@@ -19,7 +19,7 @@ from farm import catalog, programs
 from farm.catalog import BadCheckpoint
 from farm.weights.header import BadWeights
 from farm.weights.ingest import IngestRequest, ingest
-from farm.weights.stock import take_stock
+from farm.weights.stock import inspect_source_files
 from tests.checkpoints import small_checkpoint
 from tests.costs import Meter
 from tests.ingesting import ingest_here
@@ -195,7 +195,7 @@ def test_a_snapshot_of_the_hugging_face_cache_is_read_through_its_links(sound: P
         link.symlink_to(os.path.relpath(hub / "blobs" / str(number), link.parent))
     report = ingest(IngestRequest("checkpoint", snapshot, tmp_path / "taken"))
     assert report.family == "sd15"
-    assert len(take_stock(snapshot).places) > 5
+    assert len(inspect_source_files(snapshot).places) > 5
 
 
 def reduce(name: str, *arguments: object) -> bytes:
@@ -264,8 +264,8 @@ def a_long_header() -> bytes:
 @pytest.mark.parametrize("name", ["memory", "depth", "deflated zeros", "a long header"])
 def test_what_reads_hostile_weights_takes_bounded_memory(name: str, tmp_path: Path) -> None:
     (tmp_path / "evil").write_bytes(HOSTILE_PICKLES[name] if name in HOSTILE_PICKLES else a_long_header())
-    command = [*programs.snippet(PEAK), str(tmp_path / "evil"), str(tmp_path / "taken")]
-    done = subprocess.run(command, env=programs.inherited(), capture_output=True, text=True, check=True)
+    command = [*programs.build_snippet_command(PEAK), str(tmp_path / "evil"), str(tmp_path / "taken")]
+    done = subprocess.run(command, env=programs.inherit_environment(), capture_output=True, text=True, check=True)
     assert str(tmp_path / "evil") in done.stderr
     assert int(done.stdout) < 2000
 
@@ -310,6 +310,6 @@ def test_a_private_file_is_taken_in(tmp_path: Path) -> None:
 def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     save_file({"w": torch.ones(3)}, tmp_path / "w.safetensors")
     request = IngestRequest("lora", tmp_path / "w.safetensors", tmp_path / "taken" / "weights")
-    with pytest.raises(Exception, match="was not taken in within 0 s"):
+    with pytest.raises(Exception, match="was not ingested within 0 s"):
         ingest(request, timeout_seconds=0.01)
     assert list((tmp_path / "taken").glob("*")) == []

@@ -11,7 +11,7 @@ from farm.addons import StoredAddon
 from farm.config import Settings
 from farm.database import Database
 from farm.grids import draw_job
-from farm.pictures import Role
+from farm.pictures import PictureRole
 from farm.queue import Doorbell
 from farm.store import Store
 from farm.tables.weights import Checkpoint
@@ -141,7 +141,7 @@ def test_a_strange_page_number_does_no_harm(client: FlaskClient, query: str) -> 
     assert client.get(f"/?{query}").status_code == 200
 
 
-def an_upload(scene: Scene, store: Store, role: Role) -> str:
+def an_upload(scene: Scene, store: Store, role: PictureRole) -> str:
     """Keep a picture; return its id."""
     desk = Desk(scene.database, store, scene.settings)
     return uploads.keep(desk, encoded(a_picture(96, 64)), role=role).report.id

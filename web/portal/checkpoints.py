@@ -3,7 +3,7 @@
 from flask import Blueprint, render_template
 
 from farm import addons, catalog, weightsreports
-from web.portal.suggestions import told
+from web.portal.suggestions import describe_suggestions
 from web.services import services
 
 pages = Blueprint("checkpoints_page", __name__)
@@ -17,7 +17,7 @@ def index() -> str:
         reports = weightsreports.addon_reports(added)
     return render_template(
         "checkpoints.html",
-        checkpoints=[(report, told(report.suggestions or {})) for report in checkpoints],
+        checkpoints=[(report, describe_suggestions(report.suggestions or {})) for report in checkpoints],
         addons=reports,
         titles=addons.TITLES,
     )

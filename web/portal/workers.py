@@ -5,7 +5,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from farm import exclusions, workerreports
 from farm.reports import WorkerReport
 from web.auth import current_user
-from web.evidence import shown
+from web.evidence import hide_evidence
 from web.services import services
 
 pages = Blueprint("workers_page", __name__)
@@ -42,4 +42,4 @@ def _back() -> Response:
 
 def _workers() -> list[WorkerReport]:
     with services().database.begin() as session:
-        return [shown(worker) for worker in workerreports.workers(session)]
+        return [hide_evidence(worker) for worker in workerreports.workers(session)]

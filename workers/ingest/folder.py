@@ -42,7 +42,7 @@ def _family(folder: Path, index: Config, scheduler: Config) -> Family:
     if kind != "UNet2DConditionModel":
         raise BadWeights(f"{folder} holds a {kind[:60]}; this farm renders SD1, SD2 and SDXL.")
     for part, config in (("unet", unet), ("scheduler", scheduler)):
-        bounds.check(part, sift(part, config)[0])
+        bounds.check_config(part, sift(part, config)[0])
     if not (folder / "text_encoder").is_dir() and (folder / "text_encoder_2").is_dir():
         raise BadWeights("It holds SDXL's refiner, which renders nothing by itself; add the base model.")
     base = _base(folder, unet)
