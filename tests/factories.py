@@ -11,7 +11,8 @@ from sqlalchemy import insert, select, text, update
 
 from farm import addons, catalog, dispatch, endings, exclusions, fleet, intake, losses
 from farm.addons import StoredAddon
-from farm.catalog import CheckpointFolder, StoredCheckpoint
+from farm.catalog import StoredCheckpoint
+from farm.checkpointfolder import CheckpointFolder
 from farm.config import Settings
 from farm.database import Database
 from farm.dispatch import Batch, ClaimedCheckpoint, Lease

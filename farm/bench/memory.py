@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from farm import catalog, config, programs
 from farm.bench.scratch import scratch_folder
+from farm.checkpointfolder import inspect_folder
 from farm.client import Client
 from farm.database import Database, Role
 from farm.embedded.machine import LocalFarm
@@ -52,7 +53,7 @@ def measure(jobs: int, checkpoints: int) -> MemoryFigures:
             database = Database.of(farm.settings, Role.TOOL)
             with database.begin() as session:
                 for name in names:
-                    catalog.add(session, name, catalog.inspect_folder(folder / name))
+                    catalog.add(session, name, inspect_folder(folder / name))
             found = [_render(farm, client, database, names[number % checkpoints]) for number in range(jobs)]
             database.close()
     return MemoryFigures(found, checkpoints, max(sizes))

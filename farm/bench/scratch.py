@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from farm import catalog, config, migrate
-from farm.catalog import CheckpointFolder
+from farm.checkpointfolder import CheckpointFolder
 from farm.config import Settings
 from farm.database import Database, Role
 from farm.embedded.postgres import Postgres

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from farm import catalog, config, weightsreports
+from farm.checkpointfolder import inspect_folder
 from farm.cli import adding
 from farm.cli.console import json_option, one_line, open_database, print_rows
 from farm.digests import shortened
@@ -58,7 +59,7 @@ def add(
 
 
 def _add_in_place(folder: Path, name: str | None, note: str | None) -> None:
-    found = catalog.inspect_folder(folder)
+    found = inspect_folder(folder)
     name = AddRequest("checkpoint", str(folder)).check_name(name or found.path.name)
     with open_database().begin() as session:
         catalog.add(session, name, found, note)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from farm import catalog
+from farm.checkpointfolder import inspect_folder
 from farm.reports import ImageReport
 from farm.store import open_store
 from farm.weights.add import SilentListener, WeightsImporter
@@ -78,7 +79,7 @@ def farm_of_all_families(tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
             file = folder / f"{family}.safetensors"
             export_single_file(source, file)
             with running.database.begin() as session:
-                catalog.add(session, f"{family}-folder", catalog.inspect_folder(source))
+                catalog.add(session, f"{family}-folder", inspect_folder(source))
             warehouse.add(AddRequest("checkpoint", str(file), f"{family}-file", tokenizer=source / "tokenizer"))
         yield running
 

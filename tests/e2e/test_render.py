@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from farm import catalog
+from farm.checkpointfolder import inspect_folder
 from farm.presets import preset
 from farm.reports import ImageReport
 from tests.farms import RunningFarm
@@ -75,7 +76,7 @@ def cut_short(running: RunningFarm, tmp_path: Path) -> Iterator[str]:
     shutil.copytree(preset("demo").source, folder)
     (folder / "another.txt").write_text("Not the same checkpoint as the one it was copied from.")
     with running.database.begin() as session:
-        catalog.add(session, folder.name, catalog.inspect_folder(folder))
+        catalog.add(session, folder.name, inspect_folder(folder))
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut short")
     yield folder.name
     with running.database.begin() as session:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from farm import addons, catalog
+from farm.checkpointfolder import inspect_folder
 from farm.errors import Conflict, InvalidRequest, NotFound, StoreError
 from farm.hub.transport import DownloadError
 from farm.store import Store
@@ -128,7 +129,7 @@ class TestCheckpoints:
         self, importer: WeightsImporter, folder: Path
     ) -> None:
         with importer.database.begin() as session:
-            catalog.add(session, "a", catalog.inspect_folder(folder))
+            catalog.add(session, "a", inspect_folder(folder))
         importer.add(AddRequest("checkpoint", str(folder), name="a"))
         assert checkpoint(importer, "a").location == catalog.IN_STORE
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from farm import catalog, programs
-from farm.catalog import BadCheckpoint
+from farm import programs
+from farm.checkpointfolder import BadCheckpoint, inspect_folder
 from farm.weights.header import BadWeights
 from farm.weights.ingest import IngestRequest, ingest
 from farm.weights.stock import inspect_source_files
@@ -107,7 +107,7 @@ def test_a_config_with_a_number_that_no_pipeline_has_is_refused_by_its_key(
         ingest_here(IngestRequest("checkpoint", folder, target))
     assert len(str(bad.value)) < 500
     with pytest.raises(BadWeights, match=f"config asks for {key} = "):
-        catalog.inspect_folder(folder)
+        inspect_folder(folder)
 
 
 def test_a_key_that_is_not_known_is_left_out_and_named(folder: Path, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_what_is_no_file_within_a_folder_is_refused_and_not_waited_for(
     assert name in said
     assert "a secret" not in said
     with pytest.raises(BadWeights, match=name):
-        catalog.inspect_folder(folder)
+        inspect_folder(folder)
 
 
 @pytest.mark.parametrize("make", [a_pipe, a_socket, a_link_to_a_device])
@@ -290,7 +290,7 @@ def test_pickles_are_not_registered_in_place_since_no_worker_opens_one(folder: P
     torch.save(load_file(weights), weights.with_suffix(".bin"))
     weights.unlink()
     with pytest.raises(BadCheckpoint, match="vae holds its weights as pickles"):
-        catalog.inspect_folder(folder)
+        inspect_folder(folder)
     assert ingest_here(IngestRequest("checkpoint", folder, tmp_path / "weights")).family == "sd15"
 
 

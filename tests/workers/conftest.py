@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from farm import catalog
+from farm.checkpointfolder import inspect_folder
 from farm.dispatch import ClaimedCheckpoint
 from workers import random_checkpoint
 from workers.pipelines import Pipelines
@@ -31,7 +31,7 @@ def demo_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def demo(demo_folder: Path) -> ClaimedCheckpoint:
     """The checkpoint as a claim names it."""
-    return ClaimedCheckpoint(1, "demo", "sd15", catalog.inspect_folder(demo_folder).sha256, str(demo_folder))
+    return ClaimedCheckpoint(1, "demo", "sd15", inspect_folder(demo_folder).sha256, str(demo_folder))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from farm import catalog, jobs
+from farm.checkpointfolder import CheckpointFolder, inspect_folder
 from farm.config import Settings
 from farm.errors import CannotRender, DeviceBroken, RenderError
 from farm.explain import explain
@@ -41,7 +42,7 @@ def orders() -> Orders:
 def submit(scene: Scene, demo_folder: Path) -> Submit:
     """Submit a small job for the demo checkpoint; return its id."""
     with scene.database.begin() as session:
-        catalog.add(session, "demo", catalog.inspect_folder(demo_folder))
+        catalog.add(session, "demo", inspect_folder(demo_folder))
 
     def submit_small(**fields: Any) -> int:
         request = a_request(**{"width": 64, "height": 64, "num_inference_steps": 2, **fields})
@@ -291,7 +292,7 @@ def test_a_worker_whose_spool_is_full_claims_nothing_more_until_it_has_room(
 def test_a_broken_checkpoint_fails_its_own_job_alone(
     scene: Scene, submit: Submit, work: Work, demo_folder: Path, tmp_path: Path
 ) -> None:
-    gone = catalog.CheckpointFolder(tmp_path / "gone", "sd15", "c" * 64)
+    gone = CheckpointFolder(tmp_path / "gone", "sd15", "c" * 64)
     with scene.database.begin() as session:
         catalog.add(session, "gone", gone)
     broken, sound = submit(checkpoint="gone"), submit()
