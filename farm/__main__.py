@@ -1,8 +1,8 @@
 """The command `farm`, also as `python -m farm`."""
 
-from farm.imports import uncollected
+from farm.imports import pause_garbage_collection
 
-with uncollected():
+with pause_garbage_collection():
     from farm.cli.main import main
 
 if __name__ == "__main__":

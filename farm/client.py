@@ -26,7 +26,7 @@ from farm.reports.shapes import (
 )
 
 _BUSY_SECONDS = 60.0
-_NEVER_ASKED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 class PortalUnreachable(FarmError):
@@ -34,31 +34,33 @@ class PortalUnreachable(FarmError):
 
 
 class KeyNeeded(FarmError):
-    """The portal asks for an API key: set FARM_API_KEY."""
+    """The portal requires an API key: set FARM_API_KEY."""
 
 
-class PartAway(PortalUnreachable):
-    """The portal answers that a part of the farm, its database or its store, does not for now."""
+class ServiceUnavailable(PortalUnreachable):
+    """The portal reports that a part of the farm, its database or its store, does not answer now."""
 
 
 class ImageUnreachable(PortalUnreachable):
-    """An image cannot be fetched now: the store is away, or what it sent was cut short."""
+    """An image cannot be fetched now: the store does not answer, or its answer was cut short."""
 
 
 class AnswerLost(PortalUnreachable):
-    """The connection broke before the portal answered: it may have done what was asked, or not."""
+    """The connection broke before the portal answered: it may have carried the request out, or not."""
 
 
 _T = TypeVar("_T")
 
 
-def insist(ask: Callable[[], _T], seconds: float, passing: type[PortalUnreachable] = PortalUnreachable) -> _T:
-    """Ask until the portal answers, for so long: for questions, and for what may come twice without harm."""
+def ask_until_answered(
+    ask: Callable[[], _T], seconds: float, retry_on: type[PortalUnreachable] = PortalUnreachable
+) -> _T:
+    """Ask until the portal answers, for at most so many seconds. The request must be one that may be repeated."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             return ask()
-        except passing:
+        except retry_on:
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)
@@ -101,11 +103,11 @@ class Client:
         def send() -> Any:
             return self._call("POST", "/uploads", params={"role": role}, content=content, headers=headers)
 
-        # Others may have their pictures decoded at this moment.
-        return UploadReport.model_validate(insist(send, _BUSY_SECONDS, PartAway))
+        # The portal may be busy with the pictures of others.
+        return UploadReport.model_validate(ask_until_answered(send, _BUSY_SECONDS, ServiceUnavailable))
 
     def preview(self, request: JobRequest) -> PreviewReport:
-        """What a request would become; nothing is stored but the pictures that it brings."""
+        """What a request would unfold into; nothing is stored but the pictures that it carries."""
         body = request.model_dump(mode="json", exclude_defaults=True)
         return PreviewReport.model_validate(self._call("POST", "/jobs", json=body, params={"dry_run": "true"}))
 
@@ -129,11 +131,11 @@ class Client:
 
     def tasks(self, job_id: int, *, status: str | None = None) -> Iterator[TaskReport]:
         query = {"status": status} if status else {}
-        yield from map(TaskReport.model_validate, self._pages(f"/jobs/{job_id}/tasks", "tasks", query))
+        yield from map(TaskReport.model_validate, self._get_pages(f"/jobs/{job_id}/tasks", "tasks", query))
 
     def images(self, job_id: int, *, after: int = -1) -> Iterator[ImageReport]:
         yield from map(
-            ImageReport.model_validate, self._pages(f"/jobs/{job_id}/images", "images", {"after": after})
+            ImageReport.model_validate, self._get_pages(f"/jobs/{job_id}/images", "images", {"after": after})
         )
 
     def grids(self, job_id: int) -> list[GridReport]:
@@ -144,11 +146,11 @@ class Client:
         return [WorkerReport.model_validate(worker) for worker in self._call("GET", "/workers")["workers"]]
 
     def drain(self, worker: str, reason: str | None = None) -> list[ExclusionReport]:
-        """Let a worker finish and claim nothing more; return what it is kept from."""
+        """Let a worker finish and claim nothing more; return what it is excluded from."""
         return self._exclude("drain", {"worker": worker, "reason": reason})
 
     def restore(self, worker: str, checkpoint: str | None = None) -> list[ExclusionReport]:
-        """Put a worker back in service, or give one checkpoint back to it; return what it is kept from still."""
+        """Put a worker back in service, or let it render a checkpoint again; return its remaining exclusions."""
         return self._exclude("restore", {"worker": worker, "checkpoint": checkpoint})
 
     def _exclude(self, action: str, body: dict[str, str | None]) -> list[ExclusionReport]:
@@ -164,33 +166,33 @@ class Client:
         return [AddonReport.model_validate(addon) for addon in self._call("GET", "/addons")["addons"]]
 
     def download(self, image: ImageReport | GridReport, folder: Path) -> Path:
-        """Save an image or a grid in a folder under its own name; one that is there already is left alone.
+        """Save an image or a grid in a folder under its own name; an existing file of the same size is left alone.
 
-        Whole or not at all. Raises ImageUnreachable for what may work later.
+        Completely or not at all. Raises ImageUnreachable for errors that may pass.
         """
-        path = folder / _plain_name(image.filename)
+        path = folder / _check_file_name(image.filename)
         if path.exists() and path.stat().st_size == image.size_bytes:
             return path
         folder.mkdir(parents=True, exist_ok=True)
-        with _reaching(self.url):
+        with _translating_errors(self.url):
             # A link into a bucket carries its own signature.
             link = urljoin(f"{self.url}/", image.url)
-            content = self._content_of(link)
+            content = self._get_content(link)
         if len(content) != image.size_bytes:
-            raise ImageUnreachable(f"{image.filename} came with {len(content)} of {image.size_bytes} bytes.")
+            raise ImageUnreachable(f"{image.filename} arrived with {len(content)} of {image.size_bytes} bytes.")
         partial = path.with_name(f"{path.name}.part")
         partial.write_bytes(content)
         partial.rename(path)
         return path
 
-    def _content_of(self, link: str) -> bytes:
-        """What lies at a link; only our own portal sees the key, hence the slash: http://farm is not http://farm-bucket."""
+    def _get_content(self, link: str) -> bytes:
+        """The content at a link. Only our own portal is sent the key, hence the slash: http://farm is not http://farm-bucket."""
         if link.startswith(f"{self.url}/"):
             return self._http.get(link).raise_for_status().content
         with open_http(link, timeout=60) as http:
             return http.get(link).raise_for_status().content
 
-    def _pages(self, path: str, name: str, query: dict[str, Any]) -> Iterator[Any]:
+    def _get_pages(self, path: str, name: str, query: dict[str, Any]) -> Iterator[Any]:
         while True:
             page = self._call("GET", path, params=query)
             yield from page[name]
@@ -199,36 +201,38 @@ class Client:
             query = {**query, "after": page["next"]}
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
-        with _reaching(self.url):
+        with _translating_errors(self.url):
             response = self._http.request(method, f"{self.url}/api/v1{path}", **options)
         if response.is_error:
             _raise_problem(response)
         try:
             return response.json()
         except ValueError:
-            raise FarmError(f"What answers at {self.url} is no portal of a farm. Is FARM_URL right?") from None
+            raise FarmError(
+                f"The answer of {self.url} is not that of a farm's portal. Is FARM_URL right?"
+            ) from None
 
 
-def _plain_name(filename: str) -> str:
-    """The name without any folder: a portal is not to choose where we write. Raises FarmError."""
+def _check_file_name(filename: str) -> str:
+    """The name without any folder: a portal must not choose where files are written. Raises FarmError."""
     name = PurePosixPath(filename.replace("\\", "/")).name
     if not name or name == "..":
-        raise FarmError(f"The portal names an image {filename!r}, which is no name for a file.")
+        raise FarmError(f"The portal names an image {filename!r}, which is not a valid file name.")
     return name
 
 
 @contextmanager
-def _reaching(url: str) -> Iterator[None]:
+def _translating_errors(url: str) -> Iterator[None]:
     try:
         yield
     except httpx.HTTPStatusError as error:
         status = error.response.status_code
-        is_passing = status >= 500 or status in (408, 429)
-        raise (ImageUnreachable if is_passing else FarmError)(
+        is_temporary = status >= 500 or status in (408, 429)
+        raise (ImageUnreachable if is_temporary else FarmError)(
             f"{error.request.url.host} answered {status} for an image."
         ) from None
     except httpx.TransportError as error:
-        kind = PortalUnreachable if isinstance(error, _NEVER_ASKED) else AnswerLost
+        kind = PortalUnreachable if isinstance(error, _NOT_SENT) else AnswerLost
         raise kind(
             f"The portal at {url} does not answer ({error}). Is the farm up? Set FARM_URL if it is elsewhere."
         ) from None
@@ -243,4 +247,6 @@ def _raise_problem(response: httpx.Response) -> None:
     detail = problem.get("detail") or f"The portal answered {response.status_code}."
     if problem.get("errors"):
         raise InvalidRequest([FieldProblem(e["field"], e["message"]) for e in problem["errors"]])
-    raise {401: KeyNeeded, 404: NotFound, 409: Conflict, 503: PartAway}.get(response.status_code, FarmError)(detail)
+    raise {401: KeyNeeded, 404: NotFound, 409: Conflict, 503: ServiceUnavailable}.get(
+        response.status_code, FarmError
+    )(detail)

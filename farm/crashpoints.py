@@ -1,8 +1,8 @@
-"""Named places where a process kills itself when told to, so that a test can show that no promise breaks there.
+"""Named points where a test can have a process kill itself, to show that every promise survives a crash there.
 
-`python -m farm.crashpoints` lists them. They are off, and cost a comparison, unless FARM_CRASH_POINTS
-names a folder: then a process that reaches a place, and can delete a file of its name in that folder,
-dies there, as by kill -9. So each file kills once, and whoever tests may lay it there at any time.
+`python -m farm.crashpoints` lists them. They are off, and cost one comparison, unless FARM_CRASH_POINTS
+names a folder: then a process that reaches a point, and can delete a file of its name in that folder,
+kills itself there, as by kill -9. So each file kills one process, and a test may create it at any time.
 """
 
 import os
@@ -15,15 +15,15 @@ from farm.errors import ConfigError
 
 POINTS: Mapping[str, str] = {
     "portal.accepting": "a job and its tasks are written and not yet committed",
-    "portal.accepted": "a job is committed; nobody has been rung and the client has no answer",
+    "portal.accepted": "a job is committed; no worker has been rung and the client has no answer",
     "portal.rung": "the workers have been rung; the client has no answer",
     "portal.cancelling": "a job's tasks are cancelled and not yet committed",
-    "portal.retried": "failed tasks are queued again and committed; nobody has been rung",
+    "portal.retried": "failed tasks are queued again and committed; no worker has been rung",
     "keeper.expiring": "ended leases are taken back and not yet committed",
-    "keeper.expired": "ended leases are taken back and committed; nobody has been rung",
+    "keeper.expired": "ended leases are taken back and committed; no worker has been rung",
     "parent.registered": "a worker is registered and its process not yet started",
-    "parent.bereaved": "a worker process is known to be dead; its tasks are not yet given back",
-    "parent.buried": "a dead worker's tasks are given back and committed",
+    "parent.child_died": "a worker process is known to be dead; its tasks are not yet given back",
+    "parent.tasks_returned": "a dead worker's tasks are given back and committed",
     "worker.claiming": "a batch is claimed and not yet committed",
     "worker.claimed": "a batch is claimed and committed; nothing is rendered",
     "worker.loaded": "the checkpoint is resident; no step has been made",
@@ -45,25 +45,25 @@ _armed: Path | None = None
 
 
 def arm(folder: Path | None) -> None:
-    """Arm the places that have a file in this folder, now or later; None disarms. Raises ConfigError."""
-    global _armed  # noqa: PLW0603 - one per process, and a lookup of anything else would cost when off
+    """Arm the points that have a file in this folder, now or later; None disarms. Raises ConfigError."""
+    global _armed  # noqa: PLW0603 - one per process, and any other lookup would cost time while off
     if folder is not None and not folder.is_dir():
         raise ConfigError(f"FARM_CRASH_POINTS={str(folder)!r}: there is no such folder")
     unknown = sorted({file.name for file in folder.iterdir()} - set(POINTS)) if folder else []
     if unknown:
         raise ConfigError(
-            f"FARM_CRASH_POINTS: there is no place {unknown[0]!r}; a file may be named: {', '.join(POINTS)}"
+            f"FARM_CRASH_POINTS: there is no crash point {unknown[0]!r}; files may be named: {', '.join(POINTS)}"
         )
     _armed = folder
 
 
 def reach(name: str) -> None:
-    """Say that this process is at a named place."""
+    """Kill this process if the named point is armed."""
     if _armed is not None:
-        _die_if_told(_armed / name)
+        _die_if_armed(_armed / name)
 
 
-def _die_if_told(file: Path) -> None:
+def _die_if_armed(file: Path) -> None:
     try:
         file.unlink()
     except FileNotFoundError:

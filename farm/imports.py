@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Import much at once. What modules hold is there to stay: the collector is not to look through it.
+def pause_garbage_collection() -> Iterator[None]:
+    """Import many modules at once. Their objects stay for ever, so the collector need not scan them.
 
-    It would do so over and over while thousands of modules come, at each full collection later, and once
-    more at the end: a third of the time of `farm --help`, and of a worker's start.
+    It would scan them again and again during the imports, at each full collection later, and once more at
+    exit: a third of the time of `farm --help`, and of a worker's start.
     """
     gc.disable()
     try:

@@ -32,7 +32,8 @@ from farm.store.protocol import Store
 from farm.weights import addons, checkpoints
 from farm.weights.addons import StoredAddon
 from farm.weights.blobs import StoredFile
-from farm.weights.checkpoints import CheckpointFolder, StoredCheckpoint
+from farm.weights.checkpointfolder import CheckpointFolder
+from farm.weights.checkpoints import StoredCheckpoint
 from tests.fakes import MemoryStore
 
 LEASE_SECONDS = 30.0
@@ -80,7 +81,7 @@ def stored_files(store: Store, contents: Mapping[str, bytes]) -> tuple[StoredFil
     return files
 
 
-def an_addon(database: Database, store: Store, kind: addons.Kind, name: str, content: bytes) -> str:
+def an_addon(database: Database, store: Store, kind: addons.AddonKind, name: str, content: bytes) -> str:
     """Register an addon whose file lies in the store; return its sha256."""
     [file] = stored_files(store, {name: content})
     with database.begin() as session:

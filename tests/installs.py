@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from farm.config import Settings
-from farm.embedded.machine import environment
+from farm.embedded.machine import build_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,7 +42,7 @@ class Installation:
 
     def _options(self, settings: Settings) -> dict[str, Any]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        return {"cwd": self.folder, "env": {**ours, **environment(settings)}}
+        return {"cwd": self.folder, "env": {**ours, **build_environment(settings)}}
 
 
 def build_wheel(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from farm.pictures.decoding import DECODERS, Turn
+from farm.pictures.decoding import DECODERS, QueuedPicture
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP")
 
@@ -44,5 +44,5 @@ def a_doubtful_mask() -> bytes:
 @contextmanager
 def busy_decoders() -> Iterator[None]:
     """Others' pictures keep every process that decodes."""
-    with DECODERS.holding(Turn("ana", 1)), DECODERS.holding(Turn("ben", 1)):
+    with DECODERS.hold_slot(QueuedPicture("ana", 1)), DECODERS.hold_slot(QueuedPicture("ben", 1)):
         yield

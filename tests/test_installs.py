@@ -12,7 +12,7 @@ import redis
 
 from farm.client import Client
 from farm.config import Settings
-from farm.embedded.machine import free_port
+from farm.embedded.machine import find_free_port
 from farm.intake.request import parse_request
 from farm.queue.doorbell import queue_name
 from farm.queue.workers import fleet
@@ -60,7 +60,7 @@ def running(installation: Installation, *arguments: str, settings: Settings) -> 
 
 
 def with_port(settings: Settings, name: str) -> Settings:
-    return settings.model_copy(update={name: free_port("127.0.0.1", 0)})
+    return settings.model_copy(update={name: find_free_port("127.0.0.1", 0)})
 
 
 def rings(settings: Settings) -> int:

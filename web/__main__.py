@@ -1,10 +1,10 @@
-"""`python -m web`: serve the portal until told to stop."""
+"""`python -m web`: serve the portal until it is stopped."""
 
 import sys
 
-from farm.imports import uncollected
+from farm.imports import pause_garbage_collection
 
-with uncollected():
+with pause_garbage_collection():
     from web.server import main
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What people do with an accepted job, by the word that stands in the address of API and portal."""
+"""The actions on an accepted job, by the name that the addresses of API and portal use."""
 
 from collections.abc import Callable, Mapping
 

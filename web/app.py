@@ -17,7 +17,7 @@ from web.services import Services
 
 _KEYS: dict[str, Any] = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key, where the farm is open to a network."},
-    "password": {"type": "http", "scheme": "basic", "description": "The same key as password, of any name."},
+    "password": {"type": "http", "scheme": "basic", "description": "The same key as password, with any user name."},
 }
 
 
@@ -51,6 +51,6 @@ def create_app(settings: Settings) -> OpenAPI:
 
 
 def _security(settings: Settings) -> list[dict[str, list[str]]]:
-    """Which keys /openapi.json says are needed: any, or on loopback, without proxies, none."""
+    """The keys that /openapi.json requires: any, or none on loopback without proxies."""
     keys: list[dict[str, list[str]]] = [{name: []} for name in _KEYS]
     return [*keys, {}] if safety.is_private(settings) else keys

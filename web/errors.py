@@ -1,4 +1,4 @@
-"""Errors as answers: one table from errors to statuses, told as RFC 9457 problems or as pages."""
+"""Errors as answers: one table from errors to statuses, sent as RFC 9457 problems or as pages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,14 +31,14 @@ RETRY_SECONDS = 5
 
 
 class FieldError(BaseModel):
-    """One thing wrong with one field, and how to put it right."""
+    """One mistake in one field, and how to correct it."""
 
     field: str = Field(description="Where it is, such as `prompts[3].width`.")
     message: str
 
 
 class Problem(BaseModel):
-    """What went wrong, as RFC 9457 tells it."""
+    """What went wrong, as an RFC 9457 problem document."""
 
     type: str = "about:blank"
     title: str
@@ -48,66 +48,66 @@ class Problem(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """How an error is told. Without a `detail` its own message is; some messages name hosts or folders."""
+class _ProblemKind:
+    """How an error is answered. Without a `detail` with its own message; some messages name hosts or folders."""
 
     status: HTTPStatus
     type: str
     detail: str | None = None
 
 
-_DATABASE_AWAY = _Answer(
+_DATABASE_UNAVAILABLE = _ProblemKind(
     HTTPStatus.SERVICE_UNAVAILABLE, "database-unavailable", "The database does not answer now; try again shortly."
 )
-_DATABASE_FULL = _Answer(
+_DATABASE_FULL = _ProblemKind(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "database-full",
     "The database's disk is full, and nothing was stored. Its owner must make room.",
 )
-_DATABASE_CLOSED = _Answer(
+_DATABASE_CLOSED = _ProblemKind(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "database-read-only",
     "The database takes no changes now, and nothing was stored: it is a standby, or its owner made it read-only.",
 )
-# By SQLSTATE; all else that passes says that the database is away.
-_DATABASE_REASONS: Mapping[str, _Answer] = {"53100": _DATABASE_FULL, "25006": _DATABASE_CLOSED}
-_STORE_FULL = _Answer(
+# By SQLSTATE; all other passing errors mean that the database does not answer.
+_DATABASE_REASONS: Mapping[str, _ProblemKind] = {"53100": _DATABASE_FULL, "25006": _DATABASE_CLOSED}
+_STORE_FULL = _ProblemKind(
     HTTPStatus.SERVICE_UNAVAILABLE, "store-full", "The artifact store has no room left. Its owner must make some."
 )
-_STORE_AWAY = _Answer(
+_STORE_UNAVAILABLE = _ProblemKind(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "store-unavailable",
     "The artifact store does not answer now; try again shortly.",
 )
-_STORE_REFUSES = _Answer(
+_STORE_REFUSES = _ProblemKind(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "store-refuses",
-    "The artifact store refuses this farm: its credentials, bucket or rights are wrong. Its owner must mend them.",
+    "The artifact store refuses this farm: its credentials, bucket or rights are wrong. Its owner must fix them.",
 )
-_MISSING = _Answer(HTTPStatus.NOT_FOUND, "object-missing", "The artifact store holds no such object.")
+_MISSING = _ProblemKind(HTTPStatus.NOT_FOUND, "object-missing", "The artifact store holds no such object.")
 
-_ANSWERS: Mapping[type[Exception], _Answer] = {
-    InvalidRequest: _Answer(
+_PROBLEM_KINDS: Mapping[type[Exception], _ProblemKind] = {
+    InvalidRequest: _ProblemKind(
         HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request has mistakes; nothing was stored."
     ),
-    NotFound: _Answer(HTTPStatus.NOT_FOUND, "not-found"),
-    Conflict: _Answer(HTTPStatus.CONFLICT, "conflict"),
-    IdempotencyConflict: _Answer(HTTPStatus.CONFLICT, "idempotency-conflict"),
-    BadLink: _Answer(HTTPStatus.FORBIDDEN, "bad-link"),
-    Busy: _Answer(HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
+    NotFound: _ProblemKind(HTTPStatus.NOT_FOUND, "not-found"),
+    Conflict: _ProblemKind(HTTPStatus.CONFLICT, "conflict"),
+    IdempotencyConflict: _ProblemKind(HTTPStatus.CONFLICT, "idempotency-conflict"),
+    BadLink: _ProblemKind(HTTPStatus.FORBIDDEN, "bad-link"),
+    Busy: _ProblemKind(HTTPStatus.SERVICE_UNAVAILABLE, "busy"),
     ObjectMissing: _MISSING,
-    StoreError: _STORE_AWAY,
+    StoreError: _STORE_UNAVAILABLE,
     StoreRefused: _STORE_REFUSES,
     StoreFull: _STORE_FULL,
-    **dict.fromkeys(PASSING, _DATABASE_AWAY),
-    # COPY speaks to the driver itself.
-    **dict.fromkeys(PASSING_IN_DRIVER, _DATABASE_AWAY),
+    **dict.fromkeys(PASSING, _DATABASE_UNAVAILABLE),
+    # COPY uses the driver directly.
+    **dict.fromkeys(PASSING_IN_DRIVER, _DATABASE_UNAVAILABLE),
 }
 
 
 def register(app: Flask) -> None:
-    """Answer every error of the table, and every error of HTTP itself, in this module's way."""
-    for kind in _ANSWERS:
+    """Answer every error of the table, and every HTTP error, as this module describes."""
+    for kind in _PROBLEM_KINDS:
         app.register_error_handler(kind, _answer_known)
     app.register_error_handler(HTTPException, _answer_http)
 
@@ -118,23 +118,23 @@ def refuse_invalid(error: ValidationError) -> Response:
 
 
 def _answer_known(error: Exception) -> Response:
-    answer = _answer_of(error)
-    response = _tell(_problem(error, answer))
+    answer = _find_kind(error)
+    response = _render_problem(_build_problem(error, answer))
     if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         log.warning("A part of the farm did not answer.", path=request.path, error=str(error))
         response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
 
 
-def _answer_of(error: Exception) -> _Answer:
-    answer = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
-    if answer is _DATABASE_AWAY:
+def _find_kind(error: Exception) -> _ProblemKind:
+    answer = next(_PROBLEM_KINDS[kind] for kind in type(error).__mro__ if kind in _PROBLEM_KINDS)
+    if answer is _DATABASE_UNAVAILABLE:
         sqlstate = getattr(getattr(error, "orig", error), "sqlstate", None)
         return _DATABASE_REASONS.get(sqlstate or "", answer)
     return answer
 
 
-def _problem(error: Exception, answer: _Answer) -> Problem:
+def _build_problem(error: Exception, answer: _ProblemKind) -> Problem:
     errors = None
     if isinstance(error, InvalidRequest):
         errors = [FieldError(field=p.field, message=p.message) for p in error.problems]
@@ -148,16 +148,18 @@ def _problem(error: Exception, answer: _Answer) -> Problem:
 
 
 def _answer_http(error: HTTPException) -> Response:
-    """Werkzeug's own refusals; also what nobody foresaw, which Flask has logged and wrapped in a 500."""
+    """Werkzeug's own refusals; also unexpected errors, which Flask has logged and wrapped in a 500."""
     status = HTTPStatus(error.code or 500)
-    response = _tell(Problem(title=status.phrase, status=status, detail=error.description or status.phrase))
+    response = _render_problem(
+        Problem(title=status.phrase, status=status, detail=error.description or status.phrase)
+    )
     for name, value in error.get_headers():
         if name.lower() != "content-type":
             response.headers[name] = value
     return response
 
 
-def _tell(problem: Problem) -> Response:
+def _render_problem(problem: Problem) -> Response:
     if request.path.startswith("/api/"):
         body = problem.model_dump_json(exclude_none=True)
         return Response(body, status=problem.status, mimetype=PROBLEM_TYPE)

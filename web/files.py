@@ -23,7 +23,7 @@ _YEAR_SECONDS = 365 * 86400
 
 @files.get("/files/<path:key>")
 def show(key: str) -> Response:
-    """An object, for whoever holds a valid link to it. A key never gets other content, so caches may keep it."""
+    """An object, for a valid link to it. The content of a key never changes, so caches may keep it."""
     farm = services()
     if not isinstance(farm.store, DiskStore) or farm.settings.secret_key is None:
         raise BadLink
@@ -40,6 +40,6 @@ def show(key: str) -> Response:
 
 
 def _file_name(wished: str) -> str:
-    """The wish as one name without folders, and without what a header or a file manager would stumble over."""
+    """The requested name without folders, and without characters that break a header or a file manager."""
     printable = "".join(character for character in wished if character.isprintable())
     return PurePosixPath(printable.replace("\\", "/")).name

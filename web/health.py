@@ -1,4 +1,4 @@
-"""/healthz and /readyz, for whatever supervises the portal."""
+"""/healthz and /readyz, for programs that supervise the portal."""
 
 from collections.abc import Callable, Mapping
 
@@ -22,13 +22,13 @@ _CHECKPOINT_SEEN = "farm-checkpoint-seen"
 
 @health.get("/healthz")
 def healthz() -> Response:
-    """The process lives and answers."""
+    """The process runs and answers."""
     return jsonify(status=_OK)
 
 
 @health.get("/readyz")
 def readyz() -> tuple[Response, int]:
-    """Whether the portal can do its work, part by part. Without Redis it can: rings are only a courtesy."""
+    """Whether the portal can do its work, part by part. It can without Redis: workers also look by themselves."""
     parts = {name: check() for name, check in _CHECKS.items()}
     if any(parts[name] != _OK for name in _REQUIRED):
         return jsonify(status="unavailable", parts=parts), 503
@@ -36,7 +36,7 @@ def readyz() -> tuple[Response, int]:
     return jsonify(status="ready" if is_whole else "degraded", parts=parts), 200
 
 
-def _database() -> str:
+def _check_database() -> str:
     try:
         return _OK if migrate.is_current(services().database.engine) else "not migrated: run `farm db upgrade`"
     except SQLAlchemyError as error:
@@ -44,7 +44,7 @@ def _database() -> str:
         return "does not answer"
 
 
-def _store() -> str:
+def _check_store() -> str:
     try:
         services().store.check()
     except StoreError as error:
@@ -53,22 +53,24 @@ def _store() -> str:
     return _OK
 
 
-def _redis() -> str:
+def _check_redis() -> str:
     return _OK if services().progress.is_reachable() else "does not answer"
 
 
-def _bell() -> str:
-    """What a Redis that is back does not mend: an installation or an address that no ring can leave from."""
+def _check_doorbell() -> str:
+    """Whether rings can be sent at all: a wrong installation or address is not repaired by a Redis that answers."""
     try:
         require_transport(services().settings.required_redis_url)
     except ConfigError as error:
-        log.error("The portal cannot ring.", error=str(error))
+        log.error(
+            "The portal cannot ring the workers; check FARM_REDIS_URL and the installation.", error=str(error)
+        )
         return "cannot ring: see the log"
     return _OK
 
 
-def _checkpoint() -> str:
-    """Whether jobs have a checkpoint to name, where that is waited for. Seen once, it is not asked for again."""
+def _check_checkpoint() -> str:
+    """Whether jobs have a checkpoint to name, if the portal waits for one. Checked until one is seen."""
     if not services().settings.await_checkpoint or _CHECKPOINT_SEEN in current_app.extensions:
         return _OK
     try:
@@ -83,10 +85,10 @@ def _checkpoint() -> str:
 
 
 _CHECKS: Mapping[str, Callable[[], str]] = {
-    "database": _database,
-    "store": _store,
-    "redis": _redis,
-    "bell": _bell,
-    "checkpoint": _checkpoint,
+    "database": _check_database,
+    "store": _check_store,
+    "redis": _check_redis,
+    "bell": _check_doorbell,
+    "checkpoint": _check_checkpoint,
 }
 _REQUIRED = ("database", "store", "bell", "checkpoint")

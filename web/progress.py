@@ -1,4 +1,4 @@
-"""Running tasks with how far they are, as the workers last said."""
+"""Running tasks with their progress, as the workers last wrote it."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from web.services import services
 
 
 def with_progress(tasks: Sequence[TaskReport]) -> list[TaskReport]:
-    """The tasks, with the progress of those running whose worker wrote some for this very attempt."""
+    """The tasks, with the progress of those running whose worker wrote some for the current attempt."""
     running = {task.id: task for task in tasks if task.status == "running"}
     written = services().progress.read(running)
     known = {

@@ -1,4 +1,4 @@
-"""The portal's process: checks what must be right before it starts, then hands over to uvicorn."""
+"""The portal's process: checks its settings, then runs uvicorn."""
 
 import errno
 import logging
@@ -27,10 +27,10 @@ from farm.store.protocol import open_store
 from web.app import create_app
 from web.guard.forwarded import Proxies
 from web.guard.safety import is_private
-from web.serving.connections import Crowd
+from web.serving.connections import OpenConnections
 from web.serving.front import Front
 from web.serving.heads import MAX_HEAD_BYTES
-from web.serving.protocol import FarmProtocol, House
+from web.serving.protocol import FarmProtocol, SharedState
 
 log = structlog.get_logger(__name__)
 
@@ -46,11 +46,11 @@ _FEW_CONNECTIONS = 200
 
 
 class AddressUnusable(Exception):
-    """The portal cannot listen where it was told to."""
+    """The portal cannot listen on the configured address."""
 
 
 class PortalServer(uvicorn.Server):
-    """uvicorn, that says when it is open, and takes SIGTERM and Ctrl-C for the ordinary end."""
+    """uvicorn, which logs when it is open, and treats SIGTERM and Ctrl-C as the ordinary end."""
 
     def __init__(self, config: uvicorn.Config, url: str) -> None:
         super().__init__(config)
@@ -73,38 +73,40 @@ def main() -> int:
     try:
         settings = config.load()
         logs.configure(settings)
-        _check(settings)
+        _check_settings(settings)
         listener = listen(settings.host, settings.port)
     except ConfigError as error:
-        return _give_up(error, 2)
+        return _print_error(error, 2)
     except AddressUnusable as error:
-        return _give_up(error, 1)
+        return _print_error(error, 1)
     serve(settings, listener)
     return 0
 
 
 def serve(settings: Settings, listener: socket.socket) -> None:
-    """Answer on this socket until told to stop; then for at most _GRACE_SECONDS to those who have asked already."""
+    """Serve on this socket until a signal; then finish requests in progress for at most _GRACE_SECONDS."""
     crashpoints.arm(settings.crash_points)
     app = create_app(settings)
     threads = ThreadPoolExecutor(settings.web_threads, thread_name_prefix="request")
     PortalServer(_configure(app, settings, threads), http_url(settings.host, settings.port)).run([listener])
     threads.shutdown(wait=False, cancel_futures=True)
-    # A thread that still waits, for a database that hangs say, would be waited for.
+    # Python would wait for threads, for example one that waits for a database that hangs.
     sys.stderr.flush()
     os._exit(0)
 
 
 def _configure(app: Flask, settings: Settings, threads: ThreadPoolExecutor) -> uvicorn.Config:
-    """uvicorn with our protocol. It says nothing by itself but what nobody foresaw, in the farm's own log."""
+    """uvicorn with our protocol. It logs only unexpected errors, in the farm's own log."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     proxies = Proxies.of(settings)
-    house = House(Crowd(settings.web_connections, _most_connections()), settings.request_seconds, proxies.trust)
+    shared = SharedState(
+        OpenConnections(settings.web_connections, _most_connections()), settings.request_seconds, proxies.trust
+    )
     front = Front(app, threads, proxies.client_of, settings.request_seconds, settings.web_connections)
     return uvicorn.Config(
         front,
-        # uvicorn does no more than call it.
-        http=cast(Any, partial(FarmProtocol, house)),
+        # uvicorn only calls it.
+        http=cast(Any, partial(FarmProtocol, shared)),
         loop="asyncio",
         ws="none",
         lifespan="off",
@@ -120,26 +122,26 @@ def _configure(app: Flask, settings: Settings, threads: ThreadPoolExecutor) -> u
 
 
 def _most_connections() -> int:
-    """As many as this process may have; its bound on open files may be raised up to the hard one."""
+    """As many as this process may have; its limit of open files is raised up to the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_CONNECTIONS + _FILES_OF_ITS_OWN
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    most = connections_within(None if soft == resource.RLIM_INFINITY else soft)
-    if warning := warning_of_few(most, soft):
+    most = connections_for_files(None if soft == resource.RLIM_INFINITY else soft)
+    if warning := warn_of_few(most, soft):
         log.warning(warning, open_files=soft, connections=most)
     return most
 
 
-def connections_within(files: int | None) -> int:
-    """How many connections so many open files allow, None for no bound: what is left beside the portal's own."""
+def connections_for_files(files: int | None) -> int:
+    """How many connections so many open files allow, None for no limit: the rest after the portal's own files."""
     # Bodies and answers on disk take a file each.
     return _MOST_CONNECTIONS if files is None else max(1, (files - _FILES_OF_ITS_OWN) // 2)
 
 
-def warning_of_few(connections: int, files: int) -> str | None:
-    """What to say of a bound that a few browsers exhaust; None where it is wide enough."""
+def warn_of_few(connections: int, files: int) -> str | None:
+    """The warning about a limit that a few browsers exhaust; None where it is high enough."""
     if connections >= _FEW_CONNECTIONS:
         return None
     enough = _FILES_OF_ITS_OWN + 2 * _FEW_CONNECTIONS
@@ -150,12 +152,12 @@ def warning_of_few(connections: int, files: int) -> str | None:
     )
 
 
-def _give_up(error: Exception, status: int) -> int:
+def _print_error(error: Exception, status: int) -> int:
     sys.stderr.write(f"{error}\n")
     return status
 
 
-def _check(settings: Settings) -> None:
+def _check_settings(settings: Settings) -> None:
     """Raise ConfigError for what would otherwise break the first request, or leave the farm open to all."""
     _ = settings.required_database_url, settings.required_redis_url
     open_store(settings)
@@ -175,14 +177,14 @@ def _require_accounts(settings: Settings) -> None:
             found = accounts.has_accounts(session)
     except SQLAlchemyError as error:
         raise ConfigError(
-            f"{cause} opens the portal to a network, which takes accounts, and the database "
-            "cannot be asked for them. Is it running, and did you run `farm db upgrade`?"
+            f"{cause} opens the portal to a network, which requires accounts, and the database "
+            "cannot be read to look for them. Is it running, and did you run `farm db upgrade`?"
         ) from error
     finally:
         database.close()
     if not found:
         raise ConfigError(
-            f"{cause} opens the portal to a network, and nobody has an API key. "
+            f"{cause} opens the portal to a network, and no user has an API key. "
             "Make one with `farm users add NAME`, or set FARM_HOST=127.0.0.1 without FARM_TRUSTED_PROXIES."
         )
 
@@ -195,6 +197,6 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise AddressUnusable(
-                f"Port {port} on {host} is in use. Stop what uses it, or set FARM_PORT to another."
+                f"Port {port} on {host} is in use. Stop the program that uses it, or set FARM_PORT to another."
             ) from error
         raise AddressUnusable(f"Cannot listen on {host}, port {port}: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""What the portal works with: one of each, opened once for the process and found through the Flask app."""
+"""The services that the portal uses: one of each, opened once for the process and stored in the Flask app."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,8 @@
 """`python -m workers`: see `workers.main`."""
 
-from farm.imports import uncollected
+from farm.imports import pause_garbage_collection
 
-with uncollected():
+with pause_garbage_collection():
     from workers.main import main
 
 if __name__ == "__main__":

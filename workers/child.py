@@ -17,7 +17,7 @@ import structlog
 from farm import config, crashpoints, logs
 from farm.config import Settings
 from farm.errors import DeviceBroken, DeviceUnfit
-from farm.imports import uncollected
+from farm.imports import pause_garbage_collection
 from workers.loop.orders import Orders
 from workers.loop.runner import BROKEN, Runner
 from workers.loop.unfit import sit_out
@@ -41,7 +41,7 @@ def main() -> None:
 
 def _open_diffusion(settings: Settings, label: str, device_name: str, threads: int) -> Renderer:
     # Torch takes seconds to import; orders of the parent are obeyed meanwhile.
-    with uncollected():
+    with pause_garbage_collection():
         from workers.diffusion import open_renderer
 
     return open_renderer(settings, label, device_name, threads)

@@ -55,7 +55,7 @@ def measure(queued: int, *, clients: int, batch: int, claims: int) -> ClaimFigur
     with scratch_database() as (settings, database):
         with database.begin() as session:
             _fill(session, queued)
-        _settle(database)
+        _vacuum(database)
         url = settings.required_database_url
         with ProcessPoolExecutor(clients, mp_context=get_context("spawn")) as pool:
             list(pool.map(_warm_up, [url] * clients))
@@ -80,8 +80,8 @@ def _fill(session: Session, queued: int) -> None:
     session.execute(_INSERT_COUNTERS, {"each": each})
 
 
-def _settle(database: Database) -> None:
-    """What autovacuum does within a minute of a large submit."""
+def _vacuum(database: Database) -> None:
+    """Do what autovacuum does within a minute of a large submit."""
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
 

@@ -17,6 +17,7 @@ from farm.errors import FarmError
 from farm.intake.request import parse_request
 from farm.processes import programs
 from farm.weights import checkpoints as catalog
+from farm.weights.checkpointfolder import inspect_folder
 
 _SCALE = 4
 
@@ -54,15 +55,15 @@ def measure(jobs: int, checkpoints: int) -> MemoryFigures:
             database = Database.of(farm.settings, Role.TOOL)
             with database.begin() as session:
                 for name in names:
-                    catalog.add(session, name, catalog.inspect_folder(folder / name))
+                    catalog.add(session, name, inspect_folder(folder / name))
             found = [_render(farm, client, database, names[number % checkpoints]) for number in range(jobs)]
             database.close()
     return MemoryFigures(found, checkpoints, max(sizes))
 
 
 def _build(folder: Path, seed: int) -> int:
-    command = programs.command("workers.bench.random_checkpoint", str(folder), str(seed), str(_SCALE))
-    subprocess.run(command, env=programs.inherited(), check=True)
+    command = programs.build_command("workers.bench.random_checkpoint", str(folder), str(seed), str(_SCALE))
+    subprocess.run(command, env=programs.inherit_environment(), check=True)
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
@@ -71,16 +72,16 @@ def _render(farm: LocalFarm, client: Client, database: Database, checkpoint: str
     fields = {"prompts": ["a lighthouse"], "width": 128, "height": 128, "num_inference_steps": 2}
     job, _ = client.submit(parse_request({**fields, "checkpoint": checkpoint}))
     while not (job := client.job(job.id)).is_final:
-        farm.tend()
+        farm.keep_running()
     if job.status != "succeeded":
-        raise FarmError(f"A job of the bench is {job.status}: {next(client.tasks(job.id)).reason}")
+        raise FarmError(f"A job of the bench ended as {job.status}:  {next(client.tasks(job.id)).reason}")
     with database.begin() as session:
         parent = session.scalars(select(Worker.pid).where(Worker.status != "offline")).one()
-    return sum(_resident_bytes(pid) for pid in _children(parent))
+    return sum(_resident_bytes(pid) for pid in _list_children(parent))
 
 
-def _children(parent: int) -> list[int]:
-    """The processes whose parent this is, as Linux tells."""
+def _list_children(parent: int) -> list[int]:
+    """The ids of the process's children, from Linux's /proc."""
     return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 

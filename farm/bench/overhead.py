@@ -1,4 +1,4 @@
-"""What the whole farm costs beside the bare pipeline calls, and how soon an idle worker starts."""
+"""The overhead of the farm compared with bare pipeline calls, and how soon an idle worker starts."""
 
 import json
 import statistics
@@ -13,14 +13,14 @@ from farm.bench.scratch import scratch_folder
 from farm.client import Client
 from farm.db.connection import Database, Role
 from farm.db.tables.jobs import Attempt, Task
-from farm.embedded.machine import LocalFarm, environment
+from farm.embedded.machine import LocalFarm, build_environment
 from farm.intake.request import parse_request
 from farm.processes import programs
 from farm.reports.shapes import JobReport
 from farm.spec.image import TextToImageSpec
 from farm.weights.presets import preset
 
-# The figures come from the database: how often the bench asks is not part of them, but costs the portal.
+# The figures come from the database: polling does not change them, but costs the portal time.
 _POLL_SECONDS = 2.0
 
 
@@ -53,7 +53,7 @@ def measure(images: int, *, side: int, rounds: int, starts: int) -> OverheadFigu
             _run_job(client, spec, 2)
             farm_times, bare_times = [], []
             for _ in range(rounds):
-                farm_times.append(_seconds(_run_job(client, spec, images)))
+                farm_times.append(_measure_duration(_run_job(client, spec, images)))
                 bare_times.append(_time_bare_loop(farm, spec, images))
             database = Database.of(farm.settings, Role.TOOL)
             first_steps = [_time_first_step(client, database, spec) for _ in range(starts)]
@@ -69,23 +69,27 @@ def _run_job(client: Client, spec: TextToImageSpec, images: int) -> JobReport:
     return job
 
 
-def _seconds(job: JobReport) -> float:
+def _measure_duration(job: JobReport) -> float:
     assert job.finished_at is not None, "the job was waited for"
     return (job.finished_at - job.created_at).total_seconds()
 
 
 def _time_bare_loop(farm: LocalFarm, spec: TextToImageSpec, images: int) -> float:
     checkpoint = preset(spec.checkpoint).source
-    command = programs.command("workers.bench.bare_loop", checkpoint, spec.model_dump_json(), str(images))
+    command = programs.build_command("workers.bench.bare_loop", checkpoint, spec.model_dump_json(), str(images))
     printed = subprocess.run(
-        command, env=programs.inherited(environment(farm.settings)), capture_output=True, text=True, check=True
+        command,
+        env=programs.inherit_environment(build_environment(farm.settings)),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     seconds: float = json.loads(printed.stdout.splitlines()[-1])["seconds"]
     return seconds
 
 
 def _time_first_step(client: Client, database: Database, spec: TextToImageSpec) -> float:
-    """From just before the submit to the end of the first step, on a worker that idles."""
+    """From just before the submit to the end of the first step, on an idle worker."""
     time.sleep(1.0)
     started = time.time()
     job = _run_job(client, spec, 1)

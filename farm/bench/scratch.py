@@ -17,12 +17,12 @@ from farm.db.connection import Database, Role
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
 from farm.weights import checkpoints
-from farm.weights.checkpoints import CheckpointFolder
+from farm.weights.checkpointfolder import CheckpointFolder
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder that Postgres' own user may pass."""
+    """A temporary folder that Postgres' own user may enter."""
     folder = Path(tempfile.mkdtemp(prefix="farm-bench-"))
     folder.chmod(0o711)
     try:
@@ -33,7 +33,7 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def scratch_database() -> Iterator[tuple[Settings, Database]]:
-    """A migrated Postgres with one checkpoint, `bench`, that has no files; and a Redis that nobody listens to."""
+    """A migrated Postgres with one checkpoint, `bench`, that has no files; and a Redis without listeners."""
     with scratch_folder() as folder:
         postgres = Postgres(folder / "postgres", folder / "run")
         redis = Redis(folder / "redis", folder / "run-redis")
@@ -55,8 +55,8 @@ def scratch_database() -> Iterator[tuple[Settings, Database]]:
             postgres.stop()
 
 
-def machine() -> str:
-    """One line on what the figures were measured on."""
+def describe_machine() -> str:
+    """One line about the machine that the figures were measured on."""
     try:
         model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:

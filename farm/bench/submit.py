@@ -1,4 +1,4 @@
-"""How long the farm takes to accept a job, beside a bare COPY of the same rows."""
+"""How long the farm takes to accept a job, compared with a bare COPY of the same rows."""
 
 import statistics
 import time
@@ -60,9 +60,9 @@ def _time_submit(desk: Desk, doorbell: Doorbell, body: dict[str, object]) -> flo
 
 
 def _time_copy(database: Database, request: JobRequest, rows: Sequence[TaskRow]) -> float:
-    """COPY the finished rows under an empty job, commit, and take them away again."""
+    """COPY the finished rows under an empty job, commit, and delete them again."""
     with database.begin() as session:
-        job_id = _empty_job(session, request)
+        job_id = _insert_empty_job(session, request)
     own_rows = [(job_id, *row[1:]) for row in rows]
     started = time.perf_counter()
     with database.begin() as session:
@@ -73,7 +73,7 @@ def _time_copy(database: Database, request: JobRequest, rows: Sequence[TaskRow])
     return seconds
 
 
-def _empty_job(session: Session, request: JobRequest) -> int:
+def _insert_empty_job(session: Session, request: JobRequest) -> int:
     values = {
         "owner_id": 1,
         "name": "bare COPY",

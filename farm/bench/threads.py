@@ -1,4 +1,4 @@
-"""How torch's threads should wait for each other on a CPU: what a render takes alone, and beside a busy process."""
+"""How torch's threads should wait for each other on a CPU: a render's time, alone and next to a busy process."""
 
 import json
 import os
@@ -14,39 +14,39 @@ from farm.processes import programs
 from farm.spec.image import TextToImageSpec
 from farm.weights.presets import preset
 
-# It ends with us, also where we are killed.
+# It ends with its parent, also if that is killed.
 _BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
 
-# What libgomp, which torch's wheels bring, does where nothing is set: a few milliseconds.
+# The default of libgomp, which comes with torch's wheels: a few milliseconds.
 _SPINS = "300000"
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to wait, as environment variables."""
+class WaitPolicy:
+    """One way for threads to wait, as environment variables."""
 
     name: str
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def ways() -> Sequence[Way]:
-    """What is compared. What the user set overrules the farm's own way, which is OMP_WAIT_POLICY=PASSIVE."""
+def list_wait_policies() -> Sequence[WaitPolicy]:
+    """The policies to compare. Variables set by the user override the farm's own, OMP_WAIT_POLICY=PASSIVE."""
     fewer = str(max(1, (os.cpu_count() or 1) - 1))
     return (
-        Way("as the farm sets it"),
-        Way("nothing set", {"GOMP_SPINCOUNT": _SPINS}),
-        Way("GOMP_SPINCOUNT=1000", {"GOMP_SPINCOUNT": "1000"}),
-        Way("GOMP_SPINCOUNT=10000", {"GOMP_SPINCOUNT": "10000"}),
-        Way(f"OMP_NUM_THREADS={fewer}", {"OMP_NUM_THREADS": fewer, "GOMP_SPINCOUNT": _SPINS}),
-        Way("KMP_BLOCKTIME=0 (Intel's OpenMP)", {"KMP_BLOCKTIME": "0", "GOMP_SPINCOUNT": _SPINS}),
+        WaitPolicy("as the farm sets it"),
+        WaitPolicy("nothing set", {"GOMP_SPINCOUNT": _SPINS}),
+        WaitPolicy("GOMP_SPINCOUNT=1000", {"GOMP_SPINCOUNT": "1000"}),
+        WaitPolicy("GOMP_SPINCOUNT=10000", {"GOMP_SPINCOUNT": "10000"}),
+        WaitPolicy(f"OMP_NUM_THREADS={fewer}", {"OMP_NUM_THREADS": fewer, "GOMP_SPINCOUNT": _SPINS}),
+        WaitPolicy("KMP_BLOCKTIME=0 (Intel's OpenMP)", {"KMP_BLOCKTIME": "0", "GOMP_SPINCOUNT": _SPINS}),
     )
 
 
 @dataclass(frozen=True)
 class ThreadsFigures:
-    """Medians of the seconds that the same images take in one way of waiting."""
+    """Medians of the seconds that the same images take under one policy."""
 
-    way: str
+    policy: str
     alone_seconds: float
     beside_seconds: float
 
@@ -56,38 +56,40 @@ class ThreadsFigures:
 
 
 def measure(images: int, *, rounds: int) -> list[ThreadsFigures]:
-    """Render so many images of the demo in each way, alone and beside one busy process, in turn in every round.
+    """Render so many demo images under each policy, alone and next to one busy process, in turn in every round.
 
-    What else the machine does weighs on all of them alike.
+    Other load on the machine affects all of them equally.
     """
     alone, beside = defaultdict(list), defaultdict(list)
     for _ in range(rounds):
-        for way in ways():
-            alone[way.name].append(_time_renders(images, way))
+        for policy in list_wait_policies():
+            alone[policy.name].append(_time_renders(images, policy))
             with _busy_process():
-                beside[way.name].append(_time_renders(images, way))
+                beside[policy.name].append(_time_renders(images, policy))
     return [
-        ThreadsFigures(way.name, statistics.median(alone[way.name]), statistics.median(beside[way.name]))
-        for way in ways()
+        ThreadsFigures(policy.name, statistics.median(alone[policy.name]), statistics.median(beside[policy.name]))
+        for policy in list_wait_policies()
     ]
 
 
-def _time_renders(images: int, way: Way) -> float:
+def _time_renders(images: int, policy: WaitPolicy) -> float:
     spec = TextToImageSpec(checkpoint="demo", prompt="a red circle", width=128, height=128, seed=1)
-    command = programs.command(
+    command = programs.build_command(
         "workers.bench.bare_loop", preset("demo").source, spec.model_dump_json(), str(images)
     )
     # The GPU has no part in it.
-    variables = {"CUDA_VISIBLE_DEVICES": "", "TRANSFORMERS_VERBOSITY": "error", **way.variables}
-    done = subprocess.run(command, env=programs.inherited(variables), capture_output=True, text=True, check=True)
+    variables = {"CUDA_VISIBLE_DEVICES": "", "TRANSFORMERS_VERBOSITY": "error", **policy.variables}
+    done = subprocess.run(
+        command, env=programs.inherit_environment(variables), capture_output=True, text=True, check=True
+    )
     seconds: float = json.loads(done.stdout.splitlines()[-1])["seconds"]
     return seconds
 
 
 @contextmanager
 def _busy_process() -> Iterator[None]:
-    """As another user's would be: in a session of its own, which the kernel gives a share of its own."""
-    process = spawn(programs.snippet(_BUSY))
+    """A busy process like another user's: in a session of its own, to which the kernel gives its own share."""
+    process = spawn(programs.build_snippet_command(_BUSY))
     try:
         yield
     finally:

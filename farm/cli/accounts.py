@@ -3,23 +3,23 @@
 import click
 
 from farm import accounts
-from farm.cli.console import ago, json_option, one_line, open_database, print_rows
+from farm.cli.console import format_age, json_option, one_line, open_database, print_rows
 
 _name = click.argument("name")
 
 
 @click.group()
 def users() -> None:
-    """Look after accounts and their API keys."""
+    """Manage accounts and their API keys."""
 
 
 @users.command()
 @_name
 def add(name: str) -> None:
-    """Make an account, or another key for it; the key is shown once."""
+    """Create an account, or another key for it; the key is shown once."""
     with open_database().begin() as session:
         key = accounts.add_user(session, name)
-    _hand_over(key)
+    _print_key(key)
 
 
 @users.command("list")
@@ -34,8 +34,10 @@ def list_users(name: str, as_json: bool) -> None:
         {
             "NAME": lambda user: user.name,
             "KEYS": lambda user: ", ".join(f"farm_{prefix}_..." for prefix in user.keys),
-            "STATUS": lambda user: f"disabled {ago(user.disabled_at)} ago" if user.disabled_at else "enabled",
-            "AGE": lambda user: ago(user.created_at),
+            "STATUS": lambda user: (
+                f"disabled {format_age(user.disabled_at)} ago" if user.disabled_at else "enabled"
+            ),
+            "AGE": lambda user: format_age(user.created_at),
         },
         as_json=as_json,
     )
@@ -44,10 +46,10 @@ def list_users(name: str, as_json: bool) -> None:
 @users.command()
 @_name
 def rotate(name: str) -> None:
-    """Revoke all keys of an account and make a new one, which is shown once."""
+    """Revoke all keys of an account and create a new one, which is shown once."""
     with open_database().begin() as session:
         key = accounts.rotate_keys(session, name)
-    _hand_over(key)
+    _print_key(key)
 
 
 @users.command()
@@ -77,7 +79,7 @@ def enable(name: str) -> None:
     click.echo(f"{one_line(name)} is enabled, without a key. `farm users add` makes one.")
 
 
-def _hand_over(key: str) -> None:
+def _print_key(key: str) -> None:
     click.echo(key)
     click.echo(
         "Keep this key: it is not shown again. Use it as FARM_API_KEY, or as the password in a browser.", err=True

@@ -1,4 +1,4 @@
-"""What the commands for weights share: showing how far adding is, what came of it, and what is registered."""
+"""Shared by the commands for weights: the display of progress, of the result, and of what is registered."""
 
 import sys
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from rich.progress import (
 )
 
 from farm import config
-from farm.cli.console import Columns, ago, one_line, open_database
+from farm.cli.console import Columns, format_age, one_line, open_database
 from farm.cli.parts import require_worker_packages
 from farm.spec.digests import shortened
 from farm.store.protocol import open_store
-from farm.weights.add import Added, Warehouse, Watch
-from farm.weights.wishes import Wish
+from farm.weights.add import AddedWeights, ProgressListener, WeightsImporter
+from farm.weights.wishes import AddRequest
 
 _PROGRESS = (
     TextColumn("{task.description}"),
@@ -36,14 +36,14 @@ COLUMNS: Columns = {
     "NAME": lambda weights: weights.name,
     "FAMILY": lambda weights: weights.family,
     "HASH": lambda weights: shortened(weights.sha256),
-    "SIZE": lambda weights: size(weights.size_bytes),
+    "SIZE": lambda weights: format_size(weights.size_bytes),
     "ORIGIN": lambda weights: weights.origin or "",
-    "ADDED": lambda weights: ago(weights.created_at),
+    "ADDED": lambda weights: format_age(weights.created_at),
 }
 """What the lists of registered weights of every kind begin with."""
 
 
-class Bars:
+class ProgressBars:
     """A progress bar for each stage, on a terminal."""
 
     def __init__(self, progress: Progress) -> None:
@@ -61,7 +61,7 @@ class Bars:
             self._progress.update(self._bar, completed=done, total=total)
 
 
-class Lines:
+class ProgressLines:
     """A line for each stage, and for each tenth of it, in a pipe."""
 
     def __init__(self) -> None:
@@ -74,38 +74,38 @@ class Lines:
     def count(self, done: int, total: int | None) -> None:
         if total and (tenths := 10 * done // total) > self._tenths:
             self._tenths = tenths
-            click.echo(f"  {size(done)} of {size(total)}", err=True)
+            click.echo(f"  {format_size(done)} of {format_size(total)}", err=True)
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
+def show_progress() -> Iterator[ProgressListener]:
     if not sys.stderr.isatty():
-        yield Lines()
+        yield ProgressLines()
         return
     with Progress(*_PROGRESS, console=Console(stderr=True), transient=True) as progress:
-        yield Bars(progress)
+        yield ProgressBars(progress)
 
 
-def add(wish: Wish) -> None:
-    """Add weights and say what is registered now."""
+def add(request: AddRequest) -> None:
+    """Add weights and print what is registered now."""
     require_worker_packages()
     settings = config.load()
-    with watching() as watch:
-        added = Warehouse(settings, open_database(), open_store(settings), watch).add(wish)
-    _tell(wish, added)
+    with show_progress() as listener:
+        added = WeightsImporter(settings, open_database(), open_store(settings), listener).add(request)
+    _print_result(request, added)
 
 
-def _tell(wish: Wish, added: Added) -> None:
+def _print_result(request: AddRequest, added: AddedWeights) -> None:
     for warning in added.warnings:
         click.echo(f"Warning: {one_line(warning)}", err=True)
-    done = "Added" if added.is_new else "It is registered already:"
-    click.echo(f"{done} {wish.title} {one_line(added.name)}: {added.family}, hash {shortened(added.sha256)}")
+    done = "Added" if added.is_new else "Already registered:"
+    click.echo(f"{done} {request.title} {one_line(added.name)}: {added.family}, hash {shortened(added.sha256)}")
     if added.vae:
         click.echo(f"The VAE {added.vae} suits it: `farm vaes add {added.vae}`")
 
 
-def size(count: int | None) -> str:
-    """Bytes in the unit that people use: 4.3 GB, 335 MB, 12 kB. Nothing where they are not known."""
+def format_size(count: int | None) -> str:
+    """Bytes in the unit that people use: 4.3 GB, 335 MB, 12 kB. Empty where they are not known."""
     if count is None:
         return ""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

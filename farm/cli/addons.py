@@ -1,4 +1,4 @@
-"""The commands for what is added to checkpoints: `farm vaes`, `farm embeddings` and `farm loras`."""
+"""The commands for additions to checkpoints: `farm vaes`, `farm embeddings` and `farm loras`."""
 
 import click
 
@@ -8,7 +8,7 @@ from farm.reports import weights
 from farm.spec.families import FAMILIES
 from farm.weights import addons
 from farm.weights.addons import TITLES
-from farm.weights.wishes import Wish
+from farm.weights.wishes import AddRequest
 
 _HELP = {
     "vae": "Add, list and remove VAEs, which take the place of a checkpoint's own.",
@@ -17,26 +17,30 @@ _HELP = {
 }
 
 
-def _group(kind: addons.Kind) -> click.Group:
+def _make_group(kind: addons.AddonKind) -> click.Group:
     group = click.Group(f"{kind}s", help=_HELP[kind])
-    for make in (_add, _list, _remove):
+    for make in (_make_add, _make_list, _make_remove):
         group.add_command(make(kind))
     return group
 
 
-def _add(kind: addons.Kind) -> click.Command:
+def _make_add(kind: addons.AddonKind) -> click.Command:
     @click.command("add", help=f"Add a {TITLES[kind]} to the store. SOURCE is as in `farm checkpoints add`.")
     @click.argument("source")
-    @click.option("--name", help="What prompts and jobs call it. Left out: its file's name.")
-    @click.option("--family", type=click.Choice(list(FAMILIES)), help="What it is made for, if it does not tell.")
-    @click.option("--note", help="A word on what it is.")
+    @click.option("--name", help="Its name in prompts and jobs. Default: its file's name.")
+    @click.option(
+        "--family",
+        type=click.Choice(list(FAMILIES)),
+        help="The family it is made for, if the file does not show it.",
+    )
+    @click.option("--note", help="A short description.")
     def add(source: str, name: str | None, family: str | None, note: str | None) -> None:
-        adding.add(Wish(kind, source, name=name, family=family, note=note))
+        adding.add(AddRequest(kind, source, name=name, family=family, note=note))
 
     return add
 
 
-def _list(kind: addons.Kind) -> click.Command:
+def _make_list(kind: addons.AddonKind) -> click.Command:
     @click.command("list", help=f"List the registered {TITLES[kind]}s.")
     @json_option
     def list_addons(as_json: bool) -> None:
@@ -55,7 +59,7 @@ def _list(kind: addons.Kind) -> click.Command:
     return list_addons
 
 
-def _remove(kind: addons.Kind) -> click.Command:
+def _make_remove(kind: addons.AddonKind) -> click.Command:
     @click.command("remove", help=f"Take a {TITLES[kind]} out of use; accepted jobs keep rendering with it.")
     @click.argument("name")
     def remove(name: str) -> None:
@@ -66,4 +70,4 @@ def _remove(kind: addons.Kind) -> click.Command:
     return remove
 
 
-vaes, embeddings, loras = (_group(kind) for kind in ("vae", "embedding", "lora"))
+vaes, embeddings, loras = (_make_group(kind) for kind in ("vae", "embedding", "lora"))

@@ -9,7 +9,7 @@ from farm.bench import memory as memory_bench
 from farm.bench import overhead as overhead_bench
 from farm.bench import submit as submit_bench
 from farm.bench import threads as threads_bench
-from farm.bench.scratch import machine
+from farm.bench.scratch import describe_machine
 from farm.cli.parts import require_worker_packages
 
 
@@ -24,7 +24,7 @@ def bench() -> None:
 def submit(images: int, rounds: int) -> None:
     """How long accepting one job takes."""
     figures = submit_bench.measure(images, rounds)
-    click.echo(machine())
+    click.echo(describe_machine())
     click.echo(f"accept a job of {figures.images:,} images: {figures.submit_seconds:.3f} s (median of {rounds})")
     click.echo(f"bare COPY of the same rows: {figures.copy_seconds:.3f} s")
     click.echo(f"ratio: {figures.ratio:.2f}")
@@ -36,7 +36,7 @@ def submit(images: int, rounds: int) -> None:
 @click.option("--claims", default=1000, show_default=True, type=click.IntRange(100, 10_000), help="In all.")
 def claim(clients: int, batch: int, claims: int) -> None:
     """How fast workers claim, with 10,000 and with 1,000,000 tasks queued."""
-    click.echo(machine())
+    click.echo(describe_machine())
     found = [
         claim_bench.measure(queued, clients=clients, batch=batch, claims=claims) for queued in (10_000, 1_000_000)
     ]
@@ -54,10 +54,10 @@ def claim(clients: int, batch: int, claims: int) -> None:
 @click.option("--rounds", default=4, show_default=True, type=click.IntRange(1, 20))
 @click.option("--starts", default=15, show_default=True, type=click.IntRange(1, 100))
 def overhead(images: int, side: int, rounds: int, starts: int) -> None:
-    """What the farm costs beside a bare loop of the same pipeline calls."""
+    """The farm's overhead compared with a bare loop of the same pipeline calls."""
     require_worker_packages()
     figures = overhead_bench.measure(images, side=side, rounds=rounds, starts=starts)
-    click.echo(machine())
+    click.echo(describe_machine())
     click.echo(f"{figures.images} images of {side} px, batch 1: {figures.farm_seconds:.1f} s through the farm")
     click.echo(f"the same calls in a bare loop: {figures.bare_seconds:.1f} s")
     click.echo(f"ratio: {figures.ratio:.3f}")
@@ -73,7 +73,7 @@ def memory(jobs: int, checkpoints: int) -> None:
     """Whether a worker's resident memory stays flat while checkpoints alternate."""
     require_worker_packages()
     figures = memory_bench.measure(jobs, checkpoints)
-    click.echo(machine())
+    click.echo(describe_machine())
     click.echo(
         f"{jobs} jobs that alternate {checkpoints} checkpoints of {figures.checkpoint_bytes / 2**20:.0f} MiB each; "
         "resident memory of the worker, medians:"
@@ -87,12 +87,12 @@ def memory(jobs: int, checkpoints: int) -> None:
 @click.option("--images", default=2, show_default=True, type=click.IntRange(1, 1000), help="In each round.")
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(1, 50))
 def threads(images: int, rounds: int) -> None:
-    """What one other busy process costs a render on the CPU, by how torch's threads wait for each other."""
+    """What one other busy process costs a render on the CPU, by the way torch's threads wait for each other."""
     require_worker_packages()
-    click.echo(f"{machine()}, load average {os.getloadavg()[0]:.1f}")
+    click.echo(f"{describe_machine()}, load average {os.getloadavg()[0]:.1f}")
     click.echo(f"{images} images of 128 px, medians of {rounds}:")
     for figures in threads_bench.measure(images, rounds=rounds):
         click.echo(
-            f"  {figures.way:<33}alone {figures.alone_seconds:6.2f} s, beside a busy process "
+            f"  {figures.policy:<33}alone {figures.alone_seconds:6.2f} s, next to a busy process "
             f"{figures.beside_seconds:6.2f} s: {figures.ratio:.1f} times"
         )

@@ -14,8 +14,9 @@ from farm.spec.families import FAMILIES
 from farm.store.protocol import open_store
 from farm.weights import blobs
 from farm.weights import checkpoints as catalog
+from farm.weights.checkpointfolder import inspect_folder
 from farm.weights.presets import PRESETS
-from farm.weights.wishes import Wish
+from farm.weights.wishes import AddRequest
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -27,12 +28,12 @@ def checkpoints() -> None:
 
 @checkpoints.command()
 @click.argument("source")
-@click.option("--name", help="What jobs call it. Left out: the preset's name, or its file's.")
-@click.option("--family", type=click.Choice(list(FAMILIES)), help="Where the weights leave it open: sd2 or sd2-v.")
+@click.option("--name", help="Its name in jobs. Default: the preset's name, or its file's.")
+@click.option("--family", type=click.Choice(list(FAMILIES)), help="If the weights leave it open: sd2 or sd2-v.")
 @click.option("--tokenizer", metavar="DIR", type=_FOLDER, help="A folder with CLIP's vocabulary.")
 @click.option("--vae", metavar="NAME|FILE", help="The VAE to go with it: a registered one, or a file.")
 @click.option("--half", is_flag=True, help="From a hub: half precision, where it is offered.")
-@click.option("--note", help="A word on what it is.")
+@click.option("--note", help="A short description.")
 @click.option(
     "--in-place", is_flag=True, help="Leave a diffusers folder where it is; every worker must find it there."
 )
@@ -46,22 +47,22 @@ def add(
     note: str | None,
     in_place: bool,
 ) -> None:
-    """Add a checkpoint to the store, from where every worker gets it.
+    """Add a checkpoint to the store, from which every worker fetches it.
 
     SOURCE is the name of a preset (see `farm checkpoints presets`), a file or diffusers folder, an https://
-    address, hf:owner/repo[@revision][:file], or civitai:ID[@version]. With a VAE of yours a checkpoint is
-    another one, and has another hash.
+    address, hf:owner/repo[@revision][:file], or civitai:ID[@version]. With another VAE it counts as another
+    checkpoint, with another hash.
     """
     if in_place:
         if family or tokenizer or vae or half:
             raise click.UsageError("--in-place takes no option but --name and --note.")
         return _add_in_place(Path(source), name, note)
-    return adding.add(Wish("checkpoint", source, name, family, tokenizer, vae, half, note))
+    return adding.add(AddRequest("checkpoint", source, name, family, tokenizer, vae, half, note))
 
 
 def _add_in_place(folder: Path, name: str | None, note: str | None) -> None:
-    found = catalog.inspect_folder(folder)
-    name = Wish("checkpoint", str(folder)).check_name(name or found.path.name)
+    found = inspect_folder(folder)
+    name = AddRequest("checkpoint", str(folder)).check_name(name or found.path.name)
     with open_database().begin() as session:
         catalog.add(session, name, found, note)
     click.echo(f"Added checkpoint {one_line(name)}: {found.family}, hash {shortened(found.sha256)}")
@@ -93,7 +94,7 @@ class PresetReport(Report):
 @checkpoints.command()
 @json_option
 def presets(as_json: bool) -> None:
-    """List the presets: checkpoints and VAEs whose names are enough to add them."""
+    """List the presets: checkpoints and VAEs that can be added by name."""
     found = [
         PresetReport.model_validate(
             {**vars(preset), "licence": preset.licence.name, "restrictions": preset.licence.note}
@@ -124,9 +125,9 @@ def remove(name: str) -> None:
 
 @checkpoints.command()
 def prune() -> None:
-    """Delete from the store what belongs to removed checkpoints, VAEs, embeddings and LoRAs.
+    """Delete from the store the files of removed checkpoints, VAEs, embeddings and LoRAs.
 
-    What queued or running images need is kept. Failed images that need the rest cannot be tried again.
+    Files that queued or running images need are kept. Failed images that need deleted weights cannot be retried.
     """
     deleted = blobs.prune(open_database(), open_store(config.load()))
     click.echo(f"Deleted {deleted} files." if deleted != 1 else "Deleted 1 file.")

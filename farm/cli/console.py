@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from farm import config
-from farm.cli.streams import shows_all
+from farm.cli.streams import can_show_all
 from farm.client import Client
 from farm.config import DEFAULT_PORT, Settings
 from farm.db.connection import Database, Role
@@ -42,13 +42,13 @@ _STYLES = {
 def open_client() -> Client:
     """A client of the portal at FARM_URL, else of the farm in the data folder; closed with the command."""
     settings = config.load()
-    return click.get_current_context().with_resource(Client(portal_of(settings), settings.api_key))
+    return click.get_current_context().with_resource(Client(find_portal(settings), settings.api_key))
 
 
-def portal_of(settings: Settings) -> str:
-    """Where the portal is. Raises ConfigError where a folder was named and no farm runs there.
+def find_portal(settings: Settings) -> str:
+    """The portal's address. Raises ConfigError where a data folder is set and no farm runs in it.
 
-    Whatever else listens on this machine would be another farm, or none.
+    Another program may listen at the default address of this machine.
     """
     if settings.url:
         return settings.url
@@ -68,7 +68,7 @@ def open_database() -> Database:
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=not shows_all()))
+    click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=not can_show_all()))
 
 
 def _plain(value: Any) -> Any:
@@ -92,10 +92,10 @@ def print_table(rows: Sequence[BaseModel], columns: Columns) -> None:
         for row in rows:
             click.echo("\t".join(one_line(cell(row)) for cell in columns.values()))
         return
-    Console().print(as_table(rows, columns))
+    Console().print(build_table(rows, columns))
 
 
-def as_table(rows: Sequence[Any], columns: Columns) -> Table:
+def build_table(rows: Sequence[Any], columns: Columns) -> Table:
     """The rows as a terminal shows them."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in columns:
@@ -106,12 +106,12 @@ def as_table(rows: Sequence[Any], columns: Columns) -> Table:
 
 
 def _cell(text: str) -> Text:
-    """A text of a table; never read as markup, which users' words may look like."""
+    """A text of a table; never parsed as markup, which text from users may look like."""
     return Text(text, style=_STYLES.get(text, ""))
 
 
 def one_line(text: str) -> str:
-    """Text from outside, made safe for a terminal: control characters are shown, not obeyed."""
+    """Text from outside, made safe for a terminal: control characters are shown as escapes."""
     return "".join(mark if mark.isprintable() else f"\\x{ord(mark):02x}" for mark in text)
 
 
@@ -119,8 +119,8 @@ def count_images(count: int) -> str:
     return f"{count} image" if count == 1 else f"{count} images"
 
 
-def ago(moment: datetime | None) -> str:
-    """How long ago, in the largest unit that says something: 12s, 5m, 3h, 2d."""
+def format_age(moment: datetime | None) -> str:
+    """How long ago, in the largest unit that fits: 12s, 5m, 3h, 2d."""
     if moment is None:
         return ""
     seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))

@@ -1,4 +1,4 @@
-"""The commands that steer a job: cancel, pause, resume, retry, priority."""
+"""The commands that control a job: cancel, pause, resume, retry, priority."""
 
 import click
 
@@ -8,7 +8,7 @@ from farm.reports.shapes import JobReport
 _job_id = click.argument("job_id", metavar="ID", type=int)
 
 
-def _say(job: JobReport) -> None:
+def _print_status(job: JobReport) -> None:
     click.echo(
         f"Job {job.id} is {job.status}: {job.images.succeeded} of {count_images(job.images.total)} succeeded."
     )
@@ -17,29 +17,29 @@ def _say(job: JobReport) -> None:
 @click.command()
 @_job_id
 def cancel(job_id: int) -> None:
-    """Call off a job; what is rendering stops at its next step."""
-    _say(open_client().act(job_id, "cancel"))
+    """Cancel a job; images being rendered stop at their next step."""
+    _print_status(open_client().act(job_id, "cancel"))
 
 
 @click.command()
 @_job_id
 def pause(job_id: int) -> None:
-    """Start no further image of a job; what is rendering finishes."""
-    _say(open_client().act(job_id, "pause"))
+    """Start no further image of a job; images being rendered finish."""
+    _print_status(open_client().act(job_id, "pause"))
 
 
 @click.command()
 @_job_id
 def resume(job_id: int) -> None:
-    """Let a paused job go on."""
-    _say(open_client().act(job_id, "resume"))
+    """Resume a paused job."""
+    _print_status(open_client().act(job_id, "resume"))
 
 
 @click.command()
 @_job_id
 def retry(job_id: int) -> None:
     """Queue the failed images of a job again."""
-    _say(open_client().act(job_id, "retry"))
+    _print_status(open_client().act(job_id, "retry"))
 
 
 @click.command()
@@ -47,4 +47,4 @@ def retry(job_id: int) -> None:
 @click.argument("priority", type=click.IntRange(0, 100))
 def priority(job_id: int, priority: int) -> None:
     """Set a job's priority: 0 to 100, higher goes first."""
-    _say(open_client().set_priority(job_id, priority))
+    _print_status(open_client().set_priority(job_id, priority))

@@ -1,4 +1,4 @@
-"""The commands that look after the database."""
+"""The commands that manage the database."""
 
 import click
 
@@ -8,7 +8,7 @@ from farm.db import migrate
 
 @click.group()
 def db() -> None:
-    """Look after the database."""
+    """Manage the database."""
 
 
 @db.command()

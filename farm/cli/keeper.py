@@ -25,14 +25,14 @@ def keeper() -> None:
 
 
 def run_keeper(settings: Settings) -> None:
-    """Run until SIGTERM or Ctrl-C. Raises ConfigError where it could never ring."""
+    """Run until SIGTERM or Ctrl-C. Raises ConfigError for a Redis URL that no ring can be sent to."""
     database = Database.of(settings, Role.KEEPER)
     require_transport(settings.required_redis_url)
     doorbell = Doorbell(settings.required_redis_url)
     housekeeping = Keeper(settings, database, doorbell)
     store = open_store(settings)
     cleaner, grid_maker = Cleaner(settings, database, store), GridMaker(settings, database, store)
-    # Daemons: what takes long there is not waited for, it is repeated.
+    # Daemon threads: long work in them is not waited for, it is repeated by the next keeper.
     threading.Thread(target=cleaner.run, name="cleaner", daemon=True).start()
     threading.Thread(target=grid_maker.run, name="grids", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):

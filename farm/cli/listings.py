@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import click
 
-from farm.cli.console import ago, json_option, one_line, open_client, print_json, print_rows, print_table
+from farm.cli.console import format_age, json_option, one_line, open_client, print_json, print_rows, print_table
 from farm.queue.lifecycle import JobStatus
 from farm.reports.shapes import JobReport, WorkerReport
 
@@ -22,17 +22,17 @@ def jobs(status: str | None, limit: int, as_json: bool) -> None:
             "ID": lambda job: str(job.id),
             "NAME": lambda job: job.name[:48],
             "STATUS": lambda job: job.status,
-            "DONE": _done,
+            "DONE": _format_done,
             "FAILED": lambda job: str(job.images.failed or ""),
             "PRIO": lambda job: str(job.priority),
             "OWNER": lambda job: job.owner,
-            "AGE": lambda job: ago(job.created_at),
+            "AGE": lambda job: format_age(job.created_at),
         },
         as_json=as_json,
     )
 
 
-def _done(job: JobReport) -> str:
+def _format_done(job: JobReport) -> str:
     return f"{job.images.succeeded}/{job.images.total}"
 
 
@@ -67,7 +67,7 @@ def job(job_id: int, as_json: bool) -> None:
 @click.command()
 @json_option
 def workers(as_json: bool) -> None:
-    """List the workers, what each is doing, and what it is kept from."""
+    """List the workers, what each is doing, and what it is excluded from."""
     found = open_client().workers()
     if as_json:
         return print_json(found)
@@ -81,32 +81,32 @@ def workers(as_json: bool) -> None:
             "STATUS": lambda worker: worker.status,
             "RUNNING": lambda worker: str(worker.running),
             "CHECKPOINT": lambda worker: worker.checkpoint or "",
-            "HEARD": lambda worker: f"{worker.silent_seconds:.0f}s",
-            "KEPT FROM": lambda worker: ", ".join(_kept_from(worker)),
+            "SEEN": lambda worker: f"{worker.silent_seconds:.0f}s",
+            "KEPT FROM": lambda worker: ", ".join(_list_exclusions(worker)),
         },
     )
-    for sentence in dict.fromkeys(why for worker in found for why in _why(worker)):
+    for sentence in dict.fromkeys(why for worker in found for why in _explain_exclusions(worker)):
         click.echo(one_line(sentence), err=True)
     return None
 
 
-def _kept_from(worker: WorkerReport) -> Iterator[str]:
+def _list_exclusions(worker: WorkerReport) -> Iterator[str]:
     yield from (exclusion.checkpoint or "all work" for exclusion in worker.exclusions)
     yield from (f"large {limit.family}" for limit in worker.memory_limits)
 
 
-def _why(worker: WorkerReport) -> Iterator[str]:
-    """What is wrong with the worker; why it is kept from something, and how that ends."""
+def _explain_exclusions(worker: WorkerReport) -> Iterator[str]:
+    """What is wrong with the worker; why it is excluded from work, and how to end that."""
     if worker.reason and worker.status != "offline":
         yield f"{worker.name} is in trouble: {worker.reason}"
     for exclusion in worker.exclusions:
         option = f" --checkpoint {exclusion.checkpoint}" if exclusion.checkpoint else ""
         yield (
-            f"{worker.name} is kept from {exclusion.checkpoint or 'all work'} since {ago(exclusion.since)}: "
+            f"{worker.name} is kept from {exclusion.checkpoint or 'all work'} since {format_age(exclusion.since)}: "
             f"{exclusion.reason} (`farm restore {worker.name}{option}`)"
         )
     for limit in worker.memory_limits:
         yield (
             f"{worker.name} leaves {limit.family} images of {limit.pixels / 1e6:.2f} megapixels and more to others "
-            f"since {ago(limit.since)}: {limit.reason} (`farm restore {worker.name}`)"
+            f"since {format_age(limit.since)}: {limit.reason} (`farm restore {worker.name}`)"
         )

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from farm import __version__
 from farm.cli import streams
 from farm.errors import ConfigError, FarmError, InvalidRequest
-from farm.imports import uncollected
+from farm.imports import pause_garbage_collection
 
 _MODULES: Mapping[str, tuple[str, ...]] = {
     "accounts": ("users",),
@@ -35,34 +35,34 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
 }
 """Where in `farm.cli` each command is, under its own name."""
 
-_PLACES = {command: module for module, commands in _MODULES.items() for command in commands}
+_MODULE_OF = {command: module for module, commands in _MODULES.items() for command in commands}
 
 
 @cache
 def _import(command: str) -> click.Command:
-    with uncollected():
-        found: click.Command = getattr(import_module(f"farm.cli.{_PLACES[command]}"), command)
+    with pause_garbage_collection():
+        found: click.Command = getattr(import_module(f"farm.cli.{_MODULE_OF[command]}"), command)
     return found
 
 
 class FarmGroup(click.Group):
-    """The commands, each imported when it is asked for; they may raise FarmError, or what Postgres said to them."""
+    """The commands, each imported when it is asked for; they may raise FarmError, or an error of Postgres."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_PLACES)
+        return sorted(_MODULE_OF)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return _import(cmd_name) if cmd_name in _PLACES else None
+        return _import(cmd_name) if cmd_name in _MODULE_OF else None
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run a command; whatever it raises, a person reads a sentence."""
+        """Run a command; every error is printed as a sentence."""
         streams.prepare()
         try:
             return super().main(*args, **options)
-        except Exception as error:  # what nobody foresaw, anywhere below
-            # Not before it is needed: it brings what takes long to import.
+        except Exception as error:  # unexpected errors, from anywhere below
+            # Imported only when it is needed, because that takes long.
             mishaps = import_module("farm.cli.mishaps")
-            click.echo(f"farm: {mishaps.sentence(error)}", err=True)
+            click.echo(f"farm: {mishaps.explain_error(error)}", err=True)
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:

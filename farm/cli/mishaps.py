@@ -1,4 +1,4 @@
-"""What a command says when something happens that nobody foresaw: one sentence, and where the details are."""
+"""What a command prints after an unexpected error: one sentence, and where the details are."""
 
 import errno
 import os
@@ -10,37 +10,41 @@ from pathlib import Path
 
 from farm import __version__, config
 from farm.cli.console import one_line
-from farm.cli.streams import give_up_output
+from farm.cli.streams import discard_output
 from farm.errors import ConfigError
 
-# What writing to a full, closed or broken stdout ends in; errors of files name the file.
+# Errors of writing to a full, closed or broken stdout; errors of files name the file.
 _OUTPUT = frozenset({errno.ENOSPC, errno.EBADF, errno.EIO, errno.EPIPE, errno.EDQUOT})
 
 
-def sentence(error: Exception) -> str:
-    """What to tell the person; the details of what is no plain matter of this machine go into a file."""
+def explain_error(error: Exception) -> str:
+    """The sentence to print; details of an unexpected error go into a file."""
     if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT:
-        give_up_output()
+        discard_output()
         return f"The output cannot be written: {error.strerror}."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}."
-    return f"Something went wrong that was not foreseen ({_named(error)}). {_where(_keep(error))}"
+    return f"An unexpected error occurred ({_name_error(error)}). {_point_to_file(_write_traceback(error))}"
 
 
-def _named(error: Exception) -> str:
+def _name_error(error: Exception) -> str:
     """The kind and the first line of its message; a long one is left to the file."""
     first = next(iter(str(error).splitlines()), "")[:200]
     return one_line(f"{type(error).__name__}: {first}" if first else type(error).__name__)
 
 
-def _where(path: Path | None) -> str:
-    return f"The details are in {path}; please send them with a report." if path else "No details could be kept."
+def _point_to_file(path: Path | None) -> str:
+    return (
+        f"The details are in {path}; please send them with a report."
+        if path
+        else "The details could not be written to a file."
+    )
 
 
-def _keep(error: Exception) -> Path | None:
-    """Write down the traceback, for its owner alone, in the data folder or else where temporary files go."""
+def _write_traceback(error: Exception) -> Path | None:
+    """Write the traceback to a file that only the user may read, in the data folder or else a temporary one."""
     name = f"mishap-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}.log"
-    # Without the arguments: a prompt or a key may be among them.
+    # Without the command's arguments: a prompt or a key may be among them.
     text = "".join([f"farm {__version__}, Python {sys.version}\n", *traceback.format_exception(error)])
     for folder in _folders():
         try:

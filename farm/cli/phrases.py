@@ -20,7 +20,7 @@ def styles() -> None:
 @styles.command("add")
 @click.argument("file", type=_FILE)
 def add_styles(file: Path) -> None:
-    """Keep the styles of a styles.csv; those of the same name are replaced."""
+    """Store the styles of a styles.csv; those of the same name are replaced."""
     found = snippets.read_styles_file(file)
     with open_database().begin() as session:
         count = snippets.put_styles(session, found)
@@ -47,7 +47,7 @@ def list_styles(as_json: bool) -> None:
 @styles.command("remove")
 @click.argument("name")
 def remove_style(name: str) -> None:
-    """Forget a style."""
+    """Remove a style."""
     with open_database().begin() as session:
         snippets.remove_style(session, name)
     click.echo(f"Removed {name}.")
@@ -61,7 +61,7 @@ def wildcards() -> None:
 @wildcards.command("add")
 @click.argument("path", metavar="FILE|DIR", type=_FILE)
 def add_wildcards(path: Path) -> None:
-    """Keep a text file as a wildcard, a choice a line; of a folder all files, named by their path.
+    """Store a text file as a wildcard, with a choice on each line; of a folder all files, named by their path.
 
     A pack in YAML or JSON is a wildcard for each of its lists, named by the keys that lead to it.
     """
@@ -71,9 +71,9 @@ def add_wildcards(path: Path) -> None:
             snippets.put_wildcard(session, name, lines)
     click.echo(f"Added {', '.join(f'__{name}__' for name in found.lines)}.")
     for file in found.left_out:
-        click.echo(f"Left out, as no .txt, .yaml or .json: {one_line(file)}", err=True)
+        click.echo(f"Left out, because it is not a .txt, .yaml or .json file:  {one_line(file)}", err=True)
     for file in found.empty:
-        click.echo(f"Left out, as it holds no line: {one_line(file)}", err=True)
+        click.echo(f"Left out, because it has no lines:  {one_line(file)}", err=True)
 
 
 @wildcards.command("list")
@@ -96,7 +96,7 @@ def list_wildcards(as_json: bool) -> None:
 @wildcards.command("remove")
 @click.argument("name")
 def remove_wildcard(name: str) -> None:
-    """Forget a wildcard."""
+    """Remove a wildcard."""
     with open_database().begin() as session:
         snippets.remove_wildcard(session, name)
     click.echo(f"Removed {name}.")

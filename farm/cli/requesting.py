@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from farm.cli.overruling import infer_mode, keep_fields, merge_hires
-from farm.cli.rows import Asked, Send, send_picture, send_pictures
+from farm.cli.rows import RequestedRow, SendPicture, send_picture, send_pictures
 from farm.client import Client
 from farm.errors import InvalidRequest
 from farm.intake.request import JobRequest, parse_request
@@ -22,7 +22,7 @@ _PASS = "hires."
 
 
 def build_request(
-    client: Client, asked: Sequence[Asked], options: Mapping[str, Any], before: Mapping[str, Any]
+    client: Client, asked: Sequence[RequestedRow], options: Mapping[str, Any], before: Mapping[str, Any]
 ) -> JobRequest:
     """The request; `before` is what an image said that is to be rendered again, and options overrule it.
 
@@ -70,7 +70,7 @@ def _no_prompt(mode: str) -> list[str]:
     raise InvalidRequest.at("prompts", "give a prompt, or a file of prompts with --file")
 
 
-def sender(client: Client) -> Send:
+def sender(client: Client) -> SendPicture:
     """Sends a picture to the farm and says what it is called there; each file once.
 
     Raises InvalidRequest for one that cannot be read.

@@ -1,4 +1,4 @@
-"""The prompts of a command: what was typed, and the rows of a file, whose mistakes are named by file and line."""
+"""The prompts of a command: typed ones, and the rows of a file, whose mistakes are named by file and line."""
 
 import re
 import shlex
@@ -14,14 +14,14 @@ from farm.intake.promptfiles.recognise import Mistaken, format_of, no_prompts
 from farm.spec.digests import is_digest
 from farm.spec.fields import PICTURES
 
-Send = Callable[[Path, str], str]
-"""Sends a picture ahead, as an `image` or a `mask`, and says what it is called at the farm."""
+SendPicture = Callable[[Path, str], str]
+"""Uploads a picture, as an `image` or a `mask`, and returns its id."""
 
 
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
-# A picture in a row; no name is so long without a dot.
+# A picture's content in a row; no file name is so long without a dot.
 _BASE64 = re.compile(r"data:.*|[A-Za-z0-9+/\s]{80,}={0,2}\s*", re.DOTALL | re.IGNORECASE)
-# No picture is so small, and no name so long.
+# Longer texts are not names of files.
 _LONGEST_NAME = 255
 _LONGEST_PATH = 4096
 _PLACE = re.compile(r"\bprompts\[(\d{1,9})\]")
@@ -32,10 +32,10 @@ _PATH = re.compile(r"prompts\[(\d+)\](?:\.(.+))?")
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedRow:
     """A prompt with its settings, as a request has them; `place` is the file and line, None if it was typed.
 
-    Its pictures are looked for in `folder`.
+    Its picture files are searched in `folder`.
     """
 
     fields: Mapping[str, Any]
@@ -43,37 +43,38 @@ class Asked:
     folder: Path = Path()
 
 
-def read_asked(prompts: Sequence[str], file: Path | None) -> list[Asked]:
-    """What was typed, then the rows of the file; `-` is standard input. Raises InvalidRequest.
+def read_prompt_rows(prompts: Sequence[str], file: Path | None) -> list[RequestedRow]:
+    """The typed prompts, then the rows of the file; `-` is standard input. Raises InvalidRequest.
 
-    What was typed and is a file, or text of one, is refused: it would be rendered as it is written.
+    A typed prompt that names a file, or is the text of one, is refused: it would be rendered as a prompt.
     """
-    problems = [problem for number, prompt in enumerate(prompts) for problem in _no_prompt(number, prompt)]
+    problems = [problem for number, prompt in enumerate(prompts) for problem in _find_mistakes(number, prompt)]
     if problems:
         raise InvalidRequest(problems)
-    typed = [Asked({"prompt": prompt}) for prompt in prompts]
+    typed = [RequestedRow({"prompt": prompt}) for prompt in prompts]
     if file is None:
         return typed
     found = read_rows(file)
     return typed + [
-        Asked(placed.row.model_dump(mode="json", exclude_none=True), placed.place, file.parent) for placed in found
+        RequestedRow(placed.row.model_dump(mode="json", exclude_none=True), placed.place, file.parent)
+        for placed in found
     ]
 
 
-def _no_prompt(number: int, prompt: str) -> Iterator[FieldProblem]:
-    """Why what was typed is no prompt."""
+def _find_mistakes(number: int, prompt: str) -> Iterator[FieldProblem]:
+    """The reasons why a typed text is not a prompt."""
     field = f"prompts[{number}]"
     if prompt.strip() == "-":
-        yield FieldProblem(field, "`-` is no prompt: standard input is read with --file -")
-    elif (why := _meant_file(prompt)) is not None:
+        yield FieldProblem(field, "`-` is not a prompt: read standard input with --file -")
+    elif (why := _explain_file_name(prompt)) is not None:
         yield FieldProblem(field, f"{prompt!r} names a file, and would be rendered as a prompt: {why}")
     for mistaken in no_prompts(prompt):
         line = f"line {mistaken.line} " if "\n" in prompt.strip() else ""
         yield FieldProblem(field, f"{line}{mistaken}")
 
 
-def _meant_file(prompt: str) -> str | None:
-    """How to say what a file's name was meant for; None where it is none. Names without a suffix are words, too."""
+def _explain_file_name(prompt: str) -> str | None:
+    """How to submit a file whose name was typed as a prompt; None for other texts and names without a suffix."""
     path = Path(prompt)
     if len(prompt) > _LONGEST_PATH or not path.suffix or not _is_file(path):
         return None
@@ -81,11 +82,11 @@ def _meant_file(prompt: str) -> str | None:
         format_of(path)
     except Mistaken as mistaken:
         return str(mistaken)
-    return f"say --file {shlex.quote(prompt)}"
+    return f"use --file {shlex.quote(prompt)}"
 
 
-def send_pictures(send: Send, rows: Sequence[Asked]) -> list[dict[str, Any]]:
-    """The rows as a request takes them, their pictures sent ahead. Raises InvalidRequest naming every bad one."""
+def send_pictures(send: SendPicture, rows: Sequence[RequestedRow]) -> list[dict[str, Any]]:
+    """The rows as a request takes them, their pictures uploaded. Raises InvalidRequest naming every bad one."""
     problems: list[FieldProblem] = []
     found = []
     for row in rows:
@@ -102,22 +103,22 @@ def send_pictures(send: Send, rows: Sequence[Asked]) -> list[dict[str, Any]]:
     return found
 
 
-def send_picture(send: Send, folder: Path, text: str, field: str) -> str:
-    """What names a picture: a file is sent ahead; an upload and an address are left to the portal.
+def send_picture(send: SendPicture, folder: Path, text: str, field: str) -> str:
+    """The value that names a picture in a request: a file is uploaded; an upload's id and an address stay.
 
     Raises InvalidRequest.
     """
     path = folder / text[: _LONGEST_NAME + 1]
     if len(text) <= _LONGEST_NAME and _is_file(path):
-        return _sent(send, path, field)
+        return _send_file(send, path, field)
     if is_digest(text) or _ADDRESS.match(text):
         return text
     where = "here" if folder == Path() else f"in {folder}"
-    message = f"{text[:200]!r} is no file {where}, nor the id of an upload, nor an https:// address"
+    message = f"{text[:200]!r} is neither a file {where}, nor the id of an upload, nor an https:// address"
     raise InvalidRequest.at(field, message)
 
 
-def _sent(send: Send, path: Path, field: str) -> str:
+def _send_file(send: SendPicture, path: Path, field: str) -> str:
     try:
         return send(path, field)
     except InvalidRequest as error:
@@ -125,13 +126,13 @@ def _sent(send: Send, path: Path, field: str) -> str:
     except FarmError as error:
         if type(error) is not FarmError:
             raise
-        # What the portal says of this very picture, such as that it is too large.
+        # The portal's refusal of this picture, for example because it is too large.
         found = [FieldProblem(field, f"{path.name}: {error}")]
     raise InvalidRequest(found)
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is such a file: not every text is a name that a disk could have."""
+    """Whether there is such a file; False for texts that cannot be a file's name."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -139,36 +140,36 @@ def _is_file(path: Path) -> bool:
 
 
 @contextmanager
-def naming_lines(rows: Sequence[Asked]) -> Iterator[None]:
+def naming_lines(rows: Sequence[RequestedRow]) -> Iterator[None]:
     """Name the file and the line where a mistake in a row of the request is raised."""
     try:
         yield
     except InvalidRequest as error:
-        raise InvalidRequest([_placed(problem, rows) for problem in error.problems]) from None
+        raise InvalidRequest([_add_place(problem, rows) for problem in error.problems]) from None
 
 
-def name_lines(text: str, rows: Sequence[Asked]) -> str:
-    """A sentence of the portal that names rows of the request, with their files and lines."""
+def name_lines(text: str, rows: Sequence[RequestedRow]) -> str:
+    """A message of the portal about rows of the request, with their files and lines instead of numbers."""
     if about := _ABOUT_ROWS.match(text):
         text = _name_rows(about[1], rows) + text[about.end() :]
-    return _PLACE.sub(lambda match: _place(int(match[1]), rows) or match[0], text)
+    return _PLACE.sub(lambda match: _find_place(int(match[1]), rows) or match[0], text)
 
 
-def _name_rows(about: str, rows: Sequence[Asked]) -> str:
-    """The rows by file and line; as they are counted where one of them was typed."""
-    places = {number: _place(int(number) - 1, rows) for number in _ROW.findall(about)}
+def _name_rows(about: str, rows: Sequence[RequestedRow]) -> str:
+    """The rows by file and line; by number where one of them was typed."""
+    places = {number: _find_place(int(number) - 1, rows) for number in _ROW.findall(about)}
     if None in places.values():
         return about
     named = _ROW.sub(lambda number: places[number[0]] or "", about)
     return named.removeprefix("rows ").removeprefix("row ")
 
 
-def _place(number: int, rows: Sequence[Asked]) -> str | None:
+def _find_place(number: int, rows: Sequence[RequestedRow]) -> str | None:
     return rows[number].place if number < len(rows) else None
 
 
-def _placed(problem: FieldProblem, rows: Sequence[Asked]) -> FieldProblem:
+def _add_place(problem: FieldProblem, rows: Sequence[RequestedRow]) -> FieldProblem:
     path = _PATH.fullmatch(problem.field)
-    if path is None or (place := _place(int(path[1]), rows)) is None:
+    if path is None or (place := _find_place(int(path[1]), rows)) is None:
         return problem
     return FieldProblem(f"{place}, {path[2]}" if path[2] else place, problem.message)

@@ -19,7 +19,7 @@ def web(host: str | None, port: int | None) -> None:
     """Run the portal and its API."""
     given = {"FARM_HOST": host, "FARM_PORT": port and str(port)}
     config.load()
-    become("web", env={name: value for name, value in given.items() if value})
+    exec_module("web", env={name: value for name, value in given.items() if value})
 
 
 @click.command()
@@ -29,11 +29,11 @@ def worker(devices: str, pool: str | None) -> None:
     """Run workers, one on each device."""
     require_worker_packages()
     config.load()
-    become("workers", "--devices", devices, *(["--pool", pool] if pool else []))
+    exec_module("workers", "--devices", devices, *(["--pool", pool] if pool else []))
 
 
-def become(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> NoReturn:
-    """Go on as the module: the portal and the workers are programs of their own."""
+def exec_module(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> NoReturn:
+    """Replace this process by the module's: the portal and the workers are programs of their own."""
     sys.stdout.flush()
-    command = programs.command(module, *arguments)
-    os.execve(command[0], command, programs.inherited(env))
+    command = programs.build_command(module, *arguments)
+    os.execve(command[0], command, programs.inherit_environment(env))

@@ -1,4 +1,4 @@
-"""The command's own streams: made usable, whatever the console can show and whether they are open at all."""
+"""The command's standard streams: made usable for any encoding of the console, and if they are closed."""
 
 import os
 import sys
@@ -9,19 +9,19 @@ _NAMES = ("stdin", "stdout", "stderr")
 def prepare() -> None:
     """Make the three streams usable.
 
-    1. One that came closed leads nowhere: its number would go to the next file that is opened, and what is printed
-       into that.
-    2. What a console cannot show, say a Thai prompt on one of Latin-1, is escaped and no error.
+    1. A closed stream is opened on /dev/null: its number would go to the next file that is opened, and output would
+       be written into that file.
+    2. Characters that the console cannot show, say of a Thai prompt with Latin-1, are escaped and raise no error.
     """
     for number, name in enumerate(_NAMES):
         if getattr(sys, name) is None:
-            _lead_nowhere(number, name)
+            _open_devnull(number, name)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _lead_nowhere(number: int, name: str) -> None:
+def _open_devnull(number: int, name: str) -> None:
     mode = "r" if number == 0 else "w"
     descriptor = os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
     if descriptor != number:
@@ -30,13 +30,13 @@ def _lead_nowhere(number: int, name: str) -> None:
     setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - as long as the process
 
 
-def give_up_output() -> None:
-    """Drop what could not be written: Python would try again as it ends, and complain in its own words."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+def discard_output() -> None:
+    """Discard what could not be written: Python would try again at exit, and print an error of its own."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
 
 
-def shows_all() -> bool:
+def can_show_all() -> bool:
     """Whether every character can be written to stdout as it is."""
     return (sys.stdout.encoding or "").lower().replace("-", "") in {"utf8", "utf16", "utf32"}

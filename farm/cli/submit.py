@@ -11,14 +11,14 @@ import click
 from farm import infotext
 from farm.cli.console import count_images, json_option, open_client, print_json
 from farm.cli.requesting import build_request
-from farm.cli.rows import Asked, name_lines, naming_lines, read_asked
+from farm.cli.rows import RequestedRow, name_lines, naming_lines, read_prompt_rows
 from farm.cli.submit_options import request_options
 from farm.cli.watching import download_images, exit_code, watch_job
-from farm.client import AnswerLost, Client, insist
+from farm.client import AnswerLost, Client, ask_until_answered
 from farm.intake.promptfiles.recognise import ACCEPTED
 from farm.intake.request import JobRequest
 from farm.reports.shapes import JobReport, PreviewReport
-from farm.weights.recognise import Registered, recognised
+from farm.weights.recognise import RegisteredHashes, match_registered
 
 _PATIENCE_SECONDS = 30.0
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -40,7 +40,7 @@ _FILE_OR_INPUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
     "--from-image",
     "image_file",
     type=_FILE,
-    help="Render an image again, by what its tool wrote into it, or into a .txt beside it.",
+    help="Render an image again, by the text that its tool wrote into it, or into a .txt next to it.",
 )
 @request_options
 @click.option("--idempotency-key", help="A repeat with the same key makes no second job.")
@@ -64,14 +64,14 @@ def submit(
     Each PROMPT, and each row of the file, is rendered --count times, at every point of the axes.
     """
     client = open_client()
-    before = _described(client, image_file, options.get("image")) if image_file else {}
-    asked = read_asked(prompts, file)
-    with naming_lines(asked):
-        request = build_request(client, asked, options, before)
+    image_settings = _read_image_settings(client, image_file, options.get("image")) if image_file else {}
+    rows = read_prompt_rows(prompts, file)
+    with naming_lines(rows):
+        request = build_request(client, rows, options, image_settings)
         if dry_run:
-            return _tell_preview(client.preview(request), asked, as_json=as_json)
+            return _print_preview(client.preview(request), rows, as_json=as_json)
         job, warnings = _submit(client, request, idempotency_key or uuid.uuid4().hex)
-    _warn(name_lines(warning, asked) for warning in warnings)
+    _warn(name_lines(warning, rows) for warning in warnings)
     if as_json and not (wait or folder):
         return print_json(job)
     if not as_json:
@@ -84,19 +84,19 @@ def submit(
     return None
 
 
-def _described(client: Client, path: Path, picture: str | None) -> dict[str, Any]:
-    """What an image's own text asks for; what of it could not be understood, or is another here, is said.
+def _read_image_settings(client: Client, path: Path, picture: str | None) -> dict[str, Any]:
+    """The request in an image's own text; prints warnings of what is not supported, or differs here.
 
     `picture` is the one to begin from, None where none is given.
     """
     addons = client.addons()
-    here = Registered(
+    here = RegisteredHashes(
         {checkpoint.name: checkpoint.sha256 for checkpoint in client.checkpoints()},
         {(addon.kind, addon.name): addon.sha256 for addon in addons},
         {(addon.kind, addon.name): tuple(addon.source_hashes) for addon in addons},
     )
     read = infotext.read_file(path)
-    read = recognised(read.with_picture() if picture else read, here)
+    read = match_registered(read.with_picture() if picture else read, here)
     _warn(read.warnings)
     return dict(read.fields)
 
@@ -106,29 +106,29 @@ def _warn(warnings: Iterable[str]) -> None:
         click.echo(f"Warning: {warning}", err=True)
 
 
-def _tell_preview(preview: PreviewReport, asked: Sequence[Asked], *, as_json: bool) -> None:
+def _print_preview(preview: PreviewReport, rows: Sequence[RequestedRow], *, as_json: bool) -> None:
     if as_json:
         return print_json(preview)
-    _warn(name_lines(warning, asked) for warning in preview.warnings)
+    _warn(name_lines(warning, rows) for warning in preview.warnings)
     seconds = preview.seconds
-    time = "nothing like it was rendered of late" if seconds is None else f"about {_duration(seconds)}"
+    time = "nothing similar was rendered recently" if seconds is None else f"about {_format_duration(seconds)}"
     kinds = f"{preview.batches} kind{'' if preview.batches == 1 else 's'} of batch"
     click.echo(f"{count_images(preview.images)} in {kinds}; {time}. Nothing was submitted.")
     return None
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _submit(client: Client, request: JobRequest, key: str) -> tuple[JobReport, list[str]]:
-    """Submit a job; where the answer is lost on its way, ask again: the key sees to it that there is one job."""
+    """Submit a job; if the answer is lost, ask again: the idempotency key makes it one job."""
     try:
         return client.submit(request, key)
     except AnswerLost:
-        return insist(lambda: client.submit(request, key), _PATIENCE_SECONDS)
+        return ask_until_answered(lambda: client.submit(request, key), _PATIENCE_SECONDS)
 
 
 @click.command()
@@ -145,7 +145,7 @@ def watch(job_id: int) -> None:
 def download(job_id: int, folder: Path, contact_sheet: bool) -> None:
     """Save a job's images in a folder.
 
-    Those already there are left alone.
+    Images that are already there are left alone.
     """
     count = download_images(open_client(), job_id, folder, with_sheet=contact_sheet)
     click.echo(f"Saved {count_images(count)} in {folder}")

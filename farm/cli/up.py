@@ -21,7 +21,7 @@ _DEMO_CHECKPOINT = "demo"
 _DEVICES_SECONDS = 10.0
 _DEMO = {
     "name": "demo",
-    # Named, since a farm that was used has others too.
+    # Named, since a farm in use has others too.
     "checkpoint": _DEMO_CHECKPOINT,
     "prompts": [
         "a sailing boat with a white sail on the sea at sunset with the sun",
@@ -70,14 +70,14 @@ def up(
             farm.wait_until_ready(client.is_ready)
             click.echo(f"Diffusion Farm is up: {farm.url}")
             click.echo(f"Data and logs are in {settings.data_dir}. Ctrl-C stops it.")
-            _name_devices(client, farm.tend)
+            _print_devices(client, farm.keep_running)
             if demo:
                 code = _run_demo(farm, client, folder)
             while not stop_when_done:
                 time.sleep(0.5)
-                farm.tend()
+                farm.keep_running()
     except KeyboardInterrupt:
-        # The ordinary way to end it, unless it was to see the demo through.
+        # The ordinary way to stop it, unless it should have finished the demo.
         code = 130 if stop_when_done else 0
     sys.exit(code)
 
@@ -85,22 +85,24 @@ def up(
 def _run_demo(farm: LocalFarm, client: Client, folder: Path | None) -> int:
     job, _ = client.submit(parse_request(_DEMO))
     click.echo(f"Submitted a first batch of {count_images(job.images.total)}: {client.url}/jobs/{job.id}")
-    job = watch_job(client, job.id, on_poll=farm.tend)
+    job = watch_job(client, job.id, on_poll=farm.keep_running)
     if folder:
         count = download_images(client, job.id, folder, with_sheet=True)
         click.echo(f"Saved {count_images(count)} and contact-sheet.png in {folder}")
     return exit_code(job)
 
 
-def _name_devices(client: Client, tend: Callable[[], None]) -> None:
-    """Say what renders: a farm on the processor alone looks as if it worked, a hundred times slower."""
+def _print_devices(client: Client, keep_running: Callable[[], None]) -> None:
+    """Print the devices: a farm on the processor alone seems to work, but is a hundred times slower."""
     try:
-        live = _wait_for_workers(client, tend)
+        live = _wait_for_workers(client, keep_running)
     except KeyNeeded:
-        click.echo("What renders is not asked: the portal wants a key. Set FARM_API_KEY to be told.")
+        click.echo("The devices are not listed: the portal requires an API key. Set FARM_API_KEY to see them.")
         return
     if not live:
-        click.echo("No worker is seen yet; `farm workers` lists them, and the log of the worker says what it does.")
+        click.echo(
+            "No worker has started yet; `farm workers` lists them, and the log of the worker shows what it does."
+        )
         return
     devices = ", ".join(f"{worker.device} ({worker.device_name})" for worker in live)
     click.echo(f"Images are rendered on {devices}.")
@@ -108,17 +110,17 @@ def _name_devices(client: Client, tend: Callable[[], None]) -> None:
         click.echo("That is the processor: no GPU is used.")
 
 
-def _wait_for_workers(client: Client, tend: Callable[[], None]) -> list[WorkerReport]:
-    """Those that are there in time. Raises KeyNeeded."""
+def _wait_for_workers(client: Client, keep_running: Callable[[], None]) -> list[WorkerReport]:
+    """The workers that start in time. Raises KeyNeeded."""
     deadline = time.monotonic() + _DEVICES_SECONDS
     while not (live := _live_workers(client)) and time.monotonic() < deadline:
-        tend()
+        keep_running()
         time.sleep(0.2)
     return live
 
 
 def _live_workers(client: Client) -> list[WorkerReport]:
-    """None while the portal does not answer. Raises KeyNeeded."""
+    """The live workers; an empty list while the portal does not answer. Raises KeyNeeded."""
     try:
         return [worker for worker in client.workers() if worker.status != "offline"]
     except PortalUnreachable:

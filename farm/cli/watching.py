@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from farm.cli.console import count_images
-from farm.client import Client, insist
+from farm.client import Client, ask_until_answered
 from farm.errors import FarmError
 from farm.reports.shapes import JobReport
 from farm.sheets.contact import Tile, make_contact_sheet
@@ -39,7 +39,7 @@ def watch_job(
 ) -> JobReport:
     """Show a job's progress until it ends, saving its images in the folder if one is given.
 
-    `on_poll` is called at each look, for who has something to tend meanwhile.
+    `on_poll` is called at each poll.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -52,10 +52,10 @@ def watch_job(
     with Progress(*columns, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
         line = bar.add_task(f"Job {job_id}", total=None)
         job = _poll(client, job_id)
-        said = -1
+        printed = -1
         while not job.is_final:
             bar.update(line, total=job.images.total, completed=job.images.finished, description=_describe(job))
-            said = _say_plainly(job, said)
+            printed = _print_progress(job, printed)
             if folder:
                 download_images(client, job_id, folder)
             on_poll()
@@ -63,16 +63,16 @@ def watch_job(
             job = _poll(client, job_id)
         bar.update(line, total=job.images.total, completed=job.images.finished, description=_describe(job))
     if folder:
-        download_images(client, _with_grids(client, job).id, folder)
+        download_images(client, _wait_for_grids(client, job).id, folder)
     counts = job.images
     click.echo(f"Job {job_id} {job.status}: {counts.succeeded} of {count_images(counts.total)}.", err=True)
     return job
 
 
-def _say_plainly(job: JobReport, said: int) -> int:
+def _print_progress(job: JobReport, printed: int) -> int:
     """Where stderr is no terminal, a line each time the count of finished images has changed; return the count."""
     finished = job.images.finished
-    if finished != said and not sys.stderr.isatty():
+    if finished != printed and not sys.stderr.isatty():
         click.echo(f"{_describe(job)}: {finished} of {count_images(job.images.total)}", err=True)
     return finished
 
@@ -82,12 +82,12 @@ def _describe(job: JobReport) -> str:
 
 
 def _poll(client: Client, job_id: int) -> JobReport:
-    """Ask for the job; a portal that restarts is waited for."""
-    return insist(lambda: client.job(job_id), _PATIENCE_SECONDS)
+    """Ask for the job; waits for a portal that restarts."""
+    return ask_until_answered(lambda: client.job(job_id), _PATIENCE_SECONDS)
 
 
-def _with_grids(client: Client, job: JobReport) -> JobReport:
-    """The job once its grids are drawn: they follow its end within seconds, as soon as a keeper runs."""
+def _wait_for_grids(client: Client, job: JobReport) -> JobReport:
+    """Wait for the job's grids and return the job: a keeper draws them within seconds of its end."""
     deadline = time.monotonic() + _GRID_SECONDS
     while job.awaits_grid and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
@@ -96,17 +96,17 @@ def _with_grids(client: Client, job: JobReport) -> JobReport:
 
 
 def download_images(client: Client, job_id: int, folder: Path, *, with_sheet: bool = False) -> int:
-    """Save all images of a job and its grids, with a contact sheet if wished; return how many images there are.
+    """Save all images of a job and its grids, with a contact sheet if requested; return how many images there are.
 
-    A store that is away is waited for.
+    A store that does not answer is waited for.
     """
     tiles = []
     try:
         for image in client.images(job_id):
-            path = insist(partial(client.download, image, folder), _PATIENCE_SECONDS)
+            path = ask_until_answered(partial(client.download, image, folder), _PATIENCE_SECONDS)
             tiles.append(Tile(path, image.spec["prompt"], f"seed {image.spec['seed']}"))
         for grid in client.grids(job_id):
-            insist(partial(client.download, grid, folder), _PATIENCE_SECONDS)
+            ask_until_answered(partial(client.download, grid, folder), _PATIENCE_SECONDS)
         if with_sheet and tiles:
             make_contact_sheet(tiles, folder / "contact-sheet.png")
     except OSError as error:

@@ -23,11 +23,11 @@ def spawn(
     cwd: Path | None = None,
     death_signal: signal.Signals = signal.SIGTERM,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own, so that Ctrl-C reaches the parent alone and it decides the order.
+    """Start a child in a session of its own, so that Ctrl-C reaches only the parent, which decides the order.
 
     If this thread ends first, the kernel sends the child `death_signal`: call it from the main thread.
-    Output goes to `log`, or to our own where there is none. A child inherits our environment if `env` has
-    variables for it; one without is told nothing that is secret.
+    Output goes to `log`, or to the parent's output without one. A child inherits the parent's environment if
+    `env` is given; without it, it sees no secret.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     output = log.open("ab") if log else None
@@ -37,7 +37,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
-            env=programs.bare() if env is None else programs.inherited(env),
+            env=programs.strip_environment() if env is None else programs.inherit_environment(env),
             **as_user(user),
             cwd=cwd,
             start_new_session=True,

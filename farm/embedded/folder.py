@@ -1,4 +1,4 @@
-"""The data folder of a farm on one machine: private, and taken by one `farm up` at a time."""
+"""The data folder of a farm on one machine: private, and used by one `farm up` at a time."""
 
 import fcntl
 import json
@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from farm.embedded.postgres import service_user
+from farm.embedded.postgres import find_service_user
 from farm.errors import ConfigError
 from farm.network.runningfarm import LOCK_FILE, RUNNING_FILE
 
-# What workers and downloads of other farms on this machine leave there.
-_OF_PARTS = frozenset({"spool", "cache", "downloads", "ingest", "logs"})
+# Folders that workers and downloads of other farms on this machine may create there.
+_SHARED_FOLDERS = frozenset({"spool", "cache", "downloads", "ingest", "logs"})
 _LONGEST_SOCKET_FOLDER = 80  # A socket's path may have 107 bytes, its name included.
 
 
 class DataFolder:
-    """Where everything of one farm lies. `take` it before anything else, `release` it last."""
+    """The folder of all data of one farm. `take` it before anything else, `release` it last."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -28,7 +28,7 @@ class DataFolder:
         self._short_folders: list[Path] = []
 
     def take(self) -> None:
-        """Make the folder, or take one that a farm left. Raises ConfigError if it is in use, or is no farm's."""
+        """Create and lock the folder, or one that a farm left. Raises ConfigError if it is in use or foreign."""
         try:
             self._refuse_foreign()
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,13 +43,13 @@ class DataFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            raise ConfigError(f"A farm is already running on {self.path}.{self._whereabouts()}") from None
+            raise ConfigError(f"A farm is already running on {self.path}.{self._describe_running_farm()}") from None
         self._lock = lock
-        # What a killed farm left there would send others to the wrong address.
+        # Addresses left by a killed farm would be wrong.
         (self.path / RUNNING_FILE).unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Give the folder free; harmless if it was not taken."""
+        """Unlock the folder; harmless if it was not taken."""
         if self._lock is None:
             return
         (self.path / RUNNING_FILE).unlink(missing_ok=True)
@@ -64,8 +64,8 @@ class DataFolder:
         return folder
 
     def postgres_folder(self) -> Path:
-        """Where Postgres keeps its data. Run as root it is another user's, who must not own anything of ours."""
-        if service_user() is None:
+        """Where Postgres keeps its data. Under root that is another user, who must own nothing else of the farm."""
+        if find_service_user() is None:
             return self.path / "postgres"
         return self.path.with_name(f"{self.path.name}-postgres")
 
@@ -79,25 +79,25 @@ class DataFolder:
         return short
 
     def secret_key(self) -> str:
-        """The key that signs links, drawn once and kept with the data."""
+        """The key that signs links, created once and kept with the data."""
         path = self.path / "secret.key"
         if not path.exists():
             write_private(path, secrets.token_urlsafe(32))
         return path.read_text()
 
     def write_addresses(self, addresses: Mapping[str, str | None]) -> None:
-        """Tell the other commands where the farm is; the key of the links is among it, so nobody else may read."""
+        """Write the farm's addresses for other commands; private, since they include the key that signs links."""
         write_private(self.path / RUNNING_FILE, json.dumps(addresses))
 
     def _refuse_foreign(self) -> None:
         if not self.path.exists() or (self.path / LOCK_FILE).exists():
             return
-        if any(place.name not in _OF_PARTS for place in self.path.iterdir()):
+        if any(place.name not in _SHARED_FOLDERS for place in self.path.iterdir()):
             raise ConfigError(
-                f"FARM_DATA_DIR={self.path}: this folder is not empty and no farm made it. Choose another."
+                f"FARM_DATA_DIR={self.path}: this folder is not empty and was not made by a farm. Choose another."
             )
 
-    def _whereabouts(self) -> str:
+    def _describe_running_farm(self) -> str:
         try:
             return f" Its portal: {json.loads((self.path / RUNNING_FILE).read_text())['url']}"
         except (OSError, ValueError, KeyError):
@@ -105,7 +105,7 @@ class DataFolder:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only we may read, whole or not at all."""
+    """Write a file that only this user may read, atomically."""
     partial = path.with_name(f"{path.name}.part")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:

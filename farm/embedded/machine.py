@@ -1,4 +1,4 @@
-"""A whole farm on one machine: its servers, keeper, portal and workers, started in order and kept running."""
+"""A whole farm on one machine: servers, keeper, portal and workers, started in order and restarted if they end."""
 
 import signal
 import socket
@@ -23,15 +23,15 @@ from farm.network.addresses import http_url
 from farm.processes import programs
 from farm.store.protocol import open_store
 from farm.weights import checkpoints
-from farm.weights.add import Unwatched, Warehouse
-from farm.weights.wishes import Wish
+from farm.weights.add import SilentListener, WeightsImporter
+from farm.weights.wishes import AddRequest
 
 log = structlog.get_logger(__name__)
 
 _FIRST_CHECKPOINT = "demo"
 _READY_SECONDS = 60.0
 _SETTINGS_REFUSED = 2
-"""The exit status of a program that refuses a setting; its last line says which."""
+"""The exit status of a program that refuses a setting; its last log line names it."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Service:
     launch: Callable[[], Popen[bytes]]
     halt: Callable[[Popen[bytes]], None]
     process: Popen[bytes] | None = None
-    last_words: Callable[[], str] = lambda: ""
+    last_log_line: Callable[[], str] = lambda: ""
     died_at: list[float] = field(default_factory=list)
 
     def start(self) -> None:
@@ -61,7 +61,7 @@ class Service:
             "A process ended; starting it again.",
             process=self.name,
             status=self.process.returncode,
-            reason=self.last_words(),
+            reason=self.last_log_line(),
         )
         time.sleep(min(5.0, len(self.died_at) - 1.0))
         self.start()
@@ -71,7 +71,7 @@ class LocalFarm:
     """The farm of one data folder. Use as a context: leaving it stops everything that was started.
 
     `checkpoint` is a preset that must be there once it has started. Without one, any checkpoint does, and
-    where there is none at all the demo's is taken in.
+    where there is none at all the demo's is added.
     """
 
     def __init__(self, settings: Settings, devices: str, checkpoint: str | None = None) -> None:
@@ -99,48 +99,50 @@ class LocalFarm:
     def url(self) -> str:
         return http_url(self.settings.host, self.settings.port)
 
-    def tend(self) -> None:
-        """One round: start again what has ended. Raises ConfigError for settings that a program refuses."""
+    def keep_running(self) -> None:
+        """Restart processes that have ended; call it regularly. Raises ConfigError for refused settings."""
         self._check_settings()
         for service in (*self._servers, *self._programs):
             service.restart_if_dead()
 
     def _check_settings(self) -> None:
-        """What a program refuses when it first starts, it would refuse for ever."""
+        """Raise ConfigError if a program refused its settings at its first start: a restart would not help."""
         if time.monotonic() > self._started_at + _READY_SECONDS:
             return
         for service in self._programs:
             is_first = not service.died_at
             if is_first and service.process and service.process.poll() == _SETTINGS_REFUSED:
-                raise ConfigError(service.last_words().partition(": ")[2] or f"{service.name} does not start.")
+                raise ConfigError(
+                    service.last_log_line().partition(": ")[2] or f"{service.name} does not start; see its log."
+                )
 
     def _start(self) -> None:
         """Start everything, in order.
 
-        1. The data folder, private and ours alone.
+        1. The data folder, private and locked.
         2. Postgres and Redis, unless they were given by URL; the schema.
         3. Keeper, portal and workers.
-        4. While they come up, the checkpoint that is missing; the portal is not ready before there is one.
-        5. Then the addresses are written down for the other commands.
+        4. While they start, a missing checkpoint is added; the portal is not ready before there is one.
+        5. Then the addresses are written for the other commands.
         """
         self._folder.take()
         self.settings = self._resolve_settings(self._start_servers())
         migrate.upgrade(self.settings.required_database_url)
-        missing = self._missing_checkpoint()
+        missing = self._find_missing_checkpoint()
         self.settings = self.settings.model_copy(update={"await_checkpoint": missing is not None})
         self._add_program("keeper", "farm", "keeper")
         self._add_program("web", "web")
         self._add_program("worker", "workers", "--devices", self._devices, grace=self.settings.grace_seconds + 5)
         if missing:
-            self._take_in(missing)
-        # For a portal that is started again: whoever removes the last checkpoint meant to.
+            self._add_checkpoint(missing)
+        # A restarted portal does not wait for a checkpoint: if the last one is gone, it was removed on purpose.
         self.settings = self.settings.model_copy(update={"await_checkpoint": False})
         parts = ("database_url", "redis_url", "store_url", "secret_key")
         self._folder.write_addresses({**{name: getattr(self.settings, name) for name in parts}, "url": self.url})
 
     def _stop(self) -> None:
-        """Stop the programs, together, and then the servers: whoever renders hands back while these still run."""
-        with _undisturbed():
+        """Stop the programs, together, and then the servers: workers hand tasks back while these still run."""
+        with _ignoring_signals():
             for services in (self._programs, self._servers):
                 _stop_together(services)
                 services.clear()
@@ -169,36 +171,36 @@ class LocalFarm:
                 **started,
                 "store_url": self._given.store_url or (self._folder.path / "artifacts").as_uri(),
                 "secret_key": self._given.secret_key or self._folder.secret_key(),
-                "port": free_port(self._given.host, self._given.port),
+                "port": find_free_port(self._given.host, self._given.port),
             }
         )
 
-    def _missing_checkpoint(self) -> Wish | None:
-        """The checkpoint to take in: the one that must be there, or a first one where there is none at all."""
+    def _find_missing_checkpoint(self) -> AddRequest | None:
+        """The checkpoint to add: the required one if it is missing, or a first one where there is none at all."""
         with closing(Database.of(self.settings, Role.TOOL)) as database, database.begin() as session:
             names = checkpoints.by_name(session)
         is_missing = self._checkpoint not in names if self._checkpoint else not names
-        return Wish("checkpoint", self._checkpoint or _FIRST_CHECKPOINT) if is_missing else None
+        return AddRequest("checkpoint", self._checkpoint or _FIRST_CHECKPOINT) if is_missing else None
 
-    def _take_in(self, wish: Wish) -> None:
+    def _add_checkpoint(self, wish: AddRequest) -> None:
         with closing(Database.of(self.settings, Role.TOOL)) as database:
-            Warehouse(self.settings, database, open_store(self.settings), Unwatched()).add(wish)
+            WeightsImporter(self.settings, database, open_store(self.settings), SilentListener()).add(wish)
 
     def _add_program(self, name: str, module: str, *arguments: str, grace: float = 10.0) -> None:
         service = Service(
             name,
             launch=lambda: self._spawn(name, module, *arguments),
             halt=lambda process: stop(process, grace_seconds=grace),
-            last_words=lambda: self._log_end(name, lines=1),
+            last_log_line=lambda: self._read_log_tail(name, lines=1),
         )
         service.start()
         self._programs.append(service)
 
     def _spawn(self, name: str, module: str, *arguments: str) -> Popen[bytes]:
         return spawn(
-            programs.command(module, *arguments),
+            programs.build_command(module, *arguments),
             log=self._folder.subfolder("logs") / f"{name}.log",
-            env=environment(self.settings),
+            env=build_environment(self.settings),
         )
 
     def wait_until_ready(self, is_ready: Callable[[], bool]) -> None:
@@ -208,10 +210,10 @@ class LocalFarm:
             self._check_settings()
             web = next(service for service in self._programs if service.name == "web")
             if time.monotonic() > deadline or (web.process and web.process.poll() is not None):
-                raise FarmError(f"The portal did not start:\n{self._log_end('web')}")
+                raise FarmError(f"The portal did not start:\n{self._read_log_tail('web')}")
             time.sleep(0.05)
 
-    def _log_end(self, name: str, lines: int = 10) -> str:
+    def _read_log_tail(self, name: str, lines: int = 10) -> str:
         written = (self._folder.subfolder("logs") / f"{name}.log").read_text(errors="replace").splitlines()
         return "\n".join(written[-lines:])
 
@@ -223,8 +225,8 @@ def _stop_together(services: Sequence[Service]) -> None:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignore further Ctrl-C and SIGTERM: a stop that is interrupted leaves processes behind."""
+def _ignoring_signals() -> Iterator[None]:
+    """Ignore further Ctrl-C and SIGTERM: an interrupted stop leaves processes behind."""
     previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -233,9 +235,9 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def environment(settings: Settings) -> dict[str, str]:
+def build_environment(settings: Settings) -> dict[str, str]:
     """The settings as environment variables, for the processes of this farm."""
-    # The hubs' tokens are for who adds weights: no part of the farm needs them, and a dump would mask them.
+    # The hubs' tokens are only for adding weights: no process of the farm needs them, and a dump would mask them.
     tokens = {"hf_token", "civitai_token"}
     values = settings.model_dump(mode="json", exclude_none=True, exclude_unset=True, exclude=tokens)
     return {
@@ -246,7 +248,7 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def free_port(host: str, port: int) -> int:
+def find_free_port(host: str, port: int) -> int:
     """The port if it is free, any free one for 0. Raises ConfigError when it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:

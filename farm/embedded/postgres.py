@@ -32,7 +32,7 @@ _SETTINGS = {
 
 
 class Postgres:
-    """The server of one data folder. `start` makes the cluster the first time; data stays between starts."""
+    """The server of one data folder. `start` creates the cluster the first time; data stays between starts."""
 
     def __init__(self, folder: Path, sockets: Path, *, settings: dict[str, str] | None = None) -> None:
         self.folder = folder
@@ -49,18 +49,18 @@ class Postgres:
         return f"postgresql://farm@/{database}?host={quote(str(self.sockets), safe='')}&port={port}"
 
     def start(self) -> None:
-        """Start the server and wait until it answers. Raises ConfigError with its log's end if it does not."""
+        """Start the server and wait until it answers. Raises ConfigError with the end of its log if it does not."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._service_user is not None:
-            _refuse_impassable(self.folder, self._service_user)
+            _check_passable(self.folder, self._service_user)
             for folder in (self.folder, self.sockets):
                 os.chown(folder, self._service_user.pw_uid, self._service_user.pw_gid)
-        owner = _own_name()
+        owner = _get_user_name()
         if not (self._cluster / "PG_VERSION").exists():
             self._make_cluster()
         self._drop_stale_pid_file()
-        self._let_in_alone(owner)
+        self._restrict_connections(owner)
         self.launch()
         self._wait_until_it_answers()
         self._make_database()
@@ -88,7 +88,7 @@ class Postgres:
 
     @cached_property
     def _service_user(self) -> pwd.struct_passwd | None:
-        return service_user()
+        return find_service_user()
 
     @cached_property
     def _programs(self) -> Path:
@@ -100,7 +100,7 @@ class Postgres:
                 "or set FARM_DATABASE_URL to a server of yours."
             )
         install = Path(found.origin).parent / f"pginstall{_VERSION}"
-        if self._service_user is None or _impassable(install, self._service_user) is None:
+        if self._service_user is None or _find_barrier(install, self._service_user) is None:
             return install / "bin"
         copy = self.folder / install.name
         if not copy.exists():
@@ -127,11 +127,11 @@ class Postgres:
         if made.returncode:
             raise ConfigError(f"initdb failed in {self._cluster}:\n{made.stderr.strip()}")
 
-    def _let_in_alone(self, owner: str) -> None:
-        """Write who may connect: who runs this farm, and root, as the kernel names them; also in old clusters.
+    def _restrict_connections(self, owner: str) -> None:
+        """Allow connections only from the user who runs this farm and from root, by the kernel's names.
 
-        Run as root the server is another program's user, say `postgres`, of whom there may be other processes: they
-        are not let in.
+        Under root the server runs as another user, say `postgres`, whose other processes may not connect. The files
+        are written at each start, so that old clusters have them too.
         """
         owners = dict.fromkeys((owner, "root"))
         lines = {
@@ -142,7 +142,7 @@ class Postgres:
             (self._cluster / name).write_text(text)
 
     def _drop_stale_pid_file(self) -> None:
-        """After a kill -9 of everything the file may name a process that is by now something else."""
+        """Delete the file if its process is not Postgres: after a kill -9 its number may have been reused."""
         pid_file = self._cluster / "postmaster.pid"
         try:
             pid = int(pid_file.read_text().split()[0])
@@ -173,19 +173,19 @@ class Postgres:
                 connection.execute("CREATE DATABASE farm")
 
 
-def _own_name() -> str:
-    """What the system calls us. Raises ConfigError for a user whom it does not know, as some containers have."""
+def _get_user_name() -> str:
+    """The name of the current user. Raises ConfigError for a user without a name, as in some containers."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         raise ConfigError(
-            f"PostgreSQL does not run as a user without a name, and number {os.geteuid()} has none in /etc/passwd. "
+            f"PostgreSQL cannot run as a user without a name, and number {os.geteuid()} has none in /etc/passwd. "
             "Run farm as another user, or set FARM_DATABASE_URL to a server of yours."
         ) from None
 
 
-def service_user() -> pwd.struct_passwd | None:
-    """Postgres refuses to run as root: the user to run it as then; None when we are not root."""
+def find_service_user() -> pwd.struct_passwd | None:
+    """Postgres refuses to run as root: the user to run it as under root; None for other users."""
     if os.geteuid() != 0:
         return None
     for name in _SERVICE_USERS:
@@ -196,8 +196,8 @@ def service_user() -> pwd.struct_passwd | None:
     raise ConfigError(f"PostgreSQL does not run as root, and none of {_SERVICE_USERS} exists. Run farm as a user.")
 
 
-def _impassable(path: Path, user: pwd.struct_passwd) -> Path | None:
-    """The first parent folder that the user may not enter."""
+def _find_barrier(path: Path, user: pwd.struct_passwd) -> Path | None:
+    """The first parent folder that the user may not enter; None if there is none."""
     for folder in reversed(path.resolve().parents):
         state = folder.stat()
         if not (state.st_mode & 0o001 or (state.st_uid == user.pw_uid and state.st_mode & 0o100)):
@@ -205,10 +205,10 @@ def _impassable(path: Path, user: pwd.struct_passwd) -> Path | None:
     return None
 
 
-def _refuse_impassable(path: Path, user: pwd.struct_passwd) -> None:
-    barrier = _impassable(path, user)
+def _check_passable(path: Path, user: pwd.struct_passwd) -> None:
+    barrier = _find_barrier(path, user)
     if barrier is not None:
         raise ConfigError(
-            f"FARM_DATA_DIR: {path} cannot be used. PostgreSQL does not run as root but as {user.pw_name!r}, who "
-            f"cannot enter {barrier}. Choose a folder that others may pass, such as /var/lib/diffusion-farm."
+            f"FARM_DATA_DIR: {path} cannot be used. PostgreSQL does not run as root, but as {user.pw_name!r}, who "
+            f"cannot enter {barrier}. Choose a folder that other users may enter, such as /var/lib/diffusion-farm."
         )

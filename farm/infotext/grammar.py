@@ -1,11 +1,11 @@
-"""The grammar of a parameters text, as the WebUI's 1.10 release reads it, and what others append to one.
+"""The grammar of a parameters text, as the WebUI's 1.10 release reads it, and the lines that other programs append.
 
 The prompt; a line `Negative prompt: ...` unless empty; one line of `Key: value` items, where a value with a comma,
-a colon or a line break is a JSON string. Spaces around lines and empty lines before a prompt get lost.
+a colon or a line break is a JSON string. Spaces around lines and empty lines before a prompt are lost.
 
 To the WebUI the items are the last line, if it has three of them. Here they are the last line that begins with
-`Steps: ` and a number, wherever it stands: sd-dynamic-prompts appends its templates, and people their notes.
-Where there is none they are the last line all the same, if it begins with another usual key.
+`Steps: ` and a number, anywhere in the text: sd-dynamic-prompts appends its templates, and people append notes.
+Without such a line they are the last line, if it begins with another usual key.
 """
 
 import json
@@ -19,7 +19,7 @@ _NEGATIVE = "Negative prompt:"
 _TEMPLATES = ("Template:", "Negative Template:")
 _FEWEST_ITEMS = 3
 
-# The WebUI's, but for the bound on keys: without it a long line of letters takes quadratic time.
+# The WebUI's, with a bound on keys: without it a long line of letters takes quadratic time.
 _ITEM = re.compile(r'(\w[\w \-/]{1,99}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 _STEPS = re.compile(r"\s*Steps: {0,9}\d")
 _SETTINGS = re.compile(r"\s*Steps: {0,9}\d+\s*(?:,|$)")
@@ -35,10 +35,10 @@ _FEWEST_LINES = 2
 
 
 @dataclass(frozen=True)
-class Parsed:
+class ParsedText:
     """A text taken apart: its prompts, and the values by key as they stand there, unquoted.
 
-    `doubled` are the keys that stand there with several values, of which the last is in `items`. `templates` are
+    `doubled` are the keys that occur with several values, of which the last is in `items`. `templates` are
     the lines that the prompts were unfolded from; `behind` are those behind the items, by their numbers.
     """
 
@@ -52,13 +52,13 @@ class Parsed:
 
     @property
     def misread(self) -> str | None:
-        """Why a prompt holds what is none, or None: settings without a line of their own, or what was JSON."""
+        """Why a prompt seems to hold something else, such as settings or damaged JSON; None where it does not."""
         if _NEGATIVE in self.prompt:
             return "its negative prompt stands within its prompt, on no line of its own"
         lines = (line for text in (self.prompt, self.negative_prompt) for line in text.split("\n"))
         behind = (line for _number, line in self.behind)
         words = {match[1] for match in map(_WORD.match, (*lines, *behind)) if match}
-        # One is enough beside a line that holds no more than one or two itself.
+        # One is enough if the line of items has no more than one or two itself.
         if len(words) >= (_FEWEST_LINES if len(self.items) >= _FEWEST_ITEMS or not self.items else 1):
             return "its settings stand on several lines"
         for prompt in (self.prompt, self.negative_prompt):
@@ -69,23 +69,23 @@ class Parsed:
         return None
 
 
-def parse(text: str) -> Parsed:
+def parse(text: str) -> ParsedText:
     """Take a text apart. Every text has a meaning: what holds no items is all prompt."""
     lines = text.strip().split("\n")
-    place = _place_of_settings(lines)
+    place = _find_settings_line(lines)
     before, behind = (lines[:place], lines[place + 1 :]) if place < len(lines) else (lines, [])
-    line, hashes = _without_hashes(lines[place].strip()) if place < len(lines) else ("", "")
-    found = [(key, _unquoted(value)) for key, value in _ITEM.findall(line)]
-    prompt, negative, templates = _prompts(before)
+    line, hashes = _cut_out_hashes(lines[place].strip()) if place < len(lines) else ("", "")
+    found = [(key, _unquote_value(value)) for key, value in _ITEM.findall(line)]
+    prompt, negative, templates = _split_prompts(before)
     numbered = [(place + 2 + number, text) for number, text in enumerate(behind) if text.strip()]
     if numbered and numbered[0][1].startswith(_TEMPLATES):
         templates, numbered = [*templates, *(text for _number, text in numbered)], []
     items = dict(found)
     doubled = tuple(dict.fromkeys(key for key, value in found if items[key] != value))
-    return Parsed(prompt, negative, items, hashes, doubled, tuple(templates), tuple(numbered))
+    return ParsedText(prompt, negative, items, hashes, doubled, tuple(templates), tuple(numbered))
 
 
-def _place_of_settings(lines: Sequence[str]) -> int:
+def _find_settings_line(lines: Sequence[str]) -> int:
     """The index of the line of items, or how many lines there are where none is."""
     for place in range(len(lines) - 1, -1, -1):
         if _SETTINGS.match(lines[place]):
@@ -95,13 +95,13 @@ def _place_of_settings(lines: Sequence[str]) -> int:
     return len(lines) - 1 if is_settings else len(lines)
 
 
-def _without_hashes(line: str) -> tuple[str, str]:
+def _cut_out_hashes(line: str) -> tuple[str, str]:
     # The farm's own names may hold anything, and stand quoted.
     match = None if "Version: diffusion-farm" in line else _HASHES.search(line)
     return (line[: match.start()] + line[match.end() :], match[1]) if match else (line, "")
 
 
-def _prompts(lines: Iterable[str]) -> tuple[str, str, list[str]]:
+def _split_prompts(lines: Iterable[str]) -> tuple[str, str, list[str]]:
     prompt: list[str] = []
     negative: list[str] = []
     templates: list[str] = []
@@ -115,8 +115,8 @@ def _prompts(lines: Iterable[str]) -> tuple[str, str, list[str]]:
     return "\n".join(prompt).lstrip("\n"), "\n".join(negative).lstrip("\n"), templates
 
 
-def _unquoted(value: str) -> str:
-    """A JSON string's value. What is none stays as it is, and so does one with half of a surrogate pair."""
+def _unquote_value(value: str) -> str:
+    """A JSON string's value. Any other text stays as it is, and so does one with half of a surrogate pair."""
     if not (value.startswith('"') and value.endswith('"')):
         return value
     try:
@@ -128,7 +128,7 @@ def _unquoted(value: str) -> str:
 
 
 def compose(prompt: str, negative_prompt: str, items: Iterable[tuple[str, str]]) -> str:
-    """Put a text together from its prompts and its items, the values quoted already."""
+    """Build a text from its prompts and its items, whose values are quoted already."""
     lines = [prompt]
     if negative_prompt:
         lines.append(f"{_NEGATIVE} {negative_prompt}")
@@ -136,14 +136,14 @@ def compose(prompt: str, negative_prompt: str, items: Iterable[tuple[str, str]])
     return "\n".join(lines).strip()
 
 
-def quoted(value: str) -> str:
-    """A value as the WebUI writes it: as a JSON string where it would not be read back as it is."""
+def quote_value(value: str) -> str:
+    """A value as the WebUI writes it: as a JSON string where it would not be read back unchanged."""
     is_plain = value and value == value.strip() and not value.startswith('"')
     if is_plain and not any(mark in value for mark in ",:\n"):
         return value
     return json.dumps(value, ensure_ascii=False)
 
 
-def sealed(value: str) -> str:
-    """A value as a JSON string without a comma or colon: readers that split at any of these pass over it."""
+def quote_without_separators(value: str) -> str:
+    """A value as a JSON string without a comma or colon: readers that split at these do not cut it."""
     return json.dumps(value, ensure_ascii=False).replace(",", "\\u002c").replace(":", "\\u003a")

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from farm.infotext.grammar import quoted, sealed
+from farm.infotext.grammar import quote_value, quote_without_separators
 from farm.spec.fields import FROZEN
 from farm.spec.image import AddonRef, LoraRef
 from farm.spec.settingnames import INFOTEXT_KEYS
@@ -31,7 +31,7 @@ class Kind:
 
     write: Callable[[Any], str] = str
     read: Callable[[str], Any] = str
-    quote: Callable[[str], str] = quoted
+    quote: Callable[[str], str] = quote_value
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,10 @@ _WHOLE = Kind(str, int)
 _NUMBER = Kind(_number, float)
 _SIZE = Kind(lambda size: f"{size[0]}x{size[1]}", _size)
 _FLAG = Kind(str, _flag)
-_SEALED = Kind(quote=sealed)
-_ADDONS = Kind(lambda addons: addons.model_dump_json(exclude_none=True), Addons.model_validate_json, sealed)
+_SEALED = Kind(quote=quote_without_separators)
+_ADDONS = Kind(
+    lambda addons: addons.model_dump_json(exclude_none=True), Addons.model_validate_json, quote_without_separators
+)
 
 
 def _key(field: str, kind: Kind) -> Key:

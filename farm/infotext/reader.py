@@ -4,20 +4,20 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from farm.infotext.grammar import Parsed, parse
+from farm.infotext.grammar import ParsedText, parse
 from farm.infotext.keys import KEYS, SDNEXT_KEYS, VERSION_KEY, WEBUI_KEYS, Addons
 from farm.infotext.reading import (
     AddonKind,
     Infotext,
     NotRead,
     WeightsHash,
-    comparable,
-    hashes_of,
     missing_pictures,
-    of_text_alone,
-    shown,
+    parse_digest,
+    parse_hashes,
+    set_strength_aside,
+    shorten,
 )
-from farm.infotext.tools.fooocus import in_webui_keys
+from farm.infotext.tools.fooocus import translate_keys
 from farm.spec.image import ImageSpec
 from farm.spec.modes import MODES, USUAL_MODE, read_spec
 from farm.spec.samplers import split_name
@@ -47,7 +47,7 @@ def read_parameters(text: str) -> Infotext:
     """Read a text for a job that makes its image again. Raises NotRead where it is none, or misread it would be."""
     parsed = _parse(text)
     if not _is_ours(parsed):
-        parsed = in_webui_keys(parsed)
+        parsed = translate_keys(parsed)
     values, warnings = _values(parsed)
     addons = values.get("addons", Addons())
     if _is_ours(parsed):
@@ -61,7 +61,7 @@ def read_parameters(text: str) -> Infotext:
     strength = None if takes_strength else fields.pop("strength", None)
     warnings += [*unclear, *_left_out(parsed), *_doubts(values, fields)]
     read = Infotext(_request(fields), tuple(warnings), model_hash, hashes)
-    return read if strength is None else of_text_alone(read, strength)
+    return read if strength is None else set_strength_aside(read, strength)
 
 
 def is_parameters(text: str) -> bool:
@@ -77,17 +77,17 @@ def spec_of(text: str) -> ImageSpec:
     return read_spec({**_fields(parsed, values), **addons.model_dump()})
 
 
-def _is_ours(parsed: Parsed) -> bool:
+def _is_ours(parsed: ParsedText) -> bool:
     return parsed.items.get(VERSION_KEY.name, "").startswith("diffusion-farm")
 
 
-def _parse(text: str) -> Parsed:
+def _parse(text: str) -> ParsedText:
     if len(text) > _MOST_CHARACTERS:
         raise NotRead(f"has more than {_MOST_CHARACTERS:,} characters of parameters text")
     return parse(text)
 
 
-def _values(parsed: Parsed) -> tuple[dict[str, Any], list[str]]:
+def _values(parsed: ParsedText) -> tuple[dict[str, Any], list[str]]:
     """The values by field, and what could not be read."""
     values: dict[str, Any] = {}
     warnings: list[str] = []
@@ -98,14 +98,14 @@ def _values(parsed: Parsed) -> tuple[dict[str, Any], list[str]]:
         try:
             values[known[name].field] = known[name].kind.read(text)
         except ValueError:
-            warnings.append(f"{name} is left out: {shown(text)} is no value for it")
+            warnings.append(f"{name} is left out: {shorten(text)} is no value for it")
     unknown = [name for name in parsed.items if name not in known and name not in _HARMLESS]
     if unknown:
         warnings.append(f"left out, because it means nothing here: {', '.join(unknown)[:500]}")
     return values, warnings
 
 
-def _fields(parsed: Parsed, values: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(parsed: ParsedText, values: Mapping[str, Any]) -> dict[str, Any]:
     """Fields as a spec has them."""
     hires = dict(_second_pass(values))
     fields: dict[str, Any] = {"prompt": parsed.prompt, "negative_prompt": parsed.negative_prompt}
@@ -136,7 +136,7 @@ def _second_pass(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _mode(parsed: Parsed, fields: Mapping[str, Any]) -> str:
+def _mode(parsed: ParsedText, fields: Mapping[str, Any]) -> str:
     """The WebUI does not say it. A mask calls for inpainting; a strength alone tells nothing, for images from text
     have one too. SD.Next says what it did.
     """
@@ -147,7 +147,7 @@ def _mode(parsed: Parsed, fields: Mapping[str, Any]) -> str:
     return "img2img" if any(key in parsed.items for key in _OF_A_PICTURE) else USUAL_MODE
 
 
-def _left_out(parsed: Parsed) -> Iterator[str]:
+def _left_out(parsed: ParsedText) -> Iterator[str]:
     if not parsed.items:
         yield "it says nothing but a prompt: all settings are the usual ones"
     if parsed.doubled:
@@ -155,7 +155,7 @@ def _left_out(parsed: Parsed) -> Iterator[str]:
     if parsed.templates:
         yield "the template of its prompt is left out: the prompt stands there as it was unfolded"
     for number, line in parsed.behind[:_MOST_LINES_NAMED]:
-        yield f"line {number} is left out, because it stands behind the settings: {shown(line)}"
+        yield f"line {number} is left out, because it stands behind the settings: {shorten(line)}"
     if (more := len(parsed.behind) - _MOST_LINES_NAMED) > 0:
         yield f"so {'is 1 more line' if more == 1 else f'are {more:,} more lines'}"
 
@@ -176,7 +176,7 @@ def _of_addons(addons: Addons) -> Iterator[WeightsHash]:
         yield WeightsHash("embedding", embedding.name, embedding.sha256, is_exact=True)
 
 
-def _hashes(parsed: Parsed, values: Mapping[str, Any]) -> tuple[tuple[WeightsHash, ...], str | None, list[str]]:
+def _hashes(parsed: ParsedText, values: Mapping[str, Any]) -> tuple[tuple[WeightsHash, ...], str | None, list[str]]:
     """The hashes of addons, that of the checkpoint, and what could not be read of them."""
     found: list[WeightsHash] = []
     unclear: list[str] = []
@@ -184,19 +184,19 @@ def _hashes(parsed: Parsed, values: Mapping[str, Any]) -> tuple[tuple[WeightsHas
         found.append(WeightsHash("vae", _stem(values["vae"]), values["vae_hash"]))
     for name, field, kind in _LISTS:
         try:
-            found += hashes_of(kind, values.get(field, ""))
+            found += parse_hashes(kind, values.get(field, ""))
         except ValueError:
-            unclear.append(f"{name} is left out: {shown(values[field])} is no value for it")
+            unclear.append(f"{name} is left out: {shorten(values[field])} is no value for it")
     try:
         named = _named_hashes(parsed.hashes)
     except ValueError:
-        named, unclear = {}, [*unclear, f"Hashes is left out: {shown(parsed.hashes)} is no value for it"]
+        named, unclear = {}, [*unclear, f"Hashes is left out: {shorten(parsed.hashes)} is no value for it"]
     known = {(each.kind, each.name) for each in found}
     for (word, name), digits in named.items():
         if name and word in _KINDS and (_KINDS[word], name) not in known:
             found.append(WeightsHash(_KINDS[word], name, digits))
     model_hash = values.get("model_hash") or named.get(("model", ""))
-    return tuple(each for each in found if comparable(each.digits)), model_hash, unclear
+    return tuple(each for each in found if parse_digest(each.digits)), model_hash, unclear
 
 
 def _named_hashes(text: str) -> dict[tuple[str, str], str]:

@@ -1,4 +1,4 @@
-"""What reading a text gives: a request, what is doubtful about it, and the hashes of the weights that were used."""
+"""The result of reading a text: a request, warnings about it, and the hashes of the weights that were used."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,12 +15,12 @@ _MOST_SHOWN = 60
 
 
 class NotRead(ValueError):
-    """A text is in no form that is read here, or broken; the message is a predicate of what holds it."""
+    """A text is in no supported form, or broken; the message is a predicate of the file or text that holds it."""
 
 
 @dataclass(frozen=True)
 class WeightsHash:
-    """The first digits of a hash by which a text knows a VAE, a LoRA or an embedding.
+    """The first digits of a hash by which a text identifies a VAE, a LoRA or an embedding.
 
     `is_exact` says that it is the whole sha256 of the file that the farm keeps. Other tools hash the file that it
     was made of, or the tensors in that alone.
@@ -39,8 +39,8 @@ class Infotext:
     `fields` are those of a job request, its one prompt in `prompts`. Names stand as the text has them:
     what is registered here under them, if anything, shows when the job is submitted. `model_hash` is the
     first digits of the checkpoint's sha256, None where the text has none. `hashes` are those of what was added to
-    it. `warnings` say what of the text is left out. `strength` is that of an image from text, to which it means
-    nothing, None where none is said.
+    it. `warnings` name the parts of the text that are left out. `strength` is one that an image from text does not
+    use, None where none is given.
     """
 
     fields: Mapping[str, Any]
@@ -54,7 +54,7 @@ class Infotext:
         if self.strength is None:
             return self
         fields = {**self.fields, "mode": "img2img", "strength": self.strength}
-        kept = tuple(warning for warning in self.warnings if warning != _unused(self.strength))
+        kept = tuple(warning for warning in self.warnings if warning != _warn_of_strength(self.strength))
         return replace(self, fields=fields, warnings=kept, strength=None)
 
 
@@ -65,19 +65,19 @@ def missing_pictures(mode: str) -> Iterator[str]:
         yield f"it does not hold {' and '.join(pictures)} it began from: give them"
 
 
-def of_text_alone(read: Infotext, strength: float) -> Infotext:
-    """A text that names a strength and no picture. Some releases of the WebUI say one for images from text too."""
-    return replace(read, strength=strength, warnings=(*read.warnings, _unused(strength)))
+def set_strength_aside(read: Infotext, strength: float) -> Infotext:
+    """For a text with a strength and no picture: some releases of the WebUI write one for images from text too."""
+    return replace(read, strength=strength, warnings=(*read.warnings, _warn_of_strength(strength)))
 
 
-def _unused(strength: float) -> str:
+def _warn_of_strength(strength: float) -> str:
     return (
-        f"its denoising strength {strength:g} is not used: nothing in it says that it began from a picture. "
-        "Where it did, give the picture"
+        f"its denoising strength {strength:g} is not used: nothing in it shows that it began from a picture. "
+        "If it did, give the picture"
     )
 
 
-def hashes_of(kind: AddonKind, text: str) -> tuple[WeightsHash, ...]:
+def parse_hashes(kind: AddonKind, text: str) -> tuple[WeightsHash, ...]:
     """`name: hash, name: hash`, as the WebUI writes them. Raises ValueError."""
     found = []
     for item in filter(None, text.split(", ")):
@@ -88,14 +88,14 @@ def hashes_of(kind: AddonKind, text: str) -> tuple[WeightsHash, ...]:
     return tuple(found)
 
 
-def comparable(digits: object) -> str | None:
-    """The digits of a sha256 or its beginning; None for another hash, or one too short to tell weights apart."""
+def parse_digest(digits: object) -> str | None:
+    """The digits of a sha256 or its beginning; None for another hash, or one too short to identify weights."""
     text = str(digits or "").lower().removeprefix("0x")
     is_hexadecimal = all(digit in "0123456789abcdef" for digit in text)
     return text if is_hexadecimal and SHOWN_DIGITS <= len(text) <= 64 else None
 
 
-def shown(value: object) -> str:
+def shorten(value: object) -> str:
     """A value of a foreign text within a message: on one line, and not too long."""
     text = value if isinstance(value, str) else str(value)
     return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")

@@ -1,4 +1,4 @@
-"""Which tool wrote a text, and the reader for it. What none of them wrote is refused, and named.
+"""Which tool wrote a text, and the reader for it. A text of any other tool is refused, with its keys named.
 
 To add a tool: a module in `farm.infotext.tools`, and its line in a table here.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 from farm.errors import InvalidRequest
 from farm.infotext.reader import is_parameters, read_parameters
-from farm.infotext.reading import Infotext, NotRead, shown
+from farm.infotext.reading import Infotext, NotRead, shorten
 from farm.infotext.tools import civitai, comfy, drawthings, easy, fooocus, invoke, swarm
 from farm.infotext.tools.jsontext import looks_like_json, read_object
 
@@ -92,7 +92,7 @@ def _read(texts: Mapping[str, str]) -> Infotext:
 
 
 def _read_comment(texts: Mapping[str, str]) -> Infotext:
-    """Comments may be about anything: only what is surely a tool's is read."""
+    """Comments may be about anything: only a text that is certainly a tool's is read."""
     for place in _CAMERAS:
         text = texts.get(place, "").removeprefix(_PROMPT_PREFIX)
         if looks_like_json(text):
@@ -101,7 +101,7 @@ def _read_comment(texts: Mapping[str, str]) -> Infotext:
         text = texts.get(place, "")
         if looks_like_json(text) or is_parameters(text):
             return _read_text(text, f"a text, in {place},")
-    named = [f"{shown(text)} in {shown(place)[1:-1]}" for place, text in texts.items() if text]
+    named = [f"{shorten(text)} in {shorten(place)[1:-1]}" for place, text in texts.items() if text]
     if not named:
         raise NotRead("holds no parameters text")
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
@@ -121,5 +121,5 @@ def _read_text(text: str, what: str) -> Infotext:
     for keys, refusal in _REFUSED_JSON:
         if all(key in data for key in keys):
             raise NotRead(f"holds a text {refusal}: it is not read")
-    names = ", ".join(shown(key) for key in list(data)[:_MOST_NAMED])
+    names = ", ".join(shorten(key) for key in list(data)[:_MOST_NAMED])
     raise NotRead(f"holds JSON of a tool that is not known, with {names}; known are {KNOWN}")

@@ -7,7 +7,7 @@ from typing import TypeVar
 from farm.errors import FieldProblem, InvalidRequest
 from farm.intake.request import ImageSettings, JobRequest
 from farm.pictures import sources
-from farm.pictures.clean import Role
+from farm.pictures.clean import PictureRole
 from farm.pictures.sources import Resolved
 from farm.pictures.uploads import Desk
 from farm.prompts import budget
@@ -27,7 +27,7 @@ class _Picture:
     """What a field means: the same picture is kept differently as a mask."""
 
     source: str
-    role: Role
+    role: PictureRole
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 
 from farm.errors import FieldProblem, InvalidRequest
 from farm.prompts.budget import Budget, OverBudget
-from farm.prompts.dynamic import Prompt
+from farm.prompts.dynamic import DynamicPrompt
 from farm.prompts.template import count_signs, may_be_dynamic
-from farm.prompts.wildcards import Lookup
+from farm.prompts.wildcards import WildcardLookup
 from farm.spec.sizes import Settings
 
 
 def unfold_dynamic(
-    settings: Settings, count: int, *, how: str, lookup: Lookup, limit: int, budget: Budget
+    settings: Settings, count: int, *, how: str, lookup: WildcardLookup, limit: int, budget: Budget
 ) -> Iterator[tuple[dict[str, str], range]]:
     """Each distinct pair of prompts that settings unfold into, and the seeds that it is rendered with.
 
@@ -24,9 +24,9 @@ def unfold_dynamic(
         yield {}, range(first, first + count)
         return
     budget.reading.spend(count_signs(prompt) + count_signs(negative))
-    positives = Prompt(prompt, lookup, budget.choices)
+    positives = DynamicPrompt(prompt, lookup, budget.choices)
     with _naming_negative():
-        negatives = Prompt(negative, lookup, budget.choices)
+        negatives = DynamicPrompt(negative, lookup, budget.choices)
     if not (positives.is_dynamic or negatives.is_dynamic):
         yield {}, range(first, first + count)
         return
@@ -43,7 +43,7 @@ def unfold_dynamic(
         yield texts, range(seed, seed + 1)
 
 
-def _choose_negative(negatives: Prompt, seed: int) -> str:
+def _choose_negative(negatives: DynamicPrompt, seed: int) -> str:
     with _naming_negative():
         return negatives.random(seed)
 

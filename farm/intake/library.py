@@ -14,7 +14,7 @@ from farm.intake.request import ImageSettings, JobRequest
 from farm.pictures import uploads
 from farm.prompts.embeddings import EmbeddingNames
 from farm.prompts.namedoubts import NameDoubts
-from farm.prompts.styles import Style
+from farm.prompts.styles import PromptStyle
 from farm.spec.families import FAMILIES, Family
 from farm.spec.names import Names
 from farm.spec.sizes import Size
@@ -59,7 +59,7 @@ class Library:
     vaes: Mapping[str, KnownAddon] = field(default_factory=dict)
     loras: Mapping[str, KnownAddon] = field(default_factory=dict)
     embeddings: Mapping[str, KnownAddon] = field(default_factory=dict)
-    styles: Mapping[str, Style] = field(default_factory=dict)
+    styles: Mapping[str, PromptStyle] = field(default_factory=dict)
     wildcards: Mapping[str, Sequence[str]] = field(default_factory=dict)
     pictures: Mapping[str, Size] = field(default_factory=dict)
 
@@ -123,7 +123,7 @@ def read_library(session: Session, request: JobRequest, pictures: Collection[str
     for addon in session.scalars(select(Addon).where(Addon.removed_at.is_(None))):
         addons[addon.kind][addon.name] = KnownAddon(addon.name, addon.family, addon.sha256)
     styles = {
-        found.name: Style(found.name, found.prompt, found.negative_prompt)
+        found.name: PromptStyle(found.name, found.prompt, found.negative_prompt)
         for found in session.scalars(select(snippets.Style))
     }
     return Library(
@@ -142,7 +142,7 @@ def read_library(session: Session, request: JobRequest, pictures: Collection[str
     )
 
 
-def _wildcards(session: Session, request: JobRequest, styles: Iterable[Style]) -> dict[str, Sequence[str]]:
+def _wildcards(session: Session, request: JobRequest, styles: Iterable[PromptStyle]) -> dict[str, Sequence[str]]:
     """Their lines may be many: they are read only where something may name them."""
     texts = [text for row in (request, *request.prompts) for text in _texts(row)]
     texts += [text for style in styles for text in (style.prompt, style.negative_prompt)]

@@ -17,7 +17,7 @@ _MOST_BYTES = 8 * 2**20
 _STYLES = (".csv", ".tsv", ".txt")
 
 
-def read_styles_file(path: Path) -> list[styles.Style]:
+def read_styles_file(path: Path) -> list[styles.PromptStyle]:
     """The styles of a WebUI's styles.csv. Raises InvalidRequest."""
     if path.suffix.lower() not in _STYLES:
         raise refuse(path, f"{path.suffix or 'a file without a suffix'}: styles come from {', '.join(_STYLES)}")
@@ -29,7 +29,7 @@ def read_styles_file(path: Path) -> list[styles.Style]:
         ) from None
 
 
-def put_styles(session: Session, found: Iterable[styles.Style]) -> int:
+def put_styles(session: Session, found: Iterable[styles.PromptStyle]) -> int:
     """Keep styles, in the place of those of the same name; return how many."""
     rows = [{"name": s.name, "prompt": s.prompt, "negative_prompt": s.negative_prompt} for s in found]
     if rows:

@@ -14,7 +14,7 @@ from farm.intake.sweeps.pointsettings import PromptSettings
 from farm.intake.sweeps.sweep import Cell, Sweep
 from farm.prompts.budget import Budget, OverBudget
 from farm.prompts.template import count_signs
-from farm.prompts.wildcards import Lookup
+from farm.prompts.wildcards import WildcardLookup
 from farm.spec.fields import SEEDS
 from farm.spec.image import ImageSpec, batch_key
 from farm.spec.sizes import Misfit, Settings
@@ -70,7 +70,7 @@ class _Work:
     limits: JobLimits
     sweep: Sweep
     budget: Budget
-    lookup: Lookup
+    lookup: WildcardLookup
     problems: dict[FieldProblem, None] = field(default_factory=dict)
 
 
@@ -93,7 +93,7 @@ def expand(request: JobRequest, library: Library, limits: JobLimits = JobLimits(
     if (images := _count_at_a_point(request) * sweep.count()) > limits.images:
         raise InvalidRequest([_too_many(f"{images:,} images", limits.images)])
     budget = Budget(limits.images)
-    lookup = Lookup(library.wildcards, budget.lines.spend)
+    lookup = WildcardLookup(library.wildcards, budget.lines.spend)
     work = _Work(request, library, limits, sweep, budget, lookup)
     _require(work)
     groups = _collect_groups(work)

@@ -7,7 +7,7 @@ import httpx
 from farm.errors import ConfigError
 from farm.network.addresses import LOOPBACK_HOSTS, is_on_this_machine
 
-# More particular than any pattern of the environment's proxies, so these go straight there.
+# More specific than any pattern of the environment's proxies, so these hosts are reached directly.
 _DIRECT: dict[str, httpx.BaseTransport | None] = {
     f"all://[{host}]" if ":" in host else f"all://{host}": None for host in LOOPBACK_HOSTS
 }
@@ -24,6 +24,6 @@ def open_http(url: str | None = None, **options: Any) -> httpx.Client:
         return httpx.Client(mounts=_DIRECT, **options)
     except (ValueError, ImportError) as error:
         raise ConfigError(
-            f"HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names no proxy that can be used: {error}. Http, https and "
-            "socks5 are taken; NO_PROXY names the hosts that need none."
+            f"HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names no proxy that can be used: {error}. Use http, https or "
+            "socks5; NO_PROXY names the hosts that need none."
         ) from None

@@ -1,9 +1,9 @@
-"""Pictures from outside: read with suspicion, and written anew with nothing in them but pixels.
+"""Pictures from users: checked, decoded, and encoded again with nothing in them but pixels.
 
-What is kept of a picture is a PNG of our own making, named by its sha256. Whatever else a file carried
-(metadata, a second picture behind it, an exploit for somebody's decoder) is gone with the file.
+A picture is stored as a PNG that this module encodes, named by its sha256. Everything else in a file (metadata, a
+second picture after it, an exploit for a decoder) is dropped.
 
-`clean` is what the portal calls: it looks at lengths and headers alone, and has `decode` run in a process of
+The portal calls `clean`, which checks only lengths and headers, and has `decode` run in a process of
 `farm.pictures.decoding`.
 """
 
@@ -17,24 +17,24 @@ from typing import Literal
 from PIL import Image, ImageCms, ImageFile
 
 from farm.errors import InvalidRequest
-from farm.pictures.containers import glued, walk_jpeg
+from farm.pictures.containers import find_trailing_data, walk_jpeg
 from farm.pictures.decoding import DECODERS, LEAST_COST, DecodingFailed, DecodingTooSlow
 from farm.pictures.masks import read_mask
-from farm.pictures.sizes import cost_of
+from farm.pictures.sizes import estimate_cost
 
 MEDIA_TYPE = "image/png"
 
-Role = Literal["input", "mask"]
+PictureRole = Literal["input", "mask"]
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP")
-_TAKEN = "PNG, JPEG, WebP, AVIF, GIF and BMP are taken"
+_ACCEPTED = "PNG, JPEG, WebP, AVIF, GIF and BMP are accepted"
 
-# A strip one pixel high, scaled until it covers a canvas, would fill the memory of whoever renders it.
+# A strip one pixel high, scaled until it covers a canvas, would fill a worker's memory.
 _MOST_OBLONG = 32
 
 # Encoders write about ten scans; each one more has the decoder go over all pixels again, for a few bytes.
 _MOST_SCANS = 100
-# A picture may cost as much as twice the most pixels that are taken: of the largest that is twenty scans.
+# A picture may cost as much as twice the most pixels allowed: for the largest that is twenty scans.
 _MOST_TIMES = 2
 
 # What decoders raise on hostile files. Pillow turns some of it into its own errors, not all.
@@ -64,7 +64,7 @@ _DAMAGED = "is damaged or cut off; save it again, as a PNG say"
 
 
 @dataclass(frozen=True)
-class Limits:
+class PictureLimits:
     """How much one picture may be: the bytes of its file, and width times height."""
 
     most_bytes: int
@@ -72,8 +72,8 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Cleaned:
-    """A picture as it is kept: a PNG, 8 bits to a channel, RGB or (a mask) grey. `sha256` is that of the PNG.
+class CleanPicture:
+    """A picture as it is stored: a PNG, 8 bits to a channel, RGB or (a mask) grey. `sha256` is that of the PNG.
 
     `note` says how a mask was read, where that is not plain to see.
     """
@@ -86,8 +86,8 @@ class Cleaned:
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """What a process made of a picture; `note` is that of Cleaned."""
+class DecodedPicture:
+    """A picture that a process decoded; `note` is that of CleanPicture."""
 
     png: bytes
     width: int
@@ -95,7 +95,7 @@ class Decoded:
     note: str | None
 
 
-def clean_picture(content: bytes, *, limits: Limits, field: str = "image", user: str = "") -> Cleaned:
+def clean_picture(content: bytes, *, limits: PictureLimits, field: str = "image", user: str = "") -> CleanPicture:
     """The picture in RGB: upright, in sRGB, transparency over white, of an animation the first frame.
 
     White is what the WebUI puts under transparency. Raises InvalidRequest, which names the field; Busy.
@@ -103,64 +103,64 @@ def clean_picture(content: bytes, *, limits: Limits, field: str = "image", user:
     return clean(content, role="input", limits=limits, field=field, user=user)
 
 
-def clean_mask(content: bytes, *, limits: Limits, field: str = "mask", user: str = "") -> Cleaned:
+def clean_mask(content: bytes, *, limits: PictureLimits, field: str = "mask", user: str = "") -> CleanPicture:
     """The mask in grey, as `farm.pictures.masks` reads it. Raises InvalidRequest, which names the field; Busy."""
     return clean(content, role="mask", limits=limits, field=field, user=user)
 
 
-def clean(content: bytes, *, role: Role, limits: Limits, field: str, user: str = "") -> Cleaned:
+def clean(content: bytes, *, role: PictureRole, limits: PictureLimits, field: str, user: str = "") -> CleanPicture:
     """Clean what a user sent as a picture or as a mask. Raises InvalidRequest, which names the field; Busy."""
     if not content:
         raise InvalidRequest.at(field, "is empty")
     if len(content) > limits.most_bytes:
         raise InvalidRequest.at(field, f"is larger than {limits.most_bytes:,} bytes, the most that this farm takes")
-    cost = max(_cost(content, limits, field), LEAST_COST)
-    wish = {"role": role, "most_pixels": limits.most_pixels, "paid_pixels": cost}
+    cost = max(_check_cost(content, limits, field), LEAST_COST)
+    request = {"role": role, "most_pixels": limits.most_pixels, "paid_pixels": cost}
     try:
-        said, png = DECODERS.decode(user, cost, wish, content)
+        answer, png = DECODERS.decode(user, cost, request, content)
     except DecodingTooSlow:
         raise InvalidRequest.at(
             field, "takes too long to decode for its size; save it again, as a PNG say"
         ) from None
     except DecodingFailed:
         raise InvalidRequest.at(field, _DAMAGED) from None
-    if "refused" in said:
-        raise InvalidRequest.at(field, said["refused"])
-    return Cleaned(png, said["width"], said["height"], hashlib.sha256(png).hexdigest(), said["note"])
+    if "refused" in answer:
+        raise InvalidRequest.at(field, answer["refused"])
+    return CleanPicture(png, answer["width"], answer["height"], hashlib.sha256(png).hexdigest(), answer["note"])
 
 
-def _cost(content: bytes, limits: Limits, field: str) -> int:
-    """What the file says that it costs to decode, in pixels; too many alone are left to `decode` to refuse."""
-    cost, most = cost_of(content), _MOST_TIMES * limits.most_pixels
+def _check_cost(content: bytes, limits: PictureLimits, field: str) -> int:
+    """The cost of decoding by the file's header, in pixels. Too many pixels are refused by `decode`."""
+    cost, most = estimate_cost(content), _MOST_TIMES * limits.most_pixels
     if content.startswith(b"\xff\xd8") and (jpeg := walk_jpeg(content)).scans:
         if jpeg.scans > _MOST_SCANS:
             raise InvalidRequest.at(field, f"has more than {_MOST_SCANS} scans; save it again, as a PNG say")
         if jpeg.pixels <= limits.most_pixels < most < cost:
-            said = (
+            message = (
                 f"has {jpeg.scans} scans of {jpeg.pixels / 1e6:.3g} megapixels each, which take too long to decode"
             )
-            raise InvalidRequest.at(field, f"{said}; save it again, as a PNG say")
+            raise InvalidRequest.at(field, f"{message}; save it again, as a PNG say")
     return min(cost, most)
 
 
-def decode(content: bytes, *, role: Role, most_pixels: int, paid_pixels: int) -> Decoded:
-    """Decode a picture or a mask and encode it anew: one of as many pixels as its beginning said, or fewer.
+def decode(content: bytes, *, role: PictureRole, most_pixels: int, paid_pixels: int) -> DecodedPicture:
+    """Decode a picture or a mask and encode it again; it may have no more pixels than its header declares.
 
     Raises InvalidRequest, which names no field.
     """
-    with _opened(content, most_pixels) as image:
+    with _open(content, most_pixels) as image:
         if image.width * image.height > paid_pixels:
-            raise InvalidRequest.at("", "is larger than it says at its beginning; save it again, as a PNG say")
+            raise InvalidRequest.at("", "is larger than its header says; save it again, as a PNG say")
         try:
-            colour, alpha = _split(image)
-            kept, note = (_picture(image, colour, alpha), None) if role == "input" else read_mask(colour, alpha)
-            upright = _upright(kept, image)
+            colour, alpha = _split_alpha(image)
+            kept, note = (_flatten(image, colour, alpha), None) if role == "input" else read_mask(colour, alpha)
+            upright = _rotate_upright(kept, image)
         except _BROKEN:
             raise InvalidRequest.at("", _DAMAGED) from None
-    return Decoded(_encode(upright), upright.width, upright.height, note)
+    return DecodedPicture(_encode(upright), upright.width, upright.height, note)
 
 
-def _opened(content: bytes, most_pixels: int) -> ImageFile.ImageFile:
+def _open(content: bytes, most_pixels: int) -> ImageFile.ImageFile:
     """The picture with its header read and checked, no pixel decoded."""
     try:
         image = Image.open(BytesIO(content), formats=_FORMATS)
@@ -169,10 +169,10 @@ def _opened(content: bytes, most_pixels: int) -> ImageFile.ImageFile:
     except _BROKEN as error:
         if "MAX_TEXT" in str(error):
             raise InvalidRequest.at(
-                "", "holds a colour profile or text that unpacks to far too much; save it anew"
+                "", "holds a colour profile or text that is far too large when unpacked; save it again"
             ) from None
-        # The class of the error tells damage from a foreign format, but not reliably.
-        raise InvalidRequest.at("", f"is no picture that can be read here, or is damaged: {_TAKEN}") from None
+        # The class of the error does not reliably distinguish damage from a foreign format.
+        raise InvalidRequest.at("", f"is not a picture in a supported format, or is damaged: {_ACCEPTED}") from None
     width, height = image.size
     if width * height > most_pixels:
         raise _too_many_pixels(most_pixels, f" of {width:,} x {height:,}")
@@ -180,20 +180,20 @@ def _opened(content: bytes, most_pixels: int) -> ImageFile.ImageFile:
         raise InvalidRequest.at(
             "", f"is {width} x {height} pixels: no side may be more than {_MOST_OBLONG} times the other; crop it"
         )
-    if foreign := glued(content, image.format or ""):
-        raise InvalidRequest.at("", f"has {foreign} glued to its end; save it again, as a PNG say")
+    if foreign := find_trailing_data(content, image.format or ""):
+        raise InvalidRequest.at("", f"has {foreign} appended to its end; save it again, as a PNG say")
     return image
 
 
 def _too_many_pixels(most_pixels: int, size: str = "") -> InvalidRequest:
     megapixels = f"{most_pixels / 1e6:g}"
     return InvalidRequest.at(
-        "", f"has too many pixels{size}: this farm takes up to {megapixels} megapixels; scale it down"
+        "", f"has too many pixels{size}: this farm accepts up to {megapixels} megapixels; scale it down"
     )
 
 
-def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
-    """The pixels turned as the file's EXIF data says; what cannot be read there says nothing."""
+def _rotate_upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
+    """Rotate the pixels as the file's EXIF data says; unreadable EXIF data is ignored."""
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except _BROKEN:
@@ -201,8 +201,8 @@ def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
     return pixels if turn is None else pixels.transpose(turn)
 
 
-def _picture(image: ImageFile.ImageFile, colour: Image.Image, alpha: Image.Image | None) -> Image.Image:
-    picture = _in_srgb(colour, image.info.get("icc_profile"))
+def _flatten(image: ImageFile.ImageFile, colour: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    picture = _convert_to_srgb(colour, image.info.get("icc_profile"))
     if alpha is None:
         return picture
     white = Image.new("RGB", picture.size, "white")
@@ -210,7 +210,7 @@ def _picture(image: ImageFile.ImageFile, colour: Image.Image, alpha: Image.Image
     return white
 
 
-def _split(image: ImageFile.ImageFile) -> tuple[Image.Image, Image.Image | None]:
+def _split_alpha(image: ImageFile.ImageFile) -> tuple[Image.Image, Image.Image | None]:
     """The colour (RGB, L or CMYK, 8 bits) and the alpha (L); None where nothing can be transparent."""
     image.load()
     if image.has_transparency_data:
@@ -224,8 +224,8 @@ def _split(image: ImageFile.ImageFile) -> tuple[Image.Image, Image.Image | None]
     return image.convert("L" if image.mode == "1" else "RGB"), None
 
 
-def _in_srgb(colour: Image.Image, profile: bytes | None) -> Image.Image:
-    """In RGB as sRGB means it. A profile that is broken, or is for another kind of picture, is passed over."""
+def _convert_to_srgb(colour: Image.Image, profile: bytes | None) -> Image.Image:
+    """In RGB as sRGB means it. A profile that is broken, or is for another colour mode, is ignored."""
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(BytesIO(profile))

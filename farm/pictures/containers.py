@@ -1,9 +1,9 @@
-"""How the files of pictures are laid out: how many scans a JPEG has, and what is glued to a file's end.
+"""How the files of pictures are laid out: how many scans a JPEG has, and what is appended to a file's end.
 
-A file that is a picture to one program and an archive or a page to another is sent by nobody who means well. It
-would do no harm here, where only pixels are kept, but is refused rather than half understood. Not everything
-after a picture's end is foul, though: telephones put a film or a second picture there, and screenshots that were
-cropped may carry the rest of the larger one. So what is refused is what begins like something known.
+A file that is a picture to one program and an archive or a page to another is likely an attack. It would do no
+harm here, where only pixels are kept, but is refused. Data after a picture's end may be harmless, though: phones
+append a film or a second picture, and a cropped screenshot may keep the rest of the larger one. So only data that
+begins like a known foreign format is refused.
 """
 
 import re
@@ -28,15 +28,15 @@ _SIGNS: Mapping[bytes, str] = {
     b"<svg": "an SVG drawing",
     b"<?php": "a script",
 }
-# Two letters alone may stand anywhere, but hardly at the very beginning.
+# Two letters may occur anywhere, but hardly at the very beginning.
 _PROGRAM = b"MZ"
 
-# Files of the largest size have far fewer, and a walk of more takes seconds.
+# Files of the largest size have far fewer, and walking through more takes seconds.
 _MOST_PIECES = 1_000_000
 
 
-def glued(content: bytes, format: str) -> str | None:
-    """What is glued to a picture of Pillow's `format`, such as "a page"; None where nothing foreign is."""
+def find_trailing_data(content: bytes, format: str) -> str | None:
+    """The foreign data appended to a picture of Pillow's `format`, such as "a page"; None where there is none."""
     end = _ENDS[format](content)
     rest = content[end : end + _LOOKED_AT_BYTES]
     if rest.lstrip(_PADDING).startswith(_PROGRAM):
@@ -55,7 +55,7 @@ _MOST_MARKERS = 50_000
 _END, _SCAN = 0xD9, 0xDA
 # Those that no length follows.
 _BARE = frozenset({0x01, 0xD8})
-# Start of frame, of whichever way of coding: height and width follow (B.2.2).
+# Start of frame, for any coding: height and width follow (B.2.2).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -68,7 +68,7 @@ class Jpeg(NamedTuple):
 
 
 def walk_jpeg(content: bytes) -> Jpeg:
-    """What the markers of a JPEG say (ITU T.81, B.1): it ends after its end marker, else with the file.
+    """Read the markers of a JPEG (ITU T.81, B.1): it ends after its end marker, else with the file.
 
     One of countless markers is taken to have as many scans.
     """
@@ -89,11 +89,11 @@ def walk_jpeg(content: bytes) -> Jpeg:
     return Jpeg(_MOST_MARKERS, len(content), pixels)
 
 
-def _end_of_jpeg(content: bytes) -> int:
+def _find_jpeg_end(content: bytes) -> int:
     return walk_jpeg(content).end
 
 
-def _end_of_png(content: bytes) -> int:
+def _find_png_end(content: bytes) -> int:
     """After the chunk IEND (PNG, 5.3: length, type, content, checksum)."""
     position = 8
     for _ in range(_MOST_PIECES):
@@ -104,29 +104,31 @@ def _end_of_png(content: bytes) -> int:
     return position
 
 
-def _end_of_gif(content: bytes) -> int:
-    """After the trailer, 3B (GIF89a, 27); where no block begins that is known, with the file."""
-    position = 13 + _colours(content[10:11])
+def _find_gif_end(content: bytes) -> int:
+    """After the trailer, 3B (GIF89a, 27); where an unknown block begins, at the end of the file."""
+    position = 13 + _measure_palette(content[10:11])
     for _ in range(_MOST_PIECES):
         kind = content[position : position + 1]
         if kind == b";":
             return position + 1
         if kind == b",":
-            position = _after_blocks(content, position + 11 + _colours(content[position + 9 : position + 10]))
+            position = _skip_blocks(
+                content, position + 11 + _measure_palette(content[position + 9 : position + 10])
+            )
         elif kind == b"!":
-            position = _after_blocks(content, position + 2)
+            position = _skip_blocks(content, position + 2)
         else:
             break
     return len(content)
 
 
-def _colours(flags: bytes) -> int:
-    """The bytes of a GIF's table of colours."""
+def _measure_palette(flags: bytes) -> int:
+    """The length in bytes of a GIF's colour table."""
     packed = int.from_bytes(flags)
     return 3 << (packed & 7) + 1 if packed & 0x80 else 0
 
 
-def _after_blocks(content: bytes, position: int) -> int:
+def _skip_blocks(content: bytes, position: int) -> int:
     """After a GIF's chain of blocks, each led by its length, the last one of length 0."""
     for _ in range(_MOST_PIECES):
         length = int.from_bytes(content[position : position + 1])
@@ -136,18 +138,18 @@ def _after_blocks(content: bytes, position: int) -> int:
     return len(content)
 
 
-def _end_of_webp(content: bytes) -> int:
+def _find_webp_end(content: bytes) -> int:
     """As the header of RIFF says; content of an odd length has a byte of padding."""
     length = int.from_bytes(content[4:8], "little")
     return 8 + length + length % 2
 
 
-def _end_of_bmp(content: bytes) -> int:
+def _find_bmp_end(content: bytes) -> int:
     """As the header says, which some writers leave at 0."""
     return int.from_bytes(content[2:6], "little") or len(content)
 
 
-def _end_of_avif(content: bytes) -> int:
+def _find_avif_end(content: bytes) -> int:
     """After the last box that fits (ISO 14496-12, 4.2: length, type; length 1 is one of 64 bits, 0 the rest)."""
     position = 0
     for _ in range(_MOST_PIECES):
@@ -161,12 +163,12 @@ def _end_of_avif(content: bytes) -> int:
 
 
 _ENDS: Mapping[str, Callable[[bytes], int]] = {
-    "PNG": _end_of_png,
-    "JPEG": _end_of_jpeg,
+    "PNG": _find_png_end,
+    "JPEG": _find_jpeg_end,
     # What Pillow calls a JPEG that holds a second one.
-    "MPO": _end_of_jpeg,
-    "WEBP": _end_of_webp,
-    "AVIF": _end_of_avif,
-    "GIF": _end_of_gif,
-    "BMP": _end_of_bmp,
+    "MPO": _find_jpeg_end,
+    "WEBP": _find_webp_end,
+    "AVIF": _find_avif_end,
+    "GIF": _find_gif_end,
+    "BMP": _find_bmp_end,
 }

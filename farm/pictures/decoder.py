@@ -1,7 +1,7 @@
 """The process that decodes pictures: `python -P -m farm.pictures.decoder SOCKET`.
 
 It holds no secret and no connection but its socket, and each picture has so much time and memory as its pixels
-need: whatever a picture does to its decoder ends here.
+need: damage that a picture does to its decoder stays in this process.
 """
 
 import resource
@@ -14,7 +14,7 @@ from PIL import AvifImagePlugin, Image, PngImagePlugin
 from farm.errors import InvalidRequest
 from farm.pictures import clean
 from farm.pictures.decoding import receive, send
-from farm.processes.confinement import become_nobody, confine
+from farm.processes.confinement import confine, drop_root
 
 # A colour profile for a printer has some megabytes; Pillow's own bound is one.
 _LARGEST_PROFILE_BYTES = 16 * 2**20
@@ -22,21 +22,21 @@ _MOST_FILES = 32
 
 
 def main() -> None:
-    channel = _Channel(int(sys.argv[1]))
+    channel = _FileChannel(int(sys.argv[1]))
     gaps = _confine()
-    # What Pillow finds odd in a file is either put right or refused.
+    # What Pillow warns of is either corrected or refused.
     warnings.simplefilter("ignore")
     PngImagePlugin.MAX_TEXT_CHUNK = _LARGEST_PROFILE_BYTES
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     send(channel, {"gaps": gaps}, b"")
-    while (asked := receive(channel)) is not None:
-        wish, content = asked
-        _allow(wish["seconds"], wish["memory_bytes"])
-        send(channel, *_answer(wish, content))
+    while (message := receive(channel)) is not None:
+        request, content = message
+        _set_limits(request["seconds"], request["memory_bytes"])
+        send(channel, *_decode(request, content))
 
 
-class _Channel:
-    """A socket, used as a file: a process that is shut in may read and write, but call nothing of the network."""
+class _FileChannel:
+    """A socket, used as a file: a confined process may read and write, but make no network call."""
 
     def __init__(self, number: int) -> None:
         self._file = open(number, "r+b", buffering=0)  # noqa: SIM115 - as long as the process
@@ -53,30 +53,30 @@ class _Channel:
 def _confine() -> tuple[str, ...]:
     """Read nothing but Python's libraries, write no file, open few, reach no network and no other process.
 
-    What a kernel has no means against is returned: the process is bounded all the same.
+    Returns what the kernel cannot prevent; the limits hold in any case.
     """
     resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
     gaps = confine(read=(), file_bytes=0)
-    # Of root it becomes a user who may not read Python's folder, so all of Pillow is imported first.
+    # A user without rights may not be able to read Python's folder, so all of Pillow is imported first.
     Image.init()
-    become_nobody()
+    drop_root()
     return gaps
 
 
-def _allow(seconds: float, memory_bytes: int) -> None:
-    """So much more time of a processor, and so much memory. The kernel ends the process that takes more time."""
+def _set_limits(seconds: float, memory_bytes: int) -> None:
+    """Allow so much more processor time, and so much memory. The kernel kills a process that takes more time."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
     until = int(spent.ru_utime + spent.ru_stime + seconds) + 1
     for kind, most in ((resource.RLIMIT_CPU, until), (resource.RLIMIT_AS, memory_bytes)):
-        # Who started the farm may have set bounds of its own, which only root may raise.
+        # The farm may have been started with lower limits, which only root may raise.
         _, hard = resource.getrlimit(kind)
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def _answer(wish: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
+def _decode(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
     try:
         found = clean.decode(
-            content, role=wish["role"], most_pixels=wish["most_pixels"], paid_pixels=wish["paid_pixels"]
+            content, role=request["role"], most_pixels=request["most_pixels"], paid_pixels=request["paid_pixels"]
         )
     except InvalidRequest as error:
         return {"refused": error.problems[0].message}, b""

@@ -1,8 +1,8 @@
-"""Pictures by address: the one place where the farm asks a server that a user named.
+"""Pictures by address: the one place where the farm connects to a server that a user named.
 
-Such a server may be anything that this machine reaches and the user does not. Hence https alone, a name
-that is resolved once and only to public addresses, a connection to that very address, no redirects, no proxy,
-and an end to the time and the bytes.
+Such a server may be one that this machine can reach and the user cannot. So only https is used, a name is
+resolved once and only to public addresses, the connection goes to that very address, there are no redirects and
+no proxy, and time and bytes are limited.
 """
 
 import http.client
@@ -32,7 +32,7 @@ _PIECE = 2**16
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Fetches what is at most so large, in at most so many seconds from the name's look-up to the last byte."""
+    """Fetches files of at most `most_bytes`, in at most `seconds` from the name's look-up to the last byte."""
 
     most_bytes: int
     seconds: float = 20.0
@@ -41,29 +41,29 @@ class Fetcher:
     tls: Callable[[], ssl.SSLContext] = ssl.create_default_context
 
     def fetch(self, url: str, *, field: str = "image") -> bytes:
-        """What the server has at this address. Raises InvalidRequest, which names the field."""
+        """The content at this address. Raises InvalidRequest, which names the field."""
         parts = _parse(url, field)
         host, port = parts.hostname or "", parts.port or 443
         deadline = time.monotonic() + self.seconds
         try:
-            addresses = self._addresses(host, port, field, deadline)
-            with self._connected(host, port, addresses, deadline) as connection:
+            addresses = self._resolve_host(host, port, field, deadline)
+            with self._open_connection(host, port, addresses, deadline) as connection:
                 return self._read(connection, parts, field)
         except (OSError, http.client.HTTPException, ValueError):
-            # What exactly went wrong there would tell of places that the user is not to see.
+            # Details would describe hosts that the user must not learn about.
             raise InvalidRequest.at(
                 field, f"could not be fetched: {host} did not send it within {self.seconds:g} seconds"
             ) from None
 
-    def _addresses(self, host: str, port: int, field: str, deadline: float) -> Sequence[Address]:
+    def _resolve_host(self, host: str, port: int, field: str, deadline: float) -> Sequence[Address]:
         try:
-            addresses = _in_time(lambda: self.resolve(host, port), deadline)
+            addresses = _run_until(lambda: self.resolve(host, port), deadline)
         except TimeoutError:
             raise
         except (OSError, ValueError):
             addresses = []
         if not addresses:
-            raise InvalidRequest.at(field, f"could not be fetched: there is no host {host}")
+            raise InvalidRequest.at(field, f"could not be fetched: the host {host} is not known")
         if not all(self.is_allowed(address) for address in addresses):
             raise InvalidRequest.at(
                 field, f"is not fetched: {host} is not a public address; send the picture itself"
@@ -71,23 +71,23 @@ class Fetcher:
         return addresses
 
     @contextmanager
-    def _connected(
+    def _open_connection(
         self, host: str, port: int, addresses: Sequence[Address], deadline: float
     ) -> Iterator[http.client.HTTPSConnection]:
-        """A connection to one of the addresses, under the host's name. It is cut when the time is over.
+        """A connection to one of the addresses, under the host's name. It is shut down at the deadline.
 
-        A timeout alone would begin anew with each byte that trickles in.
+        A timeout alone would restart with each byte that trickles in.
         """
-        with _dial(addresses, port, deadline) as plain, plain.dup() as handle:
-            watchdog = threading.Timer(deadline - time.monotonic(), _cut, (handle,))
+        with _connect_to_any(addresses, port, deadline) as plain, plain.dup() as handle:
+            watchdog = threading.Timer(deadline - time.monotonic(), _shut_down, (handle,))
             watchdog.daemon = True
             watchdog.start()
             try:
                 with self.tls().wrap_socket(plain, server_hostname=host) as secured:
-                    yield _speaking_https(secured, host, port)
+                    yield _make_https_connection(secured, host, port)
             finally:
                 watchdog.cancel()
-        # What is cut can look like the end of what was sent.
+        # A connection that was shut down can look like the end of the content.
         if time.monotonic() >= deadline:
             raise TimeoutError
 
@@ -115,10 +115,10 @@ class Fetcher:
         return bytes(content)
 
 
-def _in_time(find: Callable[[], Sequence[Address]], deadline: float) -> Sequence[Address]:
-    """What is found before the deadline. Raises TimeoutError; the search is left to end by itself.
+def _run_until(find: Callable[[], Sequence[Address]], deadline: float) -> Sequence[Address]:
+    """The result of a look-up before the deadline. Raises TimeoutError; the look-up ends by itself later.
 
-    The system's look-up of names takes no timeout, and can only be waited for in a thread of its own.
+    The system's look-up of names has no timeout, so it runs in a thread of its own.
     """
     found: Future[Sequence[Address]] = Future()
 
@@ -132,7 +132,7 @@ def _in_time(find: Callable[[], Sequence[Address]], deadline: float) -> Sequence
     return found.result(timeout=max(0.0, deadline - time.monotonic()))
 
 
-def _dial(addresses: Sequence[Address], port: int, deadline: float) -> socket.socket:
+def _connect_to_any(addresses: Sequence[Address], port: int, deadline: float) -> socket.socket:
     """A connection to the first address that answers: one of them may be IPv6, which not every network has."""
     for address in addresses[:-1]:
         with suppress(OSError):
@@ -147,16 +147,16 @@ def _connect(address: Address, port: int, deadline: float, share: int) -> socket
     return socket.create_connection((str(address), port), timeout=seconds)
 
 
-def _speaking_https(secured: ssl.SSLSocket, host: str, port: int) -> http.client.HTTPSConnection:
+def _make_https_connection(secured: ssl.SSLSocket, host: str, port: int) -> http.client.HTTPSConnection:
     connection = http.client.HTTPSConnection(host, port)
     connection.sock = secured
-    # Left to itself it would connect anew, to wherever the name leads by then.
+    # It would otherwise reconnect, to whatever the name resolves to by then.
     connection.auto_open = 0
     return connection
 
 
-def _cut(handle: socket.socket) -> None:
-    """End whatever a thread waits for on this connection."""
+def _shut_down(handle: socket.socket) -> None:
+    """Shut the connection down, which ends any read or write that a thread waits in."""
     with suppress(OSError):
         handle.shutdown(socket.SHUT_RDWR)
 

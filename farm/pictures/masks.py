@@ -1,13 +1,13 @@
-"""How a mask is read: by its alpha, where somebody painted on a transparent layer, else by its brightness.
+"""How a mask is read: by its alpha, if it was painted on a transparent layer, else by its brightness.
 
 The WebUI reads alpha wherever a single pixel is not opaque, so that one stray pixel, or corners rounded by an
-editor, has a mask of black and white paint everything. So alpha counts only where it varies with intent:
+editor, makes a mask of black and white cover everything. So alpha counts only where it varies on purpose:
 
-1. Alpha that is the same everywhere says nothing, unless all is transparent: then nothing is painted.
+1. Alpha that is the same everywhere is ignored, unless all is transparent: then nothing is painted.
 2. A layer of which less than one pixel in a hundred is more transparent than not was not painted on.
 3. Where what is opaque is itself a mask, of black and white and hardly a shade between, brightness counts.
 
-Whatever else has transparency is read by its alpha. What is not plain to see is said.
+Any other mask with transparency is read by its alpha. A reading that may surprise is reported in a note.
 """
 
 from PIL import Image
@@ -30,22 +30,22 @@ def read_mask(colour: Image.Image, alpha: Image.Image | None) -> tuple[Image.Ima
     if least == 255:
         return bright, None
     if least == most:
-        return (alpha, None) if most == 0 else (bright, _said("all of it is equally transparent"))
+        return (alpha, None) if most == 0 else (bright, _explain("all of it is equally transparent"))
     pixels, transparent = alpha.width * alpha.height, sum(alpha.histogram()[:_HALF])
     if transparent < _LEAST_TRANSPARENT * pixels:
-        return _over_black(bright, alpha), _said(
+        return _paste_over_black(bright, alpha), _explain(
             f"{transparent:,} of its {pixels:,} pixels count as transparent, too few to be meant"
         )
     if _is_black_and_white(bright, alpha):
-        return _over_black(bright, alpha), _said("what is not transparent in it is black and white")
+        return _paste_over_black(bright, alpha), _explain("what is not transparent in it is black and white")
     return alpha, None
 
 
-def _said(why: str) -> str:
+def _explain(why: str) -> str:
     return f"the mask is read by its brightness (white is painted), and not by its transparency: {why}"
 
 
-def _over_black(bright: Image.Image, alpha: Image.Image) -> Image.Image:
+def _paste_over_black(bright: Image.Image, alpha: Image.Image) -> Image.Image:
     black = Image.new("L", bright.size, 0)
     black.paste(bright, mask=alpha)
     return black

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 from farm.errors import InvalidRequest
-from farm.pictures.clean import Limits, Role
+from farm.pictures.clean import PictureLimits, PictureRole
 from farm.pictures.fetcher import Fetcher
-from farm.pictures.sizes import cost_of
+from farm.pictures.sizes import estimate_cost
 from farm.pictures.uploads import Desk, keep
 from farm.prompts.budget import Allowance
 from farm.spec.digests import is_digest
@@ -37,7 +37,7 @@ class Resolved:
     note: str | None = None
 
 
-def resolve(desk: Desk, source: str, *, role: Role, field: str, pixels: Allowance) -> Resolved:
+def resolve(desk: Desk, source: str, *, role: PictureRole, field: str, pixels: Allowance) -> Resolved:
     """The upload that a request means: named, brought along in base64, or to be fetched.
 
     What is brought or fetched is kept as by `keep`, and paid for from the request's pixels; whether a named one is
@@ -62,9 +62,9 @@ def cost_of_source(desk: Desk, source: str) -> int:
         return 0
 
 
-def _pixels_of(content: bytes, limits: Limits) -> int:
+def _pixels_of(content: bytes, limits: PictureLimits) -> int:
     """What a picture says that it has; one that says nothing, or too many, is taken for one of the largest."""
-    return min(cost_of(content), limits.most_pixels)
+    return min(estimate_cost(content), limits.most_pixels)
 
 
 def _fetch(desk: Desk, url: str, field: str) -> bytes:
@@ -75,7 +75,7 @@ def _fetch(desk: Desk, url: str, field: str) -> bytes:
     return Fetcher(desk.settings.max_upload_bytes).fetch(url, field=field)
 
 
-def _decode(source: str, limits: Limits, field: str) -> bytes:
+def _decode(source: str, limits: PictureLimits, field: str) -> bytes:
     if source[:5].lower() == "data:":
         # The rest may have megabytes that look like more of the head.
         head = _DATA_URI.match(source[:_LONGEST_HEAD])

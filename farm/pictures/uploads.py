@@ -22,7 +22,7 @@ from farm.db import keylock
 from farm.db.connection import Database
 from farm.db.tables.artifacts import Artifact, Discard, JobInput, Upload
 from farm.errors import FieldProblem, InvalidRequest, NotFound
-from farm.pictures.clean import MEDIA_TYPE, Cleaned, Limits, Role, clean
+from farm.pictures.clean import MEDIA_TYPE, CleanPicture, PictureLimits, PictureRole, clean
 from farm.reports.shapes import UploadReport
 from farm.store.keys import INPUTS, input_key
 from farm.store.protocol import Store, delete_each
@@ -47,11 +47,11 @@ class Desk:
     """Who hands them in: nobody's pictures hold up another's."""
 
     @property
-    def limits(self) -> Limits:
-        return Limits(self.settings.max_upload_bytes, self.settings.max_upload_pixels)
+    def limits(self) -> PictureLimits:
+        return PictureLimits(self.settings.max_upload_bytes, self.settings.max_upload_pixels)
 
 
-def keep(desk: Desk, content: bytes, *, role: Role, field: str = "image") -> Kept:
+def keep(desk: Desk, content: bytes, *, role: PictureRole, field: str = "image") -> Kept:
     """Clean a picture and keep it for `keep_uploads_hours`, or longer where a job needs it.
 
     Sending the same picture again is harmless: it counts as used now, and its object is put anew, should
@@ -78,7 +78,7 @@ def _touch(connection: Connection, sha256: str) -> bool:
     return connection.execute(touched).rowcount == 1
 
 
-def _insert(connection: Connection, cleaned: Cleaned, role: Role) -> None:
+def _insert(connection: Connection, cleaned: CleanPicture, role: PictureRole) -> None:
     artifact = insert(Artifact).values(
         role=role,
         key=input_key(cleaned.sha256),
@@ -93,7 +93,7 @@ def _insert(connection: Connection, cleaned: Cleaned, role: Role) -> None:
     connection.execute(delete(Discard).where(Discard.key == input_key(cleaned.sha256)))
 
 
-def _report(role: str, picture: Cleaned | Artifact, size_bytes: int, desk: Desk) -> UploadReport:
+def _report(role: str, picture: CleanPicture | Artifact, size_bytes: int, desk: Desk) -> UploadReport:
     return UploadReport(
         id=picture.sha256,
         role=role,

@@ -1,9 +1,9 @@
-"""Shuts a process of ours in before it reads what strangers made, so that a flaw in a reader reaches nothing else.
+"""Confines a process before it reads files from strangers, so that a flaw in a reader harms nothing else.
 
-Landlock keeps it to the files that it is given, seccomp from the network and from other programs, limits from
-taking the machine's memory and time. Where a kernel lacks one of these the process goes on, and says what it is not
-kept from. Nothing of this can be undone. The process to confine calls it, and early: before it starts threads,
-since those that run already are not confined.
+Landlock restricts it to given files, seccomp blocks the network and other programs, limits bound memory and time.
+Where a kernel lacks one of these the process continues, and reports what is not prevented. Confinement cannot be
+undone. The process to confine calls it itself, and early: before it starts threads, since those that run already
+are not confined.
 """
 
 import contextlib
@@ -17,14 +17,24 @@ from pathlib import Path
 import structlog
 
 from farm.processes import kernel, syscalls
-from farm.processes.policy import NO_CALLS, NO_FILES, OF_FILES, READ, READ_FILE, WRITE, WRITE_FILE, Plan, decide
-from farm.processes.surroundings import libraries
+from farm.processes.policy import (
+    NO_CALLS,
+    NO_FILES,
+    OF_FILES,
+    READ,
+    READ_FILE,
+    WRITE,
+    WRITE_FILE,
+    ConfinementPlan,
+    plan_confinement,
+)
+from farm.processes.surroundings import list_library_paths
 
-__all__ = ["become_nobody", "confine", "end_with_parent", "limit"]
+__all__ = ["confine", "drop_root", "end_with_parent", "limit"]
 
 _DEVICES = ("/dev/null",)
-# Numbers that systemd, too, gives to services for as long as they run: nobody is known by them. One for each
-# process, since processes of one user can reach each other.
+# Numbers that systemd, too, gives to running services: no account has them. One for each process, since processes
+# of one user can reach each other.
 _FIRST_USER, _USERS = 61_184, 4_336
 
 
@@ -36,20 +46,20 @@ def confine(
     seconds: float | None = None,
     file_bytes: int | None = None,
 ) -> tuple[str, ...]:
-    """Keep this process to these files, folders and Python's libraries, for good; return what it is not kept from.
+    """Keep this process to these files, folders and Python's libraries, for good; return what is not prevented.
 
-    What is written may be read, and a folder stands for all below it; links are followed now. No network, no
-    program, no process beside its threads. The bounds are those of `limit`.
+    Writable files may also be read, and a folder stands for all below it; links are resolved now. No network, no
+    program, no process except its threads. The limits are those of `limit`.
     """
-    kernel.set_apart()
+    kernel.isolate_process()
     limit(memory_bytes=memory_bytes, seconds=seconds, file_bytes=file_bytes)
-    plan = decide(kernel.probe())
+    plan = plan_confinement(kernel.probe())
     gaps = [*plan.gaps, *_restrict_files(plan, read, write), *_filter_calls(plan)]
     return tuple(dict.fromkeys(gaps))
 
 
 def end_with_parent() -> None:
-    """Have this process killed when the thread ends that started it; at once where that has ended already."""
+    """Have the kernel kill this process when the thread that started it ends; at once if it has ended already."""
     parent = os.getppid()
     kernel.end_with_parent()
     if os.getppid() != parent:
@@ -57,25 +67,25 @@ def end_with_parent() -> None:
 
 
 def limit(*, memory_bytes: int | None = None, seconds: float | None = None, file_bytes: int | None = None) -> None:
-    """Bound what this process takes from now on, beyond what it holds: private memory, processor time.
+    """Limit what this process may use from now on, in addition to its present use: private memory, processor time.
 
     Beyond the memory allocations fail, beyond the time the process is killed (SIGXCPU). No file that it writes
-    becomes larger than `file_bytes`, and no core is dumped. A bound that is closer already stays.
+    becomes larger than `file_bytes`, and no core is dumped. A lower limit stays.
     """
-    _bound(resource.RLIMIT_CORE, 0)
+    _set_limit(resource.RLIMIT_CORE, 0)
     if memory_bytes is not None:
-        _bound(resource.RLIMIT_DATA, _private_bytes() + memory_bytes)
+        _set_limit(resource.RLIMIT_DATA, _measure_private_bytes() + memory_bytes)
     if seconds is not None:
-        _bound(resource.RLIMIT_CPU, int(time.process_time() + seconds) + 1)
+        _set_limit(resource.RLIMIT_CPU, int(time.process_time() + seconds) + 1)
     if file_bytes is not None:
-        _bound(resource.RLIMIT_FSIZE, file_bytes)
+        _set_limit(resource.RLIMIT_FSIZE, file_bytes)
 
 
-def become_nobody() -> bool:
-    """Where this process is root, make it a user who owns nothing; return whether that was done.
+def drop_root() -> bool:
+    """If this process is root, make it a user who owns nothing; return whether that was done.
 
-    Which user may not even enter the folder that Python lies in: import what is needed, and open files, before. The
-    kernel forgets about `end_with_parent` with it.
+    That user may not be able to enter Python's own folder: import all modules, and open files, before. The change
+    also cancels `end_with_parent` in the kernel.
     """
     user = _FIRST_USER + os.getpid() % _USERS
     try:
@@ -89,14 +99,14 @@ def become_nobody() -> bool:
     return True
 
 
-def _bound(kind: int, value: int) -> None:
-    # A system may not know a bound, or have set a closer one.
+def _set_limit(kind: int, value: int) -> None:
+    # A system may not support a limit, or have set a lower one.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(kind, (value, value))
 
 
-def _private_bytes() -> int:
-    """The memory that counts against the bound, as Linux tells; elsewhere nothing is known to be held."""
+def _measure_private_bytes() -> int:
+    """The memory in use that counts against the limit, from Linux's /proc; 0 on other systems."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -104,10 +114,10 @@ def _private_bytes() -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), 0)
 
 
-def _restrict_files(plan: Plan, read: Sequence[Path], write: Sequence[Path]) -> Sequence[str]:
+def _restrict_files(plan: ConfinementPlan, read: Sequence[Path], write: Sequence[Path]) -> Sequence[str]:
     if not plan.files:
         return ()
-    granted = [(place, READ) for place in (*libraries(), *read)]
+    granted = [(place, READ) for place in (*list_library_paths(), *read)]
     granted += [(place, WRITE) for place in write]
     granted += [(Path(device), READ_FILE | WRITE_FILE) for device in _DEVICES]
     resolved = [(place.resolve(), rights) for place, rights in granted]
@@ -120,21 +130,23 @@ def _restrict_files(plan: Plan, read: Sequence[Path], write: Sequence[Path]) -> 
             version=plan.version,
         )
     except OSError as error:
-        return _failed("Landlock", error, NO_FILES)
+        return _report_failure("Landlock", error, NO_FILES)
     return ()
 
 
-def _filter_calls(plan: Plan) -> Sequence[str]:
+def _filter_calls(plan: ConfinementPlan) -> Sequence[str]:
     if plan.calls is None:
         kernel.leave_network()
         return ()
     try:
-        kernel.filter_calls(syscalls.program(plan.calls, os.getpid()))
+        kernel.filter_calls(syscalls.build_filter(plan.calls, os.getpid()))
     except OSError as error:
-        return _failed("seccomp", error, NO_CALLS)
+        return _report_failure("seccomp", error, NO_CALLS)
     return ()
 
 
-def _failed(what: str, error: OSError, gap: str) -> Sequence[str]:
-    structlog.get_logger(__name__).warning("This process could not be confined.", by=what, error=str(error))
+def _report_failure(what: str, error: OSError, gap: str) -> Sequence[str]:
+    structlog.get_logger(__name__).warning(
+        "This process could not be confined by one of the kernel's means.", by=what, error=str(error)
+    )
     return (gap,)

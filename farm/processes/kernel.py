@@ -1,4 +1,4 @@
-"""The calls of Linux that confine a process, which Python's library lacks, and what this kernel offers of them.
+"""The system calls of Linux that confine a process, which Python lacks, and which of them this kernel has.
 
 Sources: landlock(7), seccomp(2), prctl(2) and the kernel's `include/uapi`.
 """
@@ -24,8 +24,8 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 
 @dataclass(frozen=True)
-class Offer:
-    """What a kernel offers: `landlock` is the version of that interface, 0 for none; `filters` are seccomp's."""
+class KernelFeatures:
+    """What a kernel supports: `landlock` is the version of that interface, 0 for none; `filters` are seccomp's."""
 
     landlock: int = 0
     machine: str = ""
@@ -46,34 +46,34 @@ class _Program(ctypes.Structure):
 
 
 @cache
-def _libc() -> ctypes.CDLL:
+def _load_libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
 def _call(number: int, *arguments: object) -> int:
     """A system call. Raises OSError."""
     wide = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
-    answer: int = _libc().syscall(ctypes.c_long(number), *wide)
+    answer: int = _load_libc().syscall(ctypes.c_long(number), *wide)
     if answer < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return answer
 
 
-def probe() -> Offer:
-    """What the kernel offers this process: containers often keep some of it away."""
+def probe() -> KernelFeatures:
+    """What the kernel supports for this process: containers often block some of it."""
     if sys.platform != "linux":
-        return Offer(machine=platform.machine())
-    return Offer(_landlock_version(), platform.machine(), _has_filters())
+        return KernelFeatures(machine=platform.machine())
+    return KernelFeatures(_probe_landlock(), platform.machine(), _has_seccomp())
 
 
-def _landlock_version() -> int:
+def _probe_landlock() -> int:
     try:
         return _call(_CREATE_RULESET, None, 0, _RULESET_VERSION)
     except OSError:
         return 0
 
 
-def _has_filters() -> bool:
+def _has_seccomp() -> bool:
     if platform.machine() not in _SECCOMP_NUMBERS or ctypes.sizeof(ctypes.c_void_p) != 8:
         return False
     try:
@@ -83,33 +83,33 @@ def _has_filters() -> bool:
     return True
 
 
-def set_apart() -> None:
-    """Gain no rights from programs, show no memory to others of this user. Never undone."""
+def isolate_process() -> None:
+    """Gain no rights from programs, and hide memory from this user's other processes. Cannot be undone."""
     if sys.platform == "linux":
-        _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        _load_libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        _load_libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def end_with_parent() -> None:
-    """Be killed as soon as the thread ends that started this process. Who becomes another user has to ask anew."""
+    """Be killed as soon as the thread that started this process ends. Call it again after a change of user."""
     if sys.platform == "linux":
-        _libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
+        _load_libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
 
 
 def leave_network() -> None:
-    """Go into a network with nothing in it, where the kernel lets us."""
-    if sys.platform == "linux" and _libc().unshare(_CLONE_NEWNET) != 0:
-        _libc().unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
+    """Move to an empty network namespace, if the kernel permits it."""
+    if sys.platform == "linux" and _load_libc().unshare(_CLONE_NEWNET) != 0:
+        _load_libc().unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
 
 def restrict_files(
     granted: list[tuple[Path, int]], *, files: int, network: int = 0, scoped: int = 0, version: int
 ) -> None:
-    """Take every right of `files` from this thread and its descendants, but for those granted at a path and below.
+    """Take every right of `files` from this thread and its descendants, except those granted at a path and below.
 
-    A path that is not there grants nothing. Raises OSError.
+    A missing path grants nothing. Raises OSError.
     """
-    # Older kernels know the first fields alone, and refuse a table that says more.
+    # Older kernels know only the first fields, and refuse a larger table.
     size = 8 if version < 4 else 16 if version < 6 else 24
     ruleset = _call(_CREATE_RULESET, ctypes.byref(_Ruleset(files, network, scoped)), size, 0)
     try:
@@ -132,7 +132,7 @@ def _grant(ruleset: int, path: Path, rights: int) -> None:
 
 
 def filter_calls(program: bytes) -> None:
-    """Have the kernel ask this program, of eight bytes an instruction, about each system call. Raises OSError."""
+    """Have the kernel run this program, of eight bytes an instruction, for each system call. Raises OSError."""
     table = ctypes.byref(_Program(len(program) // 8, program))
     if _call(_SECCOMP_NUMBERS[platform.machine()], _SET_MODE_FILTER, _FILTER_ALL_THREADS, table) != 0:
         raise OSError("a thread could not be confined")

@@ -1,9 +1,9 @@
-"""How far a process is confined with what its kernel offers. Decided here, carried out elsewhere."""
+"""How far a process can be confined on its kernel. Decided here, carried out in `farm.processes.confinement`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from farm.processes.kernel import Offer
+from farm.processes.kernel import KernelFeatures
 from farm.processes.syscalls import MACHINES
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_FOLDER = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -31,10 +31,10 @@ NO_CALLS = (
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What Landlock is to take away, 0 for nothing, and the machine whose calls are filtered, None for none.
+class ConfinementPlan:
+    """The rights that Landlock removes, 0 for none, and the machine whose calls are filtered, None for no filter.
 
-    `gaps` are sentences for people: what the process is not kept from.
+    `gaps` are sentences for people: what is not prevented.
     """
 
     files: int = 0
@@ -45,15 +45,15 @@ class Plan:
     gaps: Sequence[str] = ()
 
 
-def decide(offer: Offer) -> Plan:
-    """The closest confinement that the kernel offers."""
-    known = max((version for version in _FILE_RIGHTS if version <= offer.landlock), default=0)
-    filters = offer.filters and offer.machine in MACHINES
-    return Plan(
+def plan_confinement(features: KernelFeatures) -> ConfinementPlan:
+    """The strictest confinement that the kernel supports."""
+    known = max((version for version in _FILE_RIGHTS if version <= features.landlock), default=0)
+    filters = features.filters and features.machine in MACHINES
+    return ConfinementPlan(
         files=_FILE_RIGHTS[known] if known else 0,
-        network=_TCP if offer.landlock >= _NETWORK_SINCE else 0,
-        scoped=_SOCKETS_AND_SIGNALS if offer.landlock >= _SCOPES_SINCE else 0,
-        version=offer.landlock,
-        calls=offer.machine if filters else None,
+        network=_TCP if features.landlock >= _NETWORK_SINCE else 0,
+        scoped=_SOCKETS_AND_SIGNALS if features.landlock >= _SCOPES_SINCE else 0,
+        version=features.landlock,
+        calls=features.machine if filters else None,
         gaps=[*([] if known else [NO_FILES]), *([] if filters else [NO_CALLS])],
     )

@@ -1,6 +1,6 @@
-"""How this project starts programs, its own in Python and others by name: none comes from the current folder.
+"""How this project starts programs, its own in Python and others by name: none is taken from the current folder.
 
-Whoever adds a download stands in the folder it lies in, and that may hold a `torch.py` as well.
+The current folder may be one of downloads, and hold a `torch.py` as well.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 
 _SEARCHED = ("PATH", "PYTHONPATH")
-# What finds programs and libraries, the language, the time zone, and how threads compute.
+# Search paths for programs and libraries, the language, the time zone, and settings of threads.
 _HARMLESS = frozenset(
     {
         "DYLD_LIBRARY_PATH",
@@ -32,7 +32,7 @@ _HARMLESS = frozenset(
 _HARMLESS_BEGINNINGS = ("GOMP_", "KMP_", "LC_", "MKL_", "OMP_", "OPENBLAS_")
 
 
-def command(module: str, *arguments: str) -> list[str]:
+def build_command(module: str, *arguments: str) -> list[str]:
     """The command line that runs a module of this project, with this interpreter.
 
     `-P` keeps the current folder off the path of imports, where `-m` alone would put it first.
@@ -40,45 +40,45 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def snippet(code: str) -> list[str]:
+def build_snippet_command(code: str) -> list[str]:
     """The command line that runs a few lines of Python."""
     return [sys.executable, "-P", "-c", code]
 
 
-def inherited(variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a program that is part of the farm: our own, secrets included, and these variables."""
-    return {**_without_current_folder(os.environ), **(variables or {})}
+def inherit_environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a program that is part of the farm: ours, secrets included, and these variables."""
+    return {**_remove_current_folder(os.environ), **(variables or {})}
 
 
-def bare(variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a program that needs no setting and may know no secret, and these variables."""
+def strip_environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a program that needs no setting and must not see a secret, and these variables."""
     kept = {name: value for name, value in os.environ.items() if _is_harmless(name)}
-    return {**_without_current_folder(kept), **(variables or {})}
+    return {**_remove_current_folder(kept), **(variables or {})}
 
 
 def _is_harmless(name: str) -> bool:
     return name in _HARMLESS or name.startswith(_HARMLESS_BEGINNINGS)
 
 
-def _without_current_folder(environment: Mapping[str, str]) -> dict[str, str]:
-    """What children start in their turn leaves the current folder alone as well."""
-    searched = {name: _absolute_folders(environment.get(name, "")) for name in _SEARCHED}
+def _remove_current_folder(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables without the current folder on search paths; child processes of the program inherit that."""
+    searched = {name: _keep_absolute_folders(environment.get(name, "")) for name in _SEARCHED}
     others = {name: value for name, value in environment.items() if name not in searched}
-    # A search path that is set and empty would be the current folder as well.
+    # A search path that is set but empty would mean the current folder as well.
     return {**others, **{name: path for name, path in searched.items() if path}, "PYTHONSAFEPATH": "1"}
 
 
-def _absolute_folders(path: str) -> str:
+def _keep_absolute_folders(path: str) -> str:
     """A search path without `.` and the like. An empty entry, as `PATH=$MINE:/usr/bin` has, means `.` too."""
     return os.pathsep.join(folder for folder in path.split(os.pathsep) if os.path.isabs(folder))
 
 
-def library_folders() -> list[str]:
-    """The folders that the user lets programs take libraries from, beside those of the system."""
+def list_library_folders() -> list[str]:
+    """The folders of libraries that the user has added to those of the system."""
     return [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if os.path.isabs(folder)]
 
 
 def find(name: str, path: str | None = None) -> str | None:
-    """Where a program lies on a search path, by default PATH; what lies in the current folder is not found."""
+    """The path of a program on a search path, by default PATH; the current folder is not searched."""
     searched = os.environ.get("PATH", os.defpath) if path is None else path
-    return shutil.which(name, path=_absolute_folders(searched))
+    return shutil.which(name, path=_keep_absolute_folders(searched))

@@ -1,4 +1,4 @@
-"""What every Python process reads beside what it is for: libraries, and what they ask of the machine."""
+"""What every Python process reads besides its input: libraries, and the system files that they need."""
 
 import sys
 import sysconfig
@@ -16,25 +16,25 @@ _SYSTEM = (
 )
 
 
-def libraries() -> list[Path]:
+def list_library_paths() -> list[Path]:
     """The folders and files that imports and their libraries may be read from."""
-    found = dict.fromkeys(Path(place).resolve() for place in (*_SYSTEM, *_python()) if place)
-    # Python that was installed into the root of the disk would open all of it.
+    found = dict.fromkeys(Path(place).resolve() for place in (*_SYSTEM, *_list_python_paths()) if place)
+    # A Python installed into the root folder would otherwise grant the whole disk.
     return [place for place in found if place != Path("/")]
 
 
-def _python() -> Iterator[str]:
+def _list_python_paths() -> Iterator[str]:
     yield from sys.path
     for folder in map(Path, sys.path):
         if folder.name in ("site-packages", "dist-packages"):
-            yield from _linked(folder)
-    yield from programs.library_folders()
+            yield from _follow_links(folder)
+    yield from programs.list_library_folders()
     yield from sysconfig.get_paths().values()
     yield from (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
 
 
-def _linked(folder: Path) -> Iterator[str]:
-    """Where packages lie that are linked into a folder, whole or file by file, as some installers do."""
+def _follow_links(folder: Path) -> Iterator[str]:
+    """The targets of packages that are linked into a folder, whole or file by file, as some installers do."""
     try:
         entries = list(folder.iterdir())
     except OSError:

@@ -1,7 +1,7 @@
-"""Which system calls a confined process may not make, as the program that seccomp asks about each.
+"""Which system calls a confined process may not make, as the BPF program that seccomp runs for each call.
 
-What reads files and computes needs none of these: they reach the network, other processes, other programs,
-or rights that Landlock knows nothing of, such as a file's mode.
+Reading files and computing needs none of these calls: they reach the network, other processes, other programs,
+or rights that Landlock does not cover, such as a file's mode.
 """
 
 import errno
@@ -63,7 +63,7 @@ _FCNTL_REFUSED = (8, 10, 15, 1024, 1026)
 _IOCTL: Mapping[str, int] = {"x86_64": 16, "aarch64": 29}
 _IOCTL_ALLOWED = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 _CLONE3 = 435
-# Younger than what was looked through here. C libraries do without what is not there.
+# Calls newer than those reviewed here. C libraries work without calls that do not exist.
 _UNKNOWN = 463
 _ARCHITECTURES: Mapping[str, int] = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
@@ -75,55 +75,55 @@ _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _CLONE_THREAD = 0x00010000
 
 
-def program(machine: str, pid: int) -> bytes:
-    """The program for a process on a machine of this kind. Threads may be started, and our own signalled."""
+def build_filter(machine: str, pid: int) -> bytes:
+    """The program for a process on a machine of this kind. It may start threads, and signal its own."""
     return b"".join(
         (
             _load(_ARCHITECTURE),
             _unless(_EQUAL, _ARCHITECTURES[machine], _KILL),
             _load(_NUMBER),
             *(_if_equal(number, _ERRNO | errno.EPERM) for number in (*_REFUSED[machine], *_REFUSED_EVERYWHERE)),
-            # Its flags lie in memory that a filter cannot read; told that there is none, libraries take clone.
+            # Its flags are in memory that a filter cannot read; on ENOSYS libraries fall back to clone.
             _if_equal(_CLONE3, _ERRNO | errno.ENOSYS),
             _if_first(_CLONE[machine], _ANY_BIT, _CLONE_THREAD),
             _if_first(_TGKILL[machine], _EQUAL, pid),
             *(_if_first(number, _EQUAL, 0) for number in _OWN_ALONE[machine]),
             _if_second(_FCNTL[machine], _FCNTL_REFUSED, _ERRNO | errno.EPERM, _ALLOW),
             _if_second(_IOCTL[machine], _IOCTL_ALLOWED, _ALLOW, _ERRNO | errno.EPERM),
-            _step(_AT_LEAST, _UNKNOWN, 0, 1) + _return(_ERRNO | errno.ENOSYS),
+            _encode_instruction(_AT_LEAST, _UNKNOWN, 0, 1) + _return(_ERRNO | errno.ENOSYS),
             _return(_ALLOW),
         )
     )
 
 
-def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+def _encode_instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     """One instruction: what to do, how many of the next to skip in either case, the value."""
     return struct.pack("=HBBI", code, if_true, if_false, value)
 
 
 def _load(offset: int) -> bytes:
-    return _step(_LOAD, offset)
+    return _encode_instruction(_LOAD, offset)
 
 
 def _return(answer: int) -> bytes:
-    return _step(_RETURN, answer)
+    return _encode_instruction(_RETURN, answer)
 
 
 def _if_equal(value: int, answer: int) -> bytes:
-    return _step(_EQUAL, value, 0, 1) + _return(answer)
+    return _encode_instruction(_EQUAL, value, 0, 1) + _return(answer)
 
 
 def _unless(test: int, value: int, answer: int) -> bytes:
-    return _step(test, value, 1, 0) + _return(answer)
+    return _encode_instruction(test, value, 1, 0) + _return(answer)
 
 
 def _if_first(number: int, test: int, value: int) -> bytes:
-    """Of a call allow what the test finds in its first argument, and refuse the rest."""
+    """Allow a call if its first argument passes the test, and refuse it otherwise."""
     body = _load(_FIRST) + _unless(test, value, _ERRNO | errno.EPERM) + _return(_ALLOW)
-    return _step(_EQUAL, number, 0, len(body) // 8) + body
+    return _encode_instruction(_EQUAL, number, 0, len(body) // 8) + body
 
 
 def _if_second(number: int, values: Sequence[int], listed: int, others: int) -> bytes:
     """Answer a call by its second argument: whether that is listed among the values."""
     body = _load(_SECOND) + b"".join(_if_equal(value, listed) for value in values) + _return(others)
-    return _step(_EQUAL, number, 0, len(body) // 8) + body
+    return _encode_instruction(_EQUAL, number, 0, len(body) // 8) + body

@@ -1,7 +1,7 @@
 """How much each piece of a prompt counts: `(more)`, `[less]`, `(this much:1.3)`, and sections between BREAKs.
 
 The rules are those of AUTOMATIC1111's WebUI (1.10). Four differences, each where it would go wrong: BREAK
-ends a section inside brackets too, a number that is none (`(a:1.2.3)`) stays text, no weight is larger than
+ends a section inside brackets too, a malformed number (`(a:1.2.3)`) stays text, no weight is larger than
 LARGEST_WEIGHT, and the time it takes grows with the length of the text and nothing else.
 """
 
@@ -26,7 +26,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-# What a hundred thousand prompts are looked through for: brackets alone, and what may be a large weight.
+# Cheap patterns, searched in a hundred thousand prompts: brackets alone, and what may be a large weight.
 _BRACKET = re.compile(r"\\[()\[\]\\]?|[()\[\]]")
 _OPENERS = {")": "(", "]": "["}
 _FOUR_DIGITS = re.compile(r":\s*[+-]?\d{4}")
@@ -74,14 +74,14 @@ def weigh(text: str) -> tuple[Section, ...]:
     text is one empty fragment, but for a last one, which would say nothing: `a BREAK` is one section.
     """
     sections: list[list[Fragment]] = [[]]
-    for fragment in _weighted(_pieces(text)):
+    for fragment in _apply_weights(_split_pieces(text)):
         if fragment is None:
             sections.append([])
         else:
             sections[-1].append(fragment)
     if len(sections) > 1 and not sections[-1]:
         sections.pop()
-    return tuple(_joined(section) for section in sections)
+    return tuple(_join_fragments(section) for section in sections)
 
 
 def count_unclosed(text: str) -> int:
@@ -95,20 +95,20 @@ def count_unclosed(text: str) -> int:
     return sum(opened.values())
 
 
-def weights_out_of_bounds(text: str) -> tuple[float, ...]:
-    """The weights that were asked for and are larger than LARGEST_WEIGHT."""
+def find_large_weights(text: str) -> tuple[float, ...]:
+    """The weights in a text that are larger than LARGEST_WEIGHT."""
     if not _FOUR_DIGITS.search(text):
         return ()
-    opened = (piece for piece in _pieces(text) if isinstance(piece, _Open))
-    return tuple(piece.weight for piece in opened if piece.weight != bounded(piece.weight))
+    opened = (piece for piece in _split_pieces(text) if isinstance(piece, _Open))
+    return tuple(piece.weight for piece in opened if piece.weight != clamp_weight(piece.weight))
 
 
-def bounded(weight: float) -> float:
+def clamp_weight(weight: float) -> float:
     """The weight, or the largest there is."""
     return max(-LARGEST_WEIGHT, min(LARGEST_WEIGHT, weight))
 
 
-def _pieces(text: str) -> list[_Piece]:
+def _split_pieces(text: str) -> list[_Piece]:
     """Text without its escapes, and the brackets that mean something."""
     pieces: list[_Piece] = []
     opened: dict[bool, list[int]] = {True: [], False: []}
@@ -125,11 +125,11 @@ def _pieces(text: str) -> list[_Piece]:
                 pieces[start] = _Open(is_round=True, weight=float(token["weight"]))
             pieces.append(_Close(written != "]"))
         else:
-            pieces += _sections(written)
+            pieces += _split_sections(written)
     return pieces
 
 
-def _sections(text: str) -> Iterator[_Piece]:
+def _split_sections(text: str) -> Iterator[_Piece]:
     """The text cut at each BREAK, without the space around it."""
     first, *rest = _BREAK.split(text)
     yield first.rstrip() if rest else first
@@ -138,7 +138,7 @@ def _sections(text: str) -> Iterator[_Piece]:
         yield part.strip() if index < len(rest) else part.lstrip()
 
 
-def _weighted(pieces: Iterable[_Piece]) -> Iterator[Fragment | None]:
+def _apply_weights(pieces: Iterable[_Piece]) -> Iterator[Fragment | None]:
     """Each piece of text with the product of the brackets around it; None where a section ends.
 
     Round and square brackets are counted apart, because they may cross: `(a [b) c]`.
@@ -153,10 +153,10 @@ def _weighted(pieces: Iterable[_Piece]) -> Iterator[Fragment | None]:
         elif isinstance(piece, _Close):
             products[piece.is_round].pop()
         elif piece:
-            yield Fragment(piece, bounded(products[True][-1] * products[False][-1]))
+            yield Fragment(piece, clamp_weight(products[True][-1] * products[False][-1]))
 
 
-def _joined(fragments: list[Fragment]) -> Section:
+def _join_fragments(fragments: list[Fragment]) -> Section:
     runs: list[tuple[float, list[str]]] = []
     for fragment in fragments:
         if runs and runs[-1][0] == fragment.weight:

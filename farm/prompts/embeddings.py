@@ -2,7 +2,7 @@
 
 AUTOMATIC1111's WebUI looks for a name's tokens among the prompt's, and CLIP cuts text into words before
 anything else: runs of letters, single digits, runs of other signs, in lower case. So a name is found where
-its words follow one another, whatever their case and whatever spaces, dashes and underscores part them:
+its words follow each other, regardless of case, and of the spaces, dashes and underscores between them:
 `bad-hands-5` in `(Bad_Hands 5:1.2)`, `cat` not in `cats`.
 """
 
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-# The signs of the prompt language stand alone, so that they never stick to those of a name.
+# The signs of the prompt language are words of their own, so that they never merge with those of a name.
 _WORD = re.compile(r"[^\W\d_]+|\d|[()\[\]{}|:<>,]|[^\w\s()\[\]{}|:<>,\\-]+")
 
 _Words = tuple[str, ...]
@@ -26,10 +26,10 @@ class Mention:
 
 
 class EmbeddingNames:
-    """Names to be looked for in many texts."""
+    """Registered names, indexed to be searched for in many texts."""
 
     def __init__(self, known: Collection[str]) -> None:
-        self._names = _by_words(known)
+        self._names = _group_by_words(known)
         lengths: dict[str, set[int]] = {}
         for words in self._names:
             lengths.setdefault(words[0], set()).add(len(words))
@@ -50,7 +50,7 @@ class EmbeddingNames:
         words = tuple(match[0].casefold() for match in found)
         position = 0
         while position < len(words):
-            alike = self._at(words, position)
+            alike = self._find_longest(words, position)
             if alike:
                 count, names = alike
                 spelling = text[found[position].start() : found[position + count - 1].end()]
@@ -58,7 +58,7 @@ class EmbeddingNames:
                 position += count - 1
             position += 1
 
-    def _at(self, words: _Words, position: int) -> tuple[int, list[str]] | None:
+    def _find_longest(self, words: _Words, position: int) -> tuple[int, list[str]] | None:
         """How many words the longest name has that begins here, and the names that they spell."""
         for count in self._lengths.get(words[position], ()):
             spelling = words[position : position + count]
@@ -77,7 +77,7 @@ def words_of(text: str) -> _Words:
     return tuple(match[0].casefold() for match in _WORD.finditer(unicodedata.normalize("NFC", text)))
 
 
-def _by_words(known: Collection[str]) -> dict[_Words, list[str]]:
+def _group_by_words(known: Collection[str]) -> dict[_Words, list[str]]:
     """The names that the same words spell, in alphabetical order."""
     spelled: dict[_Words, list[str]] = {}
     for name in sorted(known):

@@ -1,4 +1,4 @@
-"""The tags that call LoRAs into a prompt: `<lora:name:weight>`, as AUTOMATIC1111's WebUI reads them."""
+"""The tags that apply LoRAs to a prompt: `<lora:name:weight>`, as AUTOMATIC1111's WebUI reads them."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ class NetworkTag:
 
 
 class _Unusable(ValueError):
-    """Why a tag cannot be followed."""
+    """A tag that cannot be applied; the message says why."""
 
 
 def extract_networks(text: str) -> tuple[str, tuple[NetworkTag, ...], tuple[str, ...]]:
@@ -37,13 +37,13 @@ def extract_networks(text: str) -> tuple[str, tuple[NetworkTag, ...], tuple[str,
     warnings = []
     for kind, arguments in _TAG.findall(text):
         try:
-            calls.append(_call(kind, arguments.split(":")))
+            calls.append(_parse_call(kind, arguments.split(":")))
         except _Unusable as problem:
             warnings.append(f"<{kind}:{arguments}> is left out: {problem}")
     return _TAG.sub("", text), sum_tags(calls), tuple(warnings)
 
 
-def _call(kind: str, arguments: list[str]) -> NetworkTag:
+def _parse_call(kind: str, arguments: list[str]) -> NetworkTag:
     if kind == "hypernet":
         raise _Unusable("hypernetworks are not rendered here")
     if kind not in _LORA_KINDS:
@@ -53,9 +53,9 @@ def _call(kind: str, arguments: list[str]) -> NetworkTag:
     if not positional or not positional[0]:
         raise _Unusable("it names no LoRA")
     _check_arguments(positional, named)
-    text_weight = _number(named.get("te", positional[1] if len(positional) > 1 else "1"))
+    text_weight = _parse_weight(named.get("te", positional[1] if len(positional) > 1 else "1"))
     unet = named.get("unet", positional[2] if len(positional) > 2 else None)
-    return NetworkTag(positional[0], text_weight if unet is None else _number(unet), text_weight)
+    return NetworkTag(positional[0], text_weight if unet is None else _parse_weight(unet), text_weight)
 
 
 def _check_arguments(positional: list[str], named: Mapping[str, str]) -> None:
@@ -64,7 +64,7 @@ def _check_arguments(positional: list[str], named: Mapping[str, str]) -> None:
         raise _Unusable(f"{unknown[0]!r} means nothing here; known are te= and unet=")
 
 
-def _number(text: str) -> float:
+def _parse_weight(text: str) -> float:
     if not _NUMBER.fullmatch(text):
         raise _Unusable(f"{text!r} is not a weight")
     if abs(float(text)) > LARGEST_WEIGHT:

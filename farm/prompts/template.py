@@ -1,8 +1,8 @@
 """How dynamic prompts are written: `{a|b}`, `{2::often|rarely}`, `{2$$a|b|c}`, `{1-2$$ and $$a|b}`, `__wildcard__`.
 
-The language is that of sd-dynamic-prompts, the WebUI's extension, but for its variables and comments. A brace
-without its other half is text. A backslash takes the meaning from what follows it, and stays: it means the same
-in the rest of the prompt language, and what was unfolded can be unfolded again.
+The language is that of sd-dynamic-prompts, the WebUI's extension, but for its variables and comments. An
+unmatched brace is text. A backslash takes the meaning from what follows it, and stays in the text: it means the
+same in the rest of the prompt language, and an unfolded prompt can be unfolded again.
 """
 
 import re
@@ -19,12 +19,12 @@ _SEPARATOR = ", "
 
 # Beyond ASCII the names of wildcards hold all but spaces and punctuation: vowel signs are no letters to Python, and
 # half of a word in Thai. A name with spaces stands by itself, `a __hair color__ fox`: in `a__b and c__sky__` the
-# first two __ are text. What is no wildcard's name after all is prose, and stays as it is.
+# first two __ are text. Words that turn out to be no wildcard's name are prose, and stay as they are.
 _PUNCTUATION = (
     r"\x00-\xbf\s\u2000-\u200b\u200e-\u206f\u2e00-\u2e7f\u3000-\u3003\u3008-\u3020\uff00-\uff0f\uff1a-\uff20"
 )
 _BEYOND_ASCII = rf"[^{_PUNCTUATION}]"
-# A name is taken whole (`++`): what would be tried of it letter by letter grows twofold with each.
+# A name is matched possessively (`++`): backtracking into it would double the work with each letter.
 _IN_NAME = rf"[^\W_] | [-./*] | {_BEYOND_ASCII} | _(?!_)"
 _TOKEN = re.compile(
     rf"""
@@ -50,18 +50,18 @@ class WildcardName:
 
 
 @dataclass(frozen=True)
-class Option:
+class WeightedOption:
     """One of a choice, and how often it is drawn compared with the others."""
 
     weight: float
-    template: tuple["Node", ...]
+    template: tuple["TemplateNode", ...]
 
 
 @dataclass(frozen=True)
 class Choice:
     """So many of the options, at least `fewest` and at most `most`, which may be more than there are."""
 
-    options: tuple[Option, ...]
+    options: tuple[WeightedOption, ...]
     fewest: int = 1
     most: int = 1
     separator: str = _SEPARATOR
@@ -82,8 +82,8 @@ class Choice:
         return tuple(accumulate(option.weight for option in self.options))
 
 
-Node = str | WildcardName | Choice
-Template = tuple[Node, ...]
+TemplateNode = str | WildcardName | Choice
+Template = tuple[TemplateNode, ...]
 
 
 def refusal(message: str) -> InvalidRequest:
@@ -91,7 +91,7 @@ def refusal(message: str) -> InvalidRequest:
 
 
 def may_be_dynamic(text: str) -> bool:
-    """Whether there may be anything to unfold: most texts and lines show at a glance that there is not."""
+    """Whether there may be anything to unfold: a cheap test that rules out most texts and lines."""
     return "{" in text or "__" in text
 
 
@@ -100,21 +100,21 @@ def is_dynamic(text: str) -> bool:
     if not may_be_dynamic(text):
         return False
     tokens = list(_TOKEN.finditer(text))
-    return bool(_matched(tokens)) or any(_name(token) for token in tokens)
+    return bool(_match_braces(tokens)) or any(_wildcard_name(token) for token in tokens)
 
 
 def can_be_called(name: str) -> bool:
     """Whether `__name__` in a prompt means one wildcard of just this name."""
     found = _TOKEN.fullmatch(f"__{name}__")
-    return found is not None and _name(found) == name and "*" not in name
+    return found is not None and _wildcard_name(found) == name and "*" not in name
 
 
-def _name(token: re.Match[str]) -> str | None:
+def _wildcard_name(token: re.Match[str]) -> str | None:
     return token["wildcard"] or token["spaced"]
 
 
-class _Recent:
-    """The wildcards that were read recently: the requests of a farm name the same ones over and over.
+class _ChoiceCache:
+    """The wildcards that were parsed recently: the requests of a farm name the same ones over and over.
 
     Bounded by their lines: a hundred thousand of them take some 30 MB.
     """
@@ -137,20 +137,22 @@ class _Recent:
                 self._choices[lines] = choice
                 self._lines += len(lines)
             while self._lines > self._most_lines:
-                gone, _ = self._choices.popitem(last=False)
-                self._lines -= len(gone)
+                oldest, _ = self._choices.popitem(last=False)
+                self._lines -= len(oldest)
 
 
-_RECENT = _Recent(most_lines=500_000)
+_CHOICES = _ChoiceCache(most_lines=500_000)
 
 
-def choice_of_lines(lines: tuple[str, ...]) -> Choice:
+def build_choice(lines: tuple[str, ...]) -> Choice:
     """One of a wildcard's lines; empty ones and those that begin with # are none."""
-    choice = _RECENT.get(lines)
+    choice = _CHOICES.get(lines)
     if choice is None:
-        said = (line.strip() for line in lines)
-        choice = Choice(_weighed(_option(parse(line)) for line in said if line and not line.startswith("#")))
-        _RECENT.put(lines, choice)
+        stripped = (line.strip() for line in lines)
+        choice = Choice(
+            _drop_impossible(_parse_option(parse(line)) for line in stripped if line and not line.startswith("#"))
+        )
+        _CHOICES.put(lines, choice)
     return choice
 
 
@@ -159,18 +161,18 @@ def parse(text: str) -> Template:
     if not may_be_dynamic(text):
         return (text,) if text else ()
     tokens = list(_TOKEN.finditer(text))
-    matched = _matched(tokens)
-    frames = [_Frame(opener=None)]
+    matched = _match_braces(tokens)
+    frames = [_OpenBraces(opener=None)]
     for index, token in enumerate(tokens):
         kind = token.lastgroup
         if kind == "open" and index in matched:
-            frames.append(_Frame(token))
+            frames.append(_OpenBraces(token))
         elif kind == "close" and index in matched:
             choice = frames.pop().choice()
             frames[-1].options[-1].append(choice)
         elif kind == "bar" and len(frames) > 1:
             frames[-1].options.append([])
-        elif name := _name(token):
+        elif name := _wildcard_name(token):
             frames[-1].options[-1].append(WildcardName(name))
         else:
             frames[-1].options[-1].append(token[0])
@@ -183,26 +185,26 @@ def count_signs(text: str) -> int:
 
 
 @dataclass
-class _Frame:
+class _OpenBraces:
     """A pair of braces that is being read; the outermost is the whole text and has no opener."""
 
     opener: re.Match[str] | None
-    options: list[list[Node]] = field(default_factory=lambda: [[]])
+    options: list[list[TemplateNode]] = field(default_factory=lambda: [[]])
 
     def choice(self) -> Choice:
         assert self.opener is not None
         if self.opener[0].startswith("$"):
-            raise refusal(r"variables like ${name} are not understood; \{ is a brace that means nothing")
-        options = _weighed(_option(_compact(option)) for option in self.options)
+            raise refusal(r"variables like ${name} are not supported; write \{ for a brace that is text")
+        options = _drop_impossible(_parse_option(_compact(option)) for option in self.options)
         if self.opener["count"] is None:
             return Choice(options)
         separator = self.opener["separator"]
-        fewest, most = _bounds(self.opener["count"])
+        fewest, most = _parse_bounds(self.opener["count"])
         return Choice(options, fewest, most, _SEPARATOR if separator is None else separator)
 
 
-def _matched(tokens: Sequence[re.Match[str]]) -> set[int]:
-    """Which of the tokens are braces that have their other half."""
+def _match_braces(tokens: Sequence[re.Match[str]]) -> set[int]:
+    """The indices of the tokens that are matched braces."""
     matched: set[int] = set()
     opened: list[int] = []
     for index, token in enumerate(tokens):
@@ -213,7 +215,7 @@ def _matched(tokens: Sequence[re.Match[str]]) -> set[int]:
     return matched
 
 
-def _bounds(count: str) -> tuple[int, int]:
+def _parse_bounds(count: str) -> tuple[int, int]:
     """`2`, `1-3`, `-3` from one, `2-` to as many as there are; the other way round means the same."""
     first, dash, last = count.partition("-")
     if not dash:
@@ -222,15 +224,15 @@ def _bounds(count: str) -> tuple[int, int]:
     return fewest, most
 
 
-def _option(template: Template) -> Option:
+def _parse_option(template: Template) -> WeightedOption:
     first = template[0] if template else ""
     weight = _WEIGHT.match(first) if isinstance(first, str) and "::" in first else None
     if weight is None:
-        return Option(1.0, template)
-    return Option(float(weight[1]), _compact([weight.string[weight.end() :], *template[1:]]))
+        return WeightedOption(1.0, template)
+    return WeightedOption(float(weight[1]), _compact([weight.string[weight.end() :], *template[1:]]))
 
 
-def _weighed(options: Iterable[Option]) -> tuple[Option, ...]:
+def _drop_impossible(options: Iterable[WeightedOption]) -> tuple[WeightedOption, ...]:
     """Those options that can be drawn at all."""
     options = tuple(options)
     possible = tuple(option for option in options if option.weight > 0)
@@ -239,12 +241,12 @@ def _weighed(options: Iterable[Option]) -> tuple[Option, ...]:
     return possible
 
 
-def _compact(nodes: Iterable[Node]) -> Template:
+def _compact(nodes: Iterable[TemplateNode]) -> Template:
     """The nodes with neighbouring texts joined and empty ones left out."""
     nodes = list(nodes)
     if len(nodes) == 1 and nodes[0]:
         return (nodes[0],)
-    joined: list[Node] = []
+    joined: list[TemplateNode] = []
     for is_text, run in groupby(nodes, key=lambda node: isinstance(node, str)):
         if not is_text:
             joined.extend(run)

@@ -1,4 +1,4 @@
-"""Which step each running task is at: kept in Redis, allowed to be lost, never waited for."""
+"""The current step of each running task: kept in Redis, may be lost, and nothing waits for it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Progress:
 
 
 class ProgressBoard:
-    """Writes and reads progress. A Redis that is down or frozen costs half a second, and no error."""
+    """Writes and reads progress. A Redis that does not answer costs half a second, and raises nothing."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
@@ -38,17 +38,17 @@ class ProgressBoard:
                     pipeline.set(_key(task_id), f"{p.attempt} {p.step} {p.steps}", ex=_EXPIRES_SECONDS)
                 pipeline.execute()
         except redis.RedisError as error:
-            log.debug("Progress was not written.", error=str(error))
+            log.debug("Progress was not written to Redis.", error=str(error))
 
     def read(self, task_ids: Iterable[int]) -> dict[int, Progress]:
-        """The progress of those tasks that wrote some of late."""
+        """The progress of those tasks that wrote some recently."""
         ids = list(task_ids)
         if not ids:
             return {}
         try:
             values = self._redis.mget([_key(task_id) for task_id in ids])
         except redis.RedisError as error:
-            log.debug("Progress was not read.", error=str(error))
+            log.debug("Progress was not read from Redis.", error=str(error))
             return {}
         return {
             task_id: Progress(*map(int, value.split())) for task_id, value in zip(ids, values, strict=True) if value

@@ -1,4 +1,4 @@
-"""One picture of many: a contact sheet with a row for each prompt and a caption under each image."""
+"""Contact sheets: many images in one, with a row for each prompt and a caption under each image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 _TILE, _GAP, _CAPTION = 256, 12, 20
 _LONGEST_TITLE = 500
-_PAPER, _INK, _FAINT = "#14161a", "#f2f2ef", "#9aa0a8"
+_BACKGROUND, _TITLE_COLOUR, _CAPTION_COLOUR = "#14161a", "#f2f2ef", "#9aa0a8"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def make_contact_sheet(tiles: Sequence[Tile], target: Path) -> None:
         rows.setdefault(tile.row, []).append(tile)
     columns = max(map(len, rows.values()))
     row_height = _TILE + 2 * _CAPTION + _GAP
-    sheet = Image.new("RGB", (_GAP + columns * (_TILE + _GAP), _GAP + len(rows) * row_height), _PAPER)
+    sheet = Image.new("RGB", (_GAP + columns * (_TILE + _GAP), _GAP + len(rows) * row_height), _BACKGROUND)
     for number, (title, line) in enumerate(rows.items()):
         _draw_row(sheet, _GAP + number * row_height, title, line)
     sheet.save(target, "PNG")
@@ -36,16 +36,16 @@ def make_contact_sheet(tiles: Sequence[Tile], target: Path) -> None:
 def _draw_row(sheet: Image.Image, top: int, title: str, tiles: Sequence[Tile]) -> None:
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(14)
-    draw.text((_GAP, top), _cut(draw, title, font, sheet.width - 2 * _GAP), _INK, font)
+    draw.text((_GAP, top), _shorten_to_fit(draw, title, font, sheet.width - 2 * _GAP), _TITLE_COLOUR, font)
     for column, tile in enumerate(tiles):
         left = _GAP + column * (_TILE + _GAP)
         with Image.open(tile.path) as image:
             image.thumbnail((_TILE, _TILE))
             sheet.paste(image, (left, top + _CAPTION))
-        draw.text((left, top + _CAPTION + _TILE + 2), tile.caption, _FAINT, ImageFont.load_default(12))
+        draw.text((left, top + _CAPTION + _TILE + 2), tile.caption, _CAPTION_COLOUR, ImageFont.load_default(12))
 
 
-def _cut(
+def _shorten_to_fit(
     draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
 ) -> str:
     """The text as one line, shortened with an ellipsis to fit the width in pixels."""

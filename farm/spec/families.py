@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+SDXL_PIPELINE = "StableDiffusionXLPipeline"
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Family:
 
     @property
     def is_sdxl(self) -> bool:
-        return self.pipeline == "StableDiffusionXLPipeline"
+        return self.pipeline == SDXL_PIPELINE
 
     @property
     def base(self) -> str:
@@ -32,7 +35,7 @@ class Family:
         return self.name.split("-")[0]
 
 
-_SD, _SDXL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
+_SD, _SDXL = "StableDiffusionPipeline", SDXL_PIPELINE
 
 _TABLE = (
     Family("sd15", _SD, 512),
@@ -45,3 +48,16 @@ _TABLE = (
 )
 
 FAMILIES: Mapping[str, Family] = {family.name: family for family in _TABLE}
+
+
+def family_of_parts(unet: Mapping[str, Any], prediction_type: object, *, is_sdxl: bool) -> Family | None:
+    """The family of a diffusers folder; None where its UNet takes other channels than any that is known.
+
+    Stable Diffusion 2 came with linear projections in the UNet. `unet` is the UNet's config; `prediction_type`, as
+    the scheduler's config has it, tells the two trainings of Stable Diffusion 2 apart, and counts for no other.
+    """
+    base = "sdxl" if is_sdxl else "sd2" if unet.get("use_linear_projection") else "sd15"
+    channels = unet.get("in_channels", 4)
+    trainings = [family for family in FAMILIES.values() if (family.base, family.unet_channels) == (base, channels)]
+    told = [family for family in trainings if family.prediction_type == prediction_type]
+    return next(iter(told or trainings), None)

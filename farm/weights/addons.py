@@ -1,4 +1,4 @@
-"""What is added to checkpoints: VAEs, textual-inversion embeddings and LoRAs, one file in the store each."""
+"""Additions to checkpoints: VAEs, textual-inversion embeddings and LoRAs, one file in the store each."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,8 +12,8 @@ from farm.db.tables.weights import Addon
 from farm.errors import Conflict, NotFound
 from farm.spec.names import Names, as_good_as, nearest_hint
 
-Kind = Literal["vae", "embedding", "lora"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+AddonKind = Literal["vae", "embedding", "lora"]
+KINDS: tuple[AddonKind, ...] = get_args(AddonKind)
 
 TITLES = {"vae": "VAE", "embedding": "embedding", "lora": "LoRA"}
 
@@ -33,10 +33,10 @@ class StoredAddon:
     source_hashes: tuple[str, ...] = ()
 
 
-def add(session: Session, kind: Kind, name: str, found: StoredAddon, note: str | None = None) -> Addon:
+def add(session: Session, kind: AddonKind, name: str, found: StoredAddon, note: str | None = None) -> Addon:
     """Register an addon. Adding the same one again is harmless.
 
-    Another of its kind under its name is refused, and under a name that prompts do not tell from it.
+    Another of its kind is refused under its name, and under a name that prompts do not distinguish from it.
     """
     lock_name(session, name)
     known = by_name(session, kind)
@@ -52,7 +52,7 @@ def add(session: Session, kind: Kind, name: str, found: StoredAddon, note: str |
 
 
 def check_same(addon: Addon, sha256: str, name: str) -> None:
-    """Raise Conflict unless the name stands for this very file."""
+    """Raise Conflict unless the name is registered for this very file."""
     if addon.sha256 != sha256:
         raise Conflict(
             f"Another {TITLES[addon.kind]} is registered as {addon.name!r}{as_good_as(addon.name, name)}. "
@@ -60,8 +60,8 @@ def check_same(addon: Addon, sha256: str, name: str) -> None:
         )
 
 
-def get(session: Session, kind: Kind, name: str) -> Addon:
-    """The addon of this name, or of the only one that is like it. Raises NotFound, naming the nearest."""
+def get(session: Session, kind: AddonKind, name: str) -> Addon:
+    """The addon of this name, or of the only similar one. Raises NotFound, naming the nearest."""
     known = by_name(session, kind)
     found = Names(known).only(name)
     if found is None:
@@ -69,13 +69,13 @@ def get(session: Session, kind: Kind, name: str) -> Addon:
     return known[found]
 
 
-def by_name(session: Session, kind: Kind) -> dict[str, Addon]:
+def by_name(session: Session, kind: AddonKind) -> dict[str, Addon]:
     """All addons of a kind that a job may name, in the order of their names."""
     query = select(Addon).where(Addon.removed_at.is_(None), Addon.kind == kind).order_by(Addon.name)
     return {addon.name: addon for addon in session.scalars(query)}
 
 
-def remove(session: Session, kind: Kind, name: str) -> None:
-    """Take the name away: new jobs cannot use it. The file stays; accepted jobs keep rendering with it."""
+def remove(session: Session, kind: AddonKind, name: str) -> None:
+    """Remove the name: new jobs cannot use it. The file stays, and accepted jobs still render with it."""
     addon = get(session, kind, name)
     session.execute(update(Addon).where(Addon.id == addon.id).values(removed_at=func.now()))

@@ -1,10 +1,10 @@
 """Weights in the store: each file once, under its sha256, however many checkpoints share it.
 
-An object is put before the row that names it is committed, and is passed over where it is there already. So
-nobody may delete weights while somebody adds: who adds holds a lock that many can share, who deletes holds it
-alone. What is about to be put is committed to `discards` first, and taken out of there with the row: whoever
-adds last tidies up what was put in vain, by failures and by processes that were killed. What this database
-never heard of is somebody else's, and is left alone.
+An object is stored before the row that names it is committed, and is skipped where it exists already. So weights
+must not be deleted while others are added: a process that adds holds a shared lock, one that deletes holds it
+exclusively. Keys about to be stored are committed to `discards` first, and removed from there with the row: the
+last process that adds deletes objects left by failures and by killed processes. Objects that this database has no
+record of belong to another farm, and are left alone.
 """
 
 import time
@@ -45,11 +45,12 @@ class StoredFile:
 
 
 def read_files(column: Mapping[str, Any] | None) -> tuple[StoredFile, ...] | None:
-    """The files of a checkpoint as its row holds them, by their paths; None for a folder that has its own place."""
+    """The files of a checkpoint as its row holds them, by path; None for a folder registered in place."""
     if column is None:
         return None
     return tuple(
-        StoredFile(_inside(path), str(file["sha256"]), int(file["size"])) for path, file in sorted(column.items())
+        StoredFile(_check_inside(path), str(file["sha256"]), int(file["size"]))
+        for path, file in sorted(column.items())
     )
 
 
@@ -57,18 +58,20 @@ def as_column(files: Iterable[StoredFile]) -> dict[str, Any]:
     return {file.path: {"sha256": file.sha256, "size": file.size} for file in files}
 
 
-def _inside(path: str) -> str:
-    """A path that stays in its folder: a row is not to choose where a worker writes."""
+def _check_inside(path: str) -> str:
+    """A path that stays in its folder: a row must not choose where a worker writes."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-        raise FarmError(f"A checkpoint names a file {path!r}, which would lie outside of its folder.")
+        raise FarmError(
+            f"A checkpoint names a file {path!r}, which would be outside its folder. Remove it and add it again."
+        )
     return path
 
 
 def put_missing(
     store: Store, files: Iterable[StoredFile], folder: Path, on_put: Callable[[StoredFile], None]
 ) -> None:
-    """Keep the files of a folder that the store has not. `on_put` is told of each, once it is there."""
+    """Store the files of a folder that the store lacks. `on_put` is called with each, once it is stored."""
     for file in {file.sha256: file for file in files}.values():
         if not store.exists(file.key):
             store.put_file(file.key, folder / file.path, MEDIA_TYPE)
@@ -76,50 +79,50 @@ def put_missing(
 
 
 def announce(connection: Connection, files: Iterable[StoredFile]) -> None:
-    """Commit what is about to be put. Call it while `adding`."""
+    """Commit the keys of files about to be stored. Call it within `hold_add_lock`."""
     with connection.begin():
         for file in files:
             connection.execute(insert(Discard).values(key=file.key).on_conflict_do_nothing())
 
 
-def settle(session: Session, files: Iterable[StoredFile]) -> None:
-    """What was announced is named by a row of this transaction."""
+def mark_named(session: Session, files: Iterable[StoredFile]) -> None:
+    """Take announced files off the list of discards: a row of this transaction names them."""
     session.execute(delete(Discard).where(Discard.key.in_([file.key for file in files])))
 
 
 @contextmanager
-def adding(database: Database) -> Iterator[Connection]:
-    """Nobody deletes weights meanwhile. Register with `Session(connection)`: if the lock is lost, so is that.
+def hold_add_lock(database: Database) -> Iterator[Connection]:
+    """Keep weights from being deleted meanwhile. Register with `Session(connection)`: a lost lock fails that too.
 
     Raises Conflict while weights are being deleted.
     """
-    with _locked(database, *_SHARED, patience_seconds=_PATIENCE_SECONDS) as connection:
+    with _holding_lock(database, *_SHARED, patience_seconds=_PATIENCE_SECONDS) as connection:
         if connection is None:
             raise Conflict("Weights are being deleted now. Try again when that is done.")
         yield connection
 
 
 def tidy(database: Database, store: Store) -> int:
-    """Delete the weights that were put in vain; return how many. None are touched while somebody adds."""
-    with _locked(database, *_ALONE, patience_seconds=0) as connection:
+    """Delete stored weights that were never registered; return how many. Does nothing while weights are added."""
+    with _holding_lock(database, *_ALONE, patience_seconds=0) as connection:
         return _delete(_IN_VAIN, connection, store) if connection else 0
 
 
 def prune(database: Database, store: Store) -> int:
-    """Delete the weights that no name leads to and no image waits for; return how many.
+    """Delete the weights that no registered name and no waiting image needs; return how many.
 
-    What failed can then no more be tried again with them. Raises Conflict while somebody adds.
+    Failed images that need them can no longer be retried. Raises Conflict while weights are added.
     """
     for table in ("checkpoints", "addons"):
         _wait_for_readers(database, table)
-    with _locked(database, *_ALONE, patience_seconds=_PATIENCE_SECONDS) as connection:
+    with _holding_lock(database, *_ALONE, patience_seconds=_PATIENCE_SECONDS) as connection:
         if connection is None:
             raise Conflict("Weights are being added now. Try again when that is done.")
         return _delete(_UNUSED, connection, store)
 
 
 def _delete(query: str, connection: Connection, store: Store) -> int:
-    """Delete the objects whose hashes a query answers, those that are there; forget what was announced of all."""
+    """Delete the objects whose hashes a query answers, those that exist; clear the list of discards."""
     with Session(connection) as session, session.begin():
         keys = [weights_key(sha256) for (sha256,) in session.execute(text(query))]
     gone = [key for key in keys if store.exists(key)]
@@ -166,7 +169,7 @@ def _wait_for_readers(database: Database, table: str) -> None:
         try:
             session.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
         except DBAPIError as error:
-            raise Conflict(f"Somebody else works with the {table} now. Try again.") from error
+            raise Conflict(f"Another transaction uses the table {table} now. Try again.") from error
 
 
 _SHARED = ("pg_try_advisory_lock_shared", "pg_advisory_unlock_shared")
@@ -174,13 +177,15 @@ _ALONE = ("pg_try_advisory_lock", "pg_advisory_unlock")
 
 
 @contextmanager
-def _locked(database: Database, lock: str, unlock: str, *, patience_seconds: float) -> Iterator[Connection | None]:
-    """A connection of our own that holds the lock, outside any transaction; None if it is not to be had in time."""
+def _holding_lock(
+    database: Database, lock: str, unlock: str, *, patience_seconds: float
+) -> Iterator[Connection | None]:
+    """A connection of our own that holds the lock, outside any transaction; None if it is not free in time."""
     with database.engine.connect() as connection:
-        # Not given back to the pool: whatever happens, the lock ends with it.
+        # Not returned to the pool: the lock ends with the connection in every case.
         connection.detach()
         deadline = time.monotonic() + patience_seconds
-        while not (is_ours := _call(connection, lock)) and time.monotonic() < deadline:
+        while not (is_ours := _call_lock_function(connection, lock)) and time.monotonic() < deadline:
             time.sleep(0.1)
         try:
             yield connection if is_ours else None
@@ -188,9 +193,9 @@ def _locked(database: Database, lock: str, unlock: str, *, patience_seconds: flo
             # Closing alone would end it too, but only once the server has noticed.
             with suppress(SQLAlchemyError):
                 if is_ours:
-                    _call(connection, unlock)
+                    _call_lock_function(connection, unlock)
 
 
-def _call(connection: Connection, function: str) -> bool:
+def _call_lock_function(connection: Connection, function: str) -> bool:
     with connection.begin():
         return bool(connection.execute(text(f"SELECT {function}(:lock)"), {"lock": Lock.WEIGHTS.value}).scalar())

@@ -1,9 +1,7 @@
 """The registered checkpoints."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, null, select, update
@@ -12,34 +10,13 @@ from sqlalchemy.orm import Session
 
 from farm.db.namelock import lock_name
 from farm.db.tables.weights import Checkpoint
-from farm.errors import Conflict, FarmError, NotFound
-from farm.spec.families import FAMILIES
+from farm.errors import Conflict, NotFound
 from farm.spec.names import Names, as_good_as, nearest_hint
 from farm.weights.blobs import StoredFile, as_column
-from farm.weights.files import bounds
-from farm.weights.files.hashing import hash_folder
-from farm.weights.files.stock import take_stock
+from farm.weights.checkpointfolder import CheckpointFolder
 
 IN_STORE = "store:weights"
 """The location of a checkpoint whose files lie in the store."""
-
-_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-
-
-class BadCheckpoint(FarmError):
-    """The folder is not a checkpoint this farm can render."""
-
-
-@dataclass(frozen=True)
-class CheckpointFolder:
-    """A diffusers folder that was looked into: what it is, and the hash of what decides its pixels."""
-
-    path: Path
-    family: str
-    sha256: str
-
-    def columns(self) -> dict[str, Any]:
-        return {"family": self.family, "sha256": self.sha256, "location": str(self.path), "files": null()}
 
 
 @dataclass(frozen=True)
@@ -65,63 +42,6 @@ class StoredCheckpoint:
             "origin": self.origin,
             "suggestions": dict(self.suggestions) if self.suggestions else null(),
         }
-
-
-def inspect_folder(path: Path) -> CheckpointFolder:
-    """Look into a diffusers checkpoint folder. Raises BadCheckpoint or BadWeights, with what is missing or wrong.
-
-    Workers read it as it lies there: what takes weights in refuses is refused here as well.
-    """
-    take_stock(path)
-    index = _read(path / "model_index.json")
-    if index is None:
-        raise BadCheckpoint(f"{path} has no model_index.json; is it a diffusers checkpoint folder?")
-    known = {family.pipeline for family in FAMILIES.values()}
-    named = index.get("_class_name")
-    if not isinstance(named, str):
-        raise BadCheckpoint(f"{path / 'model_index.json'} is not a diffusers index.")
-    if named not in known:
-        raise BadCheckpoint(f"{path} holds a {named}; known are {', '.join(sorted(known))}.")
-    for part in _PARTS:
-        if not (path / part).is_dir():
-            raise BadCheckpoint(f"{path} has no folder {part!r}.")
-    for part, file in bounds.config_files(path).items():
-        bounds.check(part, _read(file) or {})
-        _refuse_pickles(file.parent)
-    return CheckpointFolder(path.resolve(), _family(path, named), hash_folder(path))
-
-
-def _refuse_pickles(folder: Path) -> None:
-    if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
-        raise BadCheckpoint(
-            f"{folder} holds its weights as pickles (.bin), which no worker opens. Without --in-place they are "
-            "converted, by a process that is kept apart."
-        )
-
-
-def _family(path: Path, pipeline: str) -> str:
-    """By the UNet's inputs, by the linear projections that came with SD2, and by what the scheduler says."""
-    unet = _read(path / "unet" / "config.json") or {}
-    scheduler = _read(path / "scheduler" / "scheduler_config.json") or {}
-    channels = unet.get("in_channels", 4)
-    base = "sd2" if unet.get("use_linear_projection") else "sd15"
-    for family in FAMILIES.values():
-        is_alike = (family.pipeline, family.unet_channels) == (pipeline, channels)
-        is_velocity = family.prediction_type == scheduler.get("prediction_type", "epsilon") or family.base != "sd2"
-        if is_alike and is_velocity and (family.is_sdxl or family.base == base):
-            return family.name
-    raise BadCheckpoint(f"{path} has a UNet that takes {channels} channels; 4 and 9 are rendered here.")
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None where there is no such file, empty where it holds something else."""
-    try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def add(

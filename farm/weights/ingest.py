@@ -1,4 +1,4 @@
-"""Takes weights in: a process with torch reads what was given and writes it in the one form that is kept."""
+"""Ingests weights: a process with torch reads the source and writes it in the one form that is stored."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path
 from farm.errors import FarmError
 from farm.processes import programs
 from farm.weights.files.header import BadWeights
-from farm.weights.files.stock import take_stock
+from farm.weights.files.stock import inspect_source_files
 
 _BAD_WEIGHTS = 2
 # Room for slow disks: weights are read three times, and written once.
@@ -20,14 +20,14 @@ _SECONDS, _SECONDS_PER_GIB = 1800.0, 1200.0
 
 
 class IngestFailed(FarmError):
-    """The process that takes weights in has died."""
+    """The process that ingests weights ended without an answer."""
 
 
 @dataclass(frozen=True)
 class IngestRequest:
     """`kind` is checkpoint, vae, embedding or lora; `target` a folder that is not there yet.
 
-    `family` settles what the weights leave open. `tokenizer` and `clip_vocabulary` are folders with CLIP's
+    `family` decides what the weights leave open. `tokenizer` and `clip_vocabulary` are folders with CLIP's
     vocabulary, for single files; `vae` goes with a checkpoint that has none, or instead of its own.
     """
 
@@ -48,9 +48,9 @@ class IngestedFile:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What lies in the target now. `sha256` is that of the source, as the WebUI computes it for a file.
+    """The content of the target. `sha256` is that of the source, as the WebUI computes it for a file.
 
-    `family` is None for a LoRA or an embedding that does not tell it, `prediction_type` for all but checkpoints.
+    `family` is None for a LoRA or an embedding that does not show it, `prediction_type` for all but checkpoints.
     """
 
     kind: str
@@ -62,12 +62,12 @@ class IngestReport:
 
 
 def ingest(request: IngestRequest, *, timeout_seconds: float | None = None) -> IngestReport:
-    """Take the weights in, whole or not at all. Raises BadWeights with what is wrong with them, or IngestFailed.
+    """Ingest the weights, completely or not at all. Raises BadWeights with the mistake, or IngestFailed.
 
-    Where no time is given they have as long as their size may need.
+    Without a timeout they get the time that their size may need.
     """
     if timeout_seconds is None:
-        size = take_stock(request.source).byte_count
+        size = inspect_source_files(request.source).byte_count
         timeout_seconds = _SECONDS + _SECONDS_PER_GIB * (size / 2**30)
     with tempfile.TemporaryDirectory(prefix="farm-ingest-") as folder:
         path = Path(folder) / "request.json"
@@ -76,12 +76,14 @@ def ingest(request: IngestRequest, *, timeout_seconds: float | None = None) -> I
             done = _run(path, timeout_seconds)
         except subprocess.TimeoutExpired as error:
             remove_work_folders(request.target)
-            raise IngestFailed(f"{request.source} was not taken in within {timeout_seconds:.0f} s.") from error
+            raise IngestFailed(
+                f"{request.source} was not ingested within {timeout_seconds:.0f} s. Is the disk slow? Try again."
+            ) from error
     return _read_answer(done, request)
 
 
 def _run(path: Path, timeout_seconds: float) -> subprocess.CompletedProcess[str]:
-    """The process needs no setting and may know no secret; it has a folder of its own for what libraries write."""
+    """Run the ingest without settings and secrets, with a temporary folder of its own for what libraries write."""
     variables = {
         "TMPDIR": str(path.parent),
         "HF_HOME": str(path.parent),
@@ -91,8 +93,8 @@ def _run(path: Path, timeout_seconds: float) -> subprocess.CompletedProcess[str]
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.run(
-        programs.command("workers.ingest", str(path)),
-        env=programs.bare(variables),
+        programs.build_command("workers.ingest", str(path)),
+        env=programs.strip_environment(variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -105,7 +107,7 @@ def _run(path: Path, timeout_seconds: float) -> subprocess.CompletedProcess[str]
 def _read_answer(done: subprocess.CompletedProcess[str], request: IngestRequest) -> IngestReport:
     if done.returncode not in (0, _BAD_WEIGHTS) or not done.stdout.strip():
         remove_work_folders(request.target)
-        raise IngestFailed(f"{request.source} could not be taken in: {_ending(done)}")
+        raise IngestFailed(f"{request.source} could not be ingested: {_explain_exit(done)}")
     answer = json.loads(done.stdout)
     if done.returncode == _BAD_WEIGHTS:
         raise BadWeights(answer["error"])
@@ -119,7 +121,7 @@ def _read_answer(done: subprocess.CompletedProcess[str], request: IngestRequest)
     )
 
 
-def _ending(done: subprocess.CompletedProcess[str]) -> str:
+def _explain_exit(done: subprocess.CompletedProcess[str]) -> str:
     """Why the process ended without an answer."""
     if done.returncode == -signal.SIGXCPU:
         return "it takes more processor time than its size accounts for."
@@ -129,7 +131,7 @@ def _ending(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def work_folders(target: Path) -> tuple[Path, Path]:
-    """Where the target comes to be, and where pickles are converted: beside it, so that a rename completes it."""
+    """The folders that the target is built in and that pickles are converted in: a rename completes the target."""
     return target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.scratch")
 
 

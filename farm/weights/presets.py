@@ -1,7 +1,7 @@
-"""Checkpoints and VAEs that people know by name: where each comes from, and how its author uses it.
+"""Well-known checkpoints and VAEs: the source of each, and the settings that its author suggests.
 
-Data only, as the model pages and common use have it. What nobody says is None, or left out; the licence
-itself, on the homepage, is what counts.
+Data only, from the model pages and common use. Values that no page gives are None, or left out; the licence
+on the homepage is what counts.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class NoSuchPreset(NotFound):
 
 @dataclass(frozen=True)
 class Licence:
-    """Its name, and in one line what it asks of who uses the weights."""
+    """Its name, and in one line what it requires of users of the weights."""
 
     name: str
     note: str
@@ -61,19 +61,21 @@ class Preset:
 
 _OPENRAIL_M = Licence(
     "CreativeML OpenRAIL-M",
-    "Commercial use is allowed; harmful uses that it lists are not, and whoever passes the weights on, or offers "
-    "them as a service, passes these limits on.",
+    "Commercial use is allowed; harmful uses that it lists are not, and anyone who passes the weights on, or "
+    "offers them as a service, passes these limits on.",
 )
 _OPENRAIL_PP_M = Licence(
     "CreativeML Open RAIL++-M",
-    "Commercial use is allowed; harmful uses that it lists are not, and whoever passes the weights on, or offers "
-    "them as a service, passes these limits on.",
+    "Commercial use is allowed; harmful uses that it lists are not, and anyone who passes the weights on, or "
+    "offers them as a service, passes these limits on.",
 )
 _PROTOGEN = Licence(
     "CreativeML OpenRAIL-M and the Seek Art Mega licence",
-    "Two licences hold at once; read the second, of one of its ingredients, before any commercial use.",
+    "Two licences hold at once; read the second, of a checkpoint merged into it, before any commercial use.",
 )
-_OPENRAIL = Licence("OpenRAIL", "Its page names a family of licences and no text: ask before any commercial use.")
+_OPENRAIL = Licence(
+    "OpenRAIL", "Its page names a family of licences without a text: ask its author before any commercial use."
+)
 _NC_ND = Licence("CC BY-NC-ND 4.0", "No commercial use, and no altered weights passed on; the author is named.")
 _MIT = Licence("MIT", "Free for every use, as long as the notice is kept with copies.")
 _APACHE = Licence(
@@ -152,7 +154,7 @@ _TABLE = (
         source="hf:acheong08/f222:f222.safetensors",
         family="sd15",
         description="Photographs of people with right anatomy, by Zeipher, trained on nudes: "
-        "say in the prompt what is worn.",
+        "name the clothes in the prompt.",
         homepage=f"{_PAGE}/acheong08/f222",
         licence=_OPENRAIL,
     ),
@@ -239,7 +241,7 @@ PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in _TABLE}
 
 
 def preset(name: str) -> Preset:
-    """The preset of this name. Raises NoSuchPreset with the nearest one, and all there are."""
+    """The preset of this name. Raises NoSuchPreset with the nearest one, and a list of all."""
     if name in PRESETS:
         return PRESETS[name]
     hint = did_you_mean(nearest_preset(name))
@@ -249,6 +251,6 @@ def preset(name: str) -> Preset:
 
 
 def nearest_preset(name: str, kind: str | None = None) -> str | None:
-    """The preset that was most likely meant, of a kind or of any; None where none is near."""
+    """The preset with the most similar name, of a kind or of any; None where none is similar."""
     names = [known.name for known in PRESETS.values() if kind in (None, known.kind)]
     return nearest(name, names, likeness=_LIKENESS)

@@ -1,4 +1,4 @@
-"""What is written into the database of weights that were taken in."""
+"""What is written into the database for ingested weights."""
 
 import hashlib
 import json
@@ -18,23 +18,23 @@ from farm.weights.blobs import StoredFile, read_files
 from farm.weights.checkpoints import StoredCheckpoint
 from farm.weights.files.foreign import source_hashes
 from farm.weights.files.header import BadWeights
-from farm.weights.hub.fetch import Fetched
+from farm.weights.hub.fetch import FetchedWeights
 from farm.weights.ingest import IngestReport
 from farm.weights.presets import Preset
-from farm.weights.wishes import Kind, Wish
+from farm.weights.wishes import AddRequest, WeightsKind
 
 
 @dataclass(frozen=True)
 class Registration:
-    """A row to be, and the files that the store must have before."""
+    """A row to insert, and the files that the store must have before."""
 
     found: StoredCheckpoint | StoredAddon
     files: Sequence[StoredFile]
     note: str | None
 
-    def insert(self, session: Session, kind: Kind, name: str) -> bool:
+    def insert(self, session: Session, kind: WeightsKind, name: str) -> bool:
         """Insert the row; False where the same was there already. Raises Conflict."""
-        is_new = registered(session, kind, name) is None
+        is_new = find_registered(session, kind, name) is None
         if isinstance(self.found, StoredCheckpoint):
             checkpoints.add(session, name, self.found, self.note)
         else:
@@ -43,8 +43,8 @@ class Registration:
         return is_new
 
 
-def registered(session: Session, kind: Kind, name: str) -> Checkpoint | Addon | None:
-    """What the name stands for now, or one that is not told from it."""
+def find_registered(session: Session, kind: WeightsKind, name: str) -> Checkpoint | Addon | None:
+    """What is registered under the name, or under one that prompts do not distinguish from it."""
     known: Mapping[str, Checkpoint | Addon] = (
         checkpoints.by_name(session) if kind == "checkpoint" else addons.by_name(session, kind)
     )
@@ -53,37 +53,43 @@ def registered(session: Session, kind: Kind, name: str) -> Checkpoint | Addon | 
 
 
 def is_whole(row: Checkpoint | Addon, store: Store) -> bool:
-    """Whether the store has all its files; a folder that has its own place has none there."""
+    """Whether the store has all its files; a folder registered in place has none there."""
     hashes = [row.sha256] if isinstance(row, Addon) else [file.sha256 for file in read_files(row.files) or ()]
     return bool(hashes) and all(store.exists(weights_key(sha256)) for sha256 in hashes)
 
 
-def register_as(wish: Wish, fetched: Fetched, preset: Preset | None, report: IngestReport) -> Registration:
-    """The registration of what an ingest wrote. Raises BadWeights where nothing tells its family."""
+def build_registration(
+    request: AddRequest, fetched: FetchedWeights, preset: Preset | None, report: IngestReport
+) -> Registration:
+    """The registration of what an ingest wrote. Raises BadWeights where its family is unknown."""
     files = [StoredFile(path, file.sha256, file.size) for path, file in report.files.items()]
-    note = wish.note or (preset.description if preset else None)
-    if wish.kind == "checkpoint":
-        return Registration(_checkpoint(wish, fetched, preset, report, files), files, note)
-    addon = _addon(fetched, preset, report, files)
+    note = request.note or (preset.description if preset else None)
+    if request.kind == "checkpoint":
+        return Registration(_build_checkpoint(request, fetched, preset, report, files), files, note)
+    addon = _build_addon(fetched, preset, report, files)
     return Registration(addon, [file for file in files if file.sha256 == addon.sha256], note)
 
 
-def _checkpoint(
-    wish: Wish, fetched: Fetched, preset: Preset | None, report: IngestReport, files: Sequence[StoredFile]
+def _build_checkpoint(
+    request: AddRequest,
+    fetched: FetchedWeights,
+    preset: Preset | None,
+    report: IngestReport,
+    files: Sequence[StoredFile],
 ) -> StoredCheckpoint:
-    """With another VAE it is not what its file is: then its hash is one over its own files."""
+    """With another VAE it differs from its source file: then its hash is one over its own files."""
     manifest = json.dumps(sorted((file.path, file.sha256) for file in files))
     return StoredCheckpoint(
         family=str(report.family),
-        sha256=hashlib.sha256(manifest.encode()).hexdigest() if wish.vae else report.sha256,
+        sha256=hashlib.sha256(manifest.encode()).hexdigest() if request.vae else report.sha256,
         files=files,
         origin=fetched.origin,
-        suggestions=_suggestions(fetched, preset),
+        suggestions=_build_suggestions(fetched, preset),
     )
 
 
-def _suggestions(fetched: Fetched, preset: Preset | None) -> dict[str, Any]:
-    words = _trigger_words(fetched, preset)
+def _build_suggestions(fetched: FetchedWeights, preset: Preset | None) -> dict[str, Any]:
+    words = _choose_trigger_words(fetched, preset)
     found: dict[str, Any] = {"trigger_words": list(words)} if words else {}
     if preset:
         found |= {name: value for name, value in asdict(preset.suggestions).items() if value is not None}
@@ -91,17 +97,17 @@ def _suggestions(fetched: Fetched, preset: Preset | None) -> dict[str, Any]:
     return found
 
 
-def _trigger_words(fetched: Fetched, preset: Preset | None) -> tuple[str, ...]:
+def _choose_trigger_words(fetched: FetchedWeights, preset: Preset | None) -> tuple[str, ...]:
     return preset.trigger_words if preset else fetched.trigger_words
 
 
-def _addon(
-    fetched: Fetched, preset: Preset | None, report: IngestReport, files: Sequence[StoredFile]
+def _build_addon(
+    fetched: FetchedWeights, preset: Preset | None, report: IngestReport, files: Sequence[StoredFile]
 ) -> StoredAddon:
-    """The one file of weights; the config that is written beside a VAE follows from its checkpoint."""
+    """The one file of weights; the config that is written next to a VAE follows from its checkpoint."""
     [file] = [file for file in files if file.path.endswith(".safetensors")]
     family = report.family or fetched.family_hint
     if family is None:
-        raise BadWeights(f"{fetched.path.name} does not tell which family it is made for: name it with --family.")
-    words, hashes = _trigger_words(fetched, preset), source_hashes(fetched.path)
+        raise BadWeights(f"{fetched.path.name} does not show which family it is made for: name it with --family.")
+    words, hashes = _choose_trigger_words(fetched, preset), source_hashes(fetched.path)
     return StoredAddon(family, file.sha256, file.size, fetched.origin, words, hashes)

@@ -1,4 +1,4 @@
-"""A folder for weights on their way into the store. It is gone afterwards, whatever happens."""
+"""A temporary folder for weights on their way into the store. It is always deleted afterwards."""
 
 import fcntl
 import os
@@ -14,20 +14,22 @@ _PREFIX = "adding-"
 
 
 @contextmanager
-def staging(parent: Path) -> Iterator[Path]:
-    """An empty folder for this process. What processes that were killed left beside it is cleared.
+def open_staging_folder(parent: Path) -> Iterator[Path]:
+    """An empty folder for this process. Folders left by killed processes are deleted.
 
-    A folder is locked as long as its process lives; making and clearing them is one at a time.
+    A folder is locked as long as its process lives; only one process at a time makes or deletes folders.
     """
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with _locked(parent):
+        with _holding_lock(parent):
             _clear_abandoned(parent)
             folder = Path(tempfile.mkdtemp(dir=parent, prefix=_PREFIX))
             lock = _open(folder)
             fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
-        raise FarmError(f"No folder for weights can be made in {parent}: {error.strerror}") from error
+        raise FarmError(
+            f"A folder for weights cannot be made in {parent}: {error.strerror}. Is FARM_DATA_DIR right?"
+        ) from error
     try:
         yield folder
     finally:
@@ -36,7 +38,7 @@ def staging(parent: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _holding_lock(folder: Path) -> Iterator[None]:
     lock = _open(folder)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""What somebody asks to add: weights of a kind, from a source, under a name."""
+"""A request to add weights: of a kind, from a source, under a name."""
 
 import re
 import unicodedata
@@ -12,31 +12,31 @@ from farm.errors import Conflict, InvalidRequest
 from farm.spec.fields import CONTROL, Title
 from farm.weights.addons import TITLES
 from farm.weights.files.header import BadWeights
-from farm.weights.hub.fetch import Fetched
+from farm.weights.hub.fetch import FetchedWeights
 from farm.weights.presets import PRESETS, Preset, nearest_preset, preset
 
-Kind = Literal["checkpoint", "vae", "embedding", "lora"]
+WeightsKind = Literal["checkpoint", "vae", "embedding", "lora"]
 
 _NAME: TypeAdapter[str] = TypeAdapter(Title)
-# What begins or ends a tag, its parts, an axis's values and a choice, and what escapes them.
-_UNSAYABLE = re.compile(r"[<>:,={}|\\]")
+# Characters of the prompt language: of tags and their parts, an axis's values, a choice, and the escape.
+_RESERVED = re.compile(r"[<>:,={}|\\]")
 # Marks that turn the direction of writing, and spaces without a width; joiners belong to some scripts.
 _INVISIBLE = re.compile(r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _LONGEST = 200
-_MERE_NAME = re.compile(r"[\w. -]{1,80}")
+_PLAIN_NAME = re.compile(r"[\w. -]{1,80}")
 _TITLES = {"checkpoint": "checkpoint", **TITLES}
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What to add. `source` is a preset's name or what `parse_source` reads; without a name it gets one.
+class AddRequest:
+    """What to add. `source` is a preset's name or what `parse_source` reads; without a name one is chosen.
 
-    `family` settles what the weights leave open; `tokenizer` is a folder with CLIP's vocabulary; `vae` is a
+    `family` decides what the weights leave open; `tokenizer` is a folder with CLIP's vocabulary; `vae` is a
     registered VAE or a file, for a checkpoint that has none or instead of its own; `half` asks a hub for
     weights in half precision.
     """
 
-    kind: Kind
+    kind: WeightsKind
     source: str
     name: str | None = None
     family: str | None = None
@@ -47,10 +47,10 @@ class Wish:
 
     @property
     def title(self) -> str:
-        """What its kind is called."""
+        """The display name of its kind."""
         return _TITLES[self.kind]
 
-    def preset(self) -> Preset | None:
+    def find_preset(self) -> Preset | None:
         """The preset that the source names; a file of that name is written with its folder, as ./sd15.
 
         Raises NoSuchPreset for a name that is nearly one, and Conflict for a preset of another kind.
@@ -61,8 +61,8 @@ class Wish:
         return found
 
     def _is_nearly_a_preset(self) -> bool:
-        """Whether it is a mere name, of no file here, that looks like a preset's of this kind."""
-        if not _MERE_NAME.fullmatch(self.source) or Path(self.source).exists():
+        """Whether the source is a plain name, of no local file, that is close to a preset's of this kind."""
+        if not _PLAIN_NAME.fullmatch(self.source) or Path(self.source).exists():
             return False
         return nearest_preset(self.source, self.kind) is not None
 
@@ -74,31 +74,31 @@ class Wish:
             message = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise InvalidRequest.at("name", message) from None
         if _INVISIBLE.search(name) or not name.strip():
-            raise InvalidRequest.at("name", "must not contain characters that nobody sees")
-        if self.kind != "checkpoint" and (unsayable := _UNSAYABLE.search(name)):
-            message = f"must not contain {unsayable[0]}, which means something in prompts"
+            raise InvalidRequest.at("name", "must not contain invisible characters")
+        if self.kind != "checkpoint" and (unsayable := _RESERVED.search(name)):
+            message = f"must not contain {unsayable[0]}, which has a meaning in prompts"
             raise InvalidRequest.at("name", message)
         return unicodedata.normalize("NFC", name.strip())
 
-    def name_for(self, stem: str) -> str:
-        """The name of what nobody named: its file's, as it is, but for what no prompt can say.
+    def choose_name(self, stem: str) -> str:
+        """A name for weights that were added without one: its file's, without what prompts cannot contain.
 
         Raises InvalidRequest where nothing is left of it.
         """
-        said = _INVISIBLE.sub("", CONTROL.sub("_", stem))
+        chosen = _INVISIBLE.sub("", CONTROL.sub("_", stem))
         if self.kind != "checkpoint":
-            said = _UNSAYABLE.sub("_", said)
-        if not any(sign.isalnum() for sign in said):
-            raise InvalidRequest.at("name", f"{self.source!r} has none of its own: choose one")
-        return self.check_name(said.strip()[:_LONGEST])
+            chosen = _RESERVED.sub("_", chosen)
+        if not any(sign.isalnum() for sign in chosen):
+            raise InvalidRequest.at("name", f"{self.source!r} gives no name: choose one with --name")
+        return self.check_name(chosen.strip()[:_LONGEST])
 
-    def check_hint(self, fetched: Fetched) -> None:
-        """Raise BadWeights where the hub's page says that this is something else."""
+    def check_hint(self, fetched: FetchedWeights) -> None:
+        """Raise BadWeights where the hub's page names another kind."""
         if fetched.kind_hint not in (None, self.kind):
-            raise BadWeights(f"Its hub calls it a {_TITLES[str(fetched.kind_hint)]}, not a {self.title}.")
+            raise BadWeights(f"The hub's page calls it a {_TITLES[str(fetched.kind_hint)]}, not a {self.title}.")
 
-    def settled_family(self, fetched: Fetched, preset: Preset | None) -> str | None:
-        """The family to take where the file cannot tell: as asked, else as its page says."""
+    def choose_family(self, fetched: FetchedWeights, preset: Preset | None) -> str | None:
+        """The family to use where the file does not show it: the requested one, else that of its page."""
         hint = preset.family if preset else fetched.family_hint
         is_needed = self.kind == "vae" or (self.kind == "checkpoint" and hint == "sd2-v")
         return self.family or (hint if is_needed else None)

@@ -1,8 +1,8 @@
 """The child of `tests.chaos.worker`."""
 
-from farm.imports import uncollected
+from farm.imports import pause_garbage_collection
 
-with uncollected():
+with pause_garbage_collection():
     from tests.chaos.null_renderer import open_null
     from tests.chaos.tampering import tamper
     from workers.child import run

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from farm.config import Settings
-from farm.embedded.machine import free_port
+from farm.embedded.machine import find_free_port
 from tests.chaos.processes import Kept, kept
 
 Run = Callable[..., Kept]
@@ -21,7 +21,7 @@ def quickly(settings: Settings) -> Settings:
             "poll_seconds": 0.3,
             "keeper_seconds": 0.2,
             "grace_seconds": 2.0,
-            "port": free_port("127.0.0.1", 0),
+            "port": find_free_port("127.0.0.1", 0),
         }
     )
 

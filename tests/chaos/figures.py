@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from farm.bench.scratch import machine
+from farm.bench.scratch import describe_machine
 from tests.chaos.endurance import Endurance, Figures
 from tests.chaos.outage import Outage
 from tests.chaos.recovery import Recovery
@@ -23,7 +23,9 @@ def recoveries(found: Sequence[Recovery]) -> str:
         )
         for r in found
     ]
-    return f"{machine()}\n\n" + table(("loss", "median to the next attempt", "longest", "of", "bound"), rows)
+    return f"{describe_machine()}\n\n" + table(
+        ("loss", "median to the next attempt", "longest", "of", "bound"), rows
+    )
 
 
 def outage(found: Outage) -> str:
@@ -45,7 +47,10 @@ def outage(found: Outage) -> str:
 def endurance(found: Endurance) -> str:
     last = found.samples[-1]
     lines = [
-        f"{last.at / 60:.0f} min, {found.images_per_second:g} images/s, {last.images:,} images; {machine()}",
+        (
+            f"{last.at / 60:.0f} min, {found.images_per_second:g} images/s, {last.images:,} images; "
+            f"{describe_machine()}"
+        ),
         "",
         table(("resident memory", "first third", "last third", "growth"), list(_memory(found))),
         "",

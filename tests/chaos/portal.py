@@ -2,9 +2,9 @@
 
 import sys
 
-from farm.imports import uncollected
+from farm.imports import pause_garbage_collection
 
-with uncollected():
+with pause_garbage_collection():
     from tests.chaos.tampering import lose_rings
     from web.server import main
 

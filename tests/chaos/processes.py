@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from farm.config import Settings
-from farm.embedded.machine import environment
+from farm.embedded.machine import build_environment
 
 
 class Kept:
@@ -16,7 +16,7 @@ class Kept:
 
     def __init__(self, settings: Settings, module: str, *arguments: str, **variables: str) -> None:
         self._command = [sys.executable, "-m", module, *arguments]
-        self._environment = {**os.environ, **environment(settings), **variables}
+        self._environment = {**os.environ, **build_environment(settings), **variables}
         self._stopped = threading.Event()
         self.process = self._start()
         self._thread = threading.Thread(target=self._keep, daemon=True)

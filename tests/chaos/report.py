@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from farm.bench.scratch import machine
+from farm.bench.scratch import describe_machine
 from tests.chaos.run import Drill, Outcome
 
 _MOST_LINES = 40
@@ -14,7 +14,7 @@ def describe(drill: Drill, outcome: Outcome) -> str:
     setting = f"{drill.seconds:.0f} s, seed {plan.seed}, lease {plan.lease_seconds:g} s"
     farm = f"1 portal, {plan.keepers} keepers, {plan.hosts} workers"
     lines = [
-        f"{setting}; {farm}; {machine()}",
+        f"{setting}; {farm}; {describe_machine()}",
         "",
         table(("fault", "times"), [(name, str(count)) for name, count in _faults(drill, outcome)]),
         "",

@@ -18,7 +18,7 @@ from farm.client import Client
 from farm.config import Settings
 from farm.db import migrate
 from farm.db.connection import Database, Role
-from farm.embedded.machine import environment, free_port
+from farm.embedded.machine import build_environment, find_free_port
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
 from farm.store.protocol import Store, open_store
@@ -184,7 +184,7 @@ def _build(plan: Plan, folder: Path, cleanup: ExitStack) -> Stage:
         database_url=postgres.url,
         redis_url=redis.url,
         store_url=objects.store_url,
-        port=free_port("127.0.0.1", 0),
+        port=find_free_port("127.0.0.1", 0),
         **plan.farm_settings(),
     )
     database = Database.of(settings, Role.TOOL)
@@ -232,7 +232,7 @@ class _Maker:
         logs = self.folder / "logs"
         logs.mkdir(exist_ok=True)
         shared = {
-            **environment(self.settings),
+            **build_environment(self.settings),
             **python_environment(),
             **_CREDENTIALS,
             tampering.SEED: f"{self.plan.seed}-{name}",

@@ -1,8 +1,8 @@
 """`python -m tests.chaos.worker`: `farm worker`, but that its children render with the null renderer."""
 
-from farm.imports import uncollected
+from farm.imports import pause_garbage_collection
 
-with uncollected():
+with pause_garbage_collection():
     from tests.chaos.tampering import tamper
     from workers.main import main
 

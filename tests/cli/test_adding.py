@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from safetensors.torch import save_file
 
-from farm.cli.adding import Bars, Lines, size
+from farm.cli.adding import ProgressBars, ProgressLines, format_size
 from farm.config import Settings
 from farm.store.protocol import Store
 from farm.weights.files.hashing import hash_file
@@ -140,7 +140,7 @@ class TestProgress:
     def test_a_terminal_shows_a_bar_for_each_stage(self) -> None:
         screen = io.StringIO()
         with Progress(console=Console(file=screen, force_terminal=True, width=80)) as progress:
-            bars = Bars(progress)
+            bars = ProgressBars(progress)
             for stage in ("Fetching [a]", "Storing"):
                 bars.stage(stage)
                 bars.count(1, 2)
@@ -148,7 +148,7 @@ class TestProgress:
         assert "50%" in screen.getvalue()
 
     def test_a_pipe_gets_a_line_for_each_tenth(self, capsys: pytest.CaptureFixture[str]) -> None:
-        lines = Lines()
+        lines = ProgressLines()
         lines.stage("Fetching a")
         for done in range(0, 1001, 20):
             lines.count(done * 1000, 1_000_000)
@@ -160,4 +160,4 @@ class TestProgress:
         ("count", "text"), [(None, ""), (12, "12 B"), (4_265_146_304, "4.27 GB"), (335_000_000, "335 MB")]
     )
     def test_sizes_are_told_as_people_do(self, count: int | None, text: str) -> None:
-        assert size(count) == text
+        assert format_size(count) == text

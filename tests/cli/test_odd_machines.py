@@ -11,7 +11,7 @@ import pytest
 
 from farm import config
 from farm.cli import mishaps
-from farm.cli.console import portal_of
+from farm.cli.console import find_portal
 from farm.errors import ConfigError
 from tests.cli.conftest import type_farm
 
@@ -36,11 +36,11 @@ class TestWhere:
         assert said.stderr.startswith(f"farm: No farm runs in FARM_DATA_DIR={tmp_path}.")
 
     def test_where_no_folder_is_named_the_usual_port_is_asked(self) -> None:
-        assert portal_of(config.load_given(port=7)) == "http://127.0.0.1:7"
+        assert find_portal(config.load_given(port=7)) == "http://127.0.0.1:7"
 
     def test_a_folder_beside_the_servers_of_another_farm_names_none(self, tmp_path: Path) -> None:
         given = config.load_given(data_dir=tmp_path, database_url="postgresql://farm@db/farm")
-        assert portal_of(given) == "http://127.0.0.1:8420"
+        assert find_portal(given) == "http://127.0.0.1:8420"
 
 
 class TestFolder:
@@ -109,20 +109,20 @@ class TestMishaps:
             [sys.executable, "-c", broken], capture_output=True, text=True, env=settings, check=False
         )
         assert ran.returncode == 1
-        assert ran.stderr.startswith("farm: Something went wrong that was not foreseen (ModuleNotFoundError: ")
+        assert ran.stderr.startswith("farm: An unexpected error occurred (ModuleNotFoundError: ")
         assert "Traceback" not in ran.stderr
 
     def test_the_details_are_for_the_owner_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "logs").mkdir()
         monkeypatch.setenv("FARM_DATA_DIR", str(tmp_path))
-        mishaps.sentence(KeyError("x\x1b[2J"))
+        mishaps.explain_error(KeyError("x\x1b[2J"))
         [kept] = (tmp_path / "logs").iterdir()
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         assert "KeyError" in kept.read_text()
 
     def test_a_message_cannot_command_the_terminal(self) -> None:
-        assert "\x1b" not in mishaps.sentence(RuntimeError("\x1b[2J"))
+        assert "\x1b" not in mishaps.explain_error(RuntimeError("\x1b[2J"))
 
     def test_a_file_that_cannot_be_written_is_named(self) -> None:
         error = PermissionError(13, "Permission denied", "/a/b")
-        assert mishaps.sentence(error) == "/a/b: Permission denied."
+        assert mishaps.explain_error(error) == "/a/b: Permission denied."

@@ -6,7 +6,7 @@ import pytest
 
 from farm.cli.overruling import infer_mode
 from farm.cli.requesting import build_request
-from farm.cli.rows import read_asked
+from farm.cli.rows import read_prompt_rows
 from farm.client import Client
 from farm.errors import InvalidRequest
 
@@ -22,7 +22,7 @@ UPSCALE = {**TXT2IMG, "mode": "upscale", "image": UPLOAD, "upscaler": "SD upscal
 
 def again(before: dict[str, Any], *prompts: str, **options: Any) -> dict[str, Any]:
     """What a request says, with nothing to be asked of any portal."""
-    request = build_request(Client("http://nowhere.test"), read_asked(prompts, None), options, before)
+    request = build_request(Client("http://nowhere.test"), read_prompt_rows(prompts, None), options, before)
     return request.model_dump(exclude_defaults=True, exclude_none=True)
 
 
@@ -110,5 +110,5 @@ def test_a_picture_may_be_an_upload_or_an_address(picture: str) -> None:
 
 @pytest.mark.parametrize("text", ["/nope.png", "/", "x" * 5000])
 def test_a_picture_that_is_nowhere_is_refused_by_its_name(text: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"mask: .* is no file here"):
+    with pytest.raises(InvalidRequest, match=r"mask: .* is neither a file here"):
         again({}, "a fox", image=UPLOAD, mask=text)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from farm.cli.main import main
-from farm.cli.rows import Asked, name_lines
+from farm.cli.rows import RequestedRow, name_lines
 from tests.cli.conftest import Farm
 from tests.farms import RunningFarm
 
@@ -37,7 +37,7 @@ def pictures(tmp_path: Path) -> Path:
 def test_all_bad_pictures_are_named_by_their_lines(farm: Farm, pictures: Path) -> None:
     found = refused(farm, "--file", pictures)
     assert [line.partition(": ")[0] for line in found] == [f"{pictures}, line {n}, image" for n in (3, 4, 5)]
-    assert "'gone.png' is no file in" in found[2]
+    assert "'gone.png' is neither a file in" in found[2]
     assert "bad.tiff: " in found[0]
 
 
@@ -100,7 +100,7 @@ def test_a_seed_of_minus_one_may_be_an_option(farm: Farm, running: RunningFarm) 
 
 
 def test_a_sentence_that_names_rows_names_their_lines() -> None:
-    rows = [Asked({"prompt": "a"}), Asked({"prompt": "b"}, "rows.txt, line 1")]
+    rows = [RequestedRow({"prompt": "a"}), RequestedRow({"prompt": "b"}, "rows.txt, line 1")]
     said = name_lines("prompts[1] and prompts[0] weigh nothing, as prompts[7] does", rows)
     assert said == "rows.txt, line 1 and prompts[0] weigh nothing, as prompts[7] does"
 
@@ -116,5 +116,5 @@ def test_a_sentence_that_names_rows_names_their_lines() -> None:
     ],
 )
 def test_a_warning_of_rows_names_their_lines(warning: str, named: str) -> None:
-    rows = [Asked({}, "a.txt, line 3"), Asked({}, "a.txt, line 4"), Asked({})]
+    rows = [RequestedRow({}, "a.txt, line 3"), RequestedRow({}, "a.txt, line 4"), RequestedRow({})]
     assert name_lines(warning, rows) == named

@@ -157,7 +157,7 @@ def test_a_picture_in_a_row_may_be_base64(farm: Farm, running: RunningFarm, tmp_
 def test_a_picture_that_cannot_be_read_is_told_in_a_line(farm: Farm) -> None:
     said = farm("submit", "a fox", *SMALL, "--image", "/nope.png")
     assert (said.exit_code, "Traceback" in said.output) == (2, False)
-    assert "image: '/nope.png' is no file here" in said.output
+    assert "image: '/nope.png' is neither a file here" in said.output
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpeg", "webp", "avif"])

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from farm.cli.rows import read_asked
+from farm.cli.rows import read_prompt_rows
 from farm.errors import InvalidRequest
 
 
 def refusals(*typed: str) -> list[str]:
     with pytest.raises(InvalidRequest) as caught:
-        read_asked(typed, None)
+        read_prompt_rows(typed, None)
     return [f"{problem.field}: {problem.message}" for problem in caught.value.problems]
 
 
@@ -20,7 +20,7 @@ def test_the_name_of_a_file_is_no_prompt(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     [said] = refusals("an owl", name)
     assert said.startswith(f"prompts[1]: {name!r} names a file")
-    assert "say --file " in said
+    assert "use --file " in said
 
 
 def test_the_name_of_a_picture_says_what_pictures_are_for(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_the_name_of_a_picture_says_what_pictures_are_for(tmp_path: Path) -> Non
 
 
 def test_standard_input_is_no_prompt() -> None:
-    assert refusals("-") == ["prompts[0]: `-` is no prompt: standard input is read with --file -"]
+    assert refusals("-") == ["prompts[0]: `-` is not a prompt: read standard input with --file -"]
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_the_text_of_a_file_is_no_prompt(text: str) -> None:
 def test_any_other_text_is_a_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     (tmp_path / "fox").write_text("a fox\n")
     monkeypatch.chdir(tmp_path)
-    assert [asked.fields["prompt"] for asked in read_asked([text], None)] == [text]
+    assert [asked.fields["prompt"] for asked in read_prompt_rows([text], None)] == [text]

@@ -136,7 +136,7 @@ def test_a_portal_that_does_not_answer_is_named(
 def test_what_is_no_portal_is_told_from_one(tmp_path: Path, anything_but_a_portal: str) -> None:
     said = typed(tmp_path, "jobs", FARM_URL=anything_but_a_portal)
     assert said.exit_code == 1
-    assert said.stderr.endswith("is no portal of a farm. Is FARM_URL right?\n")
+    assert said.stderr.endswith("is not that of a farm's portal. Is FARM_URL right?\n")
 
 
 @pytest.mark.parametrize("command", ["checkpoints list", "users add ann", "db upgrade", "keeper"])

@@ -16,7 +16,7 @@ import pytest
 from farm import config
 from farm.client import Client
 from farm.db.connection import Database, Role
-from farm.embedded.machine import LocalFarm, free_port
+from farm.embedded.machine import LocalFarm, find_free_port
 from farm.network.addresses import http_url
 from farm.network.runningfarm import running_farm
 from farm.weights import checkpoints
@@ -121,7 +121,7 @@ def test_the_demo_names_its_checkpoint_and_brings_it_where_there_are_others(fold
 
 
 def test_a_portal_that_says_it_is_ready_has_a_checkpoint(new_folder: Path) -> None:
-    settings = config.load_given(data_dir=new_folder, port=free_port("127.0.0.1", 0))
+    settings = config.load_given(data_dir=new_folder, port=find_free_port("127.0.0.1", 0))
     url = http_url(settings.host, settings.port)
     with ThreadPoolExecutor(1) as thread, Client(url) as client:
         names = thread.submit(names_when_ready, client)

@@ -42,7 +42,7 @@ def test_a_job_finishes_although_redis_was_killed(two_workers: RunningFarm) -> N
     assert two_workers.finish(job_id).status == "succeeded"
     assert two_workers.finish(after).status == "succeeded"
     # `farm up` tends it all the time.
-    two_workers.farm.tend()
+    two_workers.farm.keep_running()
     assert two_workers.process("valkey-server") != killed
 
 

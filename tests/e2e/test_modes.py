@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw
 from farm.reports.shapes import ImageReport
 from farm.store.protocol import open_store
 from farm.weights import checkpoints
-from farm.weights.add import Unwatched, Warehouse
-from farm.weights.wishes import Wish
+from farm.weights.add import SilentListener, WeightsImporter
+from farm.weights.checkpointfolder import inspect_folder
+from farm.weights.wishes import AddRequest
 from tests.checkpoints import export_single_file, small_checkpoint
 from tests.farms import RunningFarm, run_farm
 from tests.ingesting import ingest_here
@@ -72,14 +73,14 @@ def farm_of_all_families(tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     folder = tmp_path_factory.mktemp("weights")
     with run_farm("cpu", max_batch=4) as running:
         store = open_store(running.farm.settings)
-        warehouse = Warehouse(running.farm.settings, running.database, store, Unwatched(), ingest_here)
+        warehouse = WeightsImporter(running.farm.settings, running.database, store, SilentListener(), ingest_here)
         for family in FAMILIES:
             source = small_checkpoint(family, folder / family)
             file = folder / f"{family}.safetensors"
             export_single_file(source, file)
             with running.database.begin() as session:
-                checkpoints.add(session, f"{family}-folder", checkpoints.inspect_folder(source))
-            warehouse.add(Wish("checkpoint", str(file), f"{family}-file", tokenizer=source / "tokenizer"))
+                checkpoints.add(session, f"{family}-folder", inspect_folder(source))
+            warehouse.add(AddRequest("checkpoint", str(file), f"{family}-file", tokenizer=source / "tokenizer"))
         yield running
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from farm.reports.shapes import ImageReport
 from farm.weights import checkpoints
+from farm.weights.checkpointfolder import inspect_folder
 from farm.weights.presets import preset
 from tests.farms import RunningFarm
 
@@ -75,7 +76,7 @@ def cut_short(running: RunningFarm, tmp_path: Path) -> Iterator[str]:
     shutil.copytree(preset("demo").source, folder)
     (folder / "another.txt").write_text("Not the same checkpoint as the one it was copied from.")
     with running.database.begin() as session:
-        checkpoints.add(session, folder.name, checkpoints.inspect_folder(folder))
+        checkpoints.add(session, folder.name, inspect_folder(folder))
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut short")
     yield folder.name
     with running.database.begin() as session:

@@ -12,9 +12,9 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
-from farm.embedded.machine import free_port
+from farm.embedded.machine import find_free_port
 from farm.embedded.postgres import Postgres
-from farm.embedded.redis import program
+from farm.embedded.redis import find_server
 from tests.farms import RunningFarm, run_farm
 
 
@@ -31,7 +31,7 @@ def s3_endpoint() -> Iterator[str]:
 def postgres_url() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="farm-tcp-"))
     folder.chmod(0o711)
-    port = free_port("127.0.0.1", 0)
+    port = find_free_port("127.0.0.1", 0)
     access = folder / "access.conf"
     access.write_text("local all farm trust\nhost all farm 127.0.0.1/32 trust\n")
     settings = {"listen_addresses": "127.0.0.1", "port": str(port), "hba_file": str(access)}
@@ -44,8 +44,8 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def redis_url() -> Iterator[str]:
-    port = free_port("127.0.0.1", 0)
-    server = subprocess.Popen([program(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""])
+    port = find_free_port("127.0.0.1", 0)
+    server = subprocess.Popen([find_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""])
     yield f"redis://127.0.0.1:{port}/0"
     server.terminate()
     server.wait()

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from farm.processes import programs
-from farm.processes.kernel import Offer, probe
-from farm.processes.policy import NO_CALLS, NO_FILES, decide
+from farm.processes.kernel import KernelFeatures, probe
+from farm.processes.policy import NO_CALLS, NO_FILES, plan_confinement
 from workers.ingest.opening.pickled import unpickle
 
 # Older kernels are in the decisions below, and in what is said where nothing confines.
@@ -125,7 +125,14 @@ def attempts(tmp_path_factory: pytest.TempPathFactory) -> Attempts:
     with socket.socket(socket.AF_UNIX) as listener, subprocess.Popen(["sleep", "30"]) as victim:
         listener.bind(server)
         listener.listen()
-        command = [*programs.snippet(SHUT_IN), str(folder), str(outside), server, str(victim.pid), *CALLS]
+        command = [
+            *programs.build_snippet_command(SHUT_IN),
+            str(folder),
+            str(outside),
+            server,
+            str(victim.pid),
+            *CALLS,
+        ]
         said = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
         victim.kill()
     return Attempts(**said, secret=outside.read_text())
@@ -191,9 +198,13 @@ def test_code_that_a_failing_reader_runs_reaches_no_secret(tmp_path: Path) -> No
     (tmp_path / "scratch").mkdir()
     payload = Payload(THEFT % (str(tmp_path / "secret.key"), str(tmp_path / "new")))
     torch.save({"state_dict": {"w": torch.ones(3)}, "more": payload}, tmp_path / "evil.ckpt")
-    command = [*programs.snippet(FAILING_READER), str(tmp_path / "evil.ckpt"), str(tmp_path / "scratch" / "w")]
+    command = [
+        *programs.build_snippet_command(FAILING_READER),
+        str(tmp_path / "evil.ckpt"),
+        str(tmp_path / "scratch" / "w"),
+    ]
     # Threads that torch starts before would not be confined.
-    single = programs.bare({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+    single = programs.strip_environment({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
     said = subprocess.run(command, env=single, capture_output=True, text=True, check=True).stderr
     assert [line for line in said.splitlines() if line.startswith(("the ", "a "))] == [
         f"{what}: refused" for what in ("the key", "a socket", "a program", "the disk")
@@ -205,8 +216,14 @@ def test_code_that_a_failing_reader_runs_reaches_no_secret(tmp_path: Path) -> No
 def test_code_that_a_failing_reader_runs_is_not_roots(tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     torch.save({"w": torch.ones(3), "more": Payload(THEFT % ("/x", "/y"))}, tmp_path / "evil.ckpt")
-    command = [*programs.snippet(FAILING_READER), str(tmp_path / "evil.ckpt"), str(tmp_path / "scratch" / "w")]
-    said = subprocess.run(command, env=programs.bare(), capture_output=True, text=True, check=True).stderr
+    command = [
+        *programs.build_snippet_command(FAILING_READER),
+        str(tmp_path / "evil.ckpt"),
+        str(tmp_path / "scratch" / "w"),
+    ]
+    said = subprocess.run(
+        command, env=programs.strip_environment(), capture_output=True, text=True, check=True
+    ).stderr
     user, group, groups = next(line for line in said.splitlines() if line.startswith("user: ")).split()[1:]
     assert 61_184 <= int(user) == int(group) <= 65_519
     assert groups == "[]"
@@ -219,7 +236,7 @@ from pathlib import Path
 from farm.processes.confinement import calls, kernel
 from farm.weights.ingest import IngestRequest, ingest
 refused = b"".join(calls._if_equal(number, 0x50000 | errno.ENOSYS) for number in (444, 445, 446, 317, 277))
-kernel.set_apart()
+kernel.isolate_process()
 kernel.filter_calls(calls._load(0) + refused + calls._return(0x7FFF0000))
 report = ingest(IngestRequest("embedding", Path(sys.argv[1]), Path(sys.argv[2])))
 sys.stdout.write(json.dumps(report.warnings))
@@ -228,8 +245,10 @@ sys.stdout.write(json.dumps(report.warnings))
 
 def test_where_a_process_cannot_be_confined_who_adds_a_pickle_is_warned(tmp_path: Path) -> None:
     torch.save({"string_to_param": {"*": torch.ones(2, 768)}}, tmp_path / "style.pt")
-    command = [*programs.snippet(BARE_KERNEL), str(tmp_path / "style.pt"), str(tmp_path / "taken")]
-    said = subprocess.run(command, env=programs.inherited(), capture_output=True, text=True, check=True).stdout
+    command = [*programs.build_snippet_command(BARE_KERNEL), str(tmp_path / "style.pt"), str(tmp_path / "taken")]
+    said = subprocess.run(
+        command, env=programs.inherit_environment(), capture_output=True, text=True, check=True
+    ).stdout
     assert json.loads(said) == [NO_FILES, NO_CALLS]
 
 
@@ -241,7 +260,7 @@ def test_a_good_pickle_is_converted_by_a_confined_process(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6, 7, 99])
 def test_every_kernel_with_landlock_keeps_files(version: int) -> None:
-    plan = decide(Offer(version, "x86_64", filters=True))
+    plan = plan_confinement(KernelFeatures(version, "x86_64", filters=True))
     assert plan.files & 0b1111111111111 == 0b1111111111111
     assert plan.gaps == []
     assert bool(plan.network) == (version >= 4)
@@ -250,11 +269,11 @@ def test_every_kernel_with_landlock_keeps_files(version: int) -> None:
 @pytest.mark.parametrize(
     ("offer", "gaps"),
     [
-        (Offer(), [NO_FILES, NO_CALLS]),
-        (Offer(0, "x86_64", filters=True), [NO_FILES]),
-        (Offer(7, "aarch64", filters=False), [NO_CALLS]),
-        (Offer(7, "riscv64", filters=True), [NO_CALLS]),
+        (KernelFeatures(), [NO_FILES, NO_CALLS]),
+        (KernelFeatures(0, "x86_64", filters=True), [NO_FILES]),
+        (KernelFeatures(7, "aarch64", filters=False), [NO_CALLS]),
+        (KernelFeatures(7, "riscv64", filters=True), [NO_CALLS]),
     ],
 )
-def test_what_a_kernel_lacks_is_told(offer: Offer, gaps: list[str]) -> None:
-    assert decide(offer).gaps == gaps
+def test_what_a_kernel_lacks_is_told(offer: KernelFeatures, gaps: list[str]) -> None:
+    assert plan_confinement(offer).gaps == gaps

@@ -15,8 +15,8 @@ from farm.intake.library import KnownAddon, KnownCheckpoint, Library
 from farm.intake.promptfiles.recognise import no_prompts
 from farm.intake.request import parse_request
 from farm.intake.unfold import JobLimits, expand
-from farm.prompts.styles import Style
-from farm.prompts.template import choice_of_lines
+from farm.prompts.styles import PromptStyle
+from farm.prompts.template import build_choice
 from farm.sheets.layout import Figure, Sheet, TooLarge
 from farm.spec.families import FAMILIES
 from tests.costs import Meter
@@ -25,7 +25,7 @@ from web.guard.limits import MAX_FORM_TEXT_BYTES, MAX_JOB_BYTES
 LIBRARY = Library(
     checkpoints={"demo": KnownCheckpoint(1, "demo", FAMILIES["sd15"], "a" * 64)},
     loras={"ink": KnownAddon("ink", "sd15", "d" * 64)},
-    styles={name: Style(name, "{prompt}, {prompt}", "") for name in map(str, range(20))},
+    styles={name: PromptStyle(name, "{prompt}, {prompt}", "") for name in map(str, range(20))},
     wildcards={
         ascii_lowercase: [f"line {number}" for number in range(20_000)],
         "100": ["{a|b}" * 100],
@@ -214,7 +214,7 @@ def test_labels_of_ten_thousand_letters_are_wrapped_as_far_as_they_are_seen(cost
 def test_wildcards_are_remembered_only_as_far_as_there_is_room(costs: Meter) -> None:
     with costs.at_most(seconds=30, mebibytes=250):
         for start in range(20):
-            choice_of_lines(tuple(f"line {number}" for number in range(start, 100_000)))
+            build_choice(tuple(f"line {number}" for number in range(start, 100_000)))
 
 
 @pytest.mark.parametrize(

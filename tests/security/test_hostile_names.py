@@ -5,13 +5,13 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from farm.cli.console import as_table
+from farm.cli.console import build_table
 
 
 def shown(name: str) -> str:
     """What a terminal gets of a table with the name in it."""
     screen = StringIO()
-    Console(file=screen, force_terminal=True, width=80).print(as_table([name], {"NAME": str, "STATUS": str}))
+    Console(file=screen, force_terminal=True, width=80).print(build_table([name], {"NAME": str, "STATUS": str}))
     return screen.getvalue()
 
 

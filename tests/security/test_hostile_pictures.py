@@ -21,9 +21,9 @@ from farm.config import Settings
 from farm.db.connection import Database
 from farm.errors import Busy, InvalidRequest
 from farm.pictures import decoding
-from farm.pictures.clean import Limits, clean
-from farm.pictures.decoding import DECODERS, Turn, is_too_much, next_turn
-from farm.pictures.sizes import cost_of
+from farm.pictures.clean import PictureLimits, clean
+from farm.pictures.decoding import DECODERS, QueuedPicture, choose_next, is_over_limit
+from farm.pictures.sizes import estimate_cost
 from farm.processes import programs
 from farm.processes.kernel import probe
 from farm.prompts.budget import for_pictures
@@ -32,7 +32,7 @@ from tests.pictures import FORMATS, a_picture, encoded
 from tests.portals import run_portal
 from tests.waiting import wait_until
 
-LIMITS = Limits(most_bytes=32 * 2**20, most_pixels=64_000_000)
+LIMITS = PictureLimits(most_bytes=32 * 2**20, most_pixels=64_000_000)
 HONEST = encoded(a_picture())
 
 
@@ -87,7 +87,7 @@ def test_eight_slow_pictures_of_one_user_hold_up_nobody_else(format: str, costs:
 
 def test_a_jpeg_of_many_scans_costs_as_many_pixels_as_it_has_the_decoder_go_over(costs: Meter) -> None:
     hostile = of_many_scans(99)
-    assert cost_of(hostile) > 300_000_000
+    assert estimate_cost(hostile) > 300_000_000
     with costs.at_most(seconds=1, mebibytes=50):
         assert "99 scans of 64 megapixels each" in send(hostile)
 
@@ -133,14 +133,14 @@ def test_a_picture_that_takes_more_of_a_processor_than_it_may_is_ended(monkeypat
     monkeypatch.setattr(decoding, "_LEAST_SECONDS", 0.2)
     monkeypatch.setattr(decoding, "_PATIENCE", 1_000.0)
     slow = encoded(Image.effect_noise((5_000, 5_000), 80), "PNG", compress_level=1)
-    content_limits = Limits(most_bytes=2**27, most_pixels=64_000_000)
+    content_limits = PictureLimits(most_bytes=2**27, most_pixels=64_000_000)
     with pytest.raises(InvalidRequest, match="takes too long to decode"):
         clean(slow, role="input", limits=content_limits, field="image")
 
 
 def test_a_decoder_has_none_of_our_environment_and_writes_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FARM_SECRET_KEY", "a secret")
-    assert "FARM_SECRET_KEY" not in programs.bare()
+    assert "FARM_SECRET_KEY" not in programs.strip_environment()
     send(HONEST)
     [process] = processes()
     bounds = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
@@ -225,45 +225,49 @@ def test_pictures_that_come_with_one_request_have_a_budget_together() -> None:
         pixels.spend(64_000_000)
 
 
-TURNS = st.lists(st.builds(Turn, st.sampled_from("abc"), st.integers(1, 90_000_000)), max_size=8)
+TURNS = st.lists(st.builds(QueuedPicture, st.sampled_from("abc"), st.integers(1, 90_000_000)), max_size=8)
 
 
 @given(TURNS, TURNS.map(lambda turns: turns[:1]))
-def test_who_has_nothing_at_work_comes_before_who_has(waiting: list[Turn], running: list[Turn]) -> None:
-    chosen = next_turn(waiting, running, {})
+def test_who_has_nothing_at_work_comes_before_who_has(
+    waiting: list[QueuedPicture], running: list[QueuedPicture]
+) -> None:
+    chosen = choose_next(waiting, running, {})
     others = {turn.user for turn in waiting if not turn.is_heavy} - {turn.user for turn in running}
     assert chosen is None or chosen.user not in {turn.user for turn in running} or not others
 
 
 @given(TURNS, TURNS.map(lambda turns: turns[:1]))
-def test_a_small_picture_never_waits_while_a_process_is_free(waiting: list[Turn], running: list[Turn]) -> None:
+def test_a_small_picture_never_waits_while_a_process_is_free(
+    waiting: list[QueuedPicture], running: list[QueuedPicture]
+) -> None:
     if any(not turn.is_heavy for turn in waiting):
-        assert next_turn(waiting, running, {}) is not None
+        assert choose_next(waiting, running, {}) is not None
 
 
 def test_large_pictures_never_take_every_process() -> None:
-    one, other = Turn("a", 64_000_000), Turn("b", 64_000_000)
-    assert next_turn([other], [one], {}) is None
+    one, other = QueuedPicture("a", 64_000_000), QueuedPicture("b", 64_000_000)
+    assert choose_next([other], [one], {}) is None
 
 
 def test_users_take_turns() -> None:
-    mine, theirs = Turn("a", 1), Turn("b", 1)
-    assert next_turn([mine, theirs], [], {"a": 7}) is theirs
+    mine, theirs = QueuedPicture("a", 1), QueuedPicture("b", 1)
+    assert choose_next([mine, theirs], [], {"a": 7}) is theirs
 
 
 def test_a_user_whose_pictures_wait_already_is_sent_away_and_another_is_not() -> None:
-    waiting = [Turn("a", 64_000_000)] * 4
-    assert is_too_much(Turn("a", 64_000_000), waiting, [])
-    assert not is_too_much(Turn("b", 64_000_000), waiting, [])
+    waiting = [QueuedPicture("a", 64_000_000)] * 4
+    assert is_over_limit(QueuedPicture("a", 64_000_000), waiting, [])
+    assert not is_over_limit(QueuedPicture("b", 64_000_000), waiting, [])
 
 
 def test_one_picture_of_a_user_is_taken_however_large() -> None:
-    assert not is_too_much(Turn("a", 10**9), [Turn("b", 1)], [])
+    assert not is_over_limit(QueuedPicture("a", 10**9), [QueuedPicture("b", 1)], [])
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_format_says_how_large_it_is(format: str) -> None:
-    cost, pixels = cost_of(encoded(a_picture(), format)), 48 * 32
+    cost, pixels = estimate_cost(encoded(a_picture(), format)), 48 * 32
     assert pixels <= cost <= pixels * 1.1
 
 
@@ -272,4 +276,4 @@ def test_every_format_says_how_large_it_is(format: str) -> None:
     st.sampled_from([b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"\xff\xd8", b"RIFF", b"0000ftyp"]),
 )
 def test_whatever_a_header_holds_a_size_is_told_or_none(rest: bytes, start: bytes) -> None:
-    assert cost_of(start + rest) >= 0
+    assert estimate_cost(start + rest) >= 0

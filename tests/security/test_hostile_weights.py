@@ -16,10 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from farm.processes import programs
-from farm.weights import checkpoints
-from farm.weights.checkpoints import BadCheckpoint
+from farm.weights.checkpointfolder import BadCheckpoint, inspect_folder
 from farm.weights.files.header import BadWeights
-from farm.weights.files.stock import take_stock
+from farm.weights.files.stock import inspect_source_files
 from farm.weights.ingest import IngestRequest, ingest
 from tests.checkpoints import small_checkpoint
 from tests.costs import Meter
@@ -108,7 +107,7 @@ def test_a_config_with_a_number_that_no_pipeline_has_is_refused_by_its_key(
         ingest_here(IngestRequest("checkpoint", folder, target))
     assert len(str(bad.value)) < 500
     with pytest.raises(BadWeights, match=f"config asks for {key} = "):
-        checkpoints.inspect_folder(folder)
+        inspect_folder(folder)
 
 
 def test_a_key_that_is_not_known_is_left_out_and_named(folder: Path, tmp_path: Path) -> None:
@@ -159,7 +158,7 @@ def test_what_is_no_file_within_a_folder_is_refused_and_not_waited_for(
     assert name in said
     assert "a secret" not in said
     with pytest.raises(BadWeights, match=name):
-        checkpoints.inspect_folder(folder)
+        inspect_folder(folder)
 
 
 @pytest.mark.parametrize("make", [a_pipe, a_socket, a_link_to_a_device])
@@ -196,7 +195,7 @@ def test_a_snapshot_of_the_hugging_face_cache_is_read_through_its_links(sound: P
         link.symlink_to(os.path.relpath(hub / "blobs" / str(number), link.parent))
     report = ingest(IngestRequest("checkpoint", snapshot, tmp_path / "taken"))
     assert report.family == "sd15"
-    assert len(take_stock(snapshot).places) > 5
+    assert len(inspect_source_files(snapshot).places) > 5
 
 
 def reduce(name: str, *arguments: object) -> bytes:
@@ -265,8 +264,8 @@ def a_long_header() -> bytes:
 @pytest.mark.parametrize("name", ["memory", "depth", "deflated zeros", "a long header"])
 def test_what_reads_hostile_weights_takes_bounded_memory(name: str, tmp_path: Path) -> None:
     (tmp_path / "evil").write_bytes(HOSTILE_PICKLES[name] if name in HOSTILE_PICKLES else a_long_header())
-    command = [*programs.snippet(PEAK), str(tmp_path / "evil"), str(tmp_path / "taken")]
-    done = subprocess.run(command, env=programs.inherited(), capture_output=True, text=True, check=True)
+    command = [*programs.build_snippet_command(PEAK), str(tmp_path / "evil"), str(tmp_path / "taken")]
+    done = subprocess.run(command, env=programs.inherit_environment(), capture_output=True, text=True, check=True)
     assert str(tmp_path / "evil") in done.stderr
     assert int(done.stdout) < 2000
 
@@ -291,7 +290,7 @@ def test_pickles_are_not_registered_in_place_since_no_worker_opens_one(folder: P
     torch.save(load_file(weights), weights.with_suffix(".bin"))
     weights.unlink()
     with pytest.raises(BadCheckpoint, match="vae holds its weights as pickles"):
-        checkpoints.inspect_folder(folder)
+        inspect_folder(folder)
     assert ingest_here(IngestRequest("checkpoint", folder, tmp_path / "weights")).family == "sd15"
 
 
@@ -311,6 +310,6 @@ def test_a_private_file_is_taken_in(tmp_path: Path) -> None:
 def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     save_file({"w": torch.ones(3)}, tmp_path / "w.safetensors")
     request = IngestRequest("lora", tmp_path / "w.safetensors", tmp_path / "taken" / "weights")
-    with pytest.raises(Exception, match="was not taken in within 0 s"):
+    with pytest.raises(Exception, match="was not ingested within 0 s"):
         ingest(request, timeout_seconds=0.01)
     assert list((tmp_path / "taken").glob("*")) == []

@@ -30,7 +30,7 @@ def refused(path: Path) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("target", ["../secret.txt", "/etc/hostname", "inside/../../secret.txt"])
 def test_a_link_out_of_the_folder_is_refused_by_name(folder: Path, target: str) -> None:
     (folder / "key.txt").symlink_to(target)
-    assert refused(folder) == [("key.txt", "is a link out of the folder")]
+    assert refused(folder) == [("key.txt", "is a link out of the folder; put the file itself here")]
 
 
 def test_a_link_through_a_link_is_refused_too(folder: Path) -> None:
@@ -57,20 +57,20 @@ def test_a_folder_that_is_a_link_itself_is_read(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["pipe.txt", "pipe.yaml"])
 def test_a_pipe_is_refused_and_not_waited_for(folder: Path, name: str) -> None:
     os.mkfifo(folder / name)
-    assert refused(folder) == [(name, "is no regular file")]
+    assert refused(folder) == [(name, "is not a regular file")]
     assert refused(folder / name)[0][1] == "is no regular file"
 
 
 def test_a_device_is_refused(folder: Path) -> None:
     (folder / "zero.txt").symlink_to("/dev/zero")
-    assert refused(folder) == [("zero.txt", "is a link out of the folder")]
+    assert refused(folder) == [("zero.txt", "is a link out of the folder; put the file itself here")]
     assert refused(folder / "zero.txt")[0][1] == "is no regular file"
 
 
 @pytest.mark.parametrize("target", ["nowhere.txt", "loop.txt"])
 def test_a_link_to_nothing_is_refused(folder: Path, target: str) -> None:
     (folder / "loop.txt").symlink_to(target)
-    assert refused(folder) == [("loop.txt", "is a link to nothing")]
+    assert refused(folder) == [("loop.txt", "is a broken link")]
 
 
 def test_a_file_without_an_end_to_speak_of_is_refused(folder: Path, costs: Meter) -> None:

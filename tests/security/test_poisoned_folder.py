@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from farm.client import Client
 from farm.config import Settings
 from farm.db.connection import Database
-from farm.embedded.machine import environment, free_port
+from farm.embedded.machine import build_environment, find_free_port
 from farm.network.runningfarm import running_farm
 from farm.processes import programs
 from tests.checkpoints import small_checkpoint
@@ -117,7 +117,7 @@ def test_adding_weights_runs_nothing_that_lies_beside_them(
 ) -> None:
     source = weights[kind].relative_to(poisoned).as_posix()
     family = ["--family", "sd15"] if kind in ("loras", "embeddings") else []
-    done = run(poisoned, kind, "add", source, "--name", "ours", *family, **environment(settings))
+    done = run(poisoned, kind, "add", source, "--name", "ours", *family, **build_environment(settings))
     assert not marker.exists(), marker.read_text()
     assert done.stdout.startswith("Added "), done.stderr
 
@@ -150,8 +150,8 @@ def test_a_whole_farm_runs_nothing_of_the_folder_it_is_started_in(
 def test_a_part_of_a_farm_runs_nothing_of_the_folder_it_is_started_in(
     arguments: list[str], ready: str, poisoned: Path, marker: Path, settings: Settings, database: Database
 ) -> None:
-    port = str(free_port("127.0.0.1", 0))
-    given = surroundings(**{**environment(settings), "FARM_PORT": port})
+    port = str(find_free_port("127.0.0.1", 0))
+    given = surroundings(**{**build_environment(settings), "FARM_PORT": port})
     with subprocess.Popen(
         [str(FARM), *arguments], cwd=poisoned, env=given, stderr=subprocess.PIPE, text=True
     ) as part:
@@ -170,7 +170,11 @@ def test_what_benches_and_supervisors_start_runs_nothing_of_the_current_folder(
 ) -> None:
     # Without arguments it ends once it has imported all that it needs.
     subprocess.run(
-        programs.command(module), cwd=poisoned, env=programs.inherited(), capture_output=True, check=False
+        programs.build_command(module),
+        cwd=poisoned,
+        env=programs.inherit_environment(),
+        capture_output=True,
+        check=False,
     )
     assert not marker.exists(), marker.read_text()
 
@@ -182,8 +186,15 @@ def test_a_search_path_that_names_the_current_folder_is_not_handed_on(
     monkeypatch.setenv("PYTHONPATH", paths)
     monkeypatch.setenv("PATH", f"{paths}:{os.environ['PATH']}")
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import click'], check=True)"
-    subprocess.run(programs.snippet(child), cwd=poisoned, env=programs.inherited(), check=True)
-    subprocess.run(programs.snippet("import click"), cwd=poisoned.parent, env=programs.bare(), check=True)
+    subprocess.run(
+        programs.build_snippet_command(child), cwd=poisoned, env=programs.inherit_environment(), check=True
+    )
+    subprocess.run(
+        programs.build_snippet_command("import click"),
+        cwd=poisoned.parent,
+        env=programs.strip_environment(),
+        check=True,
+    )
     assert not marker.exists(), marker.read_text()
 
 
@@ -196,8 +207,8 @@ def test_a_program_is_not_found_in_the_current_folder(poisoned: Path, monkeypatc
 def test_the_process_that_reads_weights_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FARM_SECRET_KEY", "FARM_DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "PGPASSWORD"):
         monkeypatch.setenv(name, "a secret")
-    assert "a secret" not in programs.bare().values()
-    assert programs.bare()["PATH"] == programs.inherited()["PATH"]
+    assert "a secret" not in programs.strip_environment().values()
+    assert programs.strip_environment()["PATH"] == programs.inherit_environment()["PATH"]
 
 
 def test_python_is_started_in_one_place() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from farm.embedded.postgres import Postgres, service_user
+from farm.embedded.postgres import Postgres, find_service_user
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_nobody_may_connect_in_another_role(server: Postgres) -> None:
 
 def test_the_user_whom_postgres_runs_as_may_not_connect(server: Postgres) -> None:
     """Run by a user who is not root, that is the owner, who may."""
-    assert works_for(service_user(), lambda: connect(server.url)) == (service_user() is None)
+    assert works_for(find_service_user(), lambda: connect(server.url)) == (find_service_user() is None)
 
 
 def test_a_cluster_of_an_earlier_release_is_closed_too(server: Postgres) -> None:
@@ -61,4 +61,4 @@ def test_a_cluster_of_an_earlier_release_is_closed_too(server: Postgres) -> None
     access = next(server.folder.glob("cluster-*")) / "pg_hba.conf"
     access.write_text("local all all trust\n")
     server.start()
-    assert works_for(service_user(), lambda: connect(server.url)) == (service_user() is None)
+    assert works_for(find_service_user(), lambda: connect(server.url)) == (find_service_user() is None)

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from farm.pictures.fetcher import Address
-from farm.weights.hub.transport import DownloadError, check_redirect, next_page
+from farm.weights.hub.transport import DownloadError, check_redirect, find_next_page
 
 PUBLIC = "https://93.184.216.34/file"
 METADATA = "https://169.254.169.254/latest/meta-data"
@@ -30,13 +30,13 @@ def named(**hosts: str) -> Callable[[str, int], list[Address]]:
     ],
 )
 def test_a_redirect_to_an_address_that_is_not_public_is_not_followed(host: str) -> None:
-    with pytest.raises(DownloadError, match="which is not asked"):
+    with pytest.raises(DownloadError, match="which is not requested"):
         check_redirect(PUBLIC, f"https://{host}/latest/meta-data")
 
 
 @pytest.mark.parametrize("url", ["http://93.184.216.34/file", "file:///etc/passwd", "ftp://93.184.216.34/a"])
 def test_a_redirect_to_what_is_not_encrypted_is_not_followed(url: str) -> None:
-    with pytest.raises(DownloadError, match="which is not asked"):
+    with pytest.raises(DownloadError, match="which is not requested"):
         check_redirect(PUBLIC, url)
 
 
@@ -53,12 +53,12 @@ def test_a_name_that_only_a_proxy_knows_is_followed() -> None:
 
 
 def test_a_hub_that_names_a_private_address_beside_its_own_is_still_on_the_internet() -> None:
-    with pytest.raises(DownloadError, match="which is not asked"):
+    with pytest.raises(DownloadError, match="which is not requested"):
         check_redirect("https://hub/file", METADATA, named(hub="93.184.216.34 10.0.0.7"))
 
 
 def test_a_redirect_to_a_name_with_one_private_address_is_not_followed() -> None:
-    with pytest.raises(DownloadError, match="which is not asked"):
+    with pytest.raises(DownloadError, match="which is not requested"):
         check_redirect(PUBLIC, "https://cdn/file", named(cdn="93.184.215.14 127.0.0.1"))
 
 
@@ -72,14 +72,14 @@ def answer_with_next(page: str) -> httpx.Response:
 
 @pytest.mark.parametrize("page", [METADATA, "http://93.184.216.34/2", "file:///etc/passwd", "//127.0.0.1/2"])
 def test_a_next_page_that_no_redirect_may_lead_to_is_not_asked(page: str) -> None:
-    with pytest.raises(DownloadError, match="which is not asked"):
-        next_page(PUBLIC, answer_with_next(page), named())
+    with pytest.raises(DownloadError, match="which is not requested"):
+        find_next_page(PUBLIC, answer_with_next(page), named())
 
 
 @pytest.mark.parametrize("page", ["https://93.184.216.34/file?page=2", "?page=2"])
 def test_a_next_page_of_the_same_hub_is_asked(page: str) -> None:
-    assert next_page(PUBLIC, answer_with_next(page), named()) == f"{PUBLIC}?page=2"
+    assert find_next_page(PUBLIC, answer_with_next(page), named()) == f"{PUBLIC}?page=2"
 
 
 def test_an_answer_without_a_next_page_is_the_last() -> None:
-    assert next_page(PUBLIC, httpx.Response(200), named()) is None
+    assert find_next_page(PUBLIC, httpx.Response(200), named()) is None

@@ -30,7 +30,7 @@ def read_json(text: str) -> None:
 READERS: Mapping[str, Callable[[str], Any]] = {
     "dynamic prompts": template.parse,
     "whether it is dynamic": template.is_dynamic,
-    "wildcard lines": lambda text: template.choice_of_lines((text,)),
+    "wildcard lines": lambda text: template.build_choice((text,)),
     "doubts about names": lambda text: list(NameDoubts(NAMES).in_text(text)),
     "names": EmbeddingNames(NAMES).in_text,
     "networks": extract_networks,

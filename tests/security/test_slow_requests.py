@@ -180,4 +180,4 @@ def test_bytes_that_are_no_http_fill_no_log(portal: RunningPortal) -> None:
     for _ in range(50):
         with portal.connect(b"\x16\x03\x01 not HTTP\r\n\r\n") as connection:
             connection.recv(100)
-    assert 1 <= portal.stop().count("what came is not HTTP") <= 10
+    assert 1 <= portal.stop().count("the bytes received are not HTTP") <= 10

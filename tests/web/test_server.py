@@ -15,7 +15,7 @@ from farm import accounts
 from farm.config import Settings
 from farm.db.connection import Database
 from tests.portals import RunningPortal, environment_of, free_port, run_portal, start, wait_until_ready
-from web.server import connections_within, warning_of_few
+from web.server import connections_for_files, warn_of_few
 
 
 @pytest.fixture
@@ -61,7 +61,9 @@ def test_a_port_in_use_is_told_in_one_line(environment: dict[str, str], port: in
     with socket.create_server(("127.0.0.1", port)):
         status, said = give_up(environment)
     assert status == 1
-    assert said == f"Port {port} on 127.0.0.1 is in use. Stop what uses it, or set FARM_PORT to another.\n"
+    assert (
+        said == f"Port {port} on 127.0.0.1 is in use. Stop the program that uses it, or set FARM_PORT to another.\n"
+    )
 
 
 def test_without_accounts_the_portal_does_not_open_to_a_network(environment: dict[str, str]) -> None:
@@ -215,8 +217,8 @@ def test_a_connection_serves_one_request_after_another(running_portal: RunningPo
 
 @pytest.mark.parametrize(("files", "connections"), [(0, 1), (256, 28), (598, 199)])
 def test_a_portal_that_may_open_few_files_says_how_many_connections_it_takes(files: int, connections: int) -> None:
-    assert connections_within(files) == connections
-    said = warning_of_few(connections, files) or ""
+    assert connections_for_files(files) == connections
+    said = warn_of_few(connections, files) or ""
     assert f"at most {connections} connections" in said
     assert f"no more than {files} files" in said
     assert "open files to 600 or more" in said
@@ -224,7 +226,7 @@ def test_a_portal_that_may_open_few_files_says_how_many_connections_it_takes(fil
 
 @pytest.mark.parametrize("files", [600, 1024, 8392, None])
 def test_a_portal_that_may_open_enough_files_says_nothing_of_them(files: int | None) -> None:
-    assert warning_of_few(connections_within(files), files or 0) is None
+    assert warn_of_few(connections_for_files(files), files or 0) is None
 
 
 def test_a_portal_with_a_low_hard_limit_warns_when_it_starts(environment: dict[str, str], port: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from farm.queue.claim import ClaimedCheckpoint
-from farm.weights import checkpoints
+from farm.weights.checkpointfolder import inspect_folder
 from workers.bench import random_checkpoint
 from workers.model.pipelines import Pipelines
 
@@ -31,7 +31,7 @@ def demo_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def demo(demo_folder: Path) -> ClaimedCheckpoint:
     """The checkpoint as a claim names it."""
-    return ClaimedCheckpoint(1, "demo", "sd15", checkpoints.inspect_folder(demo_folder).sha256, str(demo_folder))
+    return ClaimedCheckpoint(1, "demo", "sd15", inspect_folder(demo_folder).sha256, str(demo_folder))
 
 
 @pytest.fixture(scope="session")

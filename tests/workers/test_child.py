@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from farm.config import Settings
 from farm.db.tables.workers import Worker
-from farm.embedded.machine import environment
+from farm.embedded.machine import build_environment
 from tests.factories import Scene
 from tests.waiting import wait_until
 from workers.loop.unfit import pause_seconds
@@ -37,7 +37,7 @@ def opening(settings: Settings) -> Iterator[subprocess.Popen[str]]:
         [sys.executable, "-u", "-c", OPENING, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, **environment(settings)},
+        env={**os.environ, **build_environment(settings)},
         text=True,
     ) as child:
         assert child.stdout is not None
@@ -58,7 +58,7 @@ def start(settings: Settings) -> Iterator[Callable[..., subprocess.Popen[str]]]:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env={**os.environ, **environment(settings)},
+                env={**os.environ, **build_environment(settings)},
                 text=True,
             )
             stack.enter_context(child)

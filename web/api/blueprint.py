@@ -9,7 +9,7 @@ from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel
 
 from web.errors import PROBLEM_TYPE
-from web.evidence import shown
+from web.evidence import hide_evidence
 
 
 def header(description: str, kind: str = "string", *, required: bool = True) -> dict[str, Any]:
@@ -58,4 +58,6 @@ def make_blueprint(name: str, description: str) -> APIBlueprint:
 
 
 def json_answer(report: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(shown(report).model_dump_json(), status=status, headers=headers, mimetype="application/json")
+    return Response(
+        hide_evidence(report).model_dump_json(), status=status, headers=headers, mimetype="application/json"
+    )

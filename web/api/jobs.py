@@ -21,7 +21,7 @@ from web.api.schemas import (
     SubmitQuery,
     SubmittedJob,
 )
-from web.evidence import clean
+from web.evidence import hide_private
 from web.guard.auth import current_user
 from web.guard.paths import JOB_PATH
 from web.services import services
@@ -86,7 +86,7 @@ def delete(path: JobPath) -> Response:
 @api.get(f"{JOB_PATH}/explain", summary="Why images of a job wait", responses={200: Reasons, **_NO_JOB})
 def reasons(path: JobPath) -> Response:
     with services().database.begin() as session:
-        return json_answer(Reasons(reasons=[clean(reason) for reason in explain(session, path.job_id)]))
+        return json_answer(Reasons(reasons=[hide_private(reason) for reason in explain(session, path.job_id)]))
 
 
 @api.post(f"{JOB_PATH}/cancel", summary="Call off what is not finished", responses=_ACTED)

@@ -1,4 +1,4 @@
-"""The API's own shapes: what its queries may ask, and the pages of reports it answers."""
+"""The API's own schemas: its queries, and the pages of reports that it answers with."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from farm.reports.shapes import (
     WorkerReport,
 )
 from farm.spec.fields import Name, Priority
-from farm.weights.addons import Kind as AddonKind
+from farm.weights.addons import AddonKind as AddonKind
 from web.api.blueprint import header
 from web.guard.paths import MAX_ID, MAX_SEQ
 
@@ -31,7 +31,7 @@ AfterSeq = Annotated[int, Field(ge=-1, le=MAX_SEQ, description="The `next` of th
 
 
 class Question(BaseModel):
-    """What a request may carry; a misspelled name is refused, not ignored."""
+    """The parameters of a request; a misspelled name is refused, not ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +43,7 @@ class JobPath(BaseModel):
 
 
 class SubmitHeader(BaseModel):
-    """A repeat with the same key and request answers with the job of the first: retry without fear."""
+    """A repeat with the same key and request is answered with the first one's job, so a retry is safe."""
 
     idempotency_key: str | None = Field(
         None, alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$"
@@ -88,7 +88,7 @@ class JobChange(Question):
 
 class Drain(Question):
     worker: Name = Field(description="Its name, such as `host/GPU-4f1c...`; it outlives the process.")
-    reason: Name | None = Field(None, description="A word on why; who drained it is told anyway.")
+    reason: Name | None = Field(None, description="The reason; the user who drained it is recorded in any case.")
 
 
 class Restore(Question):
@@ -99,7 +99,7 @@ class Restore(Question):
 class SubmittedJob(JobReport):
     """An accepted job, with what its owner should know."""
 
-    # How flask-openapi3 is told of an answer's headers.
+    # This is how flask-openapi3 takes the headers of an answer.
     model_config = ConfigDict(openapi_extra={"headers": _SUBMITTED})  # type: ignore[typeddict-unknown-key]
 
 
@@ -138,12 +138,12 @@ class AddonsQuery(Question):
     kind: AddonKind | None = Field(None, description="Only these.")
 
 
-class Addons(BaseModel):
+class AddonList(BaseModel):
     addons: list[AddonReport]
 
 
 class SamplerReport(BaseModel):
-    """A sampler; `schedule_types` are those it takes, beside Automatic, which means the default."""
+    """A sampler; `schedule_types` are those it takes besides Automatic, which means the default."""
 
     name: str
     schedule_types: list[str]
@@ -161,7 +161,7 @@ class Workers(BaseModel):
 
 
 class Excluded(BaseModel):
-    """What a worker is kept from now; nothing where the list is empty."""
+    """The current exclusions of a worker; an empty list where there are none."""
 
     worker: str
     exclusions: list[ExclusionReport]

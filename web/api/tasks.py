@@ -1,4 +1,4 @@
-"""/jobs/{id}/tasks and /attempts: how far each image is, and what went wrong on the way."""
+"""/jobs/{id}/tasks and /attempts: how far each image is, and what went wrong."""
 
 from flask import Response
 from flask_openapi3.types import ResponseDict
@@ -17,7 +17,7 @@ _NO_JOB: ResponseDict = {404: problem("There is no such job.")}
 
 @api.get(f"{JOB_PATH}/tasks", summary="List a job's tasks", responses={200: TaskPage, **_NO_JOB})
 def index(path: JobPath, query: TasksQuery) -> Response:
-    """In their order; those that are running say how far they are."""
+    """In their order; running tasks have their progress."""
     with services().database.begin() as session:
         overview.job(session, path.job_id)
         found = overview.tasks(session, path.job_id, after=query.after, status=query.status, limit=query.limit + 1)

@@ -23,7 +23,7 @@ _FIELD = "file"
 _NAMELESS = "application/octet-stream"
 _MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/avif", "image/gif", "image/bmp", _NAMELESS)
 
-# flask-openapi3 describes no bodies but JSON and its own forms.
+# flask-openapi3 describes only JSON bodies and its own forms.
 _FILE = {"type": "string", "format": "binary"}
 _FORM_SCHEMA = {"type": "object", "properties": {_FIELD: _FILE}, "required": [_FIELD]}
 _BODY = {
@@ -37,20 +37,20 @@ class UploadQuery(Question):
     role: Literal["input", "mask"] = Field(
         "input",
         description="A mask is kept in grey: its alpha where it was painted on a transparent layer, else its "
-        "brightness; `note` says which, where that is not plain to see.",
+        "brightness; `note` says which, where that may surprise.",
     )
 
 
 class UploadPath(BaseModel):
     """Which upload."""
 
-    upload_id: Digest = Field(description="The sha256 of what is kept, as its answer told.")
+    upload_id: Digest = Field(description="The sha256 of the stored picture, from the answer to its upload.")
 
 
 class KeptUpload(UploadReport):
-    """A picture as it is kept."""
+    """A picture as it is stored."""
 
-    # How flask-openapi3 is told of an answer's headers.
+    # This is how flask-openapi3 takes the headers of an answer.
     model_config = ConfigDict(
         openapi_extra={"headers": {"Location": header("Where the upload is found.")}}  # type: ignore[typeddict-unknown-key]
     )
@@ -67,7 +67,7 @@ def send(query: UploadQuery) -> Response:
 
     What no job needs is deleted after a day, unless the farm is set otherwise; sending it again is harmless.
     """
-    kept = uploads.keep(_desk(), _sent(request), role=query.role, field=_FIELD)
+    kept = uploads.keep(_open_desk(), _read_file(request), role=query.role, field=_FIELD)
     headers = {"Location": url_for("uploads.show", upload_id=kept.report.id)}
     return json_answer(KeptUpload(**kept.report.model_dump()), 201 if kept.is_new else 200, headers)
 
@@ -79,17 +79,17 @@ def send(query: UploadQuery) -> Response:
 )
 def show(path: UploadPath) -> Response:
     """The link expires; ask again for a new one."""
-    desk = _desk()
+    desk = _open_desk()
     with desk.database.begin() as session:
         return json_answer(uploads.show(session, desk, path.upload_id))
 
 
-def _desk() -> Desk:
+def _open_desk() -> Desk:
     return services().desk_of(current_user())
 
 
-def _sent(request: Request) -> bytes:
-    """The file that came, as the body or in a form."""
+def _read_file(request: Request) -> bytes:
+    """The uploaded file, from the body or a form."""
     if request.mimetype == FORM_WITH_FILES:
         _, files = read_form(request)
         if _FIELD not in files:

@@ -1,4 +1,4 @@
-"""/workers and /stats: who renders, who is not to, and the farm at a glance."""
+"""/workers and /stats: the workers, their exclusions, and the farm at a glance."""
 
 from flask import Response
 from flask_openapi3.types import ResponseDict
@@ -20,7 +20,7 @@ _NOT_KEPT: ResponseDict = {409: problem("The worker is not kept from that.")}
 
 @api.get("/workers", summary="List the workers", responses={200: Workers})
 def index() -> Response:
-    """By name, with what each is kept from; those that went away within a day come last."""
+    """By name, with the exclusions of each; workers that went offline within a day come last."""
     with services().database.begin() as session:
         return json_answer(Workers(workers=workers.workers(session)))
 
@@ -30,20 +30,20 @@ def drain(body: Drain) -> Response:
     """It finishes what it renders and claims nothing more, until it is restored."""
     with services().database.begin() as session:
         exclusions.drain(session, body.worker, exclusions.drained_by(current_user(), body.reason))
-        return json_answer(_excluded(session, body.worker))
+        return json_answer(_report_exclusions(session, body.worker))
 
 
 @api.post(
     "/workers/restore", summary="Put a worker back in service", responses={200: Excluded, **_NO_WORKER, **_NOT_KEPT}
 )
 def restore(body: Restore) -> Response:
-    """It renders again: all that it was kept from, or one checkpoint."""
+    """It renders again: everything that it was excluded from, or one checkpoint."""
     with services().database.begin() as session:
         exclusions.restore(session, body.worker, body.checkpoint)
-        return json_answer(_excluded(session, body.worker))
+        return json_answer(_report_exclusions(session, body.worker))
 
 
-def _excluded(session: Session, worker_name: str) -> Excluded:
+def _report_exclusions(session: Session, worker_name: str) -> Excluded:
     return Excluded(worker=worker_name, exclusions=workers.exclusion_reports(session).get(worker_name, []))
 
 

@@ -1,10 +1,10 @@
-"""Which addresses count as one: what an address may do is counted for what a single subscriber has."""
+"""Which addresses count as one: limits apply to all addresses of a single subscriber together."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 
 
 def share_of(address: str) -> str:
-    """What counts as one address: an IPv6 network of 64 bits, which is what a single subscriber is given."""
+    """The unit that limits apply to: an IPv6 network of 64 bits, which one subscriber gets, or an IPv4 address."""
     try:
         found = ip_address(address)
     except ValueError:

@@ -1,8 +1,8 @@
-"""What the server and the portal say to each other about a request, beside what WSGI says.
+"""The keys by which the server and the portal exchange facts about a request, in addition to WSGI's.
 
-A body that is more than small is read only once the portal wants it, so the server asks with the head alone first:
-who asks, for what, and how large it will be. What is refused by then is never read. The question stands behind all
-others that are asked before a request: `register` comes last.
+A larger body is read only once the portal accepts it, so the server first calls the portal with the head alone, for
+authentication, routing and the size limit. The body of a refused request is never read. The check comes after all
+others before a request: `register` is called last.
 """
 
 from flask import Flask, Response, request
@@ -10,13 +10,13 @@ from flask import Flask, Response, request
 from web.guard.limits import limit_of
 
 HEAD_ONLY = "farm.head_only"
-"""In the environ while the server asks with the head alone."""
+"""In the environ while the server calls with the head alone."""
 BODY_LIMIT = "farm.body_limit"
-"""In the environ once the portal wants the body: the most bytes that it takes."""
+"""In the environ once the portal accepts the body: the most bytes that it may have."""
 PEER = "farm.peer"
-"""Address and port of both ends of the connection; missing where no server of ours hands the request over."""
+"""Address and port of both ends of the connection; missing where the request did not come through our server."""
 ANSWER_AFTER = "farm.answer_after"
-"""In the environ of a request whose answer is to be held back for so many seconds."""
+"""In the environ of a request whose answer is delayed for so many seconds."""
 
 
 def register(app: Flask) -> None:
@@ -24,7 +24,7 @@ def register(app: Flask) -> None:
 
 
 def _want_body() -> Response | None:
-    # An address that there is not, or that takes no such method, is refused as ever.
+    # An unknown address or method is refused in the usual way.
     if HEAD_ONLY not in request.environ or request.routing_exception:
         return None
     request.environ[BODY_LIMIT] = limit_of(request.endpoint)

@@ -1,4 +1,4 @@
-"""How a body is read: strictly, and with a clear word about what is wrong with it."""
+"""How a body is read: strictly, and with a clear message about mistakes in it."""
 
 import json
 from typing import Any, NoReturn
@@ -10,12 +10,12 @@ from web.guard.limits import FormParser, check_values
 
 
 class FarmRequest(Request):
-    """A request whose JSON is never silently taken for nothing."""
+    """A request whose broken JSON is never silently ignored."""
 
     form_data_parser_class = FormParser
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
-        """Read the body as JSON; a body without a media type is taken for JSON.
+        """Read the body as JSON; a body without a media type is read as JSON.
 
         flask-openapi3 asks silently, and would then report a broken body as an empty one.
         """
@@ -28,11 +28,11 @@ class FarmRequest(Request):
     def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
         if e is None:
             raise UnsupportedMediaType("Send JSON, with the header Content-Type: application/json.")
-        raise BadRequest(f"The body is not JSON: {_why(e)}.")
+        raise BadRequest(f"The body is not JSON: {_explain_bad_json(e)}.")
 
 
-def _why(error: ValueError) -> str:
+def _explain_bad_json(error: ValueError) -> str:
     """What is wrong, and where."""
     if isinstance(error, json.JSONDecodeError):
         return f"line {error.lineno}, column {error.colno}: {error.msg[0].lower()}{error.msg[1:]}"
-    return f"byte {error.start + 1} is no UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+    return f"byte {error.start + 1} is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)

@@ -1,6 +1,6 @@
-"""Behind a reverse proxy: who asked it, by which name and scheme, and below which path the portal lies.
+"""Behind a reverse proxy: its client, the host and scheme of the request, and the portal's base path.
 
-Anybody can write `X-Forwarded-For` into a request, so what it says counts only where the peer of the connection is
+Any client can send `X-Forwarded-For`, so it counts only where the peer of the connection is
 one of FARM_TRUSTED_PROXIES. The path is a setting, FARM_BASE_PATH: a proxy may pass it on or cut it off.
 """
 
@@ -26,7 +26,7 @@ _MARKS = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP")
 
 @dataclass(frozen=True)
 class Proxies:
-    """The peers whose words about others are believed."""
+    """The peers whose forwarding headers are trusted."""
 
     networks: tuple[Network, ...]
 
@@ -45,18 +45,18 @@ class Proxies:
     def client_of(self, environ: Mapping[str, Any]) -> str:
         """The address that a request comes from.
 
-        Each proxy adds its own peer at the right, and what stands further left may be anybody's invention. So it is
-        the last that is no trusted proxy itself.
+        Each proxy adds its own peer at the right, and entries further left may be forged. So it is the last address
+        that is not a trusted proxy itself.
         """
         client: str = environ.get("REMOTE_ADDR", "")
         named = reversed(str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(","))
-        while self.trust(client) and (found := _address(next(named, ""))):
+        while self.trust(client) and (found := _parse_address(next(named, ""))):
             client = found
         return client
 
 
 class Forwarded:
-    """WSGI middleware: what a trusted proxy says takes the place of what the connection shows."""
+    """WSGI middleware: a trusted proxy's headers replace the connection's address, host and scheme."""
 
     def __init__(self, app: Any, proxies: Proxies) -> None:
         self._app = app
@@ -64,7 +64,7 @@ class Forwarded:
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if self._proxies.trust(environ.get("REMOTE_ADDR", "")):
-            environ.update(_told(environ), REMOTE_ADDR=self._proxies.client_of(environ))
+            environ.update(_read_forwarded(environ), REMOTE_ADDR=self._proxies.client_of(environ))
             for name in [name for name in environ if _is_mark(name)]:
                 del environ[name]
             environ[PROXIED] = True
@@ -73,7 +73,7 @@ class Forwarded:
 
 
 class Mounted:
-    """WSGI middleware: the portal lies below a path, which is cut off where the proxy has left it on."""
+    """WSGI middleware: the portal has a base path, which is removed where the proxy has left it."""
 
     def __init__(self, app: Any, base_path: str) -> None:
         self._app = app
@@ -89,20 +89,20 @@ class Mounted:
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Read what proxies say, and lie below FARM_BASE_PATH. Raises ConfigError for one of the portal's own paths."""
+    """Read forwarding headers, and use FARM_BASE_PATH. Raises ConfigError for one of the portal's own paths."""
     wsgi_app = app.wsgi_app
     if base_path := settings.base_path.rstrip("/"):
         first = base_path.split("/")[1]
         if first in {rule.rule.split("/")[1] for rule in app.url_map.iter_rules()}:
             raise ConfigError(
-                f"FARM_BASE_PATH={base_path}: the portal itself has an address /{first}. Take another."
+                f"FARM_BASE_PATH={base_path}: the portal itself has an address /{first}. Choose another."
             )
         wsgi_app = Mounted(wsgi_app, base_path)
     app.wsgi_app = Forwarded(wsgi_app, Proxies.of(settings))  # type: ignore[method-assign]  # Flask's own way
 
 
 def is_forwarded(environ: Mapping[str, Any]) -> bool:
-    """Whether a proxy that is not trusted passed the request on: the headers of the others are gone by now."""
+    """Whether a proxy that is not trusted passed the request on: headers of trusted proxies are removed by now."""
     return any(_is_mark(name) for name in environ)
 
 
@@ -110,22 +110,22 @@ def _is_mark(name: str) -> bool:
     return name in _MARKS or name.startswith("HTTP_X_FORWARDED_")
 
 
-def _told(environ: Mapping[str, Any]) -> dict[str, str]:
-    """The scheme and the host that the browser used, as the nearest proxy says: the last, where several said so."""
-    scheme = _last(environ, "HTTP_X_FORWARDED_PROTO").lower()
-    host = _last(environ, "HTTP_X_FORWARDED_HOST")
+def _read_forwarded(environ: Mapping[str, Any]) -> dict[str, str]:
+    """The scheme and the host that the browser used, by the nearest proxy's headers (the last of several)."""
+    scheme = _read_last(environ, "HTTP_X_FORWARDED_PROTO").lower()
+    host = _read_last(environ, "HTTP_X_FORWARDED_HOST")
     return {
         **({"wsgi.url_scheme": scheme} if scheme in _SCHEMES else {}),
         **({"HTTP_HOST": host} if host else {}),
     }
 
 
-def _last(environ: Mapping[str, Any], name: str) -> str:
+def _read_last(environ: Mapping[str, Any], name: str) -> str:
     return str(environ.get(name, "")).split(",")[-1].strip()
 
 
-def _address(text: str) -> str | None:
-    """The address, without the port that some proxies add; None for `unknown` and the like."""
+def _parse_address(text: str) -> str | None:
+    """The address, without the port that some proxies add; None for `unknown` and other texts."""
     text = text.strip()
     for wish in (text, text.strip("[]"), text.rpartition(":")[0].strip("[]")):
         try:

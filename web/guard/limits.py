@@ -1,6 +1,6 @@
-"""How much a request may carry. What is larger is refused, with the limit named, before it is read.
+"""The size limits of requests. A larger request is refused, with the limit named, before it is read.
 
-The length of a URL and of each header are the business of `web.serving`: 4 KB, 8 KB, and 100 headers.
+The lengths of URLs and headers are limited in `web.serving`: 4 KB, 8 KB, and 100 headers.
 """
 
 import re
@@ -17,14 +17,14 @@ from web.services import services
 MAX_BODY_BYTES = 16 * 2**10
 MAX_JOB_BYTES = 32 * 2**20
 MAX_FORM_FIELDS = 100
-# As text in a form comes back with the page that shows what is wrong. What is larger goes to the API.
+# As text in a form comes back with the page that shows what is wrong. Larger texts must be sent to the API.
 MAX_FORM_TEXT_BYTES = 2**20
 # A body of 32 MiB can hold eleven million lists, which take twenty times as much memory as the body.
 MAX_JSON_VALUES = 2_000_000
 
-# By endpoint; every other takes MAX_BODY_BYTES, but for those that take pictures: their size is a setting.
+# By endpoint; others take MAX_BODY_BYTES, except those that take pictures, whose limit is a setting.
 _LARGER: Mapping[str | None, int] = {"jobs.submit": MAX_JOB_BYTES}
-# One that never ends is taken to the end of the body: each of its quotes would else be tried as another's begin.
+# An unclosed string matches to the end of the body: otherwise each quote in it would be tried as a beginning.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _UPLOADS = "uploads.send"
 _FORM = "submit.submit"
@@ -39,7 +39,7 @@ def _limit_body() -> None:
     declared = request.content_length
     length = _read_undeclared(limit) if declared is None else declared
     if length > limit:
-        raise RequestEntityTooLarge(f"The body is larger than {limit:,} bytes, the most that this address takes.")
+        raise RequestEntityTooLarge(f"The body is larger than {limit:,} bytes, the most that this address accepts.")
 
 
 def limit_of(endpoint: str | None) -> int:
@@ -47,24 +47,24 @@ def limit_of(endpoint: str | None) -> int:
     if endpoint == _UPLOADS:
         return services().settings.max_upload_bytes
     if endpoint == _FORM:
-        # A picture and its mask, with what stands in the other fields; without files nothing but that.
+        # A picture and its mask, and the text of the other fields; without files only that.
         files = 2 * services().settings.max_upload_bytes if request.mimetype == "multipart/form-data" else 0
         return files + MAX_FORM_TEXT_BYTES
     return _LARGER.get(endpoint, MAX_BODY_BYTES)
 
 
 def _read_undeclared(limit: int) -> int:
-    """Read a body that comes in chunks, its length told nowhere, until it is too long at the latest."""
-    # werkzeug cuts a body off at its limit without a word: one byte more shows that there was more.
+    """Read a body that comes in chunks, without a declared length, at most until it exceeds the limit."""
+    # werkzeug silently cuts a body off at its limit: one byte more shows that it was longer.
     request.max_content_length = limit + 1
     return len(request.get_data())
 
 
 def check_values(body: bytes) -> None:
-    """Refuse JSON of countless values before it is read. Raises RequestEntityTooLarge."""
+    """Refuse JSON of too many values before it is parsed. Raises RequestEntityTooLarge."""
     if body.count(b",") > MAX_JSON_VALUES and _has_countless_values(body):
         raise RequestEntityTooLarge(
-            f"The body has more than {MAX_JSON_VALUES:,} values, the most that this address takes."
+            f"The body has more than {MAX_JSON_VALUES:,} values, the most that this address accepts."
         )
 
 

@@ -1,4 +1,4 @@
-"""Forms that carry files: read by the addresses that take them, and by no others."""
+"""Forms with files: read only by the addresses that accept them."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -28,7 +28,7 @@ def read_form(request: Request) -> tuple[MultiDict[str, str], Mapping[str, bytes
     except RequestEntityTooLarge:
         raise RequestEntityTooLarge(
             f"The form has more than {MAX_FORM_FIELDS} fields, or more than {MAX_FORM_TEXT_BYTES:,} bytes of text "
-            "beside its files. Send larger jobs through POST /api/v1/jobs, or with `farm submit`."
+            "besides its files. Send larger jobs through POST /api/v1/jobs, or with `farm submit`."
         ) from None
     # A field without a chosen file is sent as one without a name.
     return fields, {name: file.read() for name, file in files.items() if file.filename}

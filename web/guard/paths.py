@@ -1,4 +1,4 @@
-"""What addresses may hold; both the API and the pages use these."""
+"""The variable parts of addresses, and their limits, for both the API and the pages."""
 
 from flask import Flask, request
 from werkzeug.exceptions import NotFound
@@ -10,13 +10,13 @@ JOB_PATH = "/jobs/<int:job_id>"
 
 
 def register(app: Flask) -> None:
-    app.before_request(_refuse_what_cannot_be)
+    app.before_request(_refuse_impossible_ids)
 
 
-def _refuse_what_cannot_be() -> None:
-    """An id beyond what Postgres can count is simply not found.
+def _refuse_impossible_ids() -> None:
+    """Answer ids beyond Postgres' bigint with 404.
 
-    As `int(max=...)` in the path this would be 405 where the address knows several methods.
+    `int(max=...)` in the path would answer 405 where the address has several methods.
     """
     if (request.view_args or {}).get("job_id", 0) > MAX_ID:
         raise NotFound

@@ -1,7 +1,7 @@
-"""Keys that are not valid, counted by address: what is logged of them, and when their answers are slowed down.
+"""Counts refused keys by address: which are logged, and when their answers are delayed.
 
-No key can be guessed: it holds 256 random bits. But tries cost the database a query each, and whoever runs the farm
-should see them. A valid key is never counted, whoever else is behind the address.
+No key can be guessed: it holds 256 random bits. But tries cost the database a query each, and operators of the farm
+should see them. A valid key is never counted, even if others behind its address send invalid ones.
 """
 
 from collections import OrderedDict
@@ -14,8 +14,8 @@ _MOST_ADDRESSES = 10_000
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What to do about one more. `wait_seconds` is the rest of the address's minute, None if it had few."""
+class RefusalVerdict:
+    """What to do about one more refusal. `wait_seconds` is the rest of the address's minute, None if few."""
 
     count: int
     wait_seconds: int | None
@@ -30,14 +30,14 @@ class Verdict:
 
 
 class Refusals:
-    """Counts a minute's refusals of each address; of the addresses that were refused last only."""
+    """Counts a minute's refusals of each address; only of the addresses that were refused last."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._tries: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
-    def count(self, address: str, now: float) -> Verdict:
-        """One more, at `now` of a clock that never goes back."""
+    def count(self, address: str, now: float) -> RefusalVerdict:
+        """Count one more refusal, at `now` of a monotonic clock."""
         with self._lock:
             began, count = self._tries.pop(address, (now, 0))
             if now - began >= _WINDOW_SECONDS:
@@ -46,4 +46,4 @@ class Refusals:
             if len(self._tries) > _MOST_ADDRESSES:
                 self._tries.popitem(last=False)
         rest = began + _WINDOW_SECONDS - now
-        return Verdict(count + 1, int(rest) + 1 if count >= _MOST_TRIES else None)
+        return RefusalVerdict(count + 1, int(rest) + 1 if count >= _MOST_TRIES else None)

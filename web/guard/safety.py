@@ -1,11 +1,11 @@
-"""What keeps foreign web pages, and whoever comes through a proxy unseen, away from the portal.
+"""Keeps foreign web pages, and clients behind an untrusted proxy, away from the portal.
 
 On loopback there is no login, so every page a browser has open could try to use the portal. Three
 things stop it: requests that change something must come from the portal's own pages, a Host header
 that is not this machine's is refused (a foreign name may be made to resolve to 127.0.0.1), and the
 headers of each answer tell the browser what our pages may do. And a proxy on this machine would make
-the whole network pass for its owner: what was forwarded is refused there, unless the proxy is trusted,
-and then everybody needs a key.
+the whole network appear as its owner: forwarded requests are refused there, unless the proxy is trusted,
+and then every user needs a key.
 """
 
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ _OWN_SITES = frozenset({"same-origin", "none"})
 _SCHEMES = ("http", "https")
 _PROBES = ("/healthz", "/readyz")
 
-# Images may lie in a bucket anywhere: `http:` is for one in the local network.
+# Images may be in a bucket anywhere: `http:` is for one in the local network.
 _POLICY = (
     "default-src 'self'; img-src 'self' data: https: http:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
@@ -44,11 +44,11 @@ def register(app: Flask, settings: Settings) -> None:
 
 
 def is_private(settings: Settings) -> bool:
-    """Whether only programs on this machine are to reach the portal. Otherwise everybody needs a key."""
+    """Whether only programs on this machine are to reach the portal. Otherwise every user needs a key."""
     return not settings.asks_for_keys
 
 
-def with_styles(response: Response) -> Response:
+def allow_inline_styles(response: Response) -> Response:
     """The answer, allowed to style itself inline: Swagger's page does."""
     response.headers["Content-Security-Policy"] = f"{_POLICY}; style-src 'self' 'unsafe-inline'"
     return response
@@ -80,7 +80,7 @@ def _refuse_cross_site() -> None:
     if request.method in _SAFE_METHODS:
         return
     origin = request.headers.get("Origin")
-    # Either scheme where nobody says which: a proxy in front may speak https for us.
+    # Either scheme where it is not known: a proxy in front may terminate https.
     schemes = (request.scheme,) if PROXIED in request.environ else _SCHEMES
     if origin is not None and origin not in [f"{scheme}://{request.host}" for scheme in schemes]:
         raise Forbidden("This request came from another site's page.")

@@ -1,4 +1,4 @@
-"""The pages: rendered here, refreshed in place by a few lines of JavaScript, whole without them."""
+"""The pages: rendered here, refreshed in place by a few lines of JavaScript, complete without them."""
 
 from flask import Flask
 

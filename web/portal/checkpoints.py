@@ -5,7 +5,7 @@ from flask import Blueprint, render_template
 from farm.reports import weights
 from farm.weights import addons
 from farm.weights import checkpoints as catalog
-from web.portal.submit.suggestions import told
+from web.portal.submit.suggestions import describe_suggestions
 from web.services import services
 
 pages = Blueprint("checkpoints_page", __name__)
@@ -19,7 +19,7 @@ def index() -> str:
         reports = weights.addon_reports(added)
     return render_template(
         "checkpoints.html",
-        checkpoints=[(report, told(report.suggestions or {})) for report in checkpoints],
+        checkpoints=[(report, describe_suggestions(report.suggestions or {})) for report in checkpoints],
         addons=reports,
         titles=addons.TITLES,
     )

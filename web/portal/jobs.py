@@ -22,7 +22,7 @@ from farm.reports.waiting import explain
 from farm.spec.image import ImageSpec
 from farm.spec.modes import read_spec
 from web.actions import ACTIONS
-from web.evidence import clean, shown
+from web.evidence import hide_evidence, hide_private
 from web.guard.auth import current_user
 from web.guard.paths import JOB_PATH, MAX_ID, MAX_SEQ
 from web.portal.settings_list import Row, axis_rows, rows_of
@@ -149,13 +149,15 @@ def _view(job_id: int) -> JobView:
         found = gallery.images(session, job_id, services().links, after=after, limit=_IMAGES_SHOWN + 1)
         images = found[:_IMAGES_SHOWN]
         return JobView(
-            job=shown(job),
+            job=hide_evidence(job),
             running=_running(session, job),
             images=images,
             grids=gallery.grids(session, job_id, services().links),
             next=images[-1].seq if len(found) > len(images) else None,
-            attempts=[shown(attempt) for attempt in overview.attempts(session, job_id, limit=_ATTEMPTS_SHOWN)],
-            reasons=[clean(reason) for reason in explain(session, job_id)],
+            attempts=[
+                hide_evidence(attempt) for attempt in overview.attempts(session, job_id, limit=_ATTEMPTS_SHOWN)
+            ],
+            reasons=[hide_private(reason) for reason in explain(session, job_id)],
             after=after,
         )
 

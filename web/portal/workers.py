@@ -5,7 +5,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from farm.queue.workers import exclusions
 from farm.reports import workers
 from farm.reports.shapes import WorkerReport
-from web.evidence import shown
+from web.evidence import hide_evidence
 from web.guard.auth import current_user
 from web.services import services
 
@@ -43,4 +43,4 @@ def _back() -> Response:
 
 def _workers() -> list[WorkerReport]:
     with services().database.begin() as session:
-        return [shown(worker) for worker in workers.workers(session)]
+        return [hide_evidence(worker) for worker in workers.workers(session)]

@@ -1,4 +1,4 @@
-"""Bodies on their way in: read whole before anything is called, the large ones on disk."""
+"""Bodies of requests: read completely before the portal is called, the large ones on disk."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from tempfile import SpooledTemporaryFile
@@ -7,7 +7,7 @@ from typing import Any
 from web.serving.pace import Pace
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Spool = SpooledTemporaryFile[bytes]
+BodyFile = SpooledTemporaryFile[bytes]
 
 # Hundreds may be on their way at once.
 IN_MEMORY_BYTES = 64 * 2**10
@@ -15,16 +15,16 @@ _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 2**20
 
 
-class Gone(Exception):
+class ClientGone(Exception):
     """The client closed the connection before its request was whole."""
 
 
-async def read_body(receive: Receive, limit: int, pace: Pace) -> tuple[Spool, int]:
-    """The body and its length; of one that is longer than the limit only what shows that it is.
+async def read_body(receive: Receive, limit: int, pace: Pace) -> tuple[BodyFile, int]:
+    """The body and its length; of a body longer than the limit only enough to show that.
 
-    Raises Gone, TimeoutError where it comes too slowly, and OSError where there is no room for it.
+    Raises ClientGone, TimeoutError where it arrives too slowly, and OSError where the disk is full.
     """
-    body, length, is_whole = Spool(IN_MEMORY_BYTES), 0, False
+    body, length, is_whole = BodyFile(IN_MEMORY_BYTES), 0, False
     try:
         while not is_whole and length <= limit:
             async with pace.limit():
@@ -38,7 +38,7 @@ async def read_body(receive: Receive, limit: int, pace: Pace) -> tuple[Spool, in
     return body, length
 
 
-async def let_finish(receive: Receive) -> None:
+async def drain_briefly(receive: Receive) -> None:
     """Read on for a moment after a refusal.
 
     A connection that is closed while its client still sends is reset, and the client never sees the answer.
@@ -49,7 +49,7 @@ async def let_finish(receive: Receive) -> None:
             async with pace.limit():
                 piece, is_whole = await _next_piece(receive)
             length += len(piece)
-    except (Gone, TimeoutError):
+    except (ClientGone, TimeoutError):
         return
 
 
@@ -57,5 +57,5 @@ async def _next_piece(receive: Receive) -> tuple[bytes, bool]:
     """The next bytes, and whether they are the last."""
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise Gone
+        raise ClientGone
     return message.get("body", b""), not message.get("more_body", False)

@@ -1,8 +1,8 @@
 """How many connections and how many bytes an address may hold, and which connection makes room for a new one.
 
-A connection waits while its request is not whole, or its answer not read: it costs its owner nothing to keep it so.
-When an address has as many as it may, the one of its own that has waited longest is closed for the new one. So a
-flood of half-sent requests pushes itself out, and an honest request of the same address, which is whole within
+A connection waits while its request is incomplete, or its answer not read: that costs the client nothing. When an
+address has as many as it may, the one of its own that has waited longest is closed for the new one. So a flood of
+half-sent requests closes its own connections, and an honest request of the same address, which is complete within
 milliseconds, is answered.
 """
 
@@ -12,21 +12,21 @@ from contextlib import contextmanager
 from typing import Protocol
 
 
-class Full(Exception):
+class AddressFull(Exception):
     """This address holds as much as it may, and all of it is in use."""
 
 
 class Connection(Protocol):
-    """What the crowd is made of."""
+    """The part of a connection that is used here."""
 
     share: str
 
-    def push_out(self) -> None:
+    def close_now(self) -> None:
         """Close it at once."""
 
 
-class Crowd:
-    """The open connections: those at work, and those that wait, longest first."""
+class OpenConnections:
+    """The open connections: those with a complete request, and those that wait, longest first."""
 
     def __init__(self, most_per_share: int, most: int) -> None:
         self._most_per_share = most_per_share
@@ -36,7 +36,7 @@ class Crowd:
         self._waiting: dict[str, dict[Connection, None]] = {}
 
     def enter(self, connection: Connection, *, bounded: bool = True) -> None:
-        """Take it in. `bounded` is False for a proxy's: it speaks for many addresses. Raises Full."""
+        """Add a connection. `bounded` is False for a proxy's, which has many clients. Raises AddressFull."""
         if bounded and self._counts[connection.share] >= self._most_per_share:
             self._make_room(connection.share)
         elif len(self._open) >= self._most:
@@ -46,12 +46,12 @@ class Crowd:
         self.wait(connection)
 
     def wait(self, connection: Connection) -> None:
-        """From now on it may be pushed out."""
+        """From now on the connection may be closed for a new one."""
         if connection in self._open:
             self._waiting.setdefault(connection.share, {})[connection] = None
 
     def work(self, connection: Connection) -> None:
-        """Its request is whole: it may not be pushed out until it is answered."""
+        """Its request is complete: it may not be closed until it is answered."""
         self._waiting.get(connection.share, {}).pop(connection, None)
 
     def leave(self, connection: Connection) -> None:
@@ -67,12 +67,12 @@ class Crowd:
     def _make_room(self, share: str) -> None:
         oldest = next(iter(self._waiting.get(share, {})), None)
         if oldest is None:
-            raise Full
+            raise AddressFull
         self.leave(oldest)
-        oldest.push_out()
+        oldest.close_now()
 
 
-class Shares:
+class AddressUsage:
     """How much of one thing each address holds now."""
 
     def __init__(self) -> None:
@@ -80,9 +80,9 @@ class Shares:
 
     @contextmanager
     def hold(self, share: str, amount: int, *, most: int) -> Iterator[None]:
-        """Hold that much more meanwhile. Raises Full."""
+        """Count that much more meanwhile. Raises AddressFull."""
         if self._held[share] + amount > most:
-            raise Full
+            raise AddressFull
         self._held[share] += amount
         try:
             yield

@@ -1,4 +1,4 @@
-"""A request whose head is there: what it says of its body, and what no head may be."""
+"""A request whose head has arrived: what it declares about its body, and the checks of its head."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ MAX_HEAD_BYTES = 64 * 2**10
 
 
 class BadHead(Exception):
-    """The request is not handed to the portal."""
+    """The request is refused without calling the portal."""
 
     def __init__(self, status: HTTPStatus, sentence: str) -> None:
         super().__init__(sentence)
@@ -22,7 +22,7 @@ class BadHead(Exception):
 
 
 @dataclass(frozen=True)
-class Request:
+class ArrivingRequest:
     """A request as it arrives, and the connection it arrives through."""
 
     scope: Mapping[str, Any]
@@ -41,7 +41,7 @@ class Request:
         return None if declared is None else int(declared)
 
 
-def check_head(request: Request) -> None:
+def check_head(request: ArrivingRequest) -> None:
     """Raise BadHead for one that is too large, or that two readers may understand differently."""
     scope = request.scope
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_LINE_BYTES:
@@ -55,5 +55,5 @@ def check_head(request: Request) -> None:
                 f"The header {name[:40].decode('latin-1')} is longer than {MAX_HEADER_BYTES:,} bytes.",
             )
     if b"transfer-encoding" in request.headers and b"content-length" in request.headers:
-        # A proxy in front may have believed the other one: what follows would be somebody else's request.
-        raise BadHead(HTTPStatus.BAD_REQUEST, "The request says its length in two ways.")
+        # A proxy in front may have used the other one: the rest would then be another client's request.
+        raise BadHead(HTTPStatus.BAD_REQUEST, "The request declares its length in two ways.")

@@ -1,6 +1,6 @@
 """Bytes of a connection, handed to the reader of HTTP piece by piece, so that no connection holds the event loop.
 
-The reader makes an event of each chunk of a body, and a line of each header: a quarter of a megabyte that comes at
+The reader makes an event of each chunk of a body, and a line of each header: a quarter of a megabyte received at
 once can be forty thousand chunks of a byte, which take a second and more.
 """
 
@@ -14,8 +14,8 @@ _FEWEST_BYTES = 64
 _MOST_HEADER_LINES = 120
 
 
-class Reader(h11.Connection):
-    """h11's reader, which refuses a body of countless chunks that hold next to nothing."""
+class BoundedReader(h11.Connection):
+    """h11's reader, which refuses a body of too many tiny chunks."""
 
     def __init__(self, max_incomplete_event_size: int) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size)
@@ -24,7 +24,7 @@ class Reader(h11.Connection):
 
     @property
     def may_be_small(self) -> bool:
-        """Whether what comes next may be cut into small events: anything but a body of a length that was said."""
+        """Whether what comes next may be cut into small events: anything but a body of declared length."""
         return self._is_chunked or self.their_state is not h11.SEND_BODY
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
@@ -41,5 +41,5 @@ class Reader(h11.Connection):
 
     @property
     def has_too_many_lines(self) -> bool:
-        """Whether the head that is coming takes long to read: told before it is read."""
+        """Whether the head being received has too many lines; checked before it is parsed."""
         return self.their_state is h11.IDLE and self.trailing_data[0].count(b"\n") > _MOST_HEADER_LINES

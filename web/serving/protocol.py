@@ -1,4 +1,4 @@
-"""A connection: uvicorn's protocol, with an end to heads that trickle in and to answers that nobody reads."""
+"""A connection: uvicorn's protocol, with time limits for heads that arrive slowly and answers that are not read."""
 
 import asyncio
 import socket
@@ -14,12 +14,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from web.guard.addresses import share_of
 from web.guard.refusals import Refusals
-from web.serving.connections import Crowd, Full
-from web.serving.pieces import TURN_BYTES, Reader
+from web.serving.connections import AddressFull, OpenConnections
+from web.serving.pieces import TURN_BYTES, BoundedReader
 
 log = structlog.get_logger(__name__)
 
-Ends = tuple[str, int]
+Endpoint = tuple[str, int]
 MAX_LINE_BYTES = 4 * 2**10
 _SEND_BUFFER_BYTES = 256 * 2**10
 TOO_MANY = "This address has too many requests open; try again shortly."
@@ -28,13 +28,13 @@ CONNECTION = "connection"
 
 
 @dataclass(frozen=True)
-class House:
-    """What all connections share. Those of the proxies' addresses are not bounded by address."""
+class SharedState:
+    """What all connections share. Connections from trusted proxies are not limited by address."""
 
-    crowd: Crowd
+    open_connections: OpenConnections
     patience_seconds: float
     is_proxy: Any
-    strangers: Refusals = field(default_factory=Refusals)
+    bad_clients: Refusals = field(default_factory=Refusals)
 
 
 class FarmProtocol(H11Protocol):
@@ -45,17 +45,17 @@ class FarmProtocol(H11Protocol):
     3. What of an answer then still lies in the buffer gets as long again.
     """
 
-    def __init__(self, house: House, **given: Any) -> None:
+    def __init__(self, shared: SharedState, **given: Any) -> None:
         super().__init__(**given)
-        self._reader = Reader(self.config.h11_max_incomplete_event_size or MAX_LINE_BYTES * 16)
+        self._reader = BoundedReader(self.config.h11_max_incomplete_event_size or MAX_LINE_BYTES * 16)
         self.conn = self._reader
         self._unread = bytearray()
-        self._house = house
+        self._shared = shared
         self._timer: asyncio.TimerHandle | None = None
         self.share = ""
 
     @property
-    def ends(self) -> tuple[Ends, Ends] | None:
+    def ends(self) -> tuple[Endpoint, Endpoint] | None:
         """Address and port of the client and of this side."""
         if self.client is None or self.server is None or self.server[1] is None:
             return None
@@ -72,15 +72,15 @@ class FarmProtocol(H11Protocol):
         self.share = share_of(address)
         self.app_state = {**self.app_state, CONNECTION: self}
         try:
-            self._house.crowd.enter(self, bounded=not self._house.is_proxy(address))
-        except Full:
+            self._shared.open_connections.enter(self, bounded=not self._shared.is_proxy(address))
+        except AddressFull:
             self._refuse(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY)
             return
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_timer()
-        self._house.crowd.leave(self)
+        self._shared.open_connections.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -90,13 +90,13 @@ class FarmProtocol(H11Protocol):
             self._read(data)
 
     def _read(self, data: bytes) -> None:
-        """Read so much as one turn of the loop allows; the rest waits for the next, when others were heard."""
+        """Read as much as one turn of the loop allows; the rest waits until other connections had their turn."""
         if self._reader.may_be_small and len(data) > TURN_BYTES:
             self._unread += data[TURN_BYTES:]
             data = data[:TURN_BYTES]
             self.transport.pause_reading()
             self.loop.call_soon(self._read_on)
-        self._hear(data)
+        self._feed_reader(data)
 
     def _read_on(self) -> None:
         data = bytes(self._unread)
@@ -107,7 +107,7 @@ class FarmProtocol(H11Protocol):
             self.transport.resume_reading()
         self._read(data)
 
-    def _hear(self, data: bytes) -> None:
+    def _feed_reader(self, data: bytes) -> None:
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._forget_timer()
@@ -119,21 +119,21 @@ class FarmProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.get_write_buffer_size():
-            self.loop.call_later(self._house.patience_seconds, self._cut_off, self.cycle)
+            self.loop.call_later(self._shared.patience_seconds, self._cut_off, self.cycle)
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls when bytes are no HTTP."""
-        if self._house.strangers.count(self.share, time.monotonic()).is_logged:
-            log.warning("Invalid request: what came is not HTTP.", address=self.client and self.client[0])
+        """uvicorn calls this when the bytes received are not HTTP."""
+        if self._shared.bad_clients.count(self.share, time.monotonic()).is_logged:
+            log.warning("Invalid request: the bytes received are not HTTP.", address=self.client and self.client[0])
         self._refuse(HTTPStatus.BAD_REQUEST, "This is not a request that HTTP allows, or its head is too large.")
 
     def work(self) -> None:
-        self._house.crowd.work(self)
+        self._shared.open_connections.work(self)
 
     def wait(self) -> None:
-        self._house.crowd.wait(self)
+        self._shared.open_connections.wait(self)
 
-    def push_out(self) -> None:
+    def close_now(self) -> None:
         self.transport.abort()
 
     def _check_line(self) -> None:
@@ -146,7 +146,7 @@ class FarmProtocol(H11Protocol):
             self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG, f"The address is longer than {MAX_LINE_BYTES:,} bytes.")
 
     def _await_head(self) -> None:
-        self._timer = self.loop.call_later(self._house.patience_seconds, self._end_head)
+        self._timer = self.loop.call_later(self._shared.patience_seconds, self._end_head)
 
     def _forget_timer(self) -> None:
         if self._timer is not None:
@@ -158,14 +158,14 @@ class FarmProtocol(H11Protocol):
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not come in time.")
 
     def _cut_off(self, cycle: object) -> None:
-        """Unless the next answer is under way, which has a time of its own."""
+        """Close the connection, unless the next answer has begun, which has a time limit of its own."""
         if cycle is self.cycle and self.transport.get_write_buffer_size():
             self.transport.abort()
 
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
         """Answer without asking the portal, unless an answer has begun, and close."""
         if not self.is_closing and self.conn.our_state in (IDLE, SEND_RESPONSE):
-            self.transport.write(_plain_answer(status, {"Retry-After": "1"}, sentence))
+            self.transport.write(_build_plain_answer(status, {"Retry-After": "1"}, sentence))
         self.transport.close()
 
 
@@ -177,7 +177,7 @@ def _bound_buffer(transport: asyncio.Transport) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _plain_answer(status: HTTPStatus, headers: Mapping[str, str], sentence: str) -> bytes:
+def _build_plain_answer(status: HTTPStatus, headers: Mapping[str, str], sentence: str) -> bytes:
     lines = [f"HTTP/1.1 {status.value} {status.phrase}", "Content-Type: text/plain; charset=utf-8"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     lines += [f"Content-Length: {len(sentence)}", "Connection: close", "", sentence]

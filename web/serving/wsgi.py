@@ -1,4 +1,4 @@
-"""A whole request as a call of the portal, and what the portal answers."""
+"""A complete request as a call of the portal, and the portal's answer."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from web.serving.bodies import IN_MEMORY_BYTES, Spool
+from web.serving.bodies import IN_MEMORY_BYTES, BodyFile
 
 Environ = dict[str, Any]
 Headers = list[tuple[str, str]]
@@ -17,16 +17,16 @@ _RETRY_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An answer, whole. Whoever takes it closes the body."""
+class PortalAnswer:
+    """A complete answer. The caller must close its body."""
 
     status: int
     headers: Headers
-    body: Spool
+    body: BodyFile
     length: int
 
 
-def environ_of(scope: Mapping[str, Any]) -> Environ:
+def build_environ(scope: Mapping[str, Any]) -> Environ:
     """What PEP 3333 asks for, without the body.
 
     Headers whose names hold an underscore are left out, as nginx and gunicorn do: `X_Forwarded_For` would read here
@@ -62,24 +62,24 @@ def _add_header(environ: Environ, name: str, value: str) -> None:
     environ[key] = f"{environ[key]}{joint}{value}" if key in environ else value
 
 
-def call(app: Any, environ: Environ) -> Answer:
-    """Call the portal and take its answer to the end, so that no thread waits for whoever reads it."""
+def call_portal(app: Any, environ: Environ) -> PortalAnswer:
+    """Call the portal and read its answer to the end, so that no thread waits for a slow client."""
     begun: list[Any] = []
 
     def start_response(status: str, headers: Headers, exc_info: object = None) -> None:
         begun[:] = [int(status.split(" ", 1)[0]), headers]
 
     pieces = app(environ, start_response)
-    body = Spool(IN_MEMORY_BYTES)
+    body = BodyFile(IN_MEMORY_BYTES)
     try:
         length = _write_all(pieces, body)
     except BaseException:
         body.close()
         raise
-    return Answer(begun[0], begun[1], body, length)
+    return PortalAnswer(begun[0], begun[1], body, length)
 
 
-def _write_all(pieces: Iterable[bytes], body: Spool) -> int:
+def _write_all(pieces: Iterable[bytes], body: BodyFile) -> int:
     try:
         for piece in pieces:
             body.write(piece)
@@ -91,13 +91,13 @@ def _write_all(pieces: Iterable[bytes], body: Spool) -> int:
     return length
 
 
-def refusal(status: HTTPStatus, sentence: str) -> Answer:
-    """An answer that is not the portal's: a problem document, as the API's are."""
+def build_refusal(status: HTTPStatus, sentence: str) -> PortalAnswer:
+    """An answer of the server itself: a problem document, as the API's are."""
     problem = {"type": "about:blank", "title": status.phrase, "status": status, "detail": sentence}
-    body = Spool()
+    body = BodyFile()
     length = body.write(json.dumps(problem).encode())
     body.seek(0)
     headers = [("Content-Type", "application/problem+json"), ("Content-Length", str(length))]
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         headers.append(("Retry-After", str(_RETRY_SECONDS)))
-    return Answer(status, headers, body, length)
+    return PortalAnswer(status, headers, body, length)

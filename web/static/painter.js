@@ -112,7 +112,7 @@
       form.elements.mask_file.value = "";
       form.elements.mask.value = "";
       mask.hidden = true;
-      boxOf("mask").querySelector(".told").textContent = "";
+      boxOf("mask").querySelector(".caption").textContent = "";
     }
 
     // A mask that was sent, in the painter's colour where the farm will see it; none if it lies on another site.

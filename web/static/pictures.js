@@ -1,5 +1,5 @@
 // Pictures of the submit form: dropped onto their field, pasted, or chosen, and shown before they are
-// sent. Whatever happens here ends in the field for a file, which the form sends as it always does.
+// sent. Every way ends in the file field, which the form sends as usual.
 // An image dropped onto the prompts is read for what made it, which fills in the form.
 "use strict";
 
@@ -62,7 +62,7 @@
   function show(box, input) {
     const file = input.files[0];
     const most = Number(box.dataset.mostBytes);
-    input.setCustomValidity(file && file.size > most ? `Larger than ${most.toLocaleString("en")} bytes, the most that this farm takes.` : "");
+    input.setCustomValidity(file && file.size > most ? `Larger than ${most.toLocaleString("en")} bytes, the most that this farm accepts.` : "");
     if (!file) return;
     if (!input.reportValidity()) return;
     // As a data: URL, because the page's policy knows no others made by scripts.
@@ -73,15 +73,15 @@
 
   function present(box, url) {
     const preview = box.querySelector(".preview");
-    const told = box.querySelector(".told");
+    const caption = box.querySelector(".caption");
     preview.onload = () => {
       preview.hidden = false;
-      told.textContent = `${preview.naturalWidth} × ${preview.naturalHeight}`;
+      caption.textContent = `${preview.naturalWidth} × ${preview.naturalHeight}`;
       box.dispatchEvent(new CustomEvent("picture", { bubbles: true }));
     };
     preview.onerror = () => {
       preview.hidden = true;
-      told.textContent = "This cannot be shown here; the farm looks at it once it is sent.";
+      caption.textContent = "This cannot be shown here; the farm checks it once it is sent.";
     };
     preview.src = url;
   }

@@ -9,7 +9,7 @@ async function refresh(box, shown) {
   let html = shown;
   if (!document.hidden) {
     html = await load(box.dataset.live);
-    document.body.classList.toggle("is-away", html === null);
+    document.body.classList.toggle("is-unreachable", html === null);
   }
   if (html !== null && html !== shown && !isInUse(box)) {
     box = swap(box, html);
@@ -27,7 +27,7 @@ async function load(url) {
   }
 }
 
-// A button that is being pressed or a text that is being marked must not be taken away.
+// A button that is being pressed or a text that is being marked must not be replaced.
 function isInUse(box) {
   const selection = document.getSelection();
   const isMarking = !selection.isCollapsed && selection.containsNode(box, true);
@@ -55,7 +55,7 @@ function keepImages(old, fresh) {
   }
 }
 
-// What somebody unfolded to read stays so.
+// Details that the user opened stay open.
 function keepOpen(old, fresh) {
   for (const details of old.querySelectorAll("details[open]")) {
     const same = fresh.querySelector(`#${details.id}`);

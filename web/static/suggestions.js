@@ -1,5 +1,5 @@
 // What the choice of a checkpoint or of a sampler means for the other fields: fills in what suits the
-// checkpoint, where nobody has said otherwise, and offers the schedule types that the sampler has.
+// checkpoint, where the user has not changed them, and offers the schedule types that the sampler has.
 "use strict";
 
 {
@@ -12,7 +12,7 @@
   const offers = (select, value) => Array.from(select.options).some((option) => option.value === value && !option.disabled);
   const canHold = (field, value) => field.tagName !== "SELECT" || offers(field, value);
 
-  // Only a fresh form is filled at once: in one that came back the values are somebody's wish.
+  // Only a fresh form is filled at once: in one that came back the values are the user's.
   function suggest(mayFill) {
     const known = choices.checkpoints[form.elements.checkpoint.value] ?? { suggestions: {}, side: "" };
     const { trigger_words: words = [], licence, ...settings } = known.suggestions;
@@ -20,7 +20,7 @@
     limitSchedules(mayFill);
     const done = mayFill ? Object.entries(settings).flatMap(([name, value]) => fill(name, String(value))) : [];
     showSize(known);
-    tell([
+    showHint([
       known.note ?? "",
       done.length ? `Filled in what suits it: ${done.join(", ")}.` : "",
       words.length ? `Trigger words: ${words.join(", ")}.` : "",
@@ -57,12 +57,12 @@
     }
   }
 
-  function tell(sentences) {
+  function showHint(sentences) {
     line.textContent = sentences.filter(Boolean).join(" ");
     line.hidden = line.textContent === "";
   }
 
-  // One that came back chosen stays, though the sampler does not have it: the portal says what is wrong.
+  // One that came back chosen stays, though the sampler does not have it: the portal reports the mistake.
   function limitSchedules(mayChange) {
     const known = choices.schedule_types[form.elements.sampler.value] ?? [];
     const types = form.elements.schedule_type;

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from farm.spec.families import FAMILIES, Family
+from farm.spec.families import Family, family_of_parts
 from farm.weights.files import bounds
 from farm.weights.files.bounds import TITLES
 from farm.weights.files.header import BadWeights
@@ -42,25 +42,17 @@ def _family(folder: Path, index: Config, scheduler: Config) -> Family:
     if kind != "UNet2DConditionModel":
         raise BadWeights(f"{folder} holds a {kind[:60]}; this farm renders SD1, SD2 and SDXL.")
     for part, config in (("unet", unet), ("scheduler", scheduler)):
-        bounds.check(part, sift(part, config)[0])
+        bounds.check_config(part, sift(part, config)[0])
     if not (folder / "text_encoder").is_dir() and (folder / "text_encoder_2").is_dir():
         raise BadWeights("It holds SDXL's refiner, which renders nothing by itself; add the base model.")
-    base = _base(folder, unet)
-    channels = unet.get("in_channels", 4)
-    training = "-v" if base == "sd2" and scheduler.get("prediction_type") == "v_prediction" else ""
-    endings = {4: training, 9: "-inpaint"}
-    if channels not in endings:
-        named = str(index.get("_class_name"))[:60]
+    is_sdxl = (folder / "text_encoder_2").is_dir()
+    family = family_of_parts(unet, scheduler.get("prediction_type"), is_sdxl=is_sdxl)
+    if family is None:
+        named, channels = str(index.get("_class_name"))[:60], unet.get("in_channels", 4)
         raise BadWeights(
             f"{folder} holds a {named} whose UNet takes {channels} channels; 4 or 9 are rendered here."
         )
-    return FAMILIES[base + endings[channels]]
-
-
-def _base(folder: Path, unet: Config) -> str:
-    if (folder / "text_encoder_2").is_dir():
-        return "sdxl"
-    return "sd2" if unet.get("use_linear_projection") else "sd15"
+    return family
 
 
 def read_component(name: str, folder: Path, open_weights: Callable[[Path], TensorFiles]) -> Component:

@@ -14,12 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from farm.imports import uncollected
+from farm.imports import pause_garbage_collection
 from farm.processes.confinement import confine, end_with_parent
 from farm.weights.files import header
 from farm.weights.files.hashing import hash_file, hash_weights
 from farm.weights.files.header import BadWeights
-from farm.weights.files.stock import Stock, take_stock
+from farm.weights.files.stock import SourceFiles, inspect_source_files
 from farm.weights.ingest import remove_work_folders, work_folders
 from workers.ingest.opening.pickled import is_pickled, unpickle_all
 from workers.ingest.request import Outcome, Request
@@ -29,7 +29,7 @@ _SPARE_BYTES = 3 << 30
 _CPU_SECONDS, _CPU_SECONDS_PER_GIB = 600, 240
 _NO_MEMORY = "can't allocate memory"
 
-ShutIn = Callable[[Request, Sequence[Stock]], None]
+ShutIn = Callable[[Request, Sequence[SourceFiles]], None]
 """Confines this process to what a request needs."""
 
 _INGESTS = {"checkpoint": "checkpoint", "vae": "vae", "lora": "additions", "embedding": "additions"}
@@ -62,7 +62,7 @@ def ingest(request: Request, shut_in: ShutIn = lambda *_: None) -> dict[str, Any
 
     `shut_in` confines the process once nothing more has to be started, and before a file is read in it.
     """
-    stocks = [take_stock(path) for path in (request.source, request.vae, *request.vocabulary) if path]
+    stocks = [inspect_source_files(path) for path in (request.source, request.vae, *request.vocabulary) if path]
     remove_work_folders(request.target)
     partial, scratch = work_folders(request.target)
     partial.mkdir(parents=True)
@@ -82,7 +82,7 @@ def ingest(request: Request, shut_in: ShutIn = lambda *_: None) -> dict[str, Any
     return {**found, "kind": request.kind, "sha256": hash_weights(request.source), "files": files}
 
 
-def _shut_in(request: Request, stocks: Sequence[Stock]) -> None:
+def _shut_in(request: Request, stocks: Sequence[SourceFiles]) -> None:
     """What reads tensors and JSON runs nothing of them; it is confined all the same, and bounded by their size."""
     size = sum(stock.byte_count for stock in stocks)
     end_with_parent()
@@ -104,7 +104,7 @@ def _ingest_of(kind: str) -> Callable[[Request, Path, Path], Outcome]:
     """(request, target, scratch folder): writes into the target and says what it found. Raises BadWeights."""
     name = f"workers.ingest.{_INGESTS[kind]}"
     if name not in sys.modules:
-        with uncollected():
+        with pause_garbage_collection():
             import_module(name)
     ingest_kind: Callable[[Request, Path, Path], Outcome] = getattr(sys.modules[name], f"ingest_{kind}")
     return ingest_kind

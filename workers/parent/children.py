@@ -21,14 +21,14 @@ def start_child(
     It reads orders from its stdin, and ends by itself when that closes: no child outlives its parent. Its
     log comes through its stderr, its signs of life through its stdout.
     """
-    command = programs.command(module, str(worker_id), device.label, device.name, str(threads))
+    command = programs.build_command(module, str(worker_id), device.label, device.name, str(threads))
     child = subprocess.Popen(
         command,
         bufsize=0,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=programs.inherited(pinned_environment(settings, device)),
+        env=programs.inherit_environment(pinned_environment(settings, device)),
         start_new_session=True,
     )
     assert child.stdin is not None

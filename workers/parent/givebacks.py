@@ -35,7 +35,7 @@ class GiveBacks:
     def give_back_all(self) -> None:
         """Give back what they held. While Postgres is away they stay on the list; the keeper may be first."""
         for worker_id, (give_back, reason) in list(self._waiting.items()):
-            reach("parent.bereaved")
+            reach("parent.child_died")
             try:
                 with self._database.begin() as session:
                     give_back(session, spared=self._spooled())
@@ -50,7 +50,7 @@ class GiveBacks:
                     return
                 continue
             del self._waiting[worker_id]
-            reach("parent.buried")
+            reach("parent.tasks_returned")
             self._on_given_back()
 
     def _spooled(self) -> set[AttemptKey]:

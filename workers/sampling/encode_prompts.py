@@ -6,7 +6,7 @@ import torch
 
 from farm.prompts.attention import Section
 from farm.prompts.embeddings import EmbeddingNames
-from farm.prompts.plan import PlannedPart, plan, plan_negative
+from farm.prompts.plan import PlannedSubPrompt, plan, plan_negative
 from farm.spec.image import ImageSpec
 from workers.compute.placement import device_of
 from workers.model.embeddings import load_vectors
@@ -41,7 +41,7 @@ def encode_conditioning(
     )
 
 
-def _schedule_embeds(part: PlannedPart, embeds: Mapping[SectionedText, PromptEmbeds]) -> EmbedsSchedule:
+def _schedule_embeds(part: PlannedSubPrompt, embeds: Mapping[SectionedText, PromptEmbeds]) -> EmbedsSchedule:
     return tuple(ScheduledEmbeds(stage.until_step, embeds[stage.sections]) for stage in part.stages)
 
 

@@ -1,40 +1,48 @@
-"""Civitai's generator: ComfyUI's nodes as JSON in an EXIF comment, and beside them, as a text, what was asked."""
+"""Civitai's generator: ComfyUI's nodes as JSON in an EXIF comment, with the request as a text beside them."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from farm.infotext.reading import Infotext, NotRead
-from farm.infotext.tools.jsontext import Entry, number, prompt_of, read_object, take, text_of, whole
-from farm.infotext.tools.sampling import sampler_of
+from farm.infotext.tools.jsontext import (
+    KeyRule,
+    collect_values,
+    read_number,
+    read_object,
+    read_prompt,
+    read_string,
+    read_whole,
+)
+from farm.infotext.tools.sampling import translate_sampler
 
 MARK = "extraMetadata"
 _TOOL = "Civitai"
 _WHAT = "a text of Civitai"
 
 
-def _mode(value: Any) -> str | None:
-    return "img2img" if text_of(value).startswith("img2img") else None
+def _read_mode(value: Any) -> str | None:
+    return "img2img" if read_string(value).startswith("img2img") else None
 
 
-_TABLE: Mapping[str, Entry] = {
-    "seed": Entry("seed", whole),
-    "steps": Entry("num_inference_steps", whole),
-    "cfgScale": Entry("guidance_scale", number),
-    "sampler": Entry("sampler", sampler_of),
-    "clipSkip": Entry("clip_skip", whole),
-    "width": Entry("width", whole),
-    "height": Entry("height", whole),
-    "denoise": Entry("strength", number),
-    "workflowId": Entry("mode", _mode),
+_TABLE: Mapping[str, KeyRule] = {
+    "seed": KeyRule("seed", read_whole),
+    "steps": KeyRule("num_inference_steps", read_whole),
+    "cfgScale": KeyRule("guidance_scale", read_number),
+    "sampler": KeyRule("sampler", translate_sampler),
+    "clipSkip": KeyRule("clip_skip", read_whole),
+    "width": KeyRule("width", read_whole),
+    "height": KeyRule("height", read_whole),
+    "denoise": KeyRule("strength", read_number),
+    "workflowId": KeyRule("mode", _read_mode),
 }
 _HARMLESS = frozenset({"prompt", "negativePrompt", "baseModel", "remixOfId", "nsfw", "draft", "extra", "quantity"})
 
 
 def read_civitai(data: Mapping[str, Any]) -> Infotext:
-    said = data[MARK]
-    if not isinstance(said, str):
-        raise NotRead(f"holds {_WHAT} whose {MARK} is no text")
-    asked = read_object(said, f"{_WHAT}, its {MARK},")
-    taken = take(_TOOL, asked, _TABLE, _HARMLESS)
-    taken.warnings.append("it names its checkpoint and LoRAs by Civitai's numbers alone: name them")
-    return taken.infotext(prompt_of(asked, "prompt", _WHAT), prompt_of(asked, "negativePrompt", _WHAT))
+    params = data[MARK]
+    if not isinstance(params, str):
+        raise NotRead(f"holds {_WHAT} whose {MARK} is not a text")
+    request = read_object(params, f"{_WHAT}, its {MARK},")
+    collected = collect_values(_TOOL, request, _TABLE, _HARMLESS)
+    collected.warnings.append("it names its checkpoint and LoRAs only by Civitai's numbers: name them")
+    return collected.infotext(read_prompt(request, "prompt", _WHAT), read_prompt(request, "negativePrompt", _WHAT))

@@ -1,4 +1,4 @@
-"""The nodes of a ComfyUI prompt, and how one follows the links between them.
+"""The nodes of a ComfyUI prompt, and the links between them.
 
 A node is `{"class_type": ..., "inputs": {...}}` under its id; an input is a value, or a link `[id, output]`.
 Every refusal names the node.
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from farm.infotext.reading import NotRead, shown
+from farm.infotext.reading import NotRead, shorten
 
 # Nodes that hold one value, and their input with it.
 _HOLDERS = {
@@ -21,42 +21,42 @@ _HOLDERS = {
 }
 
 
-def refused(why: str) -> NotRead:
+def unreadable_workflow(why: str) -> NotRead:
     return NotRead(f"holds a workflow of ComfyUI that is not read: {why}")
 
 
 @dataclass(frozen=True)
-class Node:
+class ComfyNode:
     id: str
     kind: str
     inputs: Mapping[str, Any]
 
     def __str__(self) -> str:
-        return f"node {shown(self.id)[1:-1]} ({shown(self.kind)[1:-1]})"
+        return f"node {shorten(self.id)[1:-1]} ({shorten(self.kind)[1:-1]})"
 
 
 @dataclass(frozen=True)
 class Graph:
-    nodes: Mapping[str, Node]
+    nodes: Mapping[str, ComfyNode]
 
-    def target(self, node: Node, name: str) -> Node:
+    def target(self, node: ComfyNode, name: str) -> ComfyNode:
         """The node that an input is linked to."""
         link: Any = node.inputs.get(name)
         found = self.nodes.get(str(link[0])) if _is_link(link) else None
         if found is None:
-            raise refused(f"{node} has no {name} that leads to a node")
+            raise unreadable_workflow(f"{node} has no {name} that is linked to a node")
         return found
 
-    def value(self, node: Node, name: str) -> Any:
+    def value(self, node: ComfyNode, name: str) -> Any:
         """The value of an input, or of the node that only holds it."""
         if not _is_link(node.inputs.get(name)):
             return node.inputs.get(name)
         holder = self.target(node, name)
         if holder.kind not in _HOLDERS or _is_link(held := holder.inputs.get(_HOLDERS[holder.kind])):
-            raise refused(f"the {name} of {node} comes from {holder}, which is none that is read here")
+            raise unreadable_workflow(f"the {name} of {node} comes from {holder}, which is not supported")
         return held
 
-    def ends(self) -> list[Node]:
+    def find_end_nodes(self) -> list[ComfyNode]:
         """The nodes that take images and to which nothing is linked: what was saved."""
         used = {str(link[0]) for node in self.nodes.values() for link in node.inputs.values() if _is_link(link)}
         return [
@@ -70,11 +70,11 @@ def _is_link(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str | int)
 
 
-def graph_of(data: Mapping[str, Any]) -> Graph:
-    """Raises NotRead where it is none."""
+def build_graph(data: Mapping[str, Any]) -> Graph:
+    """The graph of a prompt. Raises NotRead where the data is not one."""
     nodes = {}
     for id, node in data.items():
         if not isinstance(node, dict) or not isinstance(node.get("inputs"), dict):
-            raise refused(f"{shown(id)} is no node")
-        nodes[id] = Node(id, str(node.get("class_type")), node["inputs"])
+            raise unreadable_workflow(f"{shorten(id)} is not a node")
+        nodes[id] = ComfyNode(id, str(node.get("class_type")), node["inputs"])
     return Graph(nodes)

@@ -1,16 +1,16 @@
-"""The prompt language of ComfyUI, and of what renders by it, in the WebUI's words."""
+"""Prompts of ComfyUI, and of tools that use its prompt language, rewritten in the WebUI's."""
 
 import re
 
-from farm.infotext.tools.jsontext import Taken
+from farm.infotext.tools.jsontext import ToolValues
 
 _EMBEDDING = re.compile(r"\bembedding:(?:[\w .-]*[/\\])?([\w.-]+?)(?:\.(?:pt|safetensors|bin))?(?=$|[\s,:()\[\]])")
 _BRACKET = re.compile(r"(?<!\\)[\[\]]")
 _WORD = re.compile(r"\b(?:AND|BREAK)\b")
 
 
-def in_webui_words(prompt: str, taken: Taken) -> str:
-    """Brackets mean nothing to ComfyUI and less attention to the WebUI; an embedding is called by its name."""
+def translate_prompt(prompt: str, collected: ToolValues) -> str:
+    """Escape square brackets, which are text to ComfyUI and less attention to the WebUI; name embeddings alone."""
     if _WORD.search(prompt):
-        taken.warnings.append(f"AND and BREAK are words to {taken.tool}, and divide a prompt here")
+        collected.warnings.append(f"AND and BREAK are plain words in {collected.tool}, but divide a prompt here")
     return _BRACKET.sub(lambda match: "\\" + match[0], _EMBEDDING.sub(r"\1", prompt))

@@ -7,9 +7,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from farm.infotext.reading import Infotext, NotRead, shown
-from farm.infotext.tools.jsontext import Entry, name_of, number, prompt_of, take, whole, with_lora
-from farm.infotext.tools.sampling import sampler_of
+from farm.infotext.reading import Infotext, NotRead, shorten
+from farm.infotext.tools.jsontext import (
+    KeyRule,
+    append_lora_tag,
+    collect_values,
+    read_number,
+    read_prompt,
+    read_weights_name,
+    read_whole,
+)
+from farm.infotext.tools.sampling import translate_sampler
 
 MARKS = ("use_stable_diffusion_model", "Stable Diffusion model")
 _TOOL = "Easy Diffusion"
@@ -44,7 +52,7 @@ _FEWEST_LABELS = 3
 
 
 def is_labelled(text: str) -> bool:
-    """Whether it is a file of text that it writes beside an image: a value on each line, behind its label."""
+    """Whether it is a text file that Easy Diffusion writes next to an image: a label and a value on each line."""
     labels = {match[1] for match in map(_LABEL.match, text.split("\n")) if match}
     return len(labels & _LABELS.keys()) >= _FEWEST_LABELS
 
@@ -59,28 +67,28 @@ def read_labelled(text: str) -> Infotext:
         if label in _LABELS or label in _OTHER_LABELS:
             last, found[label] = label, line.partition(": ")[2].strip()
         elif label or last not in _PROMPTS:
-            raise NotRead(f"holds {_WHAT} with a line that is not known: {shown(line)}")
+            raise NotRead(f"holds {_WHAT} with a line that is not known: {shorten(line)}")
         else:
             found[last] += f"\n{line.strip()}"
     return read_easy(found)
 
 
-def _clip_skip(value: Any) -> int | None:
-    """A switch: on, it leaves the last layer out."""
+def _read_clip_skip(value: Any) -> int | None:
+    """A switch: where it is on, the last layer is left out."""
     return 2 if str(value) == "True" else None
 
 
-_TABLE: Mapping[str, Entry] = {
-    "use_stable_diffusion_model": Entry("checkpoint", name_of),
-    "use_vae_model": Entry("vae", name_of),
-    "seed": Entry("seed", whole),
-    "num_inference_steps": Entry("num_inference_steps", whole),
-    "guidance_scale": Entry("guidance_scale", number),
-    "width": Entry("width", whole),
-    "height": Entry("height", whole),
-    "sampler_name": Entry("sampler", sampler_of),
-    "clip_skip": Entry("clip_skip", _clip_skip),
-    "prompt_strength": Entry("strength", number),
+_TABLE: Mapping[str, KeyRule] = {
+    "use_stable_diffusion_model": KeyRule("checkpoint", read_weights_name),
+    "use_vae_model": KeyRule("vae", read_weights_name),
+    "seed": KeyRule("seed", read_whole),
+    "num_inference_steps": KeyRule("num_inference_steps", read_whole),
+    "guidance_scale": KeyRule("guidance_scale", read_number),
+    "width": KeyRule("width", read_whole),
+    "height": KeyRule("height", read_whole),
+    "sampler_name": KeyRule("sampler", translate_sampler),
+    "clip_skip": KeyRule("clip_skip", _read_clip_skip),
+    "prompt_strength": KeyRule("strength", read_number),
 }
 _HARMLESS = frozenset({"prompt", "negative_prompt", "use_lora_model", "lora_alpha"})
 
@@ -90,26 +98,26 @@ def is_easy(keys: Mapping[str, Any]) -> bool:
 
 
 def read_easy(data: Mapping[str, Any]) -> Infotext:
-    said = {_LABELS.get(key, key): value for key, value in data.items() if value != "None"}
-    taken = take(_TOOL, said, _TABLE, _HARMLESS)
-    prompt, negative = (prompt_of(said, key, _WHAT) for key in ("prompt", "negative_prompt"))
-    for name, weight in _loras(said):
-        prompt = with_lora(prompt, name, weight)
-    return taken.infotext(prompt, negative)
+    params = {_LABELS.get(key, key): value for key, value in data.items() if value != "None"}
+    collected = collect_values(_TOOL, params, _TABLE, _HARMLESS)
+    prompt, negative = (read_prompt(params, key, _WHAT) for key in ("prompt", "negative_prompt"))
+    for name, weight in _read_loras(params):
+        prompt = append_lora_tag(prompt, name, weight)
+    return collected.infotext(prompt, negative)
 
 
-def _loras(said: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _read_loras(params: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """One, or a list of them, each with its strength."""
-    names, weights = (_as_list(said.get(key)) for key in ("use_lora_model", "lora_alpha"))
+    names, weights = (_split_list(params.get(key)) for key in ("use_lora_model", "lora_alpha"))
     try:
         for name, weight in zip(names, weights or [1] * len(names), strict=True):
-            if stem := name_of(name):
-                yield stem, number(weight)
+            if stem := read_weights_name(name):
+                yield stem, read_number(weight)
     except ValueError:
-        raise NotRead(f"holds {_WHAT} whose LoRAs cannot be read: {shown(names)}, {shown(weights)}") from None
+        raise NotRead(f"holds {_WHAT} whose LoRAs cannot be read: {shorten(names)}, {shorten(weights)}") from None
 
 
-def _as_list(value: Any) -> list[Any]:
+def _split_list(value: Any) -> list[Any]:
     """A PNG chunk holds a list as Python prints it."""
     if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
         return [part.strip().strip("'\"") for part in value[1:-1].split(",") if part.strip()]

@@ -9,22 +9,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from farm.infotext.grammar import Parsed
-from farm.infotext.reading import Infotext, NotRead, WeightsHash, comparable, shown
-from farm.infotext.tools.comfyprompt import in_webui_words
+from farm.infotext.grammar import ParsedText
+from farm.infotext.reading import Infotext, NotRead, WeightsHash, parse_digest, shorten
+from farm.infotext.tools.comfyprompt import translate_prompt
 from farm.infotext.tools.jsontext import (
-    Entry,
-    Taken,
-    name_of,
-    number,
-    prompt_of,
-    size_in,
-    take,
-    text_of,
-    whole,
-    with_lora,
+    KeyRule,
+    ToolValues,
+    append_lora_tag,
+    collect_values,
+    read_number,
+    read_prompt,
+    read_size_in,
+    read_string,
+    read_weights_name,
+    read_whole,
 )
-from farm.infotext.tools.sampling import comfy_sampler, sampler_of, schedule_of
+from farm.infotext.tools.sampling import translate_comfy_sampler, translate_sampler, translate_schedule
 
 MARKS = ("base_model", "Base Model")
 _TOOL = "Fooocus"
@@ -50,19 +50,19 @@ _OLDER = {
 }
 
 
-def _vae(value: Any) -> str | None:
-    return None if value == _OWN_VAE else name_of(value)
+def _read_vae(value: Any) -> str | None:
+    return None if value == _OWN_VAE else read_weights_name(value)
 
 
-_TABLE: Mapping[str, Entry] = {
-    "base_model": Entry("checkpoint", name_of),
-    "vae": Entry("vae", _vae),
-    "seed": Entry("seed", whole),
-    "steps": Entry("num_inference_steps", whole),
-    "guidance_scale": Entry("guidance_scale", number),
-    "resolution": Entry("size", size_in(_SIZE)),
-    "sampler": Entry("sampler", comfy_sampler),
-    "scheduler": Entry("schedule_type", schedule_of),
+_TABLE: Mapping[str, KeyRule] = {
+    "base_model": KeyRule("checkpoint", read_weights_name),
+    "vae": KeyRule("vae", _read_vae),
+    "seed": KeyRule("seed", read_whole),
+    "steps": KeyRule("num_inference_steps", read_whole),
+    "guidance_scale": KeyRule("guidance_scale", read_number),
+    "resolution": KeyRule("size", read_size_in(_SIZE)),
+    "sampler": KeyRule("sampler", translate_comfy_sampler),
+    "scheduler": KeyRule("schedule_type", translate_schedule),
 }
 _HARMLESS = frozenset(
     {
@@ -74,66 +74,68 @@ _LORA = re.compile(r"(?:lora_combined_|LoRA )\d+")
 
 
 def read_fooocus(data: Mapping[str, Any]) -> Infotext:
-    said = {_OLDER.get(key, key): value for key, value in data.items()}
-    combined = {key: said.pop(key) for key in list(said) if _LORA.fullmatch(key)}
-    harmless = _HARMLESS | ({"styles"} if "full_prompt" in said else frozenset())
-    # SDXL's usual layer.
-    harmless |= {"clip_skip"} if said.get("clip_skip") == 2 else frozenset()
-    taken = take(_TOOL, said, _TABLE, harmless)
-    taken.model_hash = comparable(said.get("base_model_hash"))
-    prompt, negative = (in_webui_words(_prompt(said, key), taken) for key in ("prompt", "negative_prompt"))
-    for name, weight in _loras(said.get("loras") or [], combined, taken):
-        prompt = with_lora(prompt, name, weight)
-    return taken.infotext(prompt, negative)
+    params = {_OLDER.get(key, key): value for key, value in data.items()}
+    combined = {key: params.pop(key) for key in list(params) if _LORA.fullmatch(key)}
+    harmless = _HARMLESS | ({"styles"} if "full_prompt" in params else frozenset())
+    # The usual layer for SDXL.
+    harmless |= {"clip_skip"} if params.get("clip_skip") == 2 else frozenset()
+    collected = collect_values(_TOOL, params, _TABLE, harmless)
+    collected.model_hash = parse_digest(params.get("base_model_hash"))
+    prompt, negative = (
+        translate_prompt(_read_prompt(params, key), collected) for key in ("prompt", "negative_prompt")
+    )
+    for name, weight in _read_loras(params.get("loras") or [], combined, collected):
+        prompt = append_lora_tag(prompt, name, weight)
+    return collected.infotext(prompt, negative)
 
 
-def _prompt(said: Mapping[str, Any], key: str) -> str:
-    full = said.get(f"full_{key}")
+def _read_prompt(params: Mapping[str, Any], key: str) -> str:
+    full = params.get(f"full_{key}")
     if isinstance(full, list) and full and all(isinstance(part, str) for part in full):
         return ", ".join(part for part in full if part)
-    return prompt_of(said, key, _WHAT)
+    return read_prompt(params, key, _WHAT)
 
 
-def _loras(listed: Any, combined: Mapping[str, Any], taken: Taken) -> Iterator[tuple[str, float]]:
+def _read_loras(listed: Any, combined: Mapping[str, Any], collected: ToolValues) -> Iterator[tuple[str, float]]:
     """From the list with hashes, or else from `name : weight`, which some write as `enabled : name : weight`."""
     try:
         for name, weight, *rest in listed:
-            if rest and (digits := comparable(rest[0])):
-                taken.hashes.append(WeightsHash("lora", text_of(name), digits))
-            yield text_of(name), number(weight)
+            if rest and (digits := parse_digest(rest[0])):
+                collected.hashes.append(WeightsHash("lora", read_string(name), digits))
+            yield read_string(name), read_number(weight)
         for text in () if listed else combined.values():
-            *before, name, weight = text_of(text).split(" : ")
-            if before != ["False"] and (stem := name_of(name)):
-                yield stem, number(weight)
+            *before, name, weight = read_string(text).split(" : ")
+            if before != ["False"] and (stem := read_weights_name(name)):
+                yield stem, read_number(weight)
     except (TypeError, ValueError):
         raise NotRead(
-            f"holds {_WHAT} whose LoRAs cannot be read: {shown(listed or list(combined.values()))}"
+            f"holds {_WHAT} whose LoRAs cannot be read: {shorten(listed or list(combined.values()))}"
         ) from None
 
 
-def in_webui_keys(parsed: Parsed) -> Parsed:
+def translate_keys(parsed: ParsedText) -> ParsedText:
     """Its scheme `a1111` in the WebUI's keys; and the names that k-diffusion has for samplers, in any text."""
     items = dict(parsed.items)
     prompt = parsed.prompt
     if "Sampler" in items:
-        items["Sampler"] = sampler_of(items["Sampler"])
+        items["Sampler"] = translate_sampler(items["Sampler"])
     if "Scheduler" in items:
-        items.setdefault("Schedule type", schedule_of(items.pop("Scheduler")))
+        items.setdefault("Schedule type", translate_schedule(items.pop("Scheduler")))
     if items.get("Version", "").startswith(_TOOL):
         items["Sampler"] = items.get("Sampler", "").removesuffix(" Karras")
         for key in ("Raw prompt", "Raw negative prompt", "Performance"):
             items.pop(key, None)
         if items.get("VAE") == _OWN_VAE:
             del items["VAE"]
-        for name, weight in _weights(items.pop("Lora weights", "")):
-            prompt = with_lora(prompt, name, weight)
+        for name, weight in _read_weights(items.pop("Lora weights", "")):
+            prompt = append_lora_tag(prompt, name, weight)
     return replace(parsed, prompt=prompt, items=items)
 
 
-def _weights(text: str) -> Iterator[tuple[str, float]]:
+def _read_weights(text: str) -> Iterator[tuple[str, float]]:
     for item in filter(None, text.split(", ")):
         name, _, weight = item.rpartition(": ")
         try:
-            yield name, number(weight)
+            yield name, read_number(weight)
         except ValueError:
-            raise NotRead(f"holds {_WHAT} whose Lora weights cannot be read: {shown(text)}") from None
+            raise NotRead(f"holds {_WHAT} whose Lora weights cannot be read: {shorten(text)}") from None

@@ -1,11 +1,11 @@
 """The names that other tools have for samplers and schedules, and the WebUI's for the same.
 
-A name that is in no table stays as it is: whoever checks the field refuses it and says what there is.
+A name that is in no table stays as it is: the check of the field refuses it and lists the known names.
 """
 
 from typing import Any
 
-from farm.infotext.tools.jsontext import text_of
+from farm.infotext.tools.jsontext import read_string
 
 # k-diffusion's, which ComfyUI, SwarmUI and Fooocus have too. To ComfyUI DDIM is Euler with a schedule of its own.
 _SAMPLERS = {
@@ -61,22 +61,22 @@ _INVOKE = {
 _OF_THEIR_OWN = ("DDIM", "PLMS", "UniPC", "LCM")
 
 
-def sampler_of(value: Any) -> str:
-    name = text_of(value)
+def translate_sampler(value: Any) -> str:
+    name = read_string(value)
     return _SAMPLERS.get(name, name)
 
 
-def comfy_sampler(value: Any) -> str:
-    name = text_of(value)
-    return "Euler" if name == "ddim" else sampler_of(name)
+def translate_comfy_sampler(value: Any) -> str:
+    name = read_string(value)
+    return "Euler" if name == "ddim" else translate_sampler(name)
 
 
-def schedule_of(value: Any) -> str:
-    name = text_of(value)
+def translate_schedule(value: Any) -> str:
+    name = read_string(value)
     return _SCHEDULES.get(name, name)
 
 
-def invoke_sampler(name: str) -> dict[str, str]:
+def translate_invoke_sampler(name: str) -> dict[str, str]:
     """Sampler and schedule type by a scheduler's name, as fields."""
     base = name.removesuffix("_k")
     if base not in _INVOKE:
@@ -84,6 +84,6 @@ def invoke_sampler(name: str) -> dict[str, str]:
     sampler = _INVOKE[base]
     if sampler in _OF_THEIR_OWN:
         return {"sampler": sampler}
-    # diffusers' own spacing, where Automatic would be Karras for some.
+    # The spacing that diffusers uses, where Automatic would be Karras for some samplers.
     plain = "SGM Uniform" if sampler.startswith("DPM++ 2M") else "Uniform"
     return {"sampler": sampler, "schedule_type": "Karras" if name.endswith("_k") else plain}

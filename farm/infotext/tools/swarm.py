@@ -7,36 +7,45 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from farm.infotext.reading import AddonKind, Infotext, NotRead, WeightsHash, comparable, shown
-from farm.infotext.tools.comfyprompt import in_webui_words
-from farm.infotext.tools.jsontext import Entry, Taken, name_of, number, prompt_of, take, whole, with_lora
-from farm.infotext.tools.sampling import comfy_sampler, schedule_of
+from farm.infotext.reading import AddonKind, Infotext, NotRead, WeightsHash, parse_digest, shorten
+from farm.infotext.tools.comfyprompt import translate_prompt
+from farm.infotext.tools.jsontext import (
+    KeyRule,
+    ToolValues,
+    append_lora_tag,
+    collect_values,
+    read_number,
+    read_prompt,
+    read_weights_name,
+    read_whole,
+)
+from farm.infotext.tools.sampling import translate_comfy_sampler, translate_schedule
 
 MARK = "sui_image_params"
 _TOOL = "SwarmUI"
 _WHAT = "a text of SwarmUI"
 
 
-def _clip_skip(value: Any) -> int:
+def _read_clip_skip(value: Any) -> int:
     """The layer to stop at, counted from the end: -1 is the last."""
-    return -whole(value)
+    return -read_whole(value)
 
 
-_TABLE: Mapping[str, Entry] = {
-    "model": Entry("checkpoint", name_of),
-    "vae": Entry("vae", name_of),
-    "seed": Entry("seed", whole),
-    "steps": Entry("num_inference_steps", whole),
-    "cfgscale": Entry("guidance_scale", number),
-    "width": Entry("width", whole),
-    "height": Entry("height", whole),
-    "autowebuisampler": Entry("sampler", str),
-    "comfyuisampler": Entry("sampler", comfy_sampler),
-    "sampler": Entry("sampler", comfy_sampler),
-    "comfyuischeduler": Entry("schedule_type", schedule_of),
-    "scheduler": Entry("schedule_type", schedule_of),
-    "clipstopatlayer": Entry("clip_skip", _clip_skip),
-    "initimagecreativity": Entry("strength", number),
+_TABLE: Mapping[str, KeyRule] = {
+    "model": KeyRule("checkpoint", read_weights_name),
+    "vae": KeyRule("vae", read_weights_name),
+    "seed": KeyRule("seed", read_whole),
+    "steps": KeyRule("num_inference_steps", read_whole),
+    "cfgscale": KeyRule("guidance_scale", read_number),
+    "width": KeyRule("width", read_whole),
+    "height": KeyRule("height", read_whole),
+    "autowebuisampler": KeyRule("sampler", str),
+    "comfyuisampler": KeyRule("sampler", translate_comfy_sampler),
+    "sampler": KeyRule("sampler", translate_comfy_sampler),
+    "comfyuischeduler": KeyRule("schedule_type", translate_schedule),
+    "scheduler": KeyRule("schedule_type", translate_schedule),
+    "clipstopatlayer": KeyRule("clip_skip", _read_clip_skip),
+    "initimagecreativity": KeyRule("strength", read_number),
 }
 _HARMLESS = frozenset(
     {
@@ -46,51 +55,51 @@ _HARMLESS = frozenset(
     }
 )
 _KINDS: Mapping[str, AddonKind] = {"vae": "vae", "loras": "lora", "used_embeddings": "embedding"}
-# What it does not replace by what it stands for: `<segment:face>`, `<object:...>`.
+# Commands that it leaves in the prompt: `<segment:face>`, `<object:...>`.
 _COMMAND = re.compile(r"<(?!lora[:\[])(\w+)(?:\[[^\]<>]*\])?:")
 
 
 def read_swarm(data: Mapping[str, Any]) -> Infotext:
-    said = data[MARK]
-    if not isinstance(said, dict):
-        raise NotRead(f"holds {_WHAT} whose {MARK} is no object")
-    taken = take(_TOOL, said, _TABLE, _HARMLESS)
-    prompts = [prompt_of(said, key, _WHAT) for key in ("prompt", "negativeprompt")]
+    params = data[MARK]
+    if not isinstance(params, dict):
+        raise NotRead(f"holds {_WHAT} whose {MARK} is not an object")
+    collected = collect_values(_TOOL, params, _TABLE, _HARMLESS)
+    prompts = [read_prompt(params, key, _WHAT) for key in ("prompt", "negativeprompt")]
     for prompt in prompts:
         if command := _COMMAND.search(prompt):
-            raise NotRead(f"holds {_WHAT} whose prompt has a command that only SwarmUI knows: <{command[1]}:")
-    prompt, negative = (in_webui_words(prompt, taken) for prompt in prompts)
-    for name, weight in _loras(said):
+            raise NotRead(f"holds {_WHAT} whose prompt has a command that only SwarmUI supports: <{command[1]}:")
+    prompt, negative = (translate_prompt(prompt, collected) for prompt in prompts)
+    for name, weight in _read_loras(params):
         if f"<lora:{name}" not in prompt:
-            prompt = with_lora(prompt, name, weight)
-    if "initimage" in said or "initimagecreativity" in said:
-        taken.values["mode"] = "inpaint" if "maskimage" in said else "img2img"
-    _take_hashes(data.get("sui_models"), taken)
-    return taken.infotext(prompt, negative)
+            prompt = append_lora_tag(prompt, name, weight)
+    if "initimage" in params or "initimagecreativity" in params:
+        collected.values["mode"] = "inpaint" if "maskimage" in params else "img2img"
+    _take_hashes(data.get("sui_models"), collected)
+    return collected.infotext(prompt, negative)
 
 
-def _loras(said: Mapping[str, Any]) -> list[tuple[str, float]]:
-    names, weights = (_as_list(said.get(key)) for key in ("loras", "loraweights"))
+def _read_loras(params: Mapping[str, Any]) -> list[tuple[str, float]]:
+    names, weights = (_split_list(params.get(key)) for key in ("loras", "loraweights"))
     if weights and len(weights) != len(names):
         raise NotRead(f"holds {_WHAT} with {len(names)} LoRAs and {len(weights)} weights for them")
     try:
-        found = [name_of(name) or "" for name in names]
-        return list(zip(found, map(number, weights or [1] * len(names)), strict=True))
+        found = [read_weights_name(name) or "" for name in names]
+        return list(zip(found, map(read_number, weights or [1] * len(names)), strict=True))
     except ValueError:
-        raise NotRead(f"holds {_WHAT} whose loras or loraweights cannot be read: {shown(weights)}") from None
+        raise NotRead(f"holds {_WHAT} whose loras or loraweights cannot be read: {shorten(weights)}") from None
 
 
-def _as_list(value: Any) -> list[Any]:
+def _split_list(value: Any) -> list[Any]:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value if isinstance(value, list) else []
 
 
-def _take_hashes(models: Any, taken: Taken) -> None:
-    """Its hashes are of the tensors alone, as those of LoRAs in the WebUI's texts."""
+def _take_hashes(models: Any, collected: ToolValues) -> None:
+    """SwarmUI hashes the tensors alone, as the WebUI does for LoRAs."""
     for model in models if isinstance(models, list) else []:
         param, name, digits = (str(model.get(key, "")) for key in ("param", "name", "hash")) if model else ("",) * 3
         if param == "model" and digits:
-            taken.warnings.append("its hash of the checkpoint is one of the tensors alone, and is not compared")
-        elif param in _KINDS and (found := comparable(digits)) and (stem := name_of(name)):
-            taken.hashes.append(WeightsHash(_KINDS[param], stem, found))
+            collected.warnings.append("its hash of the checkpoint covers the tensors alone, and is not compared")
+        elif param in _KINDS and (found := parse_digest(digits)) and (stem := read_weights_name(name)):
+            collected.hashes.append(WeightsHash(_KINDS[param], stem, found))

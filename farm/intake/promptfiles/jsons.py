@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from farm.formats.badline import BadLine
-from farm.formats.jsonkeys import KeyTwice, distinct
+from farm.formats.jsonkeys import RepeatedKey, refuse_repeated_keys
 from farm.intake.promptfiles.entries import Entries, Entry, Unreadable
 
 _DEEPEST = 20
@@ -93,7 +93,7 @@ def _value(text: str, begin: int) -> tuple[Any, int]:
             raise RecursionError
     except json.JSONDecodeError as error:
         raise _bad(text, error.pos, f"is not JSON: {error.msg[0].lower()}{error.msg[1:]}") from None
-    except KeyTwice as error:
+    except RepeatedKey as error:
         raise _bad(text, begin, f"`{error.key}` stands twice in one object") from None
     except RecursionError:
         raise _bad(text, begin, "is nested too deeply") from None
@@ -120,7 +120,7 @@ def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is no number of JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=distinct, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(object_pairs_hook=refuse_repeated_keys, parse_constant=_no_number)
 
 
 def _skip(text: str, position: int) -> int:

@@ -1,4 +1,4 @@
-"""What the numbers in a checkpoint's configs may be. Whoever builds a pipeline of them believes them.
+"""Bounds of the numbers in a checkpoint's configs, which a pipeline is built from without further checks.
 
 The bounds are a few times beyond what any published Stable Diffusion has. A scheduler of 100,000,000 timesteps is a
 config of a few bytes, and costs each worker gigabytes.
@@ -25,8 +25,8 @@ CONFIG_FILES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Bound:
-    """What a number may be, or each number of a list, and how long the list may be: 0 where there may be none."""
+class NumberBound:
+    """The range of a number, or of each number of a list, and the longest list: 0 where no list is allowed."""
 
     lowest: float
     highest: float
@@ -38,24 +38,24 @@ class Bound:
 
 # A level of a UNet or VAE each.
 _LEVELS = 8
-_WIDTH = Bound(1, 65_536)
-_HEADS = Bound(1, 1024, _LEVELS)
-_TOKEN = Bound(-1, 1_000_000, 32)
-_FRACTION = Bound(0, 1)
-_ANY = Bound(-10_000, 10_000, 32)
-_BOUNDS: Mapping[str, Bound] = {
+_WIDTH = NumberBound(1, 65_536)
+_HEADS = NumberBound(1, 1024, _LEVELS)
+_TOKEN = NumberBound(-1, 1_000_000, 32)
+_FRACTION = NumberBound(0, 1)
+_ANY = NumberBound(-10_000, 10_000, 32)
+_BOUNDS: Mapping[str, NumberBound] = {
     # UNet and VAE
-    "sample_size": Bound(1, 16_384, 2),
-    "in_channels": Bound(1, 64),
-    "out_channels": Bound(1, 64),
-    "latent_channels": Bound(1, 64),
-    "block_out_channels": Bound(1, 16_384, _LEVELS),
-    "down_block_types": Bound(0, 0, _LEVELS),
-    "up_block_types": Bound(0, 0, _LEVELS),
-    "layers_per_block": Bound(1, 8, _LEVELS),
-    "transformer_layers_per_block": Bound(0, 24, _LEVELS),
-    "norm_num_groups": Bound(1, 1024),
-    "cross_attention_dim": Bound(1, 16_384, _LEVELS),
+    "sample_size": NumberBound(1, 16_384, 2),
+    "in_channels": NumberBound(1, 64),
+    "out_channels": NumberBound(1, 64),
+    "latent_channels": NumberBound(1, 64),
+    "block_out_channels": NumberBound(1, 16_384, _LEVELS),
+    "down_block_types": NumberBound(0, 0, _LEVELS),
+    "up_block_types": NumberBound(0, 0, _LEVELS),
+    "layers_per_block": NumberBound(1, 8, _LEVELS),
+    "transformer_layers_per_block": NumberBound(0, 24, _LEVELS),
+    "norm_num_groups": NumberBound(1, 1024),
+    "cross_attention_dim": NumberBound(1, 16_384, _LEVELS),
     "attention_head_dim": _HEADS,
     "num_attention_heads": _HEADS,
     "addition_embed_type_num_heads": _HEADS,
@@ -65,55 +65,55 @@ _BOUNDS: Mapping[str, Bound] = {
     "projection_class_embeddings_input_dim": _WIDTH,
     "time_cond_proj_dim": _WIDTH,
     "time_embedding_dim": _WIDTH,
-    "conv_in_kernel": Bound(1, 15),
-    "conv_out_kernel": Bound(1, 15),
-    "scaling_factor": Bound(0.0001, 10_000),
+    "conv_in_kernel": NumberBound(1, 15),
+    "conv_out_kernel": NumberBound(1, 15),
+    "scaling_factor": NumberBound(0.0001, 10_000),
     # text encoders
-    "vocab_size": Bound(1, 1_000_000),
-    "hidden_size": Bound(1, 16_384),
+    "vocab_size": NumberBound(1, 1_000_000),
+    "hidden_size": NumberBound(1, 16_384),
     "intermediate_size": _WIDTH,
-    "projection_dim": Bound(1, 16_384),
-    "num_hidden_layers": Bound(1, 200),
+    "projection_dim": NumberBound(1, 16_384),
+    "num_hidden_layers": NumberBound(1, 200),
     "max_position_embeddings": _WIDTH,
     "bos_token_id": _TOKEN,
     "eos_token_id": _TOKEN,
     "pad_token_id": _TOKEN,
     # schedulers
-    "num_train_timesteps": Bound(1, 10_000),
-    "original_inference_steps": Bound(1, 1000),
-    "steps_offset": Bound(0, 1000),
+    "num_train_timesteps": NumberBound(1, 10_000),
+    "original_inference_steps": NumberBound(1, 1000),
+    "steps_offset": NumberBound(0, 1000),
     "beta_start": _FRACTION,
     "beta_end": _FRACTION,
-    "trained_betas": Bound(0, 1, 10_000),
-    "solver_order": Bound(1, 4),
-    "predictor_order": Bound(1, 4),
-    "corrector_order": Bound(1, 4),
+    "trained_betas": NumberBound(0, 1, 10_000),
+    "solver_order": NumberBound(1, 4),
+    "predictor_order": NumberBound(1, 4),
+    "corrector_order": NumberBound(1, 4),
     # diffusers itself writes an infinity here.
-    "lambda_min_clipped": Bound(-math.inf, math.inf),
+    "lambda_min_clipped": NumberBound(-math.inf, math.inf),
 }
 _MOST_LETTERS = 200
 _MOST_NESTED = 3
 
 
-def check(part: str, config: Mapping[str, Any]) -> None:
+def check_config(part: str, config: Mapping[str, Any]) -> None:
     """Raise BadWeights, naming the first key of a part's config whose value no pipeline can have."""
     for key, value in config.items():
         bound = _BOUNDS.get(key, _ANY)
-        if any(not _is_within(entry, bound) for entry in _entries(value, bound.entries)):
-            kind = f"{bound} is possible" if key in _BOUNDS else "no pipeline has that"
+        if any(not _is_within(entry, bound) for entry in _flatten(value, bound.entries)):
+            kind = f"{bound} is allowed" if key in _BOUNDS else "no pipeline has such a value"
             raise BadWeights(f"The {TITLES[part]}'s config asks for {key} = {_shorten(value)}; {kind}.")
 
 
-def _entries(value: object, most: int, depth: int = 0) -> Iterator[object]:
-    """What a list holds, and lists in it; a list that is too long or too deep is an entry that nothing allows."""
+def _flatten(value: object, most: int, depth: int = 0) -> Iterator[object]:
+    """The entries of a list and of lists in it; one that is too long or too deep is yielded as it is."""
     if not isinstance(value, list | tuple) or len(value) > most or depth == _MOST_NESTED:
         yield value
     else:
         for entry in value:
-            yield from _entries(entry, most, depth + 1)
+            yield from _flatten(entry, most, depth + 1)
 
 
-def _is_within(value: object, bound: Bound) -> bool:
+def _is_within(value: object, bound: NumberBound) -> bool:
     if value is None or isinstance(value, bool):
         return True
     if isinstance(value, int | float):
@@ -129,7 +129,7 @@ def _shorten(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
-def config_files(folder: Path) -> Mapping[str, Path]:
+def find_config_files(folder: Path) -> Mapping[str, Path]:
     """The configs that a diffusers folder has, by their parts."""
     files = {part: folder / part / name for part, name in CONFIG_FILES.items()}
     return {part: file for part, file in files.items() if file.is_file()}

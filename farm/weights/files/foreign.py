@@ -1,4 +1,4 @@
-"""The hashes by which other tools know a file of weights: in images they stand beside its name."""
+"""The hashes by which other tools identify a file of weights: they write them into images next to its name."""
 
 import hashlib
 from pathlib import Path
@@ -12,8 +12,8 @@ _BLOCK_BYTES = 2**20
 def source_hashes(path: Path) -> tuple[str, ...]:
     """The sha256 of a file, and of its tensors alone where it is safetensors; none of a folder.
 
-    Civitai calls the beginning of the one AutoV2 and of the other AutoV3. The WebUI writes the one for VAEs and
-    embeddings and the other for LoRAs, SwarmUI always the other.
+    Civitai calls the beginning of the first AutoV2 and of the second AutoV3. The WebUI writes the first for VAEs
+    and embeddings and the second for LoRAs, SwarmUI always the second.
     """
     if path.is_dir():
         return ()

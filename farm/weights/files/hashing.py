@@ -1,9 +1,9 @@
-"""The hashes by which weights are known: the sha256 of a file, as the WebUI computes it, or of a folder."""
+"""The hashes that identify weights: the sha256 of a file, as the WebUI computes it, or of a folder."""
 
 import hashlib
 from pathlib import Path
 
-from farm.weights.files.stock import take_stock
+from farm.weights.files.stock import inspect_source_files
 
 _READ_BY_DIFFUSERS = (".safetensors", ".bin", ".json", ".txt", ".model")
 
@@ -23,6 +23,6 @@ def hash_folder(path: Path) -> str:
 
 
 def hash_weights(path: Path) -> str:
-    """Raises BadWeights for what is no ordinary file or folder: to open a pipe is to wait for who writes."""
-    take_stock(path)
+    """The hash of a file or folder. Raises BadWeights for anything else: opening a pipe would wait for a writer."""
+    inspect_source_files(path)
     return hash_folder(path) if path.is_dir() else hash_file(path)

@@ -52,7 +52,7 @@ class Header:
 
 
 def read(path: Path) -> Header:
-    """The header of a file whose every length and offset was found to be true. Raises BadWeights."""
+    """The header of a file whose lengths and offsets were all verified. Raises BadWeights."""
     try:
         with path.open("rb") as stream:
             return _read(stream, path)
@@ -78,7 +78,7 @@ def _read(stream: BinaryIO, path: Path) -> Header:
     entries = _parse(text, path)
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict):
-        raise BadWeights(f"{path} is damaged: its metadata is no table.")
+        raise BadWeights(f"{path} is damaged: its metadata is not a table.")
     spans = {name: _parse_entry(name, entry, path) for name, entry in entries.items()}
     _check_spans([span for _, span in spans.values()], size - _LENGTH_BYTES - length, path)
     tensors = {name: tensor for name, (tensor, _) in spans.items()}
@@ -98,7 +98,7 @@ def _parse(text: bytes, path: Path) -> dict[str, object]:
     except (ValueError, RecursionError) as error:
         raise BadWeights(f"{path} is damaged: its header is not JSON.") from error
     if not isinstance(entries, dict):
-        raise BadWeights(f"{path} is damaged: its header is no table.")
+        raise BadWeights(f"{path} is damaged: its header is not a table.")
     return entries
 
 

@@ -1,4 +1,4 @@
-"""What a file of weights is, told by the names and shapes of its tensors alone."""
+"""Recognises what a file of weights is, by the names and shapes of its tensors alone."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -7,13 +7,13 @@ from typing import Literal
 
 from farm.weights.files.header import BadWeights, Header, Tensor
 
-Kind = Literal["checkpoint", "vae", "lora", "embedding", "unet-only", "unknown"]
+SniffedKind = Literal["checkpoint", "vae", "lora", "embedding", "unet-only", "unknown"]
 
 _UNET, _VAE = "model.diffusion_model.", "first_stage_model."
 _RENDERED = "this farm renders SD1, SD2 and SDXL"
 
 # Begin of a name, after the prefix of the UNet, and whose weights they are. The first that is found counts.
-_STRANGERS = (
+_FOREIGN_ARCHITECTURES = (
     ("double_blocks.0.img_attn.", "Flux weights"),
     ("joint_blocks.", "Stable Diffusion 3 weights"),
     ("clip_txt_mapper.", "Stable Cascade weights"),
@@ -33,18 +33,18 @@ _LORA = re.compile(r"^lora_(unet|te\d?)_|\.lora_[AB]\b|\.lora[._](up|down)\.|\.p
 _OTHER_ADAPTERS = re.compile(r"\.(hada_w1_a|lokr_w1|lokr_w1_a|oft_blocks|oft_diag|a1\.weight|diff)$")
 _EMBEDDINGS = ("emb_params", "clip_l", "clip_g")
 _BASE_BY_TEXT_WIDTH = {768: "sd15", 1024: "sd2", 2048: "sdxl"}
-_UNTOLD_TRAINING = (
-    "Nothing tells whether it predicts noise or velocity: noise is assumed; if its images are brown noise, add it "
-    "with --family sd2-v."
+_UNKNOWN_PREDICTION = (
+    "The file does not show whether it predicts noise or velocity: noise is assumed; if its images are brown "
+    "noise, add it with --family sd2-v."
 )
 _V_NAME = re.compile(r"768|v[-_]?pred", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Sniffed:
-    """What a file is. `family` is None where nothing in the file tells it; `lacks` names missing components."""
+    """What a file is. `family` is None where the file does not show it; `lacks` names missing components."""
 
-    kind: Kind
+    kind: SniffedKind
     family: str | None = None
     prediction_type: str | None = None
     lacks: tuple[str, ...] = ()
@@ -52,16 +52,16 @@ class Sniffed:
 
 
 def sniff(header: Header, file_name: str = "") -> Sniffed:
-    """Tell what the file is; its name counts where SD2's two trainings have to be told apart.
+    """Recognise the file; its name counts where SD2's two trainings have to be distinguished.
 
-    Raises BadWeights for what is known and not rendered here: another architecture, SDXL's refiner.
+    Raises BadWeights for known weights that are not supported: another architecture, SDXL's refiner.
     """
     names = header.tensors
     if any(map(_LORA.search, names)):
-        return Sniffed("lora", _lora_base(names))
+        return Sniffed("lora", _find_lora_base(names))
     if any(map(_OTHER_ADAPTERS.search, names)) and not _has(names, _UNET):
-        raise BadWeights("It holds a LyCORIS network (LoHa, LoKr or the like); this farm takes LoRAs alone.")
-    _refuse_strangers(names)
+        raise BadWeights("It holds a LyCORIS network (LoHa, LoKr or the like); this farm takes only LoRAs.")
+    _refuse_foreign(names)
     if _has(names, _UNET):
         return _sniff_checkpoint(header, file_name)
     if _has(names, "input_blocks.") or _has(names, "down_blocks."):
@@ -75,9 +75,9 @@ def _has(names: Collection[str], prefix: str) -> bool:
     return any(name.startswith(prefix) for name in names)
 
 
-def _refuse_strangers(names: Collection[str]) -> None:
+def _refuse_foreign(names: Collection[str]) -> None:
     bare = {name.removeprefix(_UNET) for name in names}
-    for beginning, what in _STRANGERS:
+    for beginning, what in _FOREIGN_ARCHITECTURES:
         if _has(bare, beginning):
             raise BadWeights(f"It holds {what}; {_RENDERED}.")
     if _has(names, "conditioner.embedders.0.model.") and not _has(names, "conditioner.embedders.1."):
@@ -88,33 +88,35 @@ def _refuse_strangers(names: Collection[str]) -> None:
 
 def _sniff_checkpoint(header: Header, file_name: str) -> Sniffed:
     names = header.tensors
-    base = _base(names)
-    lacks = _lacking(names, base)
+    base = _find_base(names)
+    lacks = _find_lacking(names, base)
     if {"vae", "text encoder"} <= set(lacks):
         return Sniffed("unet-only", base, lacks=lacks, notes=("It holds a UNet alone.",))
-    channels = _channels(names)
+    channels = _count_channels(names)
     if channels == 9:
         return Sniffed("checkpoint", f"{base}-inpaint", "epsilon", lacks)
     if channels != 4:
         what = _UNUSUAL_INPUTS.get(channels, "a model of another kind")
-        raise BadWeights(f"It holds {what}: its UNet takes {channels} channels, where 4 or 9 are rendered here.")
-    prediction, notes = _prediction_type(header, base, file_name)
+        raise BadWeights(f"It holds {what}: its UNet takes {channels} channels, and only 4 or 9 are supported.")
+    prediction, notes = _find_prediction_type(header, base, file_name)
     family = "sd2-v" if (base, prediction) == ("sd2", "v_prediction") else base
     return Sniffed("checkpoint", family, prediction, lacks, notes)
 
 
-def _base(names: Mapping[str, Tensor]) -> str:
+def _find_base(names: Mapping[str, Tensor]) -> str:
     """By the text encoder, or where it is missing by what the UNet expects of it."""
     if _has(names, "conditioner.embedders.") or _has(names, f"{_UNET}label_emb."):
         return "sdxl"
     if _has(names, "cond_stage_model.model."):
         return "sd2"
-    heard = names.get(f"{_UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight")
-    is_wide = heard is not None and heard.shape[-1] == 1024 and not _has(names, "cond_stage_model.transformer.")
+    attention = names.get(f"{_UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight")
+    is_wide = (
+        attention is not None and attention.shape[-1] == 1024 and not _has(names, "cond_stage_model.transformer.")
+    )
     return "sd2" if is_wide else "sd15"
 
 
-def _lacking(names: Collection[str], base: str) -> tuple[str, ...]:
+def _find_lacking(names: Collection[str], base: str) -> tuple[str, ...]:
     wanted = {"vae": (_VAE, "decoder.conv_in."), "text encoder": ("cond_stage_model.",)}
     if base == "sdxl":
         wanted["text encoder"] = ("conditioner.embedders.0.",)
@@ -122,15 +124,15 @@ def _lacking(names: Collection[str], base: str) -> tuple[str, ...]:
     return tuple(part for part, prefixes in wanted.items() if not any(_has(names, prefix) for prefix in prefixes))
 
 
-def _channels(names: Mapping[str, Tensor]) -> int:
+def _count_channels(names: Mapping[str, Tensor]) -> int:
     key = f"{_UNET}input_blocks.0.0.weight"
     if key not in names or len(names[key].shape) != 4:
         raise BadWeights(f"The tensor {key} is missing or has another shape.")
     return names[key].shape[1]
 
 
-def _prediction_type(header: Header, base: str, file_name: str) -> tuple[str, tuple[str, ...]]:
-    """What the UNet predicts, and what should be said about it. The weights themselves do not tell."""
+def _find_prediction_type(header: Header, base: str, file_name: str) -> tuple[str, tuple[str, ...]]:
+    """What the UNet predicts, and the warnings about it. The weights themselves do not show it."""
     declared = header.metadata.get("modelspec.prediction_type", "").lower()
     architecture = header.metadata.get("modelspec.architecture", "").lower()
     if declared.startswith("v") or "v_pred" in header.tensors or "768-v" in architecture:
@@ -138,8 +140,10 @@ def _prediction_type(header: Header, base: str, file_name: str) -> tuple[str, tu
     if declared.startswith("eps") or base != "sd2":
         return "epsilon", ()
     if _V_NAME.search(file_name):
-        return "v_prediction", (f"{file_name} is taken for v-prediction by its name; --family sd2 says otherwise.",)
-    return "epsilon", (_UNTOLD_TRAINING,)
+        return "v_prediction", (
+            f"{file_name} is taken for v-prediction because of its name; if it is not, add it with --family sd2.",
+        )
+    return "epsilon", (_UNKNOWN_PREDICTION,)
 
 
 def _sniff_vae(names: Mapping[str, Tensor]) -> Sniffed:
@@ -164,8 +168,8 @@ def _sniff_embedding(names: Mapping[str, Tensor]) -> Sniffed:
     return Sniffed("embedding", _BASE_BY_TEXT_WIDTH.get(shape[-1]) if shape else None)
 
 
-def _lora_base(names: Mapping[str, Tensor]) -> str | None:
-    """By the width of the text that its UNet's part hears; two text encoders are SDXL's."""
+def _find_lora_base(names: Mapping[str, Tensor]) -> str | None:
+    """By the width of the text embeddings that its UNet layers take; a second text encoder means SDXL."""
     if _has(names, "lora_te2_") or _has(names, "text_encoder_2."):
         return "sdxl"
     for name, tensor in names.items():

@@ -1,4 +1,4 @@
-"""What lies where weights are said to be: ordinary files, few enough, and no links to elsewhere."""
+"""Checks the files of a source of weights: regular files, few enough, and no links to elsewhere."""
 
 import os
 import stat
@@ -20,25 +20,25 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Stock:
+class SourceFiles:
     """A file or folder of weights. `places` are the paths without links by which all of it can be read."""
 
     places: Sequence[Path]
     byte_count: int
 
 
-def take_stock(source: Path) -> Stock:
-    """Look through a file or folder, opening nothing. Raises BadWeights, naming what is not an ordinary file.
+def inspect_source_files(source: Path) -> SourceFiles:
+    """Look through a file or folder, opening nothing. Raises BadWeights, naming what is not a regular file.
 
-    Links may lead elsewhere within the folder, and from a snapshot of Hugging Face's cache to its blobs.
+    Links may point elsewhere within the folder, and from a snapshot of Hugging Face's cache to its blobs.
     """
     try:
         root = source.resolve(strict=True)
         if not root.is_dir():
-            size = _file_size(source)
+            size = _measure_file(source)
             _check_readable(root)
-            return Stock([root], size)
-        files = dict(_files(source, root))
+            return SourceFiles([root], size)
+        files = dict(_walk_files(source, root))
         for file in files:
             _check_readable(file)
     except FileNotFoundError:
@@ -47,10 +47,10 @@ def take_stock(source: Path) -> Stock:
         # Links in a circle are a RuntimeError.
         raise BadWeights(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     linked = [file for file in files if not file.is_relative_to(root)]
-    return Stock([root, *linked], sum(files.values()))
+    return SourceFiles([root, *linked], sum(files.values()))
 
 
-def _files(source: Path, root: Path) -> Iterator[tuple[Path, int]]:
+def _walk_files(source: Path, root: Path) -> Iterator[tuple[Path, int]]:
     """Each file below the folder by its path without links, and its bytes."""
     folders, seen = [source], 0
     while folders:
@@ -58,38 +58,42 @@ def _files(source: Path, root: Path) -> Iterator[tuple[Path, int]]:
             for entry in entries:
                 seen += 1
                 if seen > _MOST_ENTRIES:
-                    raise BadWeights(f"{source} holds more than {_MOST_ENTRIES:,} files: it is no checkpoint's.")
+                    raise BadWeights(
+                        f"{source} holds more than {_MOST_ENTRIES:,} files: it is not the folder of a checkpoint."
+                    )
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(Path(entry.path))
-                elif (real := _real_path(Path(entry.path), root)) and not real.is_dir():
-                    yield real, _file_size(Path(entry.path))
+                elif (real := _resolve_link(Path(entry.path), root)) and not real.is_dir():
+                    yield real, _measure_file(Path(entry.path))
 
 
 def _check_readable(file: Path) -> None:
-    """Asked before anything opens it, or waits for another process that may not."""
+    """Raise BadWeights for a file without read permission, before anything opens it."""
     if not os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         raise BadWeights(f"{file} cannot be read: permission denied. Give this user the right to read it.")
 
 
-def _real_path(path: Path, root: Path) -> Path | None:
-    """Where the path leads; None for a link to nothing, which whoever needs the file misses."""
+def _resolve_link(path: Path, root: Path) -> Path | None:
+    """Where the path leads; None for a broken link, which fails later if the file is needed."""
     real = path.resolve()
     if not real.exists():
         return None
-    if real.is_relative_to(root) or any(real.is_relative_to(blobs) for blobs in _blobs(root)):
+    if real.is_relative_to(root) or any(real.is_relative_to(blobs) for blobs in _find_blob_folders(root)):
         return real
-    raise BadWeights(f"{path} is a link that leads out of its folder, to {real}: put the file itself there.")
+    raise BadWeights(f"{path} is a link that points out of its folder, to {real}: put the file itself there.")
 
 
-def _blobs(root: Path) -> Iterator[Path]:
+def _find_blob_folders(root: Path) -> Iterator[Path]:
     """Hugging Face's cache keeps `models--OWNER--NAME/snapshots/COMMIT`, with links to files in `blobs`."""
     for folder in (root, *root.parents):
         if folder.parent.name == "snapshots":
             yield folder.parent.parent / "blobs"
 
 
-def _file_size(path: Path) -> int:
+def _measure_file(path: Path) -> int:
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise BadWeights(f"{path} is {_KINDS.get(stat.S_IFMT(found.st_mode), 'no file')}, not a file of weights.")
+        raise BadWeights(
+            f"{path} is {_KINDS.get(stat.S_IFMT(found.st_mode), 'not a regular file')}, not a file of weights."
+        )
     return found.st_size

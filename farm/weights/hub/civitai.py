@@ -1,4 +1,4 @@
-"""Civitai: which file of a model is meant, and what its page says about it.
+"""Civitai: which file of a model is meant, and the metadata of its page.
 
 The API is that of https://developer.civitai.com/site/reference/.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from farm.config import Settings
 from farm.weights.hub.sources import CivitaiSource
-from farm.weights.hub.transport import Access, DownloadError, connected, get_json
+from farm.weights.hub.transport import Access, DownloadError, get_json, open_hub_client
 
 _KINDS: Mapping[str, str] = {
     "checkpoint": "checkpoint",
@@ -39,14 +39,14 @@ _FAMILIES: Mapping[str, str] = {
     "Illustrious": "sdxl",
     "NoobAI": "sdxl",
 }
-"""Civitai's base models, as families; one that is not here gives no hint, and the file itself is asked."""
+"""Civitai's base models, as families; one that is not listed gives no hint, and the file itself decides."""
 
 _INPAINTING: Mapping[str, str] = {"sd15": "sd15-inpaint", "sd2": "sd2-inpaint", "sdxl": "sdxl-inpaint"}
 
 
 @dataclass(frozen=True)
 class CivitaiFile:
-    """The file to download, and what the page says: `sha256` and `family` are None where it says nothing."""
+    """The file to download, and its page's metadata: `sha256` and `family` are None where the page gives none."""
 
     model_id: int
     version_id: int
@@ -69,7 +69,7 @@ def look_up(settings: Settings, source: CivitaiSource) -> CivitaiFile:
     base = f"{settings.civitai_endpoint}/api/v1"
     if source.version_id is None:
         model = _get(settings, f"{base}/models/{source.model_id}")
-        version, model_id = _newest(model, source), source.model_id
+        version, model_id = _find_newest_version(model, source), source.model_id
     else:
         version = _get(settings, f"{base}/model-versions/{source.version_id}")
         model, model_id = version.get("model") or {}, version.get("modelId")
@@ -79,14 +79,14 @@ def look_up(settings: Settings, source: CivitaiSource) -> CivitaiFile:
 
 
 def _get(settings: Settings, url: str) -> dict[str, Any]:
-    with connected() as client:
+    with open_hub_client() as client:
         answer, _ = get_json(client, url, access_to(settings))
     if not isinstance(answer, dict) or "id" not in answer:
-        raise DownloadError(f"{url} did not answer as Civitai does.")
+        raise DownloadError(f"{url} did not answer as Civitai does. Is FARM_CIVITAI_ENDPOINT right?")
     return answer
 
 
-def _newest(model: dict[str, Any], source: CivitaiSource) -> dict[str, Any]:
+def _find_newest_version(model: dict[str, Any], source: CivitaiSource) -> dict[str, Any]:
     """The newest version that has files: Civitai lists them newest first."""
     for version in model.get("modelVersions") or []:
         if version.get("files"):
@@ -99,10 +99,10 @@ def _describe(model_id: int, model: dict[str, Any], version: dict[str, Any]) -> 
     name = f"civitai:{model_id}@{version.get('id')} ({model.get('name')})"
     kind = _KINDS.get(str(model.get("type", "")).lower())
     if kind is None:
-        raise DownloadError(f"{name} is a {model.get('type')}, which this farm has no use for.")
+        raise DownloadError(f"{name} is a {model.get('type')}, which this farm cannot use.")
     if version.get("usageControl", "Download") != "Download":
         raise DownloadError(f"{name} may not be downloaded; its author allows its use on Civitai only.")
-    file = _best_file(name, kind, version.get("files") or [])
+    file = _choose_file(name, kind, version.get("files") or [])
     sha256 = (file.get("hashes") or {}).get("SHA256")
     return CivitaiFile(
         model_id=model_id,
@@ -112,12 +112,12 @@ def _describe(model_id: int, model: dict[str, Any], version: dict[str, Any]) -> 
         url=str(file["downloadUrl"]),
         sha256=sha256.lower() if sha256 else None,
         kind=kind,
-        family=_family(version),
-        trigger_words=_words(version.get("trainedWords") or []),
+        family=_find_family(version),
+        trigger_words=_split_trigger_words(version.get("trainedWords") or []),
     )
 
 
-def _best_file(name: str, kind: str, files: list[dict[str, Any]]) -> dict[str, Any]:
+def _choose_file(name: str, kind: str, files: list[dict[str, Any]]) -> dict[str, Any]:
     """The primary file, if it is safetensors; else another one that is; else the primary one."""
     types = ("Model", "Pruned Model", "VAE") if kind == "vae" else ("Model", "Pruned Model")
     usable = [file for file in files if file.get("type", "Model") in types and file.get("downloadUrl")]
@@ -130,13 +130,13 @@ def _is_safetensors(file: dict[str, Any]) -> bool:
     return str(file.get("name", "")).lower().endswith(".safetensors")
 
 
-def _family(version: dict[str, Any]) -> str | None:
+def _find_family(version: dict[str, Any]) -> str | None:
     family = _FAMILIES.get(str(version.get("baseModel")))
     is_inpainting = str(version.get("baseModelType")).lower() == "inpainting"
     return _INPAINTING.get(family, family) if family and is_inpainting else family
 
 
-def _words(trained: list[Any]) -> tuple[str, ...]:
+def _split_trigger_words(trained: list[Any]) -> tuple[str, ...]:
     """The trigger words: an entry may be several, separated by commas."""
     words = (word.strip() for entry in trained for word in str(entry).split(","))
     return tuple(dict.fromkeys(word for word in words if word))

@@ -1,4 +1,4 @@
-"""The part of a file that is here already: it outlives its process, and says what it is a part of."""
+"""A partially downloaded file: it outlives its process, and records the address and version it belongs to."""
 
 import fcntl
 import hashlib
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from farm.weights.hub.transport import DownloadError, shown
+from farm.weights.hub.transport import DownloadError, redact_url
 
 _CHUNK = 2**20
 _SPARE_BYTES = 64 * 2**20
 
 
-class Part:
+class PartialFile:
     """`<target>.part`, locked for this process, with `<target>.part.json` that holds its address and ETag.
 
     The address is kept as a hash: it may carry a token in its query.
@@ -31,11 +31,11 @@ class Part:
         self.etag = self._resume()
 
     def _resume(self) -> str | None:
-        """Hash what is here, and return the ETag that it had; empty the file if it is part of something else."""
+        """Hash the existing bytes and return their ETag; empty the file if they belong to another address."""
         try:
             about = json.loads(self._about.read_text())
             if about["source"] == _fingerprint(self._url):
-                self._hash_what_is_here()
+                self._hash_existing_bytes()
                 etag: str | None = about["etag"]
                 return etag
         except (OSError, ValueError, KeyError, TypeError):
@@ -43,20 +43,20 @@ class Part:
         self.empty()
         return None
 
-    def _hash_what_is_here(self) -> None:
+    def _hash_existing_bytes(self) -> None:
         self._file.seek(0)
         while chunk := self._file.read(_CHUNK):
             self.digest.update(chunk)
             self.size += len(chunk)
 
     def empty(self) -> None:
-        """Begin again."""
+        """Delete all bytes, to start again."""
         self._file.seek(0)
         self._file.truncate()
         self.digest, self.size, self.etag = hashlib.sha256(), 0, None
 
     def record_version(self, etag: str | None) -> None:
-        """Write down which version of the file the bytes to come belong to."""
+        """Record the version of the file that the next bytes belong to."""
         self.etag = etag
         self._about.write_text(json.dumps({"source": _fingerprint(self._url), "etag": etag}))
 
@@ -66,7 +66,9 @@ class Part:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
-            raise DownloadError(f"{self._target.parent} cannot be written to: {error.strerror}.") from None
+            raise DownloadError(
+                f"{self._target.parent} cannot be written to: {error.strerror}. Is FARM_DOWNLOAD_DIR right?"
+            ) from None
         self.digest.update(chunk)
         self.size += len(chunk)
 
@@ -82,19 +84,21 @@ class Part:
 
 
 @contextmanager
-def open_part(target: Path, url: str) -> Iterator[Part]:
-    """The part of `target` that is here, for this process alone. Raises DownloadError while another has it."""
-    _make(target.parent)
+def open_partial_file(target: Path, url: str) -> Iterator[PartialFile]:
+    """The partial file of `target`, locked for this process. Raises DownloadError while another has it."""
+    _make_folder(target.parent)
     path = target.with_name(target.name + ".part")
-    # Without a buffer: what could not be written would be tried again when the file is closed.
+    # Without a buffer: a failed write would be repeated when the file is closed.
     with path.open("ab+", buffering=0) as file:
         if not _is_ours(file, path):
-            raise DownloadError(f"Another process is downloading {shown(url)} to {target} now.")
-        yield Part(target, url, file)
+            raise DownloadError(
+                f"Another process is downloading {redact_url(url)} to {target} now. Try again later."
+            )
+        yield PartialFile(target, url, file)
 
 
 def _is_ours(file: FileIO, path: Path) -> bool:
-    """Lock the file; False where another process has it, or has just given it its name."""
+    """Lock the file; False where another process holds it, or has just renamed it to its target."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
@@ -103,8 +107,8 @@ def _is_ours(file: FileIO, path: Path) -> bool:
 
 
 def check_disk(folder: Path, needed: int) -> None:
-    """Raise DownloadError where `needed` bytes more do not fit, with a little to spare."""
-    _make(folder)
+    """Raise DownloadError where `needed` more bytes and a reserve do not fit on the disk."""
+    _make_folder(folder)
     free = shutil.disk_usage(folder).free
     if needed + _SPARE_BYTES > free:
         raise DownloadError(
@@ -113,7 +117,7 @@ def check_disk(folder: Path, needed: int) -> None:
         )
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

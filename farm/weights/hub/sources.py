@@ -1,4 +1,4 @@
-"""Where weights come from, as people write it: a path, a web address, a name on a hub, or the page of one."""
+"""Sources of weights, as people write them: a path, a web address, a name on a hub, or the page of one."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from farm.errors import FarmError
 from farm.network.addresses import is_safe_url
 from farm.spec import digests
-from farm.weights.hub.transport import shown
+from farm.weights.hub.transport import redact_url
 
 FORMS = """a file or folder on disk
   https://host/file.safetensors[#sha256=HASH]     the hash, or its first 10 digits as in the WebUI
@@ -27,7 +27,7 @@ _SHA256 = re.compile(rf"sha256=((?i:{digests.PATTERN}|[0-9a-f]{{{digests.SHOWN_D
 
 
 class BadSource(FarmError):
-    """This is not a place that weights can come from."""
+    """This is not a source of weights."""
 
     def __init__(self, text: str, why: str) -> None:
         super().__init__(f"{text!r} {why}. Weights come from one of:\n  {FORMS}")
@@ -43,7 +43,7 @@ class LocalSource:
 
 @dataclass(frozen=True)
 class WebSource:
-    """One file at an https address; `sha256` is what it must have or begin with, None where that was not said."""
+    """One file at an https address; `sha256` is its expected hash or its first digits, None where none is given."""
 
     url: str
     sha256: str | None = None
@@ -80,33 +80,33 @@ Source = LocalSource | WebSource | HuggingFaceSource | CivitaiSource
 
 
 def parse_source(text: str) -> Source:
-    """What a person wrote, understood. Raises BadSource, which names the forms that are."""
+    """Parse what a person wrote. Raises BadSource, which lists the accepted forms."""
     text = text.strip()
     scheme = text.split(":", 1)[0].lower() if ":" in text else ""
     if scheme == "hf":
-        return _hugging_face(text)
+        return _parse_hugging_face(text)
     if scheme == "civitai":
-        return _civitai(text)
+        return _parse_civitai(text)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
-        return _address(text)
-    return _local(text)
+        return _parse_address(text)
+    return _parse_local(text)
 
 
-def _local(text: str) -> LocalSource:
+def _parse_local(text: str) -> LocalSource:
     path = Path(text).expanduser()
     if not text or not path.exists():
         raise BadSource(text, "is no file or folder here")
     return LocalSource(path.resolve())
 
 
-def _hugging_face(text: str) -> HuggingFaceSource:
+def _parse_hugging_face(text: str) -> HuggingFaceSource:
     match = _HUGGING_FACE.fullmatch(text)
     if match is None or not _is_inside(match[3] or "file") or ".." in (match[2] or ""):
         raise BadSource(text, "is not of the form hf:owner/repo[@revision][:file]")
     return HuggingFaceSource(*match.groups())
 
 
-def _civitai(text: str) -> CivitaiSource:
+def _parse_civitai(text: str) -> CivitaiSource:
     match = _CIVITAI.fullmatch(text)
     if match is None or not (match[1] or match[2]):
         raise BadSource(text, "is not of the form civitai:ID[@version]")
@@ -114,51 +114,53 @@ def _civitai(text: str) -> CivitaiSource:
     return CivitaiSource(model, version)
 
 
-def _address(text: str) -> Source:
+def _parse_address(text: str) -> Source:
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise BadSource("that address", "cannot be read") from None
     if parts.username or parts.password:
-        # What was written is not repeated: it holds a password.
-        raise BadSource("an address with a name or password in it", "would be kept as it is")
+        # The address is not repeated: it holds a password.
+        raise BadSource(
+            "an address with a name or password in it", "would be stored with it; leave the name and password out"
+        )
     if not host or not is_safe_url(text):
-        raise BadSource(shown(text), "is not an https:// address (http:// only on this machine)")
+        raise BadSource(redact_url(text), "is not an https:// address (http:// only on this machine)")
     if host in _HUGGING_FACE_HOSTS | _CIVITAI_HOSTS and parts.fragment.startswith("sha256="):
-        raise BadSource(shown(text), "is a page of a hub, which says the hash itself: leave #sha256= out")
+        raise BadSource(redact_url(text), "is a page of a hub, which gives the hash itself: leave #sha256= out")
     if host in _HUGGING_FACE_HOSTS:
-        return _hugging_face_page(text, parts)
+        return _parse_hugging_face_page(text, parts)
     if host in _CIVITAI_HOSTS:
-        return _civitai_page(text, parts)
+        return _parse_civitai_page(text, parts)
     digest = _SHA256.fullmatch(parts.fragment)
     if parts.fragment and digest is None:
-        raise BadSource(shown(text), "has something else behind its # than sha256= and 64 or 10 hex digits")
+        raise BadSource(redact_url(text), "has something other than sha256= and 64 or 10 hex digits after its #")
     return WebSource(parts._replace(fragment="").geturl(), digest[1].lower() if digest else None)
 
 
-def _hugging_face_page(text: str, parts: SplitResult) -> HuggingFaceSource:
+def _parse_hugging_face_page(text: str, parts: SplitResult) -> HuggingFaceSource:
     """/owner/repo, /owner/repo/tree/REVISION, and /owner/repo/blob|resolve|raw/REVISION/FILE.
 
     A slash inside a revision (`refs/pr/1`) is %2F in such an address.
     """
     segments = [unquote(segment) for segment in parts.path.strip("/").split("/")]
     if len(segments) < 2 or segments[0] in _NOT_OWNERS:
-        raise BadSource(shown(text), "is not the page of a model")
+        raise BadSource(redact_url(text), "is not the page of a model")
     repo, what, rest = "/".join(segments[:2]), segments[2:3], segments[3:]
     if what and what[0] in ("blob", "resolve", "raw") and len(rest) > 1:
-        return _hugging_face(f"hf:{repo}@{rest[0]}:{'/'.join(rest[1:])}")
+        return _parse_hugging_face(f"hf:{repo}@{rest[0]}:{'/'.join(rest[1:])}")
     revision = f"@{rest[0]}" if what == ["tree"] and rest else ""
-    return _hugging_face(f"hf:{repo}{revision}")
+    return _parse_hugging_face(f"hf:{repo}{revision}")
 
 
-def _civitai_page(text: str, parts: SplitResult) -> CivitaiSource:
+def _parse_civitai_page(text: str, parts: SplitResult) -> CivitaiSource:
     """/models/ID[/title][?modelVersionId=VERSION], and the download address /api/download/models/VERSION."""
     if match := re.match(r"/api/download/models/(\d{1,18})$", parts.path):
         return CivitaiSource(None, int(match[1]))
     match = re.match(r"/models/(\d{1,18})(/|$)", parts.path)
     if match is None:
-        raise BadSource(shown(text), "is not the page of a model")
+        raise BadSource(redact_url(text), "is not the page of a model")
     version = parse_qs(parts.query).get("modelVersionId", [""])[0]
     return CivitaiSource(int(match[1]), int(version) if version.isdecimal() else None)
 

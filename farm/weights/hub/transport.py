@@ -1,4 +1,4 @@
-"""One request to a hub: redirects that keep the token at home, and refusals put into words."""
+"""One request to a hub: redirects that keep the token to the hub's own address, and clear errors."""
 
 import ssl
 import time
@@ -33,7 +33,7 @@ class DownloadError(FarmError):
     """The download failed.
 
     `is_retryable`: another attempt may help. `wait_seconds`: how long the hub asked to wait first; None
-    where it did not say.
+    where it did not give a time.
     """
 
     is_retryable = False
@@ -43,7 +43,7 @@ class DownloadError(FarmError):
         self.wait_seconds = wait_seconds
 
 
-class HubAway(DownloadError):
+class HubUnavailable(DownloadError):
     """The hub cannot be reached, or is too busy now."""
 
     is_retryable = True
@@ -51,7 +51,7 @@ class HubAway(DownloadError):
 
 @dataclass(frozen=True)
 class Access:
-    """How one hub is asked: its token, shown to its own address alone, and the variable that holds it."""
+    """Access to one hub: its token, sent to its own address alone, and the variable that holds it."""
 
     endpoint: str
     token: str | None = field(default=None, repr=False)
@@ -63,18 +63,18 @@ class Access:
 
     @property
     def token_hint(self) -> str:
-        """What to do about a hub that wants to know who asks."""
+        """What to do about a hub that requires authentication."""
         if self.variable is None:
             return "Download the file with your browser, and add it from disk"
         if self.token is None:
             return f"Set {self.variable} to a token of yours"
-        return f"The token in {self.variable} does not open it: is it still valid, and may it read this?"
+        return f"The token in {self.variable} does not give access: is it still valid, and may it read this?"
 
 
 NO_ACCOUNT = Access("")
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """The address without its query and user, which may hold secrets."""
     parts = urlsplit(url)
     port = f":{parts.port}" if parts.port else ""
@@ -82,20 +82,22 @@ def shown(url: str) -> str:
 
 
 @cache
-def _certificates() -> ssl.SSLContext:
-    """Read once: it takes longer than a small download."""
+def _load_certificates() -> ssl.SSLContext:
+    """Load the certificates once: it takes longer than a small download."""
     return httpx.create_ssl_context()
 
 
 @contextmanager
-def connected() -> Iterator[httpx.Client]:
+def open_hub_client() -> Iterator[httpx.Client]:
     """A client for the requests of one download."""
-    with open_http(verify=_certificates(), timeout=_TIMEOUT, headers=_HEADERS, follow_redirects=False) as client:
+    with open_http(
+        verify=_load_certificates(), timeout=_TIMEOUT, headers=_HEADERS, follow_redirects=False
+    ) as client:
         yield client
 
 
 @contextmanager
-def opened(
+def open_response(
     client: httpx.Client, url: str, access: Access, headers: Mapping[str, str] | None = None
 ) -> Iterator[httpx.Response]:
     """The answer to a GET, its body still unread, after at most ten redirects.
@@ -103,23 +105,29 @@ def opened(
     Raises DownloadError for every answer but 200, 206 and 416.
     """
     if not is_safe_url(url):
-        raise DownloadError(f"{shown(url)} is not asked: only https:// addresses are (http:// on this machine).")
+        raise DownloadError(
+            f"{redact_url(url)} is not requested: use an https:// address (http:// only on this machine)."
+        )
     try:
-        with _followed(client, url, access, headers or {}) as response:
+        with _follow_redirects(client, url, access, headers or {}) as response:
             if response.status_code not in (200, 206, 416):
-                raise _refusal(response, url, access)
+                raise _make_error(response, url, access)
             yield response
     except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects):
-        raise DownloadError(f"{shown(url)} leads to an address that cannot be asked.") from None
+        raise DownloadError(f"{redact_url(url)} redirects to an address that cannot be requested.") from None
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError):
-        raise HubAway(f"{urlsplit(url).hostname} cannot be reached.") from None
+        raise HubUnavailable(
+            f"{urlsplit(url).hostname} cannot be reached. Check the network and the address."
+        ) from None
     except httpx.TransportError as error:
         # Its message may repeat the URL, with a signature in its query.
-        raise HubAway(f"The connection to {urlsplit(url).hostname} broke ({type(error).__name__}).") from None
+        raise HubUnavailable(
+            f"The connection to {urlsplit(url).hostname} broke ({type(error).__name__})."
+        ) from None
 
 
 @contextmanager
-def _followed(
+def _follow_redirects(
     client: httpx.Client, url: str, access: Access, headers: Mapping[str, str]
 ) -> Iterator[httpx.Response]:
     start = url
@@ -134,9 +142,9 @@ def _followed(
 
 
 def check_redirect(start: str, url: str, find: Find = resolve) -> None:
-    """Raise DownloadError: a page on the internet may not send us to an unencrypted address or a private one."""
+    """Raise DownloadError: a page on the internet must not redirect to an unencrypted or a private address."""
     if not is_safe_url(url) or (_reaches_inside(url, find) and not _is_inside(start, find)):
-        raise DownloadError(f"{shown(start)} leads to {shown(url)}, which is not asked.")
+        raise DownloadError(f"{redact_url(start)} redirects to {redact_url(url)}, which is not requested.")
 
 
 def _reaches_inside(url: str, find: Find) -> bool:
@@ -144,17 +152,17 @@ def _reaches_inside(url: str, find: Find) -> bool:
 
     Clouds keep keys at link-local ones.
     """
-    return not all(map(is_public, _addresses(url, find)))
+    return not all(map(is_public, _resolve_host(url, find)))
 
 
 def _is_inside(url: str, find: Find) -> bool:
-    """Whether all addresses are: whoever names a host on the internet may add a private one."""
-    addresses = _addresses(url, find)
+    """Whether all addresses are private: a host on the internet may list a private one among others."""
+    addresses = _resolve_host(url, find)
     return bool(addresses) and not any(map(is_public, addresses))
 
 
-def _addresses(url: str, find: Find) -> Sequence[Address]:
-    """None for a name that only a proxy can look up."""
+def _resolve_host(url: str, find: Find) -> Sequence[Address]:
+    """The host's addresses; none for a name that only a proxy can resolve."""
     parts = urlsplit(url)
     try:
         return find(parts.hostname or "", parts.port or 443)
@@ -162,34 +170,38 @@ def _addresses(url: str, find: Find) -> Sequence[Address]:
         return ()
 
 
-def _refusal(response: httpx.Response, url: str, access: Access) -> DownloadError:
-    status, address = response.status_code, shown(url)
+def _make_error(response: httpx.Response, url: str, access: Access) -> DownloadError:
+    status, address = response.status_code, redact_url(url)
     if status == 429:
-        return _busy(response, address, access)
+        return _make_busy_error(response, address, access)
     if status >= 500 or status == 408:
-        return HubAway(f"{address}: the hub answered {status}.", _retry_after(response))
+        return HubUnavailable(f"{address}: the hub answered {status}.", _parse_retry_after(response))
     if status in (401, 403) and _origin(str(response.url)) != _origin(url):
-        # Links to content servers are signed and run out; asking the hub again gives a fresh one.
-        return HubAway(f"{address}: the link to the content server was refused ({status}).")
+        # Links to content servers are signed and expire; a new request to the hub gives a fresh one.
+        return HubUnavailable(f"{address}: the link to the content server was refused ({status}).")
     if status == 401:
-        return DownloadError(f"{address} asks who you are, or does not exist (401). {access.token_hint}.")
+        return DownloadError(f"{address} requires authentication, or does not exist (401). {access.token_hint}.")
     if status == 403:
         first = "Accept its terms on its page, if it has any. " if access.variable else ""
-        return DownloadError(f"{address} is not open to you (403). {first}{access.token_hint}.")
+        return DownloadError(f"{address} refuses access (403). {first}{access.token_hint}.")
     if status in (404, 410):
         return DownloadError(f"{address} does not exist ({status}). Check the name, the revision and the file.")
     return DownloadError(f"{address}: the server answered {status}.")
 
 
-def _busy(response: httpx.Response, address: str, access: Access) -> DownloadError:
-    wait = _retry_after(response)
-    token = f" {access.token_hint}: known users may ask more often." if access.variable and not access.token else ""
+def _make_busy_error(response: httpx.Response, address: str, access: Access) -> DownloadError:
+    wait = _parse_retry_after(response)
+    token = (
+        f" {access.token_hint}: authenticated users may send more requests."
+        if access.variable and not access.token
+        else ""
+    )
     if wait is not None and wait > _PATIENCE_SECONDS:
         return DownloadError(f"{address}: too many requests (429). Try again in {wait:.0f} seconds.{token}", wait)
-    return HubAway(f"{address}: too many requests (429). Try again later.{token}", wait)
+    return HubUnavailable(f"{address}: too many requests (429). Try again later.{token}", wait)
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+def _parse_retry_after(response: httpx.Response) -> float | None:
     """The seconds that the answer asks to wait, given as a number or as a date; None where it does not."""
     value = response.headers.get("Retry-After", "")
     if value.isdecimal():
@@ -206,8 +218,8 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
-def repeated(attempt: Callable[[], _Result], attempts: int = 4, pause_seconds: float = 1.0) -> _Result:
-    """Call until it works, waiting longer each time; raises the last DownloadError."""
+def retry_call(attempt: Callable[[], _Result], attempts: int = 4, pause_seconds: float = 1.0) -> _Result:
+    """Call until it succeeds, waiting longer each time; raises the last DownloadError."""
     for failures in range(attempts):
         try:
             return attempt()
@@ -228,20 +240,20 @@ def get_json(client: httpx.Client, url: str, access: Access) -> tuple[Any, str |
     """The JSON at an address, and the address of its next page, if there is one."""
 
     def attempt() -> tuple[Any, str | None]:
-        with opened(client, url, access, {"Accept": "application/json"}) as response:
+        with open_response(client, url, access, {"Accept": "application/json"}) as response:
             response.read()
             try:
-                return response.json(), next_page(url, response)
+                return response.json(), find_next_page(url, response)
             except ValueError:
                 raise DownloadError(
-                    f"{shown(url)} did not answer with JSON; is it a hub? {access.token_hint}."
+                    f"{redact_url(url)} did not answer with JSON; is it a hub? {access.token_hint}."
                 ) from None
 
-    return repeated(attempt)
+    return retry_call(attempt)
 
 
-def next_page(url: str, response: httpx.Response, find: Find = resolve) -> str | None:
-    """Where the answer goes on, if it does. Raises DownloadError for what no redirect may lead to."""
+def find_next_page(url: str, response: httpx.Response, find: Find = resolve) -> str | None:
+    """The address of the next page, if there is one. Raises DownloadError for one that no redirect may lead to."""
     link = response.links.get("next", {}).get("url")
     if link is None:
         return None

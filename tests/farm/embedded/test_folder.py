@@ -34,7 +34,7 @@ def test_a_folder_that_workers_of_another_farm_used_is_taken(tmp_path: Path) -> 
 def test_a_folder_of_somebody_else_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(ConfigError, match="not empty and no farm made it"):
+    with pytest.raises(ConfigError, match="not empty and was not made by a farm"):
         DataFolder(tmp_path).take()
     assert tmp_path.stat().st_mode & 0o777 == 0o755
 

@@ -14,8 +14,8 @@ import pytest
 import redis
 
 from farm.embedded.child import as_user
-from farm.embedded.postgres import Postgres, service_user
-from farm.embedded.redis import Redis, program, version_of
+from farm.embedded.postgres import Postgres, find_service_user
+from farm.embedded.redis import Redis, find_server, read_version
 from farm.errors import ConfigError
 
 
@@ -77,7 +77,7 @@ class TestPostgres:
     def test_a_pid_file_that_names_another_program_is_tolerated(self, own_postgres: Postgres) -> None:
         own_postgres.stop()
         pid_file = next(own_postgres.folder.glob("cluster-*")) / "postmaster.pid"
-        with subprocess.Popen(["sleep", "60"], **as_user(service_user())) as another:
+        with subprocess.Popen(["sleep", "60"], **as_user(find_service_user())) as another:
             pid_file.write_text(f"{another.pid}\n{pid_file.parent}\n")
             own_postgres.start()
             psycopg.connect(own_postgres.url).close()
@@ -100,11 +100,11 @@ class TestPostgres:
         assert processes_of(folder) == []
 
     def test_it_ends_with_the_process_that_started_it(self, folder: Path) -> None:
-        program = (
+        find_server = (
             "import sys; from pathlib import Path; from farm.embedded.postgres import Postgres; "
             "folder = Path(sys.argv[1]); Postgres(folder / 'pg', folder / 'run').start()"
         )
-        subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
+        subprocess.run([sys.executable, "-c", find_server, str(folder)], check=True)
         _, alive = psutil.wait_procs(processes_of(folder / "pg"), timeout=10)
         assert alive == []
 
@@ -154,7 +154,7 @@ class TestRedis:
             assert client.get("kept") == b"7"
 
     def test_a_server_that_does_not_start_shows_the_end_of_its_log(self, folder: Path) -> None:
-        kept = folder / "redis" / f"{program().name}-{version_of(program())[0]}"
+        kept = folder / "redis" / f"{find_server().name}-{read_version(find_server())[0]}"
         kept.mkdir(parents=True)
         # Where Redis 7 keeps its log, and where those before do.
         (kept / "appendonlydir").write_text("in the way")

@@ -73,7 +73,7 @@ def test_what_only_comfyui_writes_into_prompts_becomes_the_webuis() -> None:
     [
         (
             comfy(k=node("SamplerCustom", {})),
-            r"comes from node k \(SamplerCustom\), which is none that is read here",
+            r"comes from node k \(SamplerCustom\), which is not supported",
         ),
         (
             comfy(f=node("FluxGuidance", {}), k={"positive": ["f", 0]}),
@@ -92,7 +92,7 @@ def test_what_only_comfyui_writes_into_prompts_becomes_the_webuis() -> None:
         ),
         (comfy(k={"seed": "x"}), r"the seed of node k \(KSampler\) is no value for it"),
         (comfy(p={"clip": ["p", 0]}), "leads in a circle"),
-        (comfy(s={"images": ["gone", 0]}), r"node s \(SaveImage\) has no images that leads to a node"),
+        (comfy(s={"images": ["gone", 0]}), r"node s \(SaveImage\) has no images that is linked to a node"),
         (comfy(k={"denoise": 0.5}), "a denoise of 0.5"),
     ],
 )

@@ -92,7 +92,7 @@ def test_a_file_says_what_it_asks_for(tmp_path: Path) -> None:
 def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(content)
-    with pytest.raises(InvalidRequest, match=r"x\.png: is no PNG, JPEG, WebP or AVIF image"):
+    with pytest.raises(InvalidRequest, match=r"x\.png: is not a PNG, JPEG, WebP or AVIF image"):
         read_file(path)
 
 
@@ -267,7 +267,7 @@ def test_an_image_of_too_many_pixels_is_refused_for_that(tmp_path: Path) -> None
         ([(b"tEXt", b"a\0b")] * 1_001, "or more than 1,000 of them"),
         ([(b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * 999)[:-9])], "a compressed text is cut short"),
         ([(b"zTXt", b"parameters\0\0nothing")], "a compressed text does not unpack"),
-        ([(b"iTXt", b"parameters\0\0\0\0\0\xff")], "its text 'parameters' is no UTF-8"),
+        ([(b"iTXt", b"parameters\0\0\0\0\0\xff")], "its text 'parameters' is not UTF-8"),
         ([(b"tEXt", b"parameters\0a"), (b"tEXt", b"parameters\0b")], "holds 2 different texts 'parameters'"),
     ],
 )
@@ -288,7 +288,7 @@ def test_a_text_that_was_changed_on_its_way_is_refused(tmp_path: Path) -> None:
 def test_a_pipe_and_a_folder_are_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.png")
     for path in (tmp_path / "x.png", tmp_path):
-        with pytest.raises(InvalidRequest, match="is no file that can be read: a folder, a pipe or a device"):
+        with pytest.raises(InvalidRequest, match="is not a regular file but a folder, a pipe or a device"):
             read_file(path)
 
 

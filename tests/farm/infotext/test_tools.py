@@ -97,20 +97,23 @@ def test_an_image_of_a_tool_that_is_not_read_is_refused_by_name(
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('{"sui_image_params": {"prompt": "a",}}', r"no JSON: .* at line 1 column 3\d"),
-        ('{"sui_image_params": {"seed": 1, "seed": 2}}', "the key 'seed' stands there twice"),
-        ('{"sui_image_params": {"seed": NaN}}', "NaN is no number"),
+        ('{"sui_image_params": {"prompt": "a",}}', r"not JSON: .* at line 1 column 3\d"),
+        ('{"sui_image_params": {"seed": 1, "seed": 2}}', "the key 'seed' is repeated"),
+        ('{"sui_image_params": {"seed": NaN}}', "NaN is not a number"),
         ('{"sui_image_params": {"cfgscale": 1e999}}', "the number '1e999' is too large"),
         ('{"sui_image_params": {"prompt": "\\ud800"}}', "half a character"),
-        ('{"sui_image_params": {"prompt": ["a"]}}', "whose prompt is no text"),
-        ('{"sui_image_params": [1]}', "whose sui_image_params is no object"),
-        ('{"sui_image_params": {"prompt": "a <segment:face>b"}}', "a command that only SwarmUI knows: <segment:"),
+        ('{"sui_image_params": {"prompt": ["a"]}}', "whose prompt is not a text"),
+        ('{"sui_image_params": [1]}', "whose sui_image_params is not an object"),
+        (
+            '{"sui_image_params": {"prompt": "a <segment:face>b"}}',
+            "only SwarmUI supports: <segment:",
+        ),
         ('{"a": ' * 10_000, "nested too deeply"),
         ('{"seed": ' + "1" * 5_000 + "}", "cannot be read"),
         ("Prompt: a\nNegative: b\nSeed: 3\nSteps: 2", "a line that is not known: 'Negative: b'"),
         ("a fox\nSampler: a\nSeed: 3\nSteps: 20", "a line that is not known: 'a fox'"),
         ('{"base_model": "x", "loras": [1, 2]}', "whose LoRAs cannot be read"),
-        ('{"generation_mode": "flux_kontext", "positive_prompt": "a"}', "not rendered here: 'flux_kontext'"),
+        ('{"generation_mode": "flux_kontext", "positive_prompt": "a"}', "not supported here: 'flux_kontext'"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_place(text: str, why: str) -> None:
@@ -123,10 +126,10 @@ def test_what_another_tool_says_and_means_nothing_here_is_named() -> None:
     del said["sampler"]
     warnings = read_infotext(json.dumps({"sui_image_params": said})).warnings
     assert warnings == (
-        "it was made by SwarmUI, which renders otherwise: the picture will be another",
+        "it was made by SwarmUI, which renders differently: the picture will not be the same",
         "steps is left out: 'many' is no value for it",
         "left out, because it means nothing here: refinermodel",
-        "it does not say its steps, sampler: the usual ones here are taken",
+        "it does not name its steps, sampler: the farm's defaults are used",
     )
 
 

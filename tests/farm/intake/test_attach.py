@@ -71,7 +71,7 @@ def test_a_picture_that_is_its_own_mask_is_kept_as_both(desk: Desk, store: Count
 def test_each_row_that_shows_a_bad_picture_is_told_so(desk: Desk) -> None:
     problems = refusal(desk, asking("aGVsbG8=", UPLOADED, "aGVsbG8="))
     assert [field for field, _ in problems] == ["prompts[0].image", "prompts[2].image"]
-    assert all("is no picture" in message for _, message in problems)
+    assert all("is not a picture" in message for _, message in problems)
 
 
 def test_a_request_may_bring_64_pictures_and_no_more(desk: Desk, store: CountingStore) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from farm.intake.library import KnownAddon, KnownCheckpoint, Library
 from farm.intake.resolve import resolve_spec
-from farm.prompts.styles import Style
+from farm.prompts.styles import PromptStyle
 from farm.spec.families import FAMILIES
 from farm.spec.image import ImageSpec
 from farm.spec.modes import MODES
@@ -21,7 +21,7 @@ LIBRARY = Library(
     vaes={"clear": KnownAddon("clear", "sd15", "c" * 64)},
     loras={"ink": KnownAddon("ink", "sd15", "d" * 64), "oil": KnownAddon("oil", "sdxl", "e" * 64)},
     embeddings={"easynegative": KnownAddon("easynegative", "sd15", "f" * 64)},
-    styles={"film": Style("film", "{prompt}, on film", "cartoon")},
+    styles={"film": PromptStyle("film", "{prompt}, on film", "cartoon")},
     pictures={PICTURE: (512, 768), MASK: (512, 768)},
 )
 NEEDED: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ import pytest
 from farm.errors import InvalidRequest, NotFound
 from farm.intake import snippets
 from farm.intake.wildcardfiles import read_wildcard_files
-from farm.prompts.styles import Style
+from farm.prompts.styles import PromptStyle
 from tests.factories import Scene
 
 CSV = 'name,prompt,negative_prompt\nfilm,"{prompt}, on film",cartoon\nnoir,"black and white",\n'
@@ -58,11 +58,11 @@ def test_a_folder_with_a_bad_file_is_refused(tmp_path: Path, name: str, content:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("shy  animals", "; `shy-animals` could"),
-        ("a__b", "; `a-b` could"),
-        ("a,b", "; `a-b` could"),
-        ("ends_", "; `ends` could"),
-        ("all*", "; `all` could"),
+        ("shy  animals", "; rename it to `shy-animals`"),
+        ("a__b", "; rename it to `a-b`"),
+        ("a,b", "; rename it to `a-b`"),
+        ("ends_", "; rename it to `ends`"),
+        ("all*", "; rename it to `all`"),
         ("!", ""),
     ],
 )
@@ -222,7 +222,7 @@ def test_a_pack_that_is_not_read_whole_is_refused_by_line(tmp_path: Path, text: 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("red\n")
     (tmp_path / "a.yaml").write_text("[blue]\n")
-    with pytest.raises(InvalidRequest, match="gives __a__, as another file here does"):
+    with pytest.raises(InvalidRequest, match="defines __a__, as another file here does"):
         snippets.read_wildcards(tmp_path)
 
 
@@ -282,8 +282,8 @@ def test_styles_as_the_webui_writes_them_are_read(tmp_path: Path) -> None:
     rows = ['"Cinematic, moody","still {prompt}, grain","cartoon, ""bad"""', "Old,oil,", ",,", "--- divider ---,,"]
     file.write_bytes(("\ufeffname,prompt,negative_prompt\r\n" + "\r\n".join(rows) + "\r\n").encode())
     assert snippets.read_styles_file(file) == [
-        Style("Cinematic, moody", "still {prompt}, grain", 'cartoon, "bad"'),
-        Style("Old", "oil", ""),
+        PromptStyle("Cinematic, moody", "still {prompt}, grain", 'cartoon, "bad"'),
+        PromptStyle("Old", "oil", ""),
     ]
 
 
@@ -291,6 +291,6 @@ def test_a_style_of_several_lines_of_tags_is_one_style(tmp_path: Path) -> None:
     file = tmp_path / "styles.csv"
     file.write_text('name,prompt,negative_prompt\nA,"masterpiece,best quality\n1girl,solo",bad\nB,oil,\n')
     assert snippets.read_styles_file(file) == [
-        Style("A", "masterpiece,best quality\n1girl,solo", "bad"),
-        Style("B", "oil", ""),
+        PromptStyle("A", "masterpiece,best quality\n1girl,solo", "bad"),
+        PromptStyle("B", "oil", ""),
     ]

@@ -14,10 +14,10 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from farm.errors import Busy, InvalidRequest
 from farm.pictures import decoding
-from farm.pictures.clean import Cleaned, Limits, clean_mask, clean_picture
+from farm.pictures.clean import CleanPicture, PictureLimits, clean_mask, clean_picture
 from tests.pictures import FORMATS, a_picture, busy_decoders, decoded, encoded
 
-LIMITS = Limits(most_bytes=2**20, most_pixels=10**6)
+LIMITS = PictureLimits(most_bytes=2**20, most_pixels=10**6)
 WHITE, TEAL = (255, 255, 255), (0, 128, 128)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -30,7 +30,9 @@ def mask_of(content: bytes) -> Image.Image:
     return decoded(clean_mask(content, limits=LIMITS).content)
 
 
-def refusal_of(content: bytes, clean: Callable[..., Cleaned] = clean_picture, limits: Limits = LIMITS) -> str:
+def refusal_of(
+    content: bytes, clean: Callable[..., CleanPicture] = clean_picture, limits: PictureLimits = LIMITS
+) -> str:
     with pytest.raises(InvalidRequest) as refused:
         clean(content, limits=limits, field="prompts[2].image")
     [problem] = refused.value.problems
@@ -332,7 +334,7 @@ class TestPolyglots:
         both = an_archive(encoded(a_picture(), format))
         assert decoded(both).size == (48, 32)
         assert zipfile.ZipFile(BytesIO(both)).namelist() == ["payload.js"]
-        assert "a ZIP archive glued to its end" in refusal_of(both)
+        assert "a ZIP archive appended to its end" in refusal_of(both)
 
     @pytest.mark.parametrize(
         "foreign",
@@ -347,7 +349,7 @@ class TestPolyglots:
     ) -> None:
         for format in FORMATS:
             content = encoded(a_picture(), format) + padding + foreign + b"x" * 40
-            assert "glued to its end" in refusal_of(content), format
+            assert "appended to its end" in refusal_of(content), format
 
     def test_a_page_behind_an_animation_is_refused(self) -> None:
         frames = {"save_all": True, "append_images": [a_picture(colour="gold")]}
@@ -385,7 +387,7 @@ def test_several_threads_may_clean_at_once() -> None:
 def test_another_process_gives_the_same_picture_the_same_id() -> None:
     program = (
         "from farm.pictures.clean import *; from tests.pictures import *;"
-        "print(clean_picture(encoded(a_picture(), 'PNG'), limits=Limits(10**6, 10**6)).sha256)"
+        "print(clean_picture(encoded(a_picture(), 'PNG'), limits=PictureLimits(10**6, 10**6)).sha256)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == clean_picture(encoded(a_picture()), limits=LIMITS).sha256

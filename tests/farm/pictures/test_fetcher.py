@@ -234,7 +234,7 @@ class TestRefusals:
         assert "could not be fetched" in refusal(stock, server.url)
 
     def test_a_host_that_is_not_there_is_said_to_be_none(self, fetcher: Fetcher) -> None:
-        assert "there is no host" in refusal(replace(fetcher, resolve=_unknown), "https://nowhere.example/")
+        assert "is not known" in refusal(replace(fetcher, resolve=_unknown), "https://nowhere.example/")
 
     def test_one_address_that_is_not_public_spoils_all(self, fetcher: Fetcher, server: Server) -> None:
         mixed = replace(fetcher, resolve=lambda host, port: [LOOPBACK, ipaddress.ip_address("10.0.0.1")])

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from farm.errors import InvalidRequest, NotFound, StoreError
 from farm.pictures import sources, uploads
-from farm.pictures.clean import Role
+from farm.pictures.clean import PictureRole
 from farm.pictures.uploads import Desk
 from farm.prompts.budget import for_pictures
 from farm.store.keys import input_key
@@ -406,7 +406,7 @@ def wrapped(content: bytes) -> str:
 
 class TestSources:
     def resolve(self, desk: Desk, source: str, **options: str) -> str:
-        role: Role = "mask" if options.get("role") == "mask" else "input"
+        role: PictureRole = "mask" if options.get("role") == "mask" else "input"
         pixels = for_pictures(desk.settings.max_upload_pixels)
         return sources.resolve(desk, source, field="prompts[1].image", role=role, pixels=pixels).id
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from hypothesis import given
 
-from farm.prompts.attention import LARGEST_WEIGHT, Fragment, count_unclosed, weigh, weights_out_of_bounds
+from farm.prompts.attention import LARGEST_WEIGHT, Fragment, count_unclosed, find_large_weights, weigh
 from tests.farm.prompts.samples import PLAIN, SYNTAX
 
 MORE, LESS = 1.1, 1 / 1.1
@@ -112,7 +112,7 @@ def test_brackets_left_open_are_counted() -> None:
 
 
 def test_weights_beyond_the_bound_are_told() -> None:
-    assert weights_out_of_bounds("(a:1.3) (b:2000) (c:-3000) d:4000)") == (2000, -3000)
+    assert find_large_weights("(a:1.3) (b:2000) (c:-3000) d:4000)") == (2000, -3000)
 
 
 @given(PLAIN)

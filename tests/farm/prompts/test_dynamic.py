@@ -134,8 +134,8 @@ def test_a_seed_always_draws_the_same() -> None:
         ),
         ("{2$$__circle__}", "the wildcard __circle__ leads back to itself: __circle__ -> __round__ -> __circle__"),
         ("{0::a|0::b}", "the weights of a choice are all 0"),
-        ("${x=a} ${x}", r"variables like ${name} are not understood; \{ is a brace that means nothing"),
-        ("{" * 61 + "a" + "}" * 61, "choices and wildcards lie more than 60 deep within one another"),
+        ("${x=a} ${x}", r"variables like ${name} are not supported; write \{ for a brace that is text"),
+        ("{" * 61 + "a" + "}" * 61, "choices and wildcards are nested more than 60 deep"),
     ],
 )
 def test_what_cannot_be_unfolded_is_refused(text: str, message: str) -> None:

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.prompts.attention import Fragment
-from farm.prompts.plan import PlannedPart, PlannedStage, plan, plan_negative, warnings_of, warnings_of_negative
+from farm.prompts.plan import PlannedStage, PlannedSubPrompt, plan, plan_negative, warnings_of, warnings_of_negative
 from tests.farm.prompts.samples import HOSTILE, PLAIN, SYNTAX
 
 
-def plain(text: str, steps: int) -> PlannedPart:
-    return PlannedPart(1.0, (PlannedStage(steps, ((Fragment(text, 1.0),),)),))
+def plain(text: str, steps: int) -> PlannedSubPrompt:
+    return PlannedSubPrompt(1.0, (PlannedStage(steps, ((Fragment(text, 1.0),),)),))
 
 
-def said(part: PlannedPart) -> list[tuple[int, list[str]]]:
+def said(part: PlannedSubPrompt) -> list[tuple[int, list[str]]]:
     """Each stage's end, and its sections without their weights."""
     return [
         (stage.until_step, ["".join(fragment.text for fragment in section) for section in stage.sections])
@@ -81,7 +81,7 @@ def test_a_user_is_told_what_was_probably_not_meant(text: str, warning: str) -> 
 
 def test_a_lora_in_a_negative_prompt_is_told() -> None:
     assert warnings_of_negative("<lora:ink:2> (a") == (
-        "<lora:ink> calls nothing from a negative prompt",
+        "<lora:ink> has no effect in a negative prompt",
         "1 bracket is never closed: the weight holds to the end of the prompt",
     )
 

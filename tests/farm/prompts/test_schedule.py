@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.prompts.schedule import Stage, parses, schedule
+from farm.prompts.schedule import PromptStage, parses, schedule
 from tests.farm.prompts.samples import PLAIN, SYNTAX
 
 
@@ -118,7 +118,7 @@ def test_a_second_pass_counts_on(text: str, expected: list[tuple[int, str]]) -> 
 )
 def test_a_bar_that_parts_no_options_does_not_parse(text: str) -> None:
     assert not parses(text)
-    assert schedule(text, 10) == (Stage(10, text),)
+    assert schedule(text, 10) == (PromptStage(10, text),)
 
 
 @given(SYNTAX, st.integers(1, 150), st.none() | st.integers(1, 150))
@@ -136,5 +136,5 @@ def test_stages_that_follow_one_another_differ(text: str, steps: int) -> None:
 
 @given(PLAIN, PLAIN)
 def test_any_two_texts_can_be_switched_between(before: str, after: str) -> None:
-    expected = ((Stage(3, before), Stage(7, after))) if before != after else (Stage(7, before),)
+    expected = ((PromptStage(3, before), PromptStage(7, after))) if before != after else (PromptStage(7, before),)
     assert schedule(f"[{before}:{after}:3]", 7) == expected

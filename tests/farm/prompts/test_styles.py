@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import InvalidRequest
-from farm.prompts.styles import Style, apply_styles, read_styles
+from farm.prompts.styles import PromptStyle, apply_styles, read_styles
 
-INK = Style("ink", "ink drawing", "colour")
-FRAMED = Style("framed", "a frame around {prompt}, gold", "")
+INK = PromptStyle("ink", "ink drawing", "colour")
+FRAMED = PromptStyle("framed", "a frame around {prompt}, gold", "")
 
 
 @pytest.mark.parametrize(
@@ -21,11 +21,11 @@ FRAMED = Style("framed", "a frame around {prompt}, gold", "")
         ([FRAMED], "a frame around fox , gold", "blurry"),
         ([INK, FRAMED], "a frame around fox, ink drawing, gold", "blurry, colour"),
         ([FRAMED, INK], "a frame around fox , gold, ink drawing", "blurry, colour"),
-        ([Style("twice", "{prompt} and {prompt}", "not {prompt}")], "fox  and fox ", "not blurry"),
-        ([Style("nothing", " ", "")], "fox ", "blurry"),
+        ([PromptStyle("twice", "{prompt} and {prompt}", "not {prompt}")], "fox  and fox ", "not blurry"),
+        ([PromptStyle("nothing", " ", "")], "fox ", "blurry"),
     ],
 )
-def test_styles_are_put_around_a_prompt(styles: list[Style], prompt: str, negative: str) -> None:
+def test_styles_are_put_around_a_prompt(styles: list[PromptStyle], prompt: str, negative: str) -> None:
     assert apply_styles("fox ", "blurry", styles) == (prompt, negative)
 
 
@@ -44,18 +44,18 @@ def test_a_file_of_the_webui_is_read() -> None:
         "short,tall\r\n"
     )
     assert read_styles(text) == [
-        Style("ink", "ink drawing, {prompt}", "colour"),
-        Style("oil", "oil,\npainting", ""),
-        Style("short", "tall", ""),
+        PromptStyle("ink", "ink drawing, {prompt}", "colour"),
+        PromptStyle("oil", "oil,\npainting", ""),
+        PromptStyle("short", "tall", ""),
     ]
 
 
 def test_a_file_of_2022_is_read() -> None:
-    assert read_styles("name,text\nink,ink drawing\n") == [Style("ink", "ink drawing", "")]
+    assert read_styles("name,text\nink,ink drawing\n") == [PromptStyle("ink", "ink drawing", "")]
 
 
 def test_a_style_that_stands_twice_with_the_same_text_is_one() -> None:
-    assert read_styles("name,prompt\nink,a\nink,a\n") == [Style("ink", "a", "")]
+    assert read_styles("name,prompt\nink,a\nink,a\n") == [PromptStyle("ink", "a", "")]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_style_that_stands_twice_with_the_same_text_is_one() -> None:
         ),
         (
             *("name,prompt,note\nink,a,mine\n", "line 2"),
-            "has a text in the column `note`, which styles have not here",
+            "has a text in the column `note`, which styles here do not have",
         ),
         ("name,prompt,prompt\nink,a,b\n", "line 1", "the column `prompt` stands twice in the header"),
     ],

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import redis
 
-from farm.embedded.machine import environment
+from farm.embedded.machine import build_environment
 from farm.embedded.redis import Redis
 from farm.queue import steering
 from farm.queue.doorbell import RING, Doorbell, broker_url, make_celery, queue_name, require_transport
@@ -186,7 +186,7 @@ main()
 def test_what_could_never_ring_says_so_and_does_not_start(scene: Scene, program: list[str]) -> None:
     started = subprocess.run(
         [sys.executable, "-c", WITHOUT_TRANSPORT, *program],
-        env={**os.environ, **environment(scene.settings)},
+        env={**os.environ, **build_environment(scene.settings)},
         capture_output=True,
         text=True,
         timeout=60,

@@ -11,7 +11,7 @@ from sqlalchemy import insert, text
 from farm.db.connection import Database, Role
 from farm.db.locks import Lock
 from farm.db.tables.artifacts import Discard
-from farm.embedded.machine import environment
+from farm.embedded.machine import build_environment
 from farm.errors import StoreError, StoreRefused
 from farm.store.keys import INPUTS
 from farm.store.protocol import Store
@@ -165,7 +165,9 @@ def test_a_cleaner_waits_for_a_database_that_is_away(scene: Scene, store: Store)
 def test_the_keepers_process_cleans_too(scene: Scene, store: Store) -> None:
     an_orphan(scene, store)
     settings = scene.settings.model_copy(update={"sweep_seconds": 1})
-    keeper = subprocess.Popen([sys.executable, "-m", "farm", "keeper"], env={**os.environ, **environment(settings)})
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "farm", "keeper"], env={**os.environ, **build_environment(settings)}
+    )
     wait_until(lambda: list(store.keys()) == [], seconds=30)
     keeper.terminate()
     assert keeper.wait(20) == 0

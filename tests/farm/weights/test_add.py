@@ -17,13 +17,14 @@ from farm.db.tables.weights import Addon, Checkpoint
 from farm.errors import Conflict, InvalidRequest, NotFound, StoreError
 from farm.store.protocol import Store
 from farm.weights import addons, checkpoints
-from farm.weights.add import Added, Warehouse
+from farm.weights.add import AddedWeights, WeightsImporter
 from farm.weights.blobs import read_files
+from farm.weights.checkpointfolder import inspect_folder
 from farm.weights.files.hashing import hash_file, hash_folder
 from farm.weights.files.header import BadWeights
 from farm.weights.hub.transport import DownloadError
 from farm.weights.ingest import ingest
-from farm.weights.wishes import Wish
+from farm.weights.wishes import AddRequest
 from tests.checkpoints import export_single_file, small_checkpoint
 from tests.factories import Scene, a_stored_checkpoint
 from tests.fakes import FailingStore
@@ -66,151 +67,157 @@ def hub() -> Iterator[FakeHub]:
 
 
 @pytest.fixture
-def warehouse(scene: Scene, store: Store, hub: FakeHub) -> Warehouse:
+def importer(scene: Scene, store: Store, hub: FakeHub) -> WeightsImporter:
     """An empty farm that knows no hub but ours, which has no vocabulary."""
     settings = scene.settings.model_copy(
         update={"hf_endpoint": hub.url, "civitai_endpoint": hub.url, "clip_repo": "nobody/clip"}
     )
-    return Warehouse(settings, scene.database, store, Watched(), ingest_here)
+    return WeightsImporter(settings, scene.database, store, Watched(), ingest_here)
 
 
-def checkpoint(warehouse: Warehouse, name: str) -> Checkpoint:
-    with warehouse.database.begin() as session:
+def checkpoint(importer: WeightsImporter, name: str) -> Checkpoint:
+    with importer.database.begin() as session:
         return checkpoints.get(session, name)
 
 
-def stored(warehouse: Warehouse, name: str) -> dict[str, bytes]:
+def stored(importer: WeightsImporter, name: str) -> dict[str, bytes]:
     """The files of a registered checkpoint as the store has them, by their paths."""
-    files = read_files(checkpoint(warehouse, name).files)
+    files = read_files(checkpoint(importer, name).files)
     assert files is not None
-    return {file.path: warehouse.store.get(file.key) for file in files}
+    return {file.path: importer.store.get(file.key) for file in files}
 
 
-def left(warehouse: Warehouse) -> list[str]:
+def left(importer: WeightsImporter) -> list[str]:
     """What lies in the store, in the staging folder and in the database."""
-    with warehouse.database.begin() as session:
+    with importer.database.begin() as session:
         rows = [*checkpoints.by_name(session), *addons.by_name(session, "vae"), *addons.by_name(session, "lora")]
-    staged = [path.name for path in (warehouse.settings.data_dir / "ingest").glob("*")]
-    return [*warehouse.store.keys(), *staged, *rows]
+    staged = [path.name for path in (importer.settings.data_dir / "ingest").glob("*")]
+    return [*importer.store.keys(), *staged, *rows]
 
 
 class TestCheckpoints:
     def test_a_folder_and_a_file_of_the_same_weights_share_their_components(
-        self, warehouse: Warehouse, folder: Path, file: Path
+        self, importer: WeightsImporter, folder: Path, file: Path
     ) -> None:
-        of_folder = warehouse.add(Wish("checkpoint", str(folder), name="of-folder"))
-        count = len(list(warehouse.store.keys()))
-        of_file = warehouse.add(Wish("checkpoint", str(file), tokenizer=folder / "tokenizer"))
+        of_folder = importer.add(AddRequest("checkpoint", str(folder), name="of-folder"))
+        count = len(list(importer.store.keys()))
+        of_file = importer.add(AddRequest("checkpoint", str(file), tokenizer=folder / "tokenizer"))
         assert (of_folder.sha256, of_file.sha256) == (hash_folder(folder), hash_file(file))
-        weights = {path: data for path, data in stored(warehouse, "small").items() if path.endswith(".safetensors")}
-        assert weights.items() <= stored(warehouse, "of-folder").items()
-        assert {path.split("/")[0] for path in stored(warehouse, "of-folder")} == COMPONENTS
-        assert len(list(warehouse.store.keys())) <= count + 3
-        assert list((warehouse.settings.data_dir / "ingest").iterdir()) == []
+        weights = {path: data for path, data in stored(importer, "small").items() if path.endswith(".safetensors")}
+        assert weights.items() <= stored(importer, "of-folder").items()
+        assert {path.split("/")[0] for path in stored(importer, "of-folder")} == COMPONENTS
+        assert len(list(importer.store.keys())) <= count + 3
+        assert list((importer.settings.data_dir / "ingest").iterdir()) == []
 
-    def test_adding_the_same_again_is_harmless_and_quick(self, warehouse: Warehouse, folder: Path) -> None:
-        first = warehouse.add(Wish("checkpoint", str(folder), name="a", note="mine"))
+    def test_adding_the_same_again_is_harmless_and_quick(self, importer: WeightsImporter, folder: Path) -> None:
+        first = importer.add(AddRequest("checkpoint", str(folder), name="a", note="mine"))
         assert first.is_new
-        warehouse.watch.stages.clear()
-        assert warehouse.add(Wish("checkpoint", str(folder), name="a")) == replace(first, is_new=False)
-        assert warehouse.watch.stages == []
-        assert checkpoint(warehouse, "a").note == "mine"
+        importer.watch.stages.clear()
+        assert importer.add(AddRequest("checkpoint", str(folder), name="a")) == replace(first, is_new=False)
+        assert importer.watch.stages == []
+        assert checkpoint(importer, "a").note == "mine"
 
-    def test_adding_again_brings_back_what_the_store_lost(self, warehouse: Warehouse, folder: Path) -> None:
-        warehouse.add(Wish("checkpoint", str(folder), name="a"))
-        before = stored(warehouse, "a")
-        for key in list(warehouse.store.keys())[:3]:
-            warehouse.store.delete(key)
-        assert not warehouse.add(Wish("checkpoint", str(folder), name="a")).is_new
-        assert stored(warehouse, "a") == before
+    def test_adding_again_brings_back_what_the_store_lost(self, importer: WeightsImporter, folder: Path) -> None:
+        importer.add(AddRequest("checkpoint", str(folder), name="a"))
+        before = stored(importer, "a")
+        for key in list(importer.store.keys())[:3]:
+            importer.store.delete(key)
+        assert not importer.add(AddRequest("checkpoint", str(folder), name="a")).is_new
+        assert stored(importer, "a") == before
 
     def test_a_folder_that_was_registered_by_its_place_moves_into_the_store(
-        self, warehouse: Warehouse, folder: Path
+        self, importer: WeightsImporter, folder: Path
     ) -> None:
-        with warehouse.database.begin() as session:
-            checkpoints.add(session, "a", checkpoints.inspect_folder(folder))
-        warehouse.add(Wish("checkpoint", str(folder), name="a"))
-        assert checkpoint(warehouse, "a").location == checkpoints.IN_STORE
+        with importer.database.begin() as session:
+            checkpoints.add(session, "a", inspect_folder(folder))
+        importer.add(AddRequest("checkpoint", str(folder), name="a"))
+        assert checkpoint(importer, "a").location == checkpoints.IN_STORE
 
     def test_another_under_a_name_that_is_taken_is_refused_before_any_work(
-        self, warehouse: Warehouse, scene: Scene, folder: Path
+        self, importer: WeightsImporter, scene: Scene, folder: Path
     ) -> None:
-        a_stored_checkpoint(scene.database, warehouse.store, {"a": b"other"}, "a")
+        a_stored_checkpoint(scene.database, importer.store, {"a": b"other"}, "a")
         with pytest.raises(Conflict, match="A different checkpoint is registered as 'a'"):
-            warehouse.add(Wish("checkpoint", str(folder), name="a"))
-        assert warehouse.watch.stages == []
+            importer.add(AddRequest("checkpoint", str(folder), name="a"))
+        assert importer.watch.stages == []
 
     def test_with_another_vae_it_is_another_checkpoint(
-        self, warehouse: Warehouse, folder: Path, file: Path
+        self, importer: WeightsImporter, folder: Path, file: Path
     ) -> None:
         vae = folder / "vae" / "diffusion_pytorch_model.safetensors"
-        warehouse.add(Wish("vae", str(vae), name="fine", family="sd15"))
-        added = warehouse.add(Wish("checkpoint", str(folder), name="a", vae="fine"))
+        importer.add(AddRequest("vae", str(vae), name="fine", family="sd15"))
+        added = importer.add(AddRequest("checkpoint", str(folder), name="a", vae="fine"))
         assert added.sha256 != hash_folder(folder)
-        assert warehouse.add(Wish("checkpoint", str(folder), name="b", vae=str(vae))).sha256 == added.sha256
+        assert importer.add(AddRequest("checkpoint", str(folder), name="b", vae=str(vae))).sha256 == added.sha256
 
-    def test_an_unknown_vae_is_named(self, warehouse: Warehouse, folder: Path) -> None:
-        with pytest.raises(NotFound, match="'nope' is no file here, and no registered VAE"):
-            warehouse.add(Wish("checkpoint", str(folder), vae="nope"))
+    def test_an_unknown_vae_is_named(self, importer: WeightsImporter, folder: Path) -> None:
+        with pytest.raises(NotFound, match="'nope' is neither a file here nor a registered VAE"):
+            importer.add(AddRequest("checkpoint", str(folder), vae="nope"))
 
-    def test_bad_weights_leave_nothing(self, warehouse: Warehouse, tmp_path: Path) -> None:
+    def test_bad_weights_leave_nothing(self, importer: WeightsImporter, tmp_path: Path) -> None:
         (tmp_path / "bad.safetensors").write_bytes(b"<html>who are you?</html>")
         with pytest.raises(BadWeights, match="web page"):
-            warehouse.add(Wish("checkpoint", str(tmp_path / "bad.safetensors")))
-        assert left(warehouse) == []
+            importer.add(AddRequest("checkpoint", str(tmp_path / "bad.safetensors")))
+        assert left(importer) == []
 
-    def test_without_a_vocabulary_the_ways_to_one_are_told(self, warehouse: Warehouse, file: Path) -> None:
+    def test_without_a_vocabulary_the_ways_to_one_are_told(self, importer: WeightsImporter, file: Path) -> None:
         with pytest.raises(BadWeights, match="vocabulary"):
-            warehouse.add(Wish("checkpoint", str(file)))
-        assert left(warehouse) == []
+            importer.add(AddRequest("checkpoint", str(file)))
+        assert left(importer) == []
 
 
 class TestFailures:
-    def test_a_store_that_fails_half_way_is_left_without_anything(self, warehouse: Warehouse, folder: Path) -> None:
+    def test_a_store_that_fails_half_way_is_left_without_anything(
+        self, importer: WeightsImporter, folder: Path
+    ) -> None:
         store = HalfWayStore()
         with pytest.raises(StoreError, match="The disk is full"):
-            replace(warehouse, store=store).add(Wish("checkpoint", str(folder)))
+            replace(importer, store=store).add(AddRequest("checkpoint", str(folder)))
         assert store.objects == {}
-        assert left(warehouse) == []
+        assert left(importer) == []
 
-    def test_what_failed_can_be_added_again(self, warehouse: Warehouse, folder: Path) -> None:
+    def test_what_failed_can_be_added_again(self, importer: WeightsImporter, folder: Path) -> None:
         store = HalfWayStore()
-        failing = replace(warehouse, store=store)
+        failing = replace(importer, store=store)
         with pytest.raises(StoreError):
-            failing.add(Wish("checkpoint", str(folder), name="a"))
-        assert failing.add(Wish("checkpoint", str(folder), name="a")).is_new
+            failing.add(AddRequest("checkpoint", str(folder), name="a"))
+        assert failing.add(AddRequest("checkpoint", str(folder), name="a")).is_new
 
-    def test_two_at_once_under_one_name_make_one(self, warehouse: Warehouse, folder: Path, tmp_path: Path) -> None:
+    def test_two_at_once_under_one_name_make_one(
+        self, importer: WeightsImporter, folder: Path, tmp_path: Path
+    ) -> None:
         other = shutil.copytree(folder, tmp_path / "other")
         (other / "unet" / "note.json").write_text("{}")
         # transformers loads one checkpoint at a time in a process.
-        apart = replace(warehouse, ingest=ingest)
+        apart = replace(importer, ingest=ingest)
         start = threading.Barrier(2)
 
-        def add(source: Path) -> Added | Conflict:
+        def add(source: Path) -> AddedWeights | Conflict:
             start.wait()
             try:
-                return apart.add(Wish("checkpoint", str(source), name="a"))
+                return apart.add(AddRequest("checkpoint", str(source), name="a"))
             except Conflict as error:
                 return error
 
         with ThreadPoolExecutor(2) as pool:
             ended = list(pool.map(add, [folder, other]))
-        assert sorted(type(end).__name__ for end in ended) == ["Added", "Conflict"]
-        assert {path.split("/")[0] for path in stored(warehouse, "a")} == COMPONENTS
+        assert sorted(type(end).__name__ for end in ended) == ["AddedWeights", "Conflict"]
+        assert {path.split("/")[0] for path in stored(importer, "a")} == COMPONENTS
 
-    def test_staging_folders_of_killed_processes_are_cleared(self, warehouse: Warehouse, tmp_path: Path) -> None:
-        abandoned = warehouse.settings.data_dir / "ingest" / "adding-abandoned"
+    def test_staging_folders_of_killed_processes_are_cleared(
+        self, importer: WeightsImporter, tmp_path: Path
+    ) -> None:
+        abandoned = importer.settings.data_dir / "ingest" / "adding-abandoned"
         abandoned.mkdir(parents=True)
         (abandoned / "weights").write_bytes(b"half")
         with pytest.raises(BadWeights):
-            warehouse.add(Wish("lora", str(tmp_path)))
+            importer.add(AddRequest("lora", str(tmp_path)))
         assert not abandoned.exists()
 
     @pytest.mark.parametrize("name", ["a\nb", "", "x" * 201])
-    def test_a_name_that_is_none_is_refused(self, warehouse: Warehouse, folder: Path, name: str) -> None:
+    def test_a_name_that_is_none_is_refused(self, importer: WeightsImporter, folder: Path, name: str) -> None:
         with pytest.raises(InvalidRequest, match="name: "):
-            warehouse.add(Wish("checkpoint", str(folder), name=name or "\x00"))
+            importer.add(AddRequest("checkpoint", str(folder), name=name or "\x00"))
 
 
 class HalfWayStore(FailingStore):
@@ -233,41 +240,41 @@ class TestHubs:
         }
 
     def test_a_repository_is_added_at_its_commit_and_the_download_put_away(
-        self, warehouse: Warehouse, hub: FakeHub, folder: Path
+        self, importer: WeightsImporter, hub: FakeHub, folder: Path
     ) -> None:
         self.offer(hub, folder)
-        added = warehouse.add(Wish("checkpoint", "hf:ana/small"))
-        assert (added.name, checkpoint(warehouse, "small").origin) == ("small", f"hf:ana/small@{COMMIT}")
-        assert [path for path in warehouse.settings.download_folder.rglob("*") if path.is_file()] == []
+        added = importer.add(AddRequest("checkpoint", "hf:ana/small"))
+        assert (added.name, checkpoint(importer, "small").origin) == ("small", f"hf:ana/small@{COMMIT}")
+        assert [path for path in importer.settings.download_folder.rglob("*") if path.is_file()] == []
 
     def test_the_same_revision_is_not_downloaded_again(
-        self, warehouse: Warehouse, hub: FakeHub, folder: Path
+        self, importer: WeightsImporter, hub: FakeHub, folder: Path
     ) -> None:
         self.offer(hub, folder)
-        warehouse.add(Wish("checkpoint", "hf:ana/small", name="a"))
+        importer.add(AddRequest("checkpoint", "hf:ana/small", name="a"))
         hub.seen.clear()
-        assert not warehouse.add(Wish("checkpoint", "hf:ana/small", name="a")).is_new
+        assert not importer.add(AddRequest("checkpoint", "hf:ana/small", name="a")).is_new
         assert not [request for request in hub.seen if "resolve" in request.path]
 
     def test_a_name_taken_by_something_else_is_refused_before_the_download(
-        self, warehouse: Warehouse, hub: FakeHub, folder: Path
+        self, importer: WeightsImporter, hub: FakeHub, folder: Path
     ) -> None:
         self.offer(hub, folder)
         self.offer(hub, folder, "eve/other")
-        warehouse.add(Wish("checkpoint", "hf:ana/small", name="a"))
+        importer.add(AddRequest("checkpoint", "hf:ana/small", name="a"))
         hub.seen.clear()
         with pytest.raises(
             Conflict, match=f"'a' is registered from hf:ana/small@{COMMIT}, and this is hf:eve/other"
         ):
-            warehouse.add(Wish("checkpoint", "hf:eve/other", name="a"))
+            importer.add(AddRequest("checkpoint", "hf:eve/other", name="a"))
         assert not [request for request in hub.seen if "resolve" in request.path]
 
     def test_a_preset_brings_its_suggestions(
-        self, warehouse: Warehouse, hub: FakeHub, file: Path, folder: Path
+        self, importer: WeightsImporter, hub: FakeHub, file: Path, folder: Path
     ) -> None:
         hub.repos["wavymulder/modelshoot"] = {"modelshoot-1.0.safetensors": file.read_bytes()}
-        added = warehouse.add(Wish("checkpoint", "modelshoot", tokenizer=folder / "tokenizer"))
-        row = checkpoint(warehouse, "modelshoot")
+        added = importer.add(AddRequest("checkpoint", "modelshoot", tokenizer=folder / "tokenizer"))
+        row = checkpoint(importer, "modelshoot")
         assert (added.sha256, row.origin) == (
             hash_file(file),
             f"hf:wavymulder/modelshoot@{COMMIT}:modelshoot-1.0.safetensors",
@@ -278,7 +285,7 @@ class TestHubs:
         assert row.suggestions["licence"]["name"] == "CreativeML OpenRAIL-M"
 
     def test_the_vocabulary_is_fetched_from_the_hub_once(
-        self, warehouse: Warehouse, hub: FakeHub, file: Path, folder: Path
+        self, importer: WeightsImporter, hub: FakeHub, file: Path, folder: Path
     ) -> None:
         told = json.loads((folder / "tokenizer" / "tokenizer.json").read_text())["model"]
         merges = "\n".join(" ".join(pair) for pair in told["merges"])
@@ -286,21 +293,21 @@ class TestHubs:
             "vocab.json": json.dumps(told["vocab"]).encode(),
             "merges.txt": f"#version: 0.2\n{merges}".encode(),
         }
-        settings = warehouse.settings.model_copy(update={"clip_repo": "openai/clip"})
-        warehouse = replace(warehouse, settings=settings)
-        warehouse.add(Wish("checkpoint", str(file), name="a"))
+        settings = importer.settings.model_copy(update={"clip_repo": "openai/clip"})
+        importer = replace(importer, settings=settings)
+        importer.add(AddRequest("checkpoint", str(file), name="a"))
         hub.seen.clear()
-        warehouse.add(Wish("checkpoint", str(file), name="b"))
+        importer.add(AddRequest("checkpoint", str(file), name="b"))
         assert hub.seen == []
 
-    def test_a_failed_download_leaves_no_row(self, warehouse: Warehouse) -> None:
+    def test_a_failed_download_leaves_no_row(self, importer: WeightsImporter) -> None:
         with pytest.raises(DownloadError, match="does not exist"):
-            warehouse.add(Wish("checkpoint", "hf:ana/nothing"))
-        assert left(warehouse) == []
+            importer.add(AddRequest("checkpoint", "hf:ana/nothing"))
+        assert left(importer) == []
 
-    def test_a_preset_of_another_kind_is_refused(self, warehouse: Warehouse) -> None:
+    def test_a_preset_of_another_kind_is_refused(self, importer: WeightsImporter) -> None:
         with pytest.raises(Conflict, match="The preset 'vae-ft-mse' is a VAE, not a checkpoint"):
-            warehouse.add(Wish("checkpoint", "vae-ft-mse"))
+            importer.add(AddRequest("checkpoint", "vae-ft-mse"))
 
 
 class TestAddons:
@@ -311,39 +318,43 @@ class TestAddons:
         )
         return path
 
-    def addon(self, warehouse: Warehouse, kind: addons.Kind, name: str) -> Addon:
-        with warehouse.database.begin() as session:
+    def addon(self, importer: WeightsImporter, kind: addons.AddonKind, name: str) -> Addon:
+        with importer.database.begin() as session:
             return addons.get(session, kind, name)
 
-    def test_a_lora_is_one_file_in_the_store(self, warehouse: Warehouse, tmp_path: Path) -> None:
-        added = warehouse.add(Wish("lora", str(self.lora(tmp_path / "detail.safetensors"))))
-        row = self.addon(warehouse, "lora", "detail")
+    def test_a_lora_is_one_file_in_the_store(self, importer: WeightsImporter, tmp_path: Path) -> None:
+        added = importer.add(AddRequest("lora", str(self.lora(tmp_path / "detail.safetensors"))))
+        row = self.addon(importer, "lora", "detail")
         assert (added.family, row.sha256) == ("sd15", added.sha256)
-        assert list(warehouse.store.keys()) == [f"weights/{added.sha256}"]
-        assert row.size_bytes == len(warehouse.store.get(f"weights/{added.sha256}"))
+        assert list(importer.store.keys()) == [f"weights/{added.sha256}"]
+        assert row.size_bytes == len(importer.store.get(f"weights/{added.sha256}"))
 
-    def test_the_hashes_by_which_others_know_a_lora_are_kept(self, warehouse: Warehouse, tmp_path: Path) -> None:
+    def test_the_hashes_by_which_others_know_a_lora_are_kept(
+        self, importer: WeightsImporter, tmp_path: Path
+    ) -> None:
         source = self.lora(tmp_path / "detail.safetensors").read_bytes()
-        warehouse.add(Wish("lora", str(tmp_path / "detail.safetensors")))
+        importer.add(AddRequest("lora", str(tmp_path / "detail.safetensors")))
         tensors = source[8 + int.from_bytes(source[:8], "little") :]
-        assert self.addon(warehouse, "lora", "detail").source_hashes == [
+        assert self.addon(importer, "lora", "detail").source_hashes == [
             hashlib.sha256(source).hexdigest(),
             hashlib.sha256(tensors).hexdigest(),
         ]
 
-    def test_an_addon_of_another_kind_is_refused(self, warehouse: Warehouse, tmp_path: Path) -> None:
+    def test_an_addon_of_another_kind_is_refused(self, importer: WeightsImporter, tmp_path: Path) -> None:
         with pytest.raises(BadWeights, match="holds a LoRA, not an embedding"):
-            warehouse.add(Wish("embedding", str(self.lora(tmp_path / "detail.safetensors"))))
-        assert left(warehouse) == []
+            importer.add(AddRequest("embedding", str(self.lora(tmp_path / "detail.safetensors"))))
+        assert left(importer) == []
 
     def test_an_addon_that_does_not_tell_its_family_needs_a_word(
-        self, warehouse: Warehouse, tmp_path: Path
+        self, importer: WeightsImporter, tmp_path: Path
     ) -> None:
         source = self.lora(tmp_path / "odd.safetensors", width=100)
         with pytest.raises(BadWeights, match="name it with --family"):
-            warehouse.add(Wish("lora", str(source)))
-        assert warehouse.add(Wish("lora", str(source), family="sd15")).family == "sd15"
+            importer.add(AddRequest("lora", str(source)))
+        assert importer.add(AddRequest("lora", str(source), family="sd15")).family == "sd15"
 
-    def test_a_name_that_means_something_in_prompts_is_refused(self, warehouse: Warehouse, tmp_path: Path) -> None:
-        with pytest.raises(InvalidRequest, match="must not contain :, which means something in prompts"):
-            warehouse.add(Wish("lora", str(self.lora(tmp_path / "a.safetensors")), name="a:1"))
+    def test_a_name_that_means_something_in_prompts_is_refused(
+        self, importer: WeightsImporter, tmp_path: Path
+    ) -> None:
+        with pytest.raises(InvalidRequest, match="must not contain :, which has a meaning in prompts"):
+            importer.add(AddRequest("lora", str(self.lora(tmp_path / "a.safetensors")), name="a:1"))

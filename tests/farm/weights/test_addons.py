@@ -11,7 +11,7 @@ from tests.factories import Scene
 DETAIL = StoredAddon("sd15", "a" * 64, 100, "civitai:58390@62833", ("detailed", "sharp"))
 
 
-def add(scene: Scene, kind: addons.Kind = "lora", name: str = "detail", found: StoredAddon = DETAIL) -> int:
+def add(scene: Scene, kind: addons.AddonKind = "lora", name: str = "detail", found: StoredAddon = DETAIL) -> int:
     with scene.database.begin() as session:
         return addons.add(session, kind, name, found, "mine").id
 
@@ -58,7 +58,7 @@ def test_a_removed_name_is_free_for_another(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(("kind", "title"), [("vae", "VAE"), ("embedding", "embedding"), ("lora", "LoRA")])
-def test_what_is_not_registered_is_not_found(scene: Scene, kind: addons.Kind, title: str) -> None:
+def test_what_is_not_registered_is_not_found(scene: Scene, kind: addons.AddonKind, title: str) -> None:
     with pytest.raises(NotFound, match=f"There is no {title} 'detail'"), scene.database.begin() as session:
         addons.remove(session, kind, "detail")
 

@@ -16,7 +16,7 @@ from farm.db.connection import Database, Role
 from farm.errors import Conflict, FarmError, StoreError
 from farm.store.protocol import Store
 from farm.weights import addons, checkpoints
-from farm.weights.blobs import StoredFile, adding, announce, as_column, prune, put_missing, read_files, tidy
+from farm.weights.blobs import StoredFile, announce, as_column, hold_add_lock, prune, put_missing, read_files, tidy
 from farm.weights.checkpoints import StoredCheckpoint
 from tests.factories import (
     Scene,
@@ -100,7 +100,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("path", ["../a", "a/../../b", "/etc/passwd", "", "a\0b"])
     def test_a_path_that_leaves_the_folder_is_refused(self, path: str) -> None:
-        with pytest.raises(FarmError, match="outside of its folder"):
+        with pytest.raises(FarmError, match="outside its folder"):
             read_files({path: {"sha256": "a" * 64, "size": 1}})
 
     def test_a_claim_names_the_files(self, scene: Scene, store: Store) -> None:
@@ -115,14 +115,14 @@ class TestFiles:
 class TestTidying:
     def test_what_was_put_in_vain_is_deleted(self, scene: Scene, store: Store) -> None:
         a_stored_checkpoint(scene.database, store, UNET)
-        with adding(scene.database) as connection:
+        with hold_add_lock(scene.database) as connection:
             announce(connection, stored_files(store, VAE))
         assert tidy(scene.database, store) == 1
         assert kept(store) == [b"a unet"]
 
     def test_what_was_announced_again_and_is_named_is_kept(self, scene: Scene, store: Store) -> None:
         a_stored_checkpoint(scene.database, store, UNET)
-        with adding(scene.database) as connection:
+        with hold_add_lock(scene.database) as connection:
             announce(connection, stored_files(store, UNET))
         assert tidy(scene.database, store) == 0
         assert kept(store) == [b"a unet"]
@@ -152,20 +152,20 @@ class TestTidying:
         assert tidy(scene.database, store) == 0
 
     def test_nothing_is_deleted_while_somebody_adds(self, scene: Scene, others: Database, store: Store) -> None:
-        with adding(others) as connection:
+        with hold_add_lock(others) as connection:
             announce(connection, stored_files(store, UNET))
             assert tidy(scene.database, store) == 0
         assert tidy(scene.database, store) == 1
 
     def test_many_may_add_at_a_time(self, scene: Scene, others: Database) -> None:
-        with adding(others), adding(scene.database):
+        with hold_add_lock(others), hold_add_lock(scene.database):
             pass
 
     def test_the_last_to_add_tidies_up_for_one_that_failed_before(
         self, scene: Scene, others: Database, store: Store
     ) -> None:
-        with adding(others):
-            with adding(scene.database) as connection:
+        with hold_add_lock(others):
+            with hold_add_lock(scene.database) as connection:
                 announce(connection, stored_files(store, UNET))
             assert tidy(scene.database, store) == 0
         assert tidy(others, store) == 1
@@ -184,7 +184,7 @@ class TestTidying:
         assert kept(store) == []
 
     def test_who_lost_the_lock_registers_nothing(self, scene: Scene, store: Store) -> None:
-        with adding(scene.database) as connection:
+        with hold_add_lock(scene.database) as connection:
             files = stored_files(store, UNET)
             scene.end_other_sessions()
             with pytest.raises(DBAPIError), Session(connection) as session, session.begin():
@@ -197,8 +197,8 @@ import sys, time
 from farm.db.connection import Database, Role
 from farm.store.protocol.disk import DiskStore
 from farm.store.protocol.links import LinkSigner
-from farm.weights.blobs import StoredFile, adding, announce, announce
-with adding(Database(sys.argv[1], Role.TOOL)) as connection:
+from farm.weights.blobs import StoredFile, announce, hold_add_lock
+with hold_add_lock(Database(sys.argv[1], Role.TOOL)) as connection:
     announce(connection, [StoredFile("c", "c" * 64, 1)])
     DiskStore(sys.argv[2].removeprefix("file://"), LinkSigner("k" * 16)).put("weights/" + "c" * 64, b"c", "x/y")
     print("put", flush=True)
@@ -241,11 +241,11 @@ class TestPruning:
         self, scene: Scene, others: Database, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("farm.weights.blobs._PATIENCE_SECONDS", 0)
-        with adding(others), pytest.raises(Conflict, match="are being added now"):
+        with hold_add_lock(others), pytest.raises(Conflict, match="are being added now"):
             prune(scene.database, store)
 
     def test_a_job_that_is_being_accepted_is_waited_for(self, scene: Scene, others: Database, store: Store) -> None:
         with others.begin() as session:
             checkpoints.by_name(session)
-            with pytest.raises(Conflict, match="Somebody else works with the checkpoints"):
+            with pytest.raises(Conflict, match="Another transaction uses the table checkpoints"):
                 prune(scene.database, store)

@@ -9,7 +9,8 @@ from farm.errors import Conflict, NotFound
 from farm.reports import weights
 from farm.weights import checkpoints
 from farm.weights.blobs import StoredFile
-from farm.weights.checkpoints import BadCheckpoint, CheckpointFolder, StoredCheckpoint
+from farm.weights.checkpointfolder import BadCheckpoint, CheckpointFolder, inspect_folder
+from farm.weights.checkpoints import StoredCheckpoint
 from tests.factories import Scene, a_checkpoint
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -32,34 +33,34 @@ def named(sha256: str) -> CheckpointFolder:
 
 class TestInspectFolder:
     def test_a_checkpoint_folder_is_recognised(self, folder: Path) -> None:
-        found = checkpoints.inspect_folder(folder)
+        found = inspect_folder(folder)
         assert (found.path, found.family, len(found.sha256)) == (folder, "sd15", 64)
 
     def test_a_folder_without_an_index_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(BadCheckpoint, match=r"has no model_index\.json; is it a diffusers checkpoint folder\?"):
-            checkpoints.inspect_folder(tmp_path)
+            inspect_folder(tmp_path)
 
     def test_a_single_file_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "sd.safetensors").write_bytes(b"weights")
         with pytest.raises(BadCheckpoint, match="is it a diffusers checkpoint folder"):
-            checkpoints.inspect_folder(tmp_path / "sd.safetensors")
+            inspect_folder(tmp_path / "sd.safetensors")
 
     @pytest.mark.parametrize("index", ["", "[]", "{}", "\udcff", '{"_class_name": ["x"]}'])
     def test_an_index_that_is_none_is_refused(self, folder: Path, index: str) -> None:
         (folder / "model_index.json").write_bytes(index.encode(errors="surrogateescape"))
         with pytest.raises(BadCheckpoint):
-            checkpoints.inspect_folder(folder)
+            inspect_folder(folder)
 
     def test_a_pipeline_that_the_farm_cannot_render_is_named(self, folder: Path) -> None:
         (folder / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
         with pytest.raises(BadCheckpoint, match="holds a FluxPipeline; known are StableDiffusionPipeline, Stable"):
-            checkpoints.inspect_folder(folder)
+            inspect_folder(folder)
 
     @pytest.mark.parametrize("part", PARTS)
     def test_a_missing_part_is_named(self, folder: Path, part: str) -> None:
         (folder / part).rename(folder / "gone")
         with pytest.raises(BadCheckpoint, match=f"has no folder '{part}'"):
-            checkpoints.inspect_folder(folder)
+            inspect_folder(folder)
 
 
 class TestFamily:
@@ -86,35 +87,35 @@ class TestFamily:
         (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
         (folder / "unet" / "config.json").write_text(json.dumps(unet))
         (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps({"prediction_type": prediction}))
-        assert checkpoints.inspect_folder(folder).family == family
+        assert inspect_folder(folder).family == family
 
     def test_a_unet_with_other_inputs_is_refused(self, folder: Path) -> None:
         (folder / "unet" / "config.json").write_text('{"in_channels": 5}')
         with pytest.raises(BadCheckpoint, match="takes 5 channels"):
-            checkpoints.inspect_folder(folder)
+            inspect_folder(folder)
 
 
 class TestHash:
     def test_a_copy_has_the_same_hash(self, folder: Path, tmp_path: Path) -> None:
-        before = checkpoints.inspect_folder(folder).sha256
+        before = inspect_folder(folder).sha256
         moved = folder.rename(tmp_path / "copy")
-        assert checkpoints.inspect_folder(moved).sha256 == before
+        assert inspect_folder(moved).sha256 == before
 
     def test_other_weights_have_another_hash(self, folder: Path) -> None:
-        before = checkpoints.inspect_folder(folder).sha256
+        before = inspect_folder(folder).sha256
         (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"other weights")
-        assert checkpoints.inspect_folder(folder).sha256 != before
+        assert inspect_folder(folder).sha256 != before
 
     def test_a_renamed_file_changes_the_hash(self, folder: Path) -> None:
-        before = checkpoints.inspect_folder(folder).sha256
+        before = inspect_folder(folder).sha256
         weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
         weights.rename(folder / "vae" / weights.name)
-        assert checkpoints.inspect_folder(folder).sha256 != before
+        assert inspect_folder(folder).sha256 != before
 
     def test_a_note_beside_the_weights_does_not_change_the_hash(self, folder: Path) -> None:
-        before = checkpoints.inspect_folder(folder).sha256
+        before = inspect_folder(folder).sha256
         (folder / "README.md").write_text("notes")
-        assert checkpoints.inspect_folder(folder).sha256 == before
+        assert inspect_folder(folder).sha256 == before
 
 
 class TestCatalog:

@@ -11,13 +11,13 @@ from farm.weights import addons, checkpoints
 from farm.weights.addons import StoredAddon
 from farm.weights.hub.fetch import fetch
 from farm.weights.hub.sources import parse_source
-from farm.weights.wishes import Kind, Wish
+from farm.weights.wishes import AddRequest, WeightsKind
 from tests.factories import Scene, a_checkpoint
 
 SHA = {"a": "a" * 64, "b": "b" * 64}
 
 
-def add(scene: Scene, kind: addons.Kind, name: str, sha256: str = SHA["a"]) -> str:
+def add(scene: Scene, kind: addons.AddonKind, name: str, sha256: str = SHA["a"]) -> str:
     with scene.database.begin() as session:
         return addons.add(session, kind, name, StoredAddon("sd15", sha256, 100)).name
 
@@ -62,22 +62,22 @@ def test_so_many_names_are_looked_for_and_the_rest_are_near_to_none() -> None:
 def test_the_name_is_the_files_own(tmp_path: Path, settings: Settings, file: str, name: str) -> None:
     (tmp_path / file).write_bytes(b"weights")
     fetched = fetch(parse_source(str(tmp_path / file)), settings, tmp_path)
-    assert Wish("lora", file).name_for(fetched.name_hint) == name
+    assert AddRequest("lora", file).choose_name(fetched.name_hint) == name
 
 
 def test_a_file_without_a_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match="has none of its own: choose one"):
-        Wish("lora", "---.safetensors").name_for("---")
+    with pytest.raises(InvalidRequest, match="gives no name: choose one"):
+        AddRequest("lora", "---.safetensors").choose_name("---")
 
 
 @pytest.mark.parametrize("name", ["a:b", "a,b", "a=b", "<a>", "{a}", "a|b", "a\\b", "a\u200bb", " ", "a\nb"])
 def test_a_chosen_name_that_no_prompt_can_say_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequest):
-        Wish("lora", "x").check_name(name)
+        AddRequest("lora", "x").check_name(name)
 
 
 @pytest.mark.parametrize("kind", addons.KINDS)
-def test_another_addon_of_a_name_that_is_not_told_from_it_is_refused(scene: Scene, kind: addons.Kind) -> None:
+def test_another_addon_of_a_name_that_is_not_told_from_it_is_refused(scene: Scene, kind: addons.AddonKind) -> None:
     add(scene, kind, "ng-deepnegative")
     with pytest.raises(Conflict, match="registered as 'ng-deepnegative', which is not told from 'NG_DeepNegative'"):
         add(scene, kind, "NG_DeepNegative", SHA["b"])
@@ -219,5 +219,5 @@ def test_a_vae_may_be_named_by_its_file(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "lora"])
-def test_a_name_of_any_length_on_disk_fits(kind: Kind) -> None:
-    assert len(Wish(kind, "x").name_for("桜" * 300)) == 200
+def test_a_name_of_any_length_on_disk_fits(kind: WeightsKind) -> None:
+    assert len(AddRequest(kind, "x").choose_name("桜" * 300)) == 200

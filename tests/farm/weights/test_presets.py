@@ -8,7 +8,7 @@ from farm.spec import samplers
 from farm.spec.families import FAMILIES
 from farm.weights.hub.sources import HuggingFaceSource, LocalSource, parse_source
 from farm.weights.presets import PRESETS, NoSuchPreset, Preset, preset
-from farm.weights.wishes import Wish
+from farm.weights.wishes import AddRequest
 
 EVERY = pytest.mark.parametrize("found", PRESETS.values(), ids=PRESETS)
 BUNDLED = PRESETS["demo"]
@@ -74,22 +74,22 @@ def test_what_is_said_of_it_is_short_and_whole(found: Preset) -> None:
 
 def test_a_misspelled_preset_is_answered_with_the_right_one() -> None:
     with pytest.raises(NoSuchPreset, match="Did you mean 'realistic-vision-v2'"):
-        Wish("checkpoint", "realistic-vison-v2").preset()
+        AddRequest("checkpoint", "realistic-vison-v2").find_preset()
 
 
 @pytest.mark.parametrize("source", ["./sd14", "https://host/sd14", "hf:owner/sd14", "my-own-thing.safetensors"])
 def test_what_is_no_misspelled_preset_is_left_to_be_looked_for(source: str) -> None:
-    assert Wish("checkpoint", source).preset() is None
+    assert AddRequest("checkpoint", source).find_preset() is None
 
 
 def test_a_file_here_is_no_misspelled_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sd14").touch()
-    assert Wish("checkpoint", "sd14").preset() is None
+    assert AddRequest("checkpoint", "sd14").find_preset() is None
 
 
 def test_a_lora_is_no_misspelled_checkpoint() -> None:
-    assert Wish("lora", "realistic-vison-v2").preset() is None
+    assert AddRequest("lora", "realistic-vison-v2").find_preset() is None
 
 
 def test_a_preset_has_its_name() -> None:

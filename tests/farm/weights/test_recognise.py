@@ -6,7 +6,7 @@ import pytest
 
 from farm.infotext import Infotext, infotext, read_infotext
 from farm.spec.image import AddonRef, LoraRef
-from farm.weights.recognise import Registered, recognised
+from farm.weights.recognise import RegisteredHashes, match_registered
 from tests.factories import a_spec
 
 MADE, OTHER = "ab" * 32, "cd" * 32
@@ -25,12 +25,12 @@ def an_image(**fields: Any) -> Infotext:
     ],
 )
 def test_a_checkpoint_is_known_by_its_hash(checkpoints: dict[str, str], name: str) -> None:
-    read = recognised(an_image(), Registered(checkpoints, {}))
+    read = match_registered(an_image(), RegisteredHashes(checkpoints, {}))
     assert (read.fields["checkpoint"], read.warnings) == (name, ())
 
 
 def test_other_weights_under_the_name_of_the_checkpoint_are_told() -> None:
-    read = recognised(an_image(), Registered({"dreamy": OTHER, "plain": "ef" * 32}, {}))
+    read = match_registered(an_image(), RegisteredHashes({"dreamy": OTHER, "plain": "ef" * 32}, {}))
     assert read.fields["checkpoint"] == "dreamy"
     assert read.warnings == (
         "'dreamy' is another checkpoint here: its hash is cdcdcdcdcd, the image's was ababababab",
@@ -40,19 +40,19 @@ def test_other_weights_under_the_name_of_the_checkpoint_are_told() -> None:
 @pytest.mark.parametrize("registered", ["Dreamy", "DREAMY", "sub/dreamy.safetensors"])
 def test_other_weights_under_a_name_that_is_alike_are_told(registered: str) -> None:
     text = f"a fox\nSteps: 3, Seed: 1, Sampler: Euler, Model hash: {MADE[:10]}, Model: {registered}"
-    read = recognised(read_infotext(text), Registered({"dreamy": OTHER}, {}))
+    read = match_registered(read_infotext(text), RegisteredHashes({"dreamy": OTHER}, {}))
     assert any(warning.startswith("'dreamy' is another checkpoint here") for warning in read.warnings)
 
 
 @pytest.mark.parametrize("known", ["", "Model hash: abababab, "])
 def test_a_text_without_a_hash_that_can_be_compared_keeps_its_checkpoint(known: str) -> None:
     text = f"a fox\nSteps: 3, Seed: 1, Sampler: Euler, {known}RNG: CPU, Model: dreamy"
-    read = recognised(read_infotext(text), Registered({"dreamy": OTHER}, {}))
+    read = match_registered(read_infotext(text), RegisteredHashes({"dreamy": OTHER}, {}))
     assert (read.fields["checkpoint"], read.warnings) == ("dreamy", ())
 
 
 def test_a_checkpoint_that_is_not_here_is_left_to_be_refused() -> None:
-    read = recognised(an_image(), Registered({"plain": OTHER}, {}))
+    read = match_registered(an_image(), RegisteredHashes({"plain": OTHER}, {}))
     assert (read.fields["checkpoint"], read.warnings) == ("dreamy", ())
 
 
@@ -67,18 +67,20 @@ def test_a_checkpoint_that_is_not_here_is_left_to_be_refused() -> None:
         ({("embedding", "ink"): MADE}, ("there is no LoRA 'ink' here",)),
         (
             {("lora", "pen"): MADE},
-            ("there is no LoRA 'ink' here; what the image was made with is called 'pen' here",),
+            ("there is no LoRA 'ink' here; the one that the image was made with is called 'pen' here",),
         ),
     ],
 )
 def test_a_lora_that_is_another_here_is_told(addons: dict[tuple[str, str], str], warnings: tuple[str, ...]) -> None:
     read = an_image(prompt="a fox <lora:ink:1>", loras=(LoraRef(name="ink", sha256=MADE),))
-    assert recognised(read, Registered({"dreamy": MADE}, addons)).warnings == warnings
+    assert match_registered(read, RegisteredHashes({"dreamy": MADE}, addons)).warnings == warnings
 
 
 def test_vaes_and_embeddings_are_compared_too() -> None:
     ref = AddonRef(name="easy", sha256=MADE)
-    said = recognised(an_image(vae=ref, embeddings=(ref,)), Registered({"dreamy": MADE}, {("vae", "easy"): OTHER}))
+    said = match_registered(
+        an_image(vae=ref, embeddings=(ref,)), RegisteredHashes({"dreamy": MADE}, {("vae", "easy"): OTHER})
+    )
     assert said.warnings == (
         "'easy' is another VAE here: its hash is cdcdcdcdcd, the image's was ababababab",
         "there is no embedding 'easy' here",
@@ -92,8 +94,8 @@ SETTINGS = "Steps: 3, Seed: 1, Sampler: Euler, RNG: CPU, Model: dreamy"
 def said_of(items: str, *, sources: tuple[str, ...] = (FILE, TENSORS), name: str = "ink") -> tuple[str, ...]:
     """What is said of an image of the WebUI, where one addon of each kind is registered."""
     keys = [(kind, name) for kind in ("vae", "lora", "embedding")]
-    here = Registered({"dreamy": MADE}, dict.fromkeys(keys, OTHER), dict.fromkeys(keys, sources))
-    return recognised(read_infotext(f"a fox\n{SETTINGS}, {items}"), here).warnings
+    here = RegisteredHashes({"dreamy": MADE}, dict.fromkeys(keys, OTHER), dict.fromkeys(keys, sources))
+    return match_registered(read_infotext(f"a fox\n{SETTINGS}, {items}"), here).warnings
 
 
 @pytest.mark.parametrize(
@@ -135,10 +137,10 @@ def test_an_addon_that_is_registered_in_another_spelling_is_compared(name: str) 
 
 def test_an_addon_of_an_earlier_release_cannot_be_compared_and_that_is_told() -> None:
     [told] = said_of('Lora hashes: "ink: 111111111111"', sources=())
-    assert told.startswith("it cannot be told whether the LoRA 'ink' here is the image's")
+    assert told.startswith("it is not known whether the LoRA 'ink' here is the image's")
 
 
 def test_an_addon_that_is_called_otherwise_here_is_told() -> None:
     assert said_of(f'Lora hashes: "pen: {TENSORS[:12]}"') == (
-        "there is no LoRA 'pen' here; what the image was made with is called 'ink' here",
+        "there is no LoRA 'pen' here; the one that the image was made with is called 'ink' here",
     )

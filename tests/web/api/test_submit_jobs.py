@@ -164,7 +164,7 @@ def test_a_body_that_is_not_json_is_a_bad_request(client: FlaskClient, database:
         (b'{"prompts":\n ["a fox",]}', "line 2, column 11: expecting value"),
         (b'{"prompts": ["a fox"]} x', "line 1, column 24: extra data"),
         (b'{"prompts": ["a fox\n"]}', "line 1, column 20: invalid control character at"),
-        (b'{"prompts": ["\xff"]}', "byte 15 is no UTF-8"),
+        (b'{"prompts": ["\xff"]}', "byte 15 is not UTF-8"),
     ],
 )
 def test_a_body_that_is_not_json_is_refused_with_the_place(client: FlaskClient, body: bytes, why: str) -> None:

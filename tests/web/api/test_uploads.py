@@ -88,7 +88,7 @@ class TestRefusals:
         return f"{problem['field']}: {problem['message']}"
 
     def test_what_is_no_picture_is_refused(self, client: FlaskClient, store: Store) -> None:
-        assert "file: is no picture" in self.refusal(send(client, b"<svg/>", "image/svg+xml"))
+        assert "file: is not a picture" in self.refusal(send(client, b"<svg/>", "image/svg+xml"))
         assert list(store.keys()) == []
 
     def test_nothing_is_refused(self, client: FlaskClient) -> None:
@@ -149,7 +149,7 @@ def test_the_client_sends_files(open_portal: OpenPortal, tmp_path: Path, monkeyp
         page.write_text("<html>")
         upload = client.upload(picture, "mask")
         assert (upload.width, upload.height, upload.role) == (48, 32, "mask")
-        with pytest.raises(InvalidRequest, match="file: is no picture"):
+        with pytest.raises(InvalidRequest, match="file: is not a picture"):
             client.upload(page)
 
 

@@ -10,7 +10,7 @@ from farm.config import Settings
 from farm.db.connection import Database
 from farm.db.tables.weights import Checkpoint
 from farm.pictures import uploads
-from farm.pictures.clean import Role
+from farm.pictures.clean import PictureRole
 from farm.pictures.uploads import Desk
 from farm.queue import endings
 from farm.queue.doorbell import Doorbell
@@ -143,7 +143,7 @@ def test_a_strange_page_number_does_no_harm(client: FlaskClient, query: str) -> 
     assert client.get(f"/?{query}").status_code == 200
 
 
-def an_upload(scene: Scene, store: Store, role: Role) -> str:
+def an_upload(scene: Scene, store: Store, role: PictureRole) -> str:
     """Keep a picture; return its id."""
     desk = Desk(scene.database, store, scene.settings)
     return uploads.keep(desk, encoded(a_picture(96, 64)), role=role).report.id

@@ -120,7 +120,7 @@ def test_a_drained_worker_says_that_it_holds_something_still(
 ) -> None:
     worker_id = scene.worker()
     lease = claim(scene, holdings, worker_id)
-    beating(worker_id).tell("busy", None)
+    beating(worker_id).report_status("busy", None)
     scene.drain()
     wait_until(lambda: status(scene) == "draining")
     assert holdings.holds(lease)

@@ -17,6 +17,7 @@ from farm.queue import steering
 from farm.reports.waiting import explain
 from farm.store.protocol import Store
 from farm.weights import checkpoints
+from farm.weights.checkpointfolder import CheckpointFolder, inspect_folder
 from tests.chaos.null_renderer import NullRenderer
 from tests.factories import Scene, a_request, accept
 from tests.waiting import wait_until
@@ -42,7 +43,7 @@ def orders() -> Orders:
 def submit(scene: Scene, demo_folder: Path) -> Submit:
     """Submit a small job for the demo checkpoint; return its id."""
     with scene.database.begin() as session:
-        checkpoints.add(session, "demo", checkpoints.inspect_folder(demo_folder))
+        checkpoints.add(session, "demo", inspect_folder(demo_folder))
 
     def submit_small(**fields: Any) -> int:
         request = a_request(**{"width": 64, "height": 64, "num_inference_steps": 2, **fields})
@@ -292,7 +293,7 @@ def test_a_worker_whose_spool_is_full_claims_nothing_more_until_it_has_room(
 def test_a_broken_checkpoint_fails_its_own_job_alone(
     scene: Scene, submit: Submit, work: Work, demo_folder: Path, tmp_path: Path
 ) -> None:
-    gone = checkpoints.CheckpointFolder(tmp_path / "gone", "sd15", "c" * 64)
+    gone = CheckpointFolder(tmp_path / "gone", "sd15", "c" * 64)
     with scene.database.begin() as session:
         checkpoints.add(session, "gone", gone)
     broken, sound = submit(checkpoint="gone"), submit()

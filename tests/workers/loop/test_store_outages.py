@@ -18,7 +18,7 @@ from tests.fakes import MemoryStore
 from tests.pictures import a_picture, encoded
 from tests.waiting import wait_until
 from workers.canvas.inputs import StoredInputs
-from workers.loop.orders import Calls
+from workers.loop.orders import Orders
 from workers.loop.runner import Runner
 from workers.model.reads import Reads
 from workers.model.weights_cache import CachedWeights
@@ -57,20 +57,20 @@ def work(
     """Let a worker run, with a cold cache; its pauses are short."""
     monkeypatch.setattr("workers.loop.passed_over._SHORTEST_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr("workers.loop.passed_over._LONGEST_PAUSE_SECONDS", 0.2)
-    calls, threads = Calls(drain_seconds=0), []
+    orders, threads = Orders(drain_seconds=0), []
 
     def start() -> Runner:
         settings = scene.settings.model_copy(update={"poll_seconds": 0.1, "lease_seconds": 2.0})
         reads = Reads()
         weights, inputs = CachedWeights(remote, tmp_path / "cache", 2**30, reads), StoredInputs(remote, reads)
         renderer = NullRenderer("a processor", 0.0, weights, inputs, reads)
-        runner = Runner(settings, calls, renderer, scene.worker())
+        runner = Runner(settings, orders, renderer, scene.worker())
         threads.append(threading.Thread(target=runner.run))
         threads[-1].start()
         return runner
 
     yield start
-    calls.drain()
+    orders.drain()
     for thread in threads:
         thread.join(30)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from farm.errors import CannotRender
 from tests.workers.studios import a_context, a_picture, a_spec_of, as_pixels, draw, upload
-from workers.canvas.outpaint_plan import plan
+from workers.canvas.outpaint_plan import plan_expansions
 from workers.modes import RENDERS
 
 SIDES = ("left", "top", "right", "bottom")
@@ -82,7 +82,7 @@ def test_the_passes_end_at_the_canvas_and_see_all_that_they_add(
 ) -> None:
     canvas = tuple(-(-side // 8) * 8 for side in (left + wide + right, top + high + bottom))
     known = (left, top, left + wide, top + high)
-    expansions = plan((canvas[0], canvas[1]), known, 512)
+    expansions = plan_expansions((canvas[0], canvas[1]), known, 512)
     assert (expansions[-1].grown if expansions else known) == (0, 0, *canvas)
     for expansion in expansions:
         window, grown = expansion.window, expansion.grown
@@ -94,7 +94,7 @@ def test_the_passes_end_at_the_canvas_and_see_all_that_they_add(
 @given(LENGTHS, st.integers(1, 300))
 def test_no_pass_adds_more_than_half_of_the_side_but_for_rounding(right: int, wide: int) -> None:
     canvas = (-(-(wide + right) // 8) * 8, 64)
-    steps = [e.grown[2] - e.known[2] for e in plan(canvas, (0, 0, wide, 64), 512)]
+    steps = [e.grown[2] - e.known[2] for e in plan_expansions(canvas, (0, 0, wide, 64), 512)]
     assert all(0 < step < 256 + 8 for step in steps)
 
 
@@ -107,4 +107,4 @@ def test_no_pass_adds_more_than_half_of_the_side_but_for_rounding(right: int, wi
     ],
 )
 def test_where_one_edge_moves_a_pass_sees_no_more_than_half_of_the_side_behind_it(known: Any, window: Any) -> None:
-    assert plan((960, 64), known, 512)[0].window == window
+    assert plan_expansions((960, 64), known, 512)[0].window == window

@@ -4,7 +4,7 @@ import pytest
 
 from farm.errors import ConfigError
 from workers.parent.devices import choose_devices, needs_gpus
-from workers.parent.nvidia import GpuListing, parse_listing, visible
+from workers.parent.nvidia import GpuListing, parse_listing, select_visible
 
 LISTED = parse_listing("""\
 GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-aaaa-0)
@@ -43,7 +43,7 @@ def test_a_gpu_is_pinned_by_its_uuid_whatever_named_it(wish: str) -> None:
 
 
 def test_an_index_counts_what_may_be_used_and_the_name_is_the_drivers() -> None:
-    assert pins("0", GpuListing(visible(LISTED, "1,0"))) == [("cuda:1", "GPU-bbbb-1")]
+    assert pins("0", GpuListing(select_visible(LISTED, "1,0"))) == [("cuda:1", "GPU-bbbb-1")]
 
 
 @pytest.mark.parametrize("wish", ["2", "GPU-cccc-2"])

@@ -14,7 +14,7 @@ import pytest
 
 from farm.config import Settings
 from farm.db.connection import Database, Role
-from farm.embedded.machine import environment, free_port
+from farm.embedded.machine import build_environment, find_free_port
 from farm.errors import ConfigError
 from farm.queue.workers import fleet
 from farm.queue.workers.fleet import WorkerState
@@ -161,7 +161,7 @@ def test_a_port_that_is_taken_is_named(settings: Settings) -> None:
 @contextmanager
 def with_port(settings: Settings) -> Iterator[tuple[Settings, str]]:
     """Settings with a port for probes, and the address of it."""
-    port = free_port("127.0.0.1", 0)
+    port = find_free_port("127.0.0.1", 0)
     yield settings.model_copy(update={"worker_port": port}), f"http://127.0.0.1:{port}"
 
 
@@ -171,7 +171,7 @@ PARENT = "from workers.main import main; main('tests.chaos.child')"
 def test_the_workers_of_a_machine_answer_probes_until_they_end(scene: Scene) -> None:
     with with_port(scene.settings) as (settings, url):
         command = [sys.executable, "-c", PARENT, "--devices", "cpu:2"]
-        with subprocess.Popen(command, env=environment(settings)) as parent:
+        with subprocess.Popen(command, env=build_environment(settings)) as parent:
             wait_until(lambda: is_ready(url))
             answer = httpx.get(f"{url}/readyz").json()
             assert httpx.get(f"{url}/healthz").is_success

@@ -6,7 +6,7 @@ import pytest
 
 from farm.errors import ConfigError
 from workers.parent import nvidia
-from workers.parent.nvidia import CudaDevice, GpuListing, find_gpus, parse_listing, visible
+from workers.parent.nvidia import CudaDevice, GpuListing, find_gpus, parse_listing, select_visible
 
 LISTING = """\
 GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-aaaa-0)
@@ -137,10 +137,10 @@ def test_the_environment_of_the_parent_is_heeded(root: Path) -> None:
     ],
 )
 def test_cuda_visible_devices_is_read_as_cuda_reads_it(wish: str | None, left: list[object]) -> None:
-    assert visible(PLACES, wish) == left
+    assert select_visible(PLACES, wish) == left
 
 
 @pytest.mark.parametrize("wish", ["7", "GPU-ffff", "GPU-aa", "0,0", "0,GPU-aaaa", "²"])
 def test_an_environment_that_hides_every_gpu_by_mistake_is_refused(wish: str) -> None:
     with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES"):
-        visible(PLACES, wish)
+        select_visible(PLACES, wish)

@@ -30,35 +30,35 @@ class Slot:
 
 def read(values: Mapping[str, str]) -> list[Slot]:
     """The pairs that were not left empty; problems are named by the form's own fields."""
-    return [_slot(name, *_pair(values, name)) for name in _SLOTS if any(_pair(values, name))]
+    return [_make_slot(name, *_read_pair(values, name)) for name in _SLOTS if any(_read_pair(values, name))]
 
 
-def _pair(values: Mapping[str, str], slot: str) -> tuple[str, str]:
+def _read_pair(values: Mapping[str, str], slot: str) -> tuple[str, str]:
     return values[f"{slot}.field"], values[f"{slot}.values"]
 
 
-def _slot(name: str, field: str, text: str) -> Slot:
+def _make_slot(name: str, field: str, text: str) -> Slot:
     try:
-        return Slot(name, _axis(name, field, text))
+        return Slot(name, _parse_axis(name, field, text))
     except InvalidRequest as error:
         return Slot(name, None, error.problems)
 
 
-def _axis(slot: str, field: str, text: str) -> dict[str, Any]:
+def _parse_axis(slot: str, field: str, text: str) -> dict[str, Any]:
     if not field:
-        raise InvalidRequest.at(f"{slot}.field", "say what takes these values")
+        raise InvalidRequest.at(f"{slot}.field", "choose the field for these values")
     try:
         found = read_values(field, text)
     except InvalidRequest as error:
-        # The message names the field, which stands beside it here.
-        said = [problem.message.removeprefix(f"{field}: ") for problem in error.problems]
-        raise InvalidRequest([FieldProblem(f"{slot}.values", message) for message in said]) from None
+        # The message names the field, which the form shows next to it.
+        messages = [problem.message.removeprefix(f"{field}: ") for problem in error.problems]
+        raise InvalidRequest([FieldProblem(f"{slot}.values", message) for message in messages]) from None
     if not found:
         raise InvalidRequest.at(f"{slot}.values", "give values, separated by commas")
     return {"field": field, "values": found}
 
 
-def place(path: str, slots: Sequence[Slot]) -> tuple[str, str] | None:
+def find_field(path: str, slots: Sequence[Slot]) -> tuple[str, str] | None:
     """The field of the form that a path in a request means, and the value it names; None for other paths.
 
     A request has the axes that could be read, and numbers these alone.
@@ -76,11 +76,11 @@ def fill(axes: Sequence[Axis]) -> dict[str, str]:
     filled = dict(EMPTY)
     for slot, axis in zip(_SLOTS, axes, strict=False):
         filled[f"{slot}.field"] = axis.field
-        filled[f"{slot}.values"] = _line(axis)
+        filled[f"{slot}.values"] = _format_line(axis)
     return filled
 
 
-def _line(axis: Axis) -> str:
+def _format_line(axis: Axis) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow([str(value) for value in axis.values])
     return line.getvalue()

@@ -12,7 +12,7 @@ from farm.infotext import Infotext, read_file
 from farm.intake.request import JobRequest, parse_request
 from farm.intake.rows import read_request
 from farm.weights import addons, checkpoints
-from farm.weights.recognise import Registered, recognised
+from farm.weights.recognise import RegisteredHashes, match_registered
 from web.portal.submit import axes
 from web.portal.submit.form import SubmitForm, as_text, usual_values
 
@@ -30,14 +30,14 @@ def form_of_job(session: Session, job_id: int, key: str) -> SubmitForm:
 
 def form_of_image(session: Session, content: bytes, key: str) -> SubmitForm:
     """The form for what an image file says of itself. Raises InvalidRequest where it says nothing."""
-    read = recognised(_read(content), _registered(session))
+    read = match_registered(_read(content), _registered(session))
     request, left_out = _as_far_as_it_goes(read.fields)
     return _filled(request, key, [*read.warnings, *left_out])
 
 
-def _registered(session: Session) -> Registered:
+def _registered(session: Session) -> RegisteredHashes:
     added = [addon for kind in addons.KINDS for addon in addons.by_name(session, kind).values()]
-    return Registered(
+    return RegisteredHashes(
         {name: checkpoint.sha256 for name, checkpoint in checkpoints.by_name(session).items()},
         {(addon.kind, addon.name): addon.sha256 for addon in added},
         {(addon.kind, addon.name): tuple(addon.source_hashes) for addon in added},

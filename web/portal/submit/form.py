@@ -11,7 +11,7 @@ from farm.intake.promptfiles.recognise import no_prompts
 from farm.spec.hires import Hires
 from farm.spec.modes import MODES
 from web.portal.submit import axes
-from web.portal.submit.problems import by_field
+from web.portal.submit.problems import group_by_field
 
 _JOB = {
     "prompts": "",
@@ -85,7 +85,7 @@ class SubmitForm:
         return any(name.startswith(prefixes) for name in unusual | self.problems.keys())
 
     def with_problems(self, problems: list[FieldProblem]) -> "SubmitForm":
-        return replace(self, problems=by_field(problems, self.values))
+        return replace(self, problems=group_by_field(problems, self.values))
 
     def read(self) -> tuple[dict[str, Any], list[FieldProblem]]:
         """What to submit, and what is wrong with prompts and axes: each line a prompt, nothing for empty fields."""

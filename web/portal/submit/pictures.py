@@ -1,4 +1,4 @@
-"""The pictures of the submit form: kept as uploads once they are sent, so that they outlive a mistake elsewhere."""
+"""The pictures of the submit form: kept as uploads once sent, so that mistakes elsewhere do not lose them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ from web.portal.submit.form import SubmitForm
 
 
 def take_files(desk: Desk, form: SubmitForm, files: Mapping[str, bytes]) -> tuple[SubmitForm, list[FieldProblem]]:
-    """The form with the ids of the files that came, and what is wrong with the others. Raises StoreError."""
+    """The form with the ids of the uploaded files, and the problems of the others. Raises StoreError."""
     values = {name: text for name, text in form.values.items() if name not in PICTURES}
     problems: list[FieldProblem] = []
     notes: list[str] = []
@@ -33,7 +33,7 @@ def take_files(desk: Desk, form: SubmitForm, files: Mapping[str, bytes]) -> tupl
 
 
 def show_all(session: Session, desk: Desk, digests: Mapping[str, str]) -> dict[str, UploadReport]:
-    """The uploads of these ids, by the same names; without those that are not there."""
+    """The uploads of these ids, by the same names; missing ones are left out."""
     found = {}
     for name, digest in digests.items():
         if is_digest(digest):

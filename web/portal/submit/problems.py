@@ -1,4 +1,4 @@
-"""What is wrong with a request, by the field of the submit form that has to change."""
+"""The problems of a request, by the field of the submit form that has to change."""
 
 import re
 from collections import defaultdict
@@ -14,7 +14,7 @@ _ELSEWHERE = {"hires": "hires.scale", "size": "width", "prompt_replace": "prompt
 _GROUPS = frozenset({"axes", "styles", "read_file"})
 
 
-def by_field(problems: list[FieldProblem], values: Mapping[str, str]) -> Mapping[str, list[str]]:
+def group_by_field(problems: list[FieldProblem], values: Mapping[str, str]) -> Mapping[str, list[str]]:
     """The messages by form field, each once; under the empty name those of no field."""
     # Each message is kept once, in order: there may be thousands.
     found: dict[str, dict[str, None]] = defaultdict(dict)
@@ -29,7 +29,7 @@ def _place(problem: FieldProblem, values: Mapping[str, str], slots: Sequence[axe
     """Which form field a problem belongs to. A setting checked with each prompt has but one field here."""
     if problem.field in values or problem.field in _GROUPS:
         return problem.field, problem.message
-    if (swept := axes.place(problem.field, slots)) is not None:
+    if (swept := axes.find_field(problem.field, slots)) is not None:
         name, value = swept
         return name, f"{value}: {problem.message}" if value and value not in problem.message else problem.message
     if (path := _PROMPT_PATH.match(problem.field)) is not None:

@@ -1,4 +1,4 @@
-"""What suits a checkpoint, as pages tell it."""
+"""The suggested settings of a checkpoint, as pages show them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ _SETTINGS = tuple(field.name for field in fields(Suggestions))
 
 
 @dataclass(frozen=True)
-class Suggested:
+class SuggestedSettings:
     """Settings with their titles, words for the prompt, and the licence with what it asks."""
 
     settings: list[tuple[str, str]]
@@ -21,10 +21,10 @@ class Suggested:
     licence_note: str | None
 
 
-def told(suggestions: Mapping[str, Any]) -> Suggested:
+def describe_suggestions(suggestions: Mapping[str, Any]) -> SuggestedSettings:
     licence = suggestions.get("licence")
     named = licence if isinstance(licence, Mapping) else {"name": licence}
-    return Suggested(
+    return SuggestedSettings(
         [(TITLES[name], as_text(suggestions[name])) for name in _SETTINGS if name in suggestions],
         [str(word) for word in suggestions.get("trigger_words", ())],
         named.get("name"),

@@ -63,8 +63,8 @@ def converted(source: Path, folder: Path) -> Path:
 def unpickle(source: Path, folder: Path) -> tuple[str, ...]:
     """Convert a pickle into the folder. Returns what its reader was not kept from; raises BadWeights."""
     target = converted(source, folder)
-    command = programs.command("workers.ingest.opening.unpickle", str(source), str(target))
-    environment = programs.bare({"TMPDIR": str(folder), "CUDA_VISIBLE_DEVICES": ""})
+    command = programs.build_command("workers.ingest.opening.unpickle", str(source), str(target))
+    environment = programs.strip_environment({"TMPDIR": str(folder), "CUDA_VISIBLE_DEVICES": ""})
     try:
         done = subprocess.run(
             command,

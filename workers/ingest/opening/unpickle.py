@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from farm.processes.confinement import become_nobody, confine, end_with_parent, limit
+from farm.processes.confinement import confine, drop_root, end_with_parent, limit
 
 BAD_FILE = 2
 _SPARE_BYTES = 1 << 30
@@ -66,7 +66,7 @@ def main(source: Path, target: Path) -> int:
     _rehearse()
     with source.open("rb") as held, target.open("wb") as stream:
         limit(memory_bytes=3 * size + _SPARE_BYTES)
-        has_left = become_nobody()
+        has_left = drop_root()
         end_with_parent()
         try:
             _convert(held, source, stream, is_ours=not has_left)

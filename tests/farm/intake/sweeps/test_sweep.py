@@ -11,7 +11,7 @@ from farm.errors import InvalidRequest
 from farm.intake.library import KnownAddon, KnownCheckpoint, Library
 from farm.intake.sweeps.sweep import label
 from farm.intake.unfold import Unfolded, count_images, expand
-from farm.prompts.styles import Style
+from farm.prompts.styles import PromptStyle
 from farm.spec.families import FAMILIES
 from tests.factories import a_request
 
@@ -180,7 +180,7 @@ class TestDynamicPrompts:
         assert [len(group.seeds) for group in groups] == [2, 2, 2, 2]
 
     def test_what_a_style_brings_along_unfolds_too(self) -> None:
-        library = replace(LIBRARY, styles={"mood": Style("mood", "{prompt}, {dark|light}", "")})
+        library = replace(LIBRARY, styles={"mood": PromptStyle("mood", "{prompt}, {dark|light}", "")})
         request = a_request(checkpoint="a", prompts=["a fox"], styles=["mood"], dynamic_prompts="all")
         groups = expand(request, library).groups
         assert [group.template.prompt for group in groups] == ["a fox, dark", "a fox, light"]

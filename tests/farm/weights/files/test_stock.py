@@ -10,7 +10,7 @@ import pytest
 
 from farm.weights.files.hashing import hash_weights
 from farm.weights.files.header import BadWeights
-from farm.weights.files.stock import take_stock
+from farm.weights.files.stock import inspect_source_files
 
 _NOBODY = 65534
 
@@ -37,7 +37,7 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.parametrize("look", [take_stock, hash_weights])
+@pytest.mark.parametrize("look", [inspect_source_files, hash_weights])
 @pytest.mark.parametrize("place", ["ink.safetensors", "."])
 def test_a_file_that_may_not_be_read_is_refused_by_name(folder: Path, look: object, place: str) -> None:
     assert callable(look)

@@ -8,7 +8,7 @@ import pytest
 from farm.config import Settings
 from farm.weights.hub import civitai
 from farm.weights.hub.download import WrongHash
-from farm.weights.hub.fetch import Fetched, fetch
+from farm.weights.hub.fetch import FetchedWeights, fetch
 from farm.weights.hub.sources import CivitaiSource, parse_source
 from farm.weights.hub.transport import DownloadError
 from tests.farm.weights.hub.server import TOKEN, FakeHub, sha256
@@ -38,7 +38,7 @@ def test_the_newest_version_comes_with_what_its_page_says(
     files = [file(hub, "a.safetensors", primary=True)]
     offer(hub, version(9, [], name="soon"), version(2, files, trainedWords=words), version(1, files), kind="LORA")
     fetched = fetch(parse_source("civitai:123"), hub_settings, tmp_path)
-    assert fetched == Fetched(
+    assert fetched == FetchedWeights(
         path=tmp_path / "civitai/2/a.safetensors",
         is_folder=False,
         name_hint="a",
@@ -123,7 +123,7 @@ def test_a_name_of_a_file_stays_in_its_folder(hub: FakeHub, hub_settings: Settin
 @pytest.mark.parametrize(
     ("kind", "about", "message"),
     [
-        ("Controlnet", {}, r"civitai:123@2 \(My Model \(XL\)\) is a Controlnet, which this farm has no use for"),
+        ("Controlnet", {}, r"civitai:123@2 \(My Model \(XL\)\) is a Controlnet, which this farm cannot use"),
         ("Checkpoint", {"usageControl": "Generation"}, "may not be downloaded"),
         ("Checkpoint", {"files": [{"type": "Training Data", "downloadUrl": "https://x"}]}, "no file of weights"),
     ],

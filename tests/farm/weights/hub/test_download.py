@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.weights.hub.download import Downloaded, WrongHash, download
+from farm.weights.hub.download import DownloadedFile, WrongHash, download
 from farm.weights.hub.transport import Access, DownloadError
 from tests.farm.weights.hub.server import TOKEN, FakeHub, sha256
 
@@ -21,7 +21,7 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "weights" / "file.safetensors"
 
 
-def quick(url: str, target: Path, **options: object) -> Downloaded:
+def quick(url: str, target: Path, **options: object) -> DownloadedFile:
     return download(url, target, pause_seconds=0.001, **options)  # type: ignore[arg-type]
 
 
@@ -32,7 +32,7 @@ def left_in(folder: Path) -> list[str]:
 class TestAWholeFile:
     def test_comes_by_way_of_the_content_server(self, hub: FakeHub, target: Path) -> None:
         done = quick(hub.put("/f", DATA), target, sha256=sha256(DATA).upper(), size=len(DATA))
-        assert (target.read_bytes(), done) == (DATA, Downloaded(target, sha256(DATA), len(DATA)))
+        assert (target.read_bytes(), done) == (DATA, DownloadedFile(target, sha256(DATA), len(DATA)))
 
     def test_may_be_promised_by_the_first_digits_of_its_hash(self, hub: FakeHub, target: Path) -> None:
         url, short = hub.put("/f", DATA), sha256(DATA)[:10]
@@ -82,7 +82,7 @@ class TestACutConnection:
 
     def test_is_given_up_where_nothing_comes_any_more(self, hub: FakeHub, target: Path) -> None:
         hub.faults.cut_after = [HALF, *[0] * 9]
-        with pytest.raises(DownloadError, match=r"0\.2 MB that came are kept"):
+        with pytest.raises(DownloadError, match=r"0\.2 MB that were downloaded are kept"):
             quick(hub.put("/f", DATA), target, attempts=3)
         assert len(hub.requests("cdn")) == 3
 
@@ -164,7 +164,7 @@ class TestAWrongFile:
         assert left_in(target.parent) == []
 
     def test_of_another_size_is_not_begun(self, hub: FakeHub, target: Path) -> None:
-        with pytest.raises(DownloadError, match=f"has {len(DATA)} bytes, and 5 were promised"):
+        with pytest.raises(DownloadError, match=f"has {len(DATA)} bytes, and 5 were expected"):
             quick(hub.put("/f", DATA), target, size=5)
 
     def test_that_is_a_page_to_sign_in_names_the_token(self, hub: FakeHub, target: Path) -> None:
@@ -186,12 +186,12 @@ class TestAToken:
 
     def test_that_is_missing_is_asked_for_by_its_variable(self, hub: FakeHub, target: Path) -> None:
         hub.token = TOKEN
-        with pytest.raises(DownloadError, match=r"asks who you are.*Set FARM_HF_TOKEN to a token"):
+        with pytest.raises(DownloadError, match=r"requires authentication.*Set FARM_HF_TOKEN to a token"):
             quick(hub.put("/f", DATA), target, access=Access(hub.url, None, "FARM_HF_TOKEN"))
 
     def test_that_is_wrong_is_named_but_not_told(self, hub: FakeHub, target: Path) -> None:
         hub.token = TOKEN
-        with pytest.raises(DownloadError, match="The token in FARM_HF_TOKEN does not open it") as caught:
+        with pytest.raises(DownloadError, match="The token in FARM_HF_TOKEN does not give access") as caught:
             quick(hub.put("/f", DATA), target, access=Access(hub.url, "wrong-token", "FARM_HF_TOKEN"))
         assert "wrong-token" not in str(caught.value) + repr(Access(hub.url, "wrong-token"))
 
@@ -240,17 +240,17 @@ class TestARefusal:
             quick("http://127.0.0.1:1/f", target, attempts=2)
 
     def test_of_an_unencrypted_address_is_ours(self, target: Path) -> None:
-        with pytest.raises(DownloadError, match="only https:// addresses"):
+        with pytest.raises(DownloadError, match="use an https:// address"):
             quick("http://hub.example/f", target)
 
     def test_of_a_redirect_to_an_unencrypted_address_is_ours(self, hub: FakeHub, target: Path) -> None:
         hub.cdn_url = "http://hub.example"
-        with pytest.raises(DownloadError, match=r"leads to http://hub\.example/f, which is not asked"):
+        with pytest.raises(DownloadError, match=r"redirects to http://hub\.example/f, which is not requested"):
             quick(hub.put("/f", DATA), target)
 
     def test_of_a_ring_of_redirects_is_ours(self, hub: FakeHub, target: Path) -> None:
         hub.cdn_url = hub.url
-        with pytest.raises(DownloadError, match="leads to an address that cannot be asked"):
+        with pytest.raises(DownloadError, match="redirects to an address that cannot be requested"):
             quick(hub.put("/f", DATA), target)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from farm.config import Settings
-from farm.weights.hub.fetch import fetch, without_secrets
+from farm.weights.hub.fetch import fetch, remove_secrets
 from farm.weights.hub.sources import parse_source
 from tests.farm.weights.hub.server import FakeHub, sha256
 
@@ -40,4 +40,4 @@ def test_two_addresses_with_one_file_name_do_not_meet(hub: FakeHub, hub_settings
 
 def test_parameters_that_let_one_in_are_dropped() -> None:
     url = "https://host/f?X-Amz-Signature=1&api_key=2&Policy=3&download=true&access_token=4&Expires=5"
-    assert without_secrets(url) == "https://host/f?download=true"
+    assert remove_secrets(url) == "https://host/f?download=true"

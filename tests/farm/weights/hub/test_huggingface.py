@@ -98,7 +98,7 @@ def test_an_origin_fetches_the_same_again(hub_settings: Settings, tmp_path: Path
 
 
 def test_a_file_that_is_not_there_is_answered_with_the_nearest(hub_settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"no file .vocab\.json.\. Do you mean tokenizer/vocab\.json\?"):
+    with pytest.raises(DownloadError, match=r"no file .vocab\.json.\. Did you mean tokenizer/vocab\.json\?"):
         fetch(parse_source("hf:owner/pipe:vocab.json"), hub_settings, tmp_path)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm.weights.hub.pipeline_files import Precision, RepoFile, pipeline_files, single_file
+from farm.weights.hub.pipeline_files import Precision, RepoFile, choose_pipeline_files, choose_single_file
 from farm.weights.hub.transport import DownloadError
 
 CONFIGURATION = [
@@ -37,12 +37,12 @@ def files(*paths: str) -> list[RepoFile]:
 
 def chosen(*paths: str, precision: Precision = "full") -> list[str]:
     """The weights that are chosen among paths and the usual configuration."""
-    found = [file.path for file in pipeline_files(files(*CONFIGURATION, *paths), precision)]
+    found = [file.path for file in choose_pipeline_files(files(*CONFIGURATION, *paths), precision)]
     return [path for path in found if path not in CONFIGURATION]
 
 
 def test_a_pipeline_is_its_parts_with_their_configuration() -> None:
-    found = [file.path for file in pipeline_files(files(*OTHERS, *FULL, *CONFIGURATION))]
+    found = [file.path for file in choose_pipeline_files(files(*OTHERS, *FULL, *CONFIGURATION))]
     assert found == sorted(FULL + CONFIGURATION)
 
 
@@ -80,19 +80,19 @@ def test_a_part_without_weights_is_named() -> None:
 
 def test_a_pipeline_without_any_part_is_refused() -> None:
     with pytest.raises(DownloadError, match="no weights"):
-        pipeline_files(files("model_index.json"))
+        choose_pipeline_files(files("model_index.json"))
 
 
 def test_the_only_file_of_a_repository_is_it() -> None:
-    found = single_file("o/r", files("README.md", "images/a.bin", "f222.ckpt", "f222.safetensors"))
+    found = choose_single_file("o/r", files("README.md", "images/a.bin", "f222.ckpt", "f222.safetensors"))
     assert found.path == "f222.safetensors"
 
 
 def test_among_several_files_a_person_chooses() -> None:
     with pytest.raises(DownloadError, match=r"hf:o/r:a\.safetensors  \(1\.00 GB\)\n  hf:o/r:b\.ckpt"):
-        single_file("o/r", files("a.safetensors", "b.ckpt"))
+        choose_single_file("o/r", files("a.safetensors", "b.ckpt"))
 
 
 def test_a_repository_without_weights_says_so() -> None:
     with pytest.raises(DownloadError, match="hf:o/r holds no weights"):
-        single_file("o/r", files("README.md"))
+        choose_single_file("o/r", files("README.md"))

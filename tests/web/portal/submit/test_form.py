@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from farm.db.connection import Database
 from farm.intake import snippets
-from farm.prompts.styles import Style
+from farm.prompts.styles import PromptStyle
 from farm.spec.modes import MODES
 from tests.web.conftest import OpenPortal
 from tests.web.portal.submit.forms import a_file, first_spec, key_of, marked, no_jobs, send, value_of
@@ -229,7 +229,7 @@ class TestSweeps:
         [
             ("num_inference_steps", "10, x", {"y.values": "'x' is not a whole number or a range like 1-4"}),
             ("num_inference_steps", "", {"y.values": "give values, separated by commas"}),
-            ("", "1-4", {"y.field": "say what takes these values"}),
+            ("", "1-4", {"y.field": "choose the field for these values"}),
             ("size", "512x512, wide", {"y.values": "'wide' is not a size such as 512x768"}),
             ("clip_skip", "1, 2, 13", {"y.values": "13: input should be less than or equal to 12"}),
             ("video", "1", {"y.field": None}),
@@ -260,7 +260,9 @@ class TestSweeps:
 
     def test_styles_are_applied_in_the_order_of_the_list(self, client: FlaskClient, database: Database) -> None:
         with database.begin() as session:
-            snippets.put_styles(session, [Style("ink", "{prompt}, ink", ""), Style("old", "{prompt}, old", "")])
+            snippets.put_styles(
+                session, [PromptStyle("ink", "{prompt}, ink", ""), PromptStyle("old", "{prompt}, old", "")]
+            )
         send(client, "txt2img", styles=["ink", "old"])
         assert first_spec(client)["prompt"] == "a fox, ink, old"
 

@@ -4,12 +4,12 @@ import pytest
 
 from farm.prompts.attention import weigh
 from workers.bench.random_checkpoint import make_tokenizer
-from workers.model.text.tokens import Chunk, Word, split_into_chunks
+from workers.model.text.tokens import Chunk, EmbeddingWord, split_into_chunks
 
 TOKENIZER = make_tokenizer()
 
 
-def cut(text: str, **words: Word) -> tuple[Chunk, ...]:
+def cut(text: str, **words: EmbeddingWord) -> tuple[Chunk, ...]:
     return split_into_chunks(weigh(text), TOKENIZER, words)
 
 
@@ -46,7 +46,7 @@ def test_tokens_carry_the_weight_of_their_fragment() -> None:
 
 
 def test_a_word_of_an_embedding_becomes_its_vectors() -> None:
-    (chunk,) = cut("a (bad:0.5) b", bad=Word("f" * 64, 2))
+    (chunk,) = cut("a (bad:0.5) b", bad=EmbeddingWord("f" * 64, 2))
     assert [(token.embedding, token.weight) for token in chunk] == [
         (None, 1.0),
         (("f" * 64, 0), 0.5),
@@ -56,18 +56,18 @@ def test_a_word_of_an_embedding_becomes_its_vectors() -> None:
 
 
 def test_the_longest_name_wins() -> None:
-    (chunk,) = cut("bad hands", **{"bad": Word("a", 1), "bad hands": Word("b", 1)})
+    (chunk,) = cut("bad hands", **{"bad": EmbeddingWord("a", 1), "bad hands": EmbeddingWord("b", 1)})
     assert [token.embedding for token in chunk] == [("b", 0)]
 
 
 def test_upper_and_lower_case_are_one() -> None:
-    assert cut("BaD", bad=Word("a", 1))[0][0].embedding == ("a", 0)
+    assert cut("BaD", bad=EmbeddingWord("a", 1))[0][0].embedding == ("a", 0)
 
 
 def test_a_name_inside_another_word_is_no_embedding() -> None:
-    assert all(token.embedding is None for token in cut("nobad badly", bad=Word("a", 1))[0])
+    assert all(token.embedding is None for token in cut("nobad badly", bad=EmbeddingWord("a", 1))[0])
 
 
 def test_vectors_of_one_embedding_stay_in_one_chunk() -> None:
-    first, second = cut("x" * 70 + " bad", bad=Word("a", 6))
+    first, second = cut("x" * 70 + " bad", bad=EmbeddingWord("a", 6))
     assert (len(first), len(second)) == (70, 6)
