@@ -135,7 +135,7 @@ def test_importing_a_package_starts_nothing(package: str, vendors: list[str]) ->
         ("farm.cli.main", "httpx"),  # what finds the command that is asked for
     ],
 )
-def test_what_takes_seconds_to_import_is_spared_where_nobody_needs_it(module: str, spared: str) -> None:
+def test_a_slow_import_is_spared_where_it_is_not_needed(module: str, spared: str) -> None:
     program = f"import sys, {module}; print({spared!r} in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

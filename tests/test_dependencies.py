@@ -58,11 +58,11 @@ def foreign(folder: str) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", EXTRAS)
-def test_everything_imported_is_required_by_name(folder: str) -> None:
+def test_every_imported_package_is_required_by_name(folder: str) -> None:
     assert foreign(folder) - required(EXTRAS[folder]) == set()
 
 
-def test_nothing_is_required_that_nobody_imports() -> None:
+def test_every_requirement_is_imported_somewhere() -> None:
     """But for servers, which are run, and what others load when they need it: diffusers its loader."""
     used = {name for folder in EXTRAS for name in foreign(folder)}
     assert required(("worker", "embedded")) - used == {

@@ -46,12 +46,12 @@ def test_an_image_runs_as_a_fixed_user_who_is_not_root(dockerfile: Path) -> None
 
 
 @each_dockerfile
-def test_an_image_says_how_to_see_that_it_is_well(dockerfile: Path) -> None:
+def test_an_image_has_one_health_check(dockerfile: Path) -> None:
     assert len(instructions(dockerfile, "HEALTHCHECK")) == 1
 
 
 @each_dockerfile
-def test_an_image_installs_what_is_known_to_work_together(dockerfile: Path) -> None:
+def test_an_image_installs_the_versions_of_the_constraints_file(dockerfile: Path) -> None:
     assert "-c constraints.txt" in dockerfile.read_text()
 
 
@@ -77,7 +77,7 @@ def test_a_service_waits_until_the_database_is_migrated(name: str) -> None:
     assert name == "migrate" or conditions["migrate"] == "service_completed_successfully"
 
 
-def test_what_is_waited_for_as_healthy_has_a_health_check() -> None:
+def test_a_service_that_others_wait_for_has_a_health_check() -> None:
     awaited = {
         other
         for service in SERVICES.values()
@@ -87,7 +87,7 @@ def test_what_is_waited_for_as_healthy_has_a_health_check() -> None:
     assert {name for name in awaited if "test" in SERVICES[name]["healthcheck"]} == awaited
 
 
-def test_only_this_machine_reaches_a_published_port_unless_told_otherwise() -> None:
+def test_a_published_port_is_bound_to_this_machine_by_default() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert [port for port in published if ":-127.0.0.1:" not in port] == []
 

@@ -118,7 +118,7 @@ def test_a_worker_alone_takes_weights_in_and_renders(wheel: Path, scene: Scene, 
     assert scene.statuses(job_id) == ["succeeded"]
 
 
-def test_all_on_one_machine_renders_its_demo(wheel: Path, settings: Settings, server_folder: Path) -> None:
+def test_the_extra_for_a_whole_farm_renders_its_demo(wheel: Path, settings: Settings, server_folder: Path) -> None:
     installation = link(server_folder / "up", wheel, "up")
     folder = used_folder()
     nothing_else = {"data_dir": folder / "data", "database_url": None, "redis_url": None, "store_url": None}

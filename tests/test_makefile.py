@@ -27,12 +27,12 @@ def test_torch_for_the_cpu_comes_from_its_own_index(venv: Path) -> None:
     assert "--index-url" not in commands(venv)
 
 
-def test_what_cuda_takes_is_said_before_anything_is_downloaded(venv: Path) -> None:
+def test_the_way_to_install_without_cuda_is_named_before_any_download(venv: Path) -> None:
     said = commands(venv)
     assert said.index("add TORCH=cpu to the same command") < said.index("pip install")
 
 
-def test_an_index_that_cannot_be_reached_is_said_at_once(venv: Path) -> None:
+def test_an_index_that_cannot_be_reached_is_reported_at_once(venv: Path) -> None:
     """Asked for every package, with retries, it took a quarter of an hour."""
     made = subprocess.run(
         ["make", f"VENV={venv}", "TORCH=cpu", "TORCH_INDEX=http://127.0.0.1:1/", f"{venv}/.up"],

@@ -117,5 +117,5 @@ def test_a_spec_without_a_mode_is_of_the_usual_one() -> None:
     assert read_spec({"checkpoint": "demo", "prompt": "a fox", "seed": 1}).mode == USUAL_MODE
 
 
-def test_what_a_mode_begins_from_is_a_picture() -> None:
+def test_every_part_that_a_mode_needs_is_a_picture() -> None:
     assert {name for mode in MODES.values() for name in mode.needs} == set(PICTURES)

@@ -95,7 +95,7 @@ def farm(postgres: Postgres, redis_server: Redis, tmp_path_factory: pytest.TempP
 
 
 @pytest.mark.parametrize("point", points_of("worker"))
-def test_a_worker_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -> None:
+def test_a_worker_killed_at_any_crash_point_breaks_no_promise(farm: MortalFarm, point: str) -> None:
     farm.doom(point)
     farm.submit()
     if point in ("worker.failing", "worker.failed"):
@@ -116,7 +116,7 @@ def wait_until_rendering(farm: MortalFarm, job_id: int) -> None:
 
 
 @pytest.mark.parametrize("point", points_of("parent"))
-def test_a_parent_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -> None:
+def test_a_parent_killed_at_any_crash_point_breaks_no_promise(farm: MortalFarm, point: str) -> None:
     """Each place comes after the death of a child."""
     wait_until_rendering(farm, farm.submit(num_inference_steps=50))
     farm.doom(point)
@@ -125,7 +125,7 @@ def test_a_parent_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -
 
 
 @pytest.mark.parametrize("point", points_of("keeper"))
-def test_a_keeper_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -> None:
+def test_a_keeper_killed_at_any_crash_point_breaks_no_promise(farm: MortalFarm, point: str) -> None:
     """Another worker takes work and is never heard of again."""
     farm.scene.drain(WORKER)
     job_id = farm.submit()
@@ -138,7 +138,7 @@ def test_a_keeper_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -
 
 
 @pytest.mark.parametrize("point", points_of("portal"))
-def test_a_portal_killed_there_breaks_no_promise(farm: MortalFarm, point: str) -> None:
+def test_a_portal_killed_at_any_crash_point_breaks_no_promise(farm: MortalFarm, point: str) -> None:
     before = farm.scene.scalar("SELECT count(*) FROM jobs")
     farm.doom(point)
     REQUESTS[point](farm.client, f"order-{point}")
@@ -199,14 +199,14 @@ def test_farm_submit_makes_one_job_although_the_portal_dies_before_it_answers(fa
     assert farm.scene.scalar("SELECT count(*) FROM jobs") == before + 1
 
 
-def test_every_place_that_is_reached_has_a_name_and_every_name_a_place() -> None:
+def test_every_crash_point_in_the_code_is_listed_and_every_listed_one_occurs() -> None:
     sources = [path for package in ("farm", "web", "workers") for path in (ROOT / package).rglob("*.py")]
     reached = re.findall(r'reach\("([^"]+)"\)', "\n".join(path.read_text() for path in sources))
     assert sorted(reached) == sorted(POINTS)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "points/worker.nowhere"])
-def test_a_folder_that_is_not_there_or_a_place_without_a_name_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_missing_crash_folder_or_an_unknown_crash_point_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "points").mkdir()
     (tmp_path / "points" / "worker.nowhere").touch()
     with pytest.raises(ConfigError, match="FARM_CRASH_POINTS"):

@@ -35,7 +35,7 @@ def test_a_task_that_kills_its_worker_is_set_aside_with_its_evidence(scene: Scen
     assert all("about to crash" in tail for tail in attempts(scene, "log_tail", "crash"))
 
 
-def test_after_its_first_victim_it_is_tried_alone(scene: Scene, run: Run) -> None:
+def test_a_task_that_killed_a_worker_is_retried_alone(scene: Scene, run: Run) -> None:
     job_id = scene.submit(prompts=["a fox", "crash", "a hen"], images_per_prompt=1, **SMALL)
     run("tests.chaos.worker", "--devices", "cpu", FARM_LEASE_SECONDS="30")
     finish(scene, job_id)

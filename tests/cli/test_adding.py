@@ -63,7 +63,7 @@ def listed(farm: Command, *command: str) -> list[dict[str, object]]:
 
 
 class TestCheckpoints:
-    def test_the_name_of_a_preset_is_enough(
+    def test_a_preset_is_added_by_its_name_alone(
         self, farm: Command, hub: FakeHub, folder: Path, tmp_path: Path
     ) -> None:
         file = export_single_file(folder, tmp_path / "a.safetensors")
@@ -79,22 +79,24 @@ class TestCheckpoints:
         assert (row["sha256"], row["family"]) == (hash_file(file), "sd15")
         assert row["suggestions"]["sampler"] == "DPM++ 2M"  # type: ignore[index]
 
-    def test_a_folder_can_stay_where_it_is(self, farm: Command, folder: Path) -> None:
+    def test_a_folder_can_be_registered_in_place(self, farm: Command, folder: Path) -> None:
         assert "Added checkpoint sd15: sd15, hash " in farm("checkpoints", "add", folder, "--in-place").stdout
         heading, row = farm("checkpoints", "list").stdout.splitlines()
         assert heading.split("\t") == ["NAME", "FAMILY", "HASH", "SIZE", "ORIGIN", "ADDED", "NOTE"]
         assert row.split("\t")[:2] == ["sd15", "sd15"]
 
-    def test_what_stays_where_it_is_is_not_changed(self, farm: Command, folder: Path) -> None:
+    def test_a_folder_registered_in_place_takes_no_option_that_changes_it(
+        self, farm: Command, folder: Path
+    ) -> None:
         said = farm("checkpoints", "add", folder, "--in-place", "--vae", "fine")
         assert (said.exit_code, "takes no option but --name and --note" in said.stderr) == (2, True)
 
-    def test_what_is_no_source_is_told_what_would_be(self, farm: Command) -> None:
+    def test_an_unknown_source_is_answered_with_the_known_forms(self, farm: Command) -> None:
         said = farm("checkpoints", "add", "nothing-like-it")
         assert said.exit_code == 1
         assert "hf:owner/repo[@revision]" in said.stderr
 
-    def test_a_bad_file_is_told_in_one_message(self, farm: Command, store: Store, tmp_path: Path) -> None:
+    def test_a_bad_file_is_refused_in_one_message(self, farm: Command, store: Store, tmp_path: Path) -> None:
         (tmp_path / "a.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
         said = farm("checkpoints", "add", tmp_path / "a.safetensors")
         assert said.exit_code == 1
@@ -105,7 +107,7 @@ class TestCheckpoints:
         assert [preset["name"] for preset in listed(farm, "checkpoints", "presets")] == list(PRESETS)
         assert "\nanything-v3\tcheckpoint\tsd15\t" in farm("checkpoints", "presets").stdout
 
-    def test_pruning_deletes_what_was_removed(self, farm: Command, scene: Scene, store: Store) -> None:
+    def test_pruning_deletes_the_files_of_removed_weights(self, farm: Command, scene: Scene, store: Store) -> None:
         a_stored_checkpoint(scene.database, store, {"a": b"a", "b": b"b"}, "old")
         assert farm("checkpoints", "prune").stdout == "Deleted 0 files.\n"
         assert farm("checkpoints", "remove", "old").stdout == "Removed old.\n"
@@ -159,5 +161,5 @@ class TestProgress:
     @pytest.mark.parametrize(
         ("count", "text"), [(None, ""), (12, "12 B"), (4_265_146_304, "4.27 GB"), (335_000_000, "335 MB")]
     )
-    def test_sizes_are_told_as_people_do(self, count: int | None, text: str) -> None:
+    def test_sizes_are_shown_in_decimal_units(self, count: int | None, text: str) -> None:
         assert format_size(count) == text

@@ -84,13 +84,13 @@ def an_image(url: str) -> ImageReport:
     )
 
 
-def test_the_portal_is_shown_the_key(server: str, keys_seen: list[str | None], tmp_path: Path) -> None:
+def test_the_portal_gets_the_key(server: str, keys_seen: list[str | None], tmp_path: Path) -> None:
     with Client(server, api_key="secret") as client:
         client.download(an_image("/image.png"), tmp_path)
     assert keys_seen == ["Bearer secret"]
 
 
-def test_a_host_whose_address_only_begins_like_the_portals_is_not(
+def test_a_host_whose_address_only_begins_like_the_portals_gets_no_key(
     server: str, keys_seen: list[str | None], tmp_path: Path
 ) -> None:
     with Client(server[:-1], api_key="secret") as client:
@@ -98,7 +98,7 @@ def test_a_host_whose_address_only_begins_like_the_portals_is_not(
     assert keys_seen == [None]
 
 
-def test_an_image_that_is_there_already_is_not_fetched_again(
+def test_an_image_saved_before_is_not_fetched_again(
     server: str, keys_seen: list[str | None], tmp_path: Path
 ) -> None:
     with Client(server) as client:
@@ -124,7 +124,7 @@ def test_an_image_that_cannot_be_fetched_now_leaves_no_file(
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_whoever_downloads_waits_for_a_store_that_is_away(
+def test_a_download_waits_for_a_store_that_is_away(
     server: str, troubles: dict[str, Trouble], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: Trouble
 ) -> None:
     image = an_image("/image.png").model_copy(update={"spec": {"prompt": "a fox", "seed": 1}})
@@ -136,7 +136,7 @@ def test_whoever_downloads_waits_for_a_store_that_is_away(
     assert (tmp_path / "1-00000-1.png").read_bytes() == b"image"
 
 
-def test_an_image_that_is_shorter_than_it_is_said_to_be_leaves_no_file(server: str, tmp_path: Path) -> None:
+def test_an_image_shorter_than_its_recorded_size_leaves_no_file(server: str, tmp_path: Path) -> None:
     image = an_image("/image.png").model_copy(update={"size_bytes": 6})
     with Client(server) as client, pytest.raises(ImageUnreachable, match="arrived with 5 of 6 bytes"):
         client.download(image, tmp_path)
@@ -157,7 +157,7 @@ def test_a_portal_cannot_choose_the_folder(server: str, tmp_path: Path, filename
 
 
 @pytest.mark.parametrize("filename", ["..", "", "a/.."])
-def test_a_name_that_is_none_is_refused(server: str, tmp_path: Path, filename: str) -> None:
+def test_a_file_name_that_names_no_file_is_refused(server: str, tmp_path: Path, filename: str) -> None:
     image = an_image("/image.png").model_copy(update={"filename": filename})
     with Client(server) as client, pytest.raises(FarmError, match="not a valid file name"):
         client.download(image, tmp_path)

@@ -76,7 +76,9 @@ class TestWhere:
 
 
 class TestSubmit:
-    def test_the_job_and_its_page_are_told(self, farm: Farm, running: RunningFarm) -> None:
+    def test_a_submitted_job_is_printed_with_the_address_of_its_page(
+        self, farm: Farm, running: RunningFarm
+    ) -> None:
         said = farm("submit", "a fox", *NEVER)
         assert said.exit_code == 0
         assert re.fullmatch(rf"Job (\d+): 1 image\. {re.escape(running.farm.url)}/jobs/\1\n", said.stdout)
@@ -91,7 +93,7 @@ class TestSubmit:
         spec = next(running.client.tasks(job["id"])).spec
         assert (spec["negative_prompt"], spec["sampler"], spec["guidance_scale"]) == ("fog", "DDIM", 5)
 
-    def test_a_pool_without_a_worker_is_warned_of(self, farm: Farm) -> None:
+    def test_a_submit_to_a_pool_without_a_worker_warns(self, farm: Farm) -> None:
         assert "Warning: " in farm("submit", "a fox", *NEVER).stderr
 
     @pytest.mark.parametrize(
@@ -130,7 +132,9 @@ class TestSubmit:
             ("-c demo --deadline 2020-01-01T00:00:00Z", "deadline: has passed already"),
         ],
     )
-    def test_what_this_farm_cannot_do_is_refused(self, farm: Farm, flags: str, message: str) -> None:
+    def test_a_request_beyond_this_farm_is_refused_with_the_reason(
+        self, farm: Farm, flags: str, message: str
+    ) -> None:
         said = farm("submit", "a fox", *flags.split())
         assert said.exit_code == 2
         assert said.stderr == f"The request is refused; nothing was stored:\n  {message}\n"
@@ -161,7 +165,7 @@ class TestWaiting:
         assert said.exit_code == 4
         assert said.stderr.endswith("cancelled: 0 of 1 image.\n")
 
-    def test_a_pipe_is_told_each_change_in_a_line(self, farm: Farm, done: int) -> None:
+    def test_a_pipe_gets_each_change_of_a_job_in_a_line(self, farm: Farm, done: int) -> None:
         assert farm("watch", done).stderr == f"Job {done} succeeded: 4 of 4 images.\n"
 
     def test_images_are_saved_while_waiting(self, farm: Farm, tmp_path: Path) -> None:
@@ -169,7 +173,7 @@ class TestWaiting:
         assert said.exit_code == 0
         assert len(list((tmp_path / "new" / "folder").glob("*.png"))) == 2
 
-    def test_who_interrupts_is_answered_with_130(self, running: RunningFarm, queued: int) -> None:
+    def test_an_interrupted_wait_ends_with_130(self, running: RunningFarm, queued: int) -> None:
         command = [sys.executable, "-m", "farm", "watch", str(queued)]
         environment = {"FARM_DATA_DIR": str(running.farm.settings.data_dir)}
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as watching:
@@ -210,7 +214,7 @@ class TestListings:
     def test_a_job_says_what_failed(self, farm: Farm, failed: int) -> None:
         assert "Failed     image 0: This worker does not find checkpoint 'broken'" in farm("job", failed).stdout
 
-    def test_a_job_that_is_not_there_is_said_so(self, farm: Farm) -> None:
+    def test_an_unknown_job_is_reported(self, farm: Farm) -> None:
         said = farm("job", 10_000)
         assert (said.exit_code, said.stderr) == (1, "farm: There is no job 10000.\n")
 
@@ -279,7 +283,7 @@ class TestService:
         assert farm("restore", worker).stdout == f"Worker {worker} takes all work again.\n"
         assert farm("watch", job_id).exit_code == 0
 
-    def test_what_a_worker_is_kept_from_is_listed_with_the_reason(self, farm: Farm, worker: str) -> None:
+    def test_a_drained_worker_is_listed_with_what_it_is_kept_from_and_why(self, farm: Farm, worker: str) -> None:
         farm("drain", worker, "--reason", "a new fan")
         said = farm("workers")
         assert said.stdout.splitlines()[1].endswith("\tall work")
@@ -287,7 +291,9 @@ class TestService:
         [exclusion] = json.loads(farm("workers", "--json").stdout)[0]["exclusions"]
         assert (exclusion["checkpoint"], exclusion["reason"]) == (None, "drained by local: a new fan")
 
-    def test_one_checkpoint_is_given_back(self, farm: Farm, running: RunningFarm, worker: str) -> None:
+    def test_a_single_checkpoint_is_given_back_to_a_worker(
+        self, farm: Farm, running: RunningFarm, worker: str
+    ) -> None:
         with running.database.begin() as session:
             exclusions.avoid(session, worker, checkpoints.get(session, "demo").id, "torn")
         farm("drain", worker)
@@ -327,7 +333,7 @@ class TestDownload:
         said = farm("download", queued, tmp_path / "none", "--contact-sheet")
         assert (said.exit_code, said.stdout) == (0, f"Saved 0 images in {tmp_path / 'none'}\n")
 
-    def test_a_folder_that_cannot_be_made_is_said_so(self, farm: Farm, done: int, tmp_path: Path) -> None:
+    def test_a_download_folder_that_cannot_be_made_is_reported(self, farm: Farm, done: int, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         said = farm("download", done, tmp_path / "file" / "folder")
         assert said.exit_code == 1
@@ -335,7 +341,7 @@ class TestDownload:
 
 
 class TestCheckpoints:
-    def test_what_is_no_checkpoint_is_refused(self, farm: Farm, tmp_path: Path) -> None:
+    def test_a_folder_that_holds_no_checkpoint_is_refused(self, farm: Farm, tmp_path: Path) -> None:
         said = farm("checkpoints", "add", tmp_path, "--in-place")
         assert (said.exit_code, said.stdout) == (1, "")
         assert "has no model_index.json" in said.stderr

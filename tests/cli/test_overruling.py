@@ -26,7 +26,7 @@ def again(before: dict[str, Any], *prompts: str, **options: Any) -> dict[str, An
     return request.model_dump(exclude_defaults=True, exclude_none=True)
 
 
-def test_what_is_not_given_stays_as_the_image_has_it() -> None:
+def test_settings_without_an_option_stay_as_the_image_has_them() -> None:
     said = again(INPAINT, num_inference_steps=9)
     assert said.pop("num_inference_steps") == 9
     assert said == {**INPAINT, "prompts": [{"prompt": "a {fox}"}]}
@@ -40,7 +40,9 @@ def test_what_is_not_given_stays_as_the_image_has_it() -> None:
         ({"hires": "640x960"}, {"width": 640, "height": 960, "strength": 0.5, "upscaler": "Lanczos"}),
     ],
 )
-def test_a_second_pass_keeps_what_is_not_given(options: dict[str, Any], hires: dict[str, Any]) -> None:
+def test_a_second_pass_keeps_its_settings_that_no_option_gives(
+    options: dict[str, Any], hires: dict[str, Any]
+) -> None:
     assert again(HIRES, **options)["hires"] == hires
 
 
@@ -66,7 +68,7 @@ def test_an_aspect_takes_the_place_of_the_sides() -> None:
         (INPAINT, {"mode": "img2img"}, "img2img", {"mask", "area", "padding"}),
     ],
 )
-def test_another_mode_drops_what_it_does_not_take(
+def test_another_mode_drops_the_settings_that_it_does_not_take(
     before: dict[str, Any], options: dict[str, Any], mode: str, dropped: set[str]
 ) -> None:
     said = again(before, **options)
@@ -77,7 +79,7 @@ def test_another_mode_drops_what_it_does_not_take(
 @pytest.mark.parametrize(
     ("before", "options"), [(INPAINT, {"strength": 0.9}), (OUTPAINT, {"image": OTHER}), (UPSCALE, {"overlap": 32})]
 )
-def test_the_mode_stays_where_it_takes_what_is_given(before: dict[str, Any], options: dict[str, Any]) -> None:
+def test_the_mode_stays_if_it_takes_the_given_options(before: dict[str, Any], options: dict[str, Any]) -> None:
     assert again(before, **options) == {**again(before), **options}
 
 
@@ -97,7 +99,7 @@ def test_the_mode_follows_from_what_is_given(names: tuple[str, ...], mode: str) 
     assert infer_mode(names) == mode
 
 
-def test_new_prompts_unfold_as_prompts_do() -> None:
+def test_new_prompts_are_unfolded() -> None:
     assert again(TXT2IMG)["dynamic_prompts"] == "off"
     assert "dynamic_prompts" not in again(TXT2IMG, "a {hare|owl}")
     assert again(TXT2IMG, "a {hare|owl}", dynamic_prompts="all")["dynamic_prompts"] == "all"
@@ -109,6 +111,6 @@ def test_a_picture_may_be_an_upload_or_an_address(picture: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["/nope.png", "/", "x" * 5000])
-def test_a_picture_that_is_nowhere_is_refused_by_its_name(text: str) -> None:
+def test_a_missing_picture_is_refused_by_its_name(text: str) -> None:
     with pytest.raises(InvalidRequest, match=r"mask: .* is neither a file here"):
         again({}, "a fox", image=UPLOAD, mask=text)

@@ -41,7 +41,7 @@ def test_all_bad_pictures_are_named_by_their_lines(farm: Farm, pictures: Path) -
     assert "bad.tiff: " in found[0]
 
 
-def test_what_the_portal_refuses_in_a_row_is_named_by_its_line(farm: Farm, tmp_path: Path) -> None:
+def test_a_row_that_the_portal_refuses_is_named_by_its_line(farm: Farm, tmp_path: Path) -> None:
     file = tmp_path / "rows.yaml"
     file.write_text("- a fox\n- prompt: an owl\n  checkpoint: demmo\n- prompt: <lora:nobody:1>\n- a hare\n")
     found = refused(farm, "--file", file)
@@ -52,7 +52,7 @@ def test_what_the_portal_refuses_in_a_row_is_named_by_its_line(farm: Farm, tmp_p
     assert "Did you mean 'demo'" in found[0]
 
 
-def test_a_prompt_that_was_typed_has_no_line(farm: Farm, tmp_path: Path) -> None:
+def test_a_typed_prompt_is_refused_without_a_line(farm: Farm, tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_text("\n<lora:nobody:1>\n")
     found = refused(farm, "<lora:nobody:2>", "--file", tmp_path / "rows.txt")
     assert [line.partition(": ")[0] for line in found] == [
@@ -85,21 +85,23 @@ def test_a_mistake_in_standard_input_is_named_by_its_line(running: RunningFarm) 
     assert (said.exit_code, "standard input, line 2, num_inference_steps: " in said.stderr) == (2, True)
 
 
-def test_a_seed_of_minus_one_is_drawn(farm: Farm, running: RunningFarm, tmp_path: Path) -> None:
+def test_a_seed_of_minus_one_in_a_row_is_replaced_by_a_random_one(
+    farm: Farm, running: RunningFarm, tmp_path: Path
+) -> None:
     (tmp_path / "rows.csv").write_text("prompt,seed\na fox,-1\nan owl,-1\na hare,\n")
     said = farm("submit", *NEVER, "--json", "--seed", "7", "--file", tmp_path / "rows.csv")
     seeds = [task.spec["seed"] for task in running.client.tasks(json.loads(said.stdout)["id"])]
     assert (seeds[0] != 7, seeds[1] != seeds[0], seeds[2]) == (True, True, 7)
 
 
-def test_a_seed_of_minus_one_may_be_an_option(farm: Farm, running: RunningFarm) -> None:
+def test_a_seed_option_of_minus_one_gives_each_prompt_a_random_seed(farm: Farm, running: RunningFarm) -> None:
     said = farm("submit", *NEVER, "--json", "--seed", "-1", "a fox", "an owl")
     assert said.exit_code == 0, said.output
     first, second = [task.spec["seed"] for task in running.client.tasks(json.loads(said.stdout)["id"])]
     assert (first >= 0, first != second) == (True, True)
 
 
-def test_a_sentence_that_names_rows_names_their_lines() -> None:
+def test_a_message_that_names_rows_names_their_lines() -> None:
     rows = [RequestedRow({"prompt": "a"}), RequestedRow({"prompt": "b"}, "rows.txt, line 1")]
     said = name_lines("prompts[1] and prompts[0] weigh nothing, as prompts[7] does", rows)
     assert said == "rows.txt, line 1 and prompts[0] weigh nothing, as prompts[7] does"

@@ -49,7 +49,7 @@ def submitted(farm: Farm, running: RunningFarm, *arguments: object) -> list[dict
         (("--scale", "2", "--upscaler", "SD upscale", "--tile", "64", "--overlap", "16"), "upscale"),
     ],
 )
-def test_what_is_given_tells_the_mode(
+def test_the_mode_follows_from_the_given_options(
     farm: Farm, running: RunningFarm, picture: Path, mask: Path, options: tuple[str, ...], mode: str
 ) -> None:
     given = [str(mask) if option == "MASK" else option for option in options]
@@ -57,7 +57,7 @@ def test_what_is_given_tells_the_mode(
     assert spec["mode"] == mode
 
 
-def test_to_enlarge_a_picture_takes_no_prompt(farm: Farm, running: RunningFarm, picture: Path) -> None:
+def test_enlarging_a_picture_takes_no_prompt(farm: Farm, running: RunningFarm, picture: Path) -> None:
     [spec] = submitted(farm, running, "--image", picture, "--scale", 2)
     assert (spec["prompt"], spec["width"], spec["height"]) == ("", 144, 128)
 
@@ -103,7 +103,7 @@ def test_an_image_is_rendered_again_from_its_own_text(farm: Farm, tmp_path: Path
     assert Image.open(image).tobytes() == Image.open(again).tobytes()
 
 
-def test_a_checkpoint_that_is_another_here_is_told(farm: Farm, tmp_path: Path) -> None:
+def test_a_checkpoint_that_differs_from_the_images_is_warned_of(farm: Farm, tmp_path: Path) -> None:
     described = PngInfo()
     described.add_text("parameters", f"a fox\nSteps: 2, Seed: 1, RNG: CPU, Model hash: {'0' * 10}, Model: demo")
     image = tmp_path / "image.png"
@@ -120,7 +120,7 @@ def described(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_strength_without_a_picture_is_told_and_not_used(
+def test_a_strength_without_a_picture_is_warned_of_and_not_used(
     farm: Farm, running: RunningFarm, picture: Path, tmp_path: Path
 ) -> None:
     text = "a fox\nSteps: 2, Seed: 1, RNG: CPU, Size: 64x64, Model: demo, Denoising strength: 0.4"
@@ -132,7 +132,7 @@ def test_a_strength_without_a_picture_is_told_and_not_used(
     assert (task.spec["mode"], begun["mode"], begun["strength"]) == ("txt2img", "img2img", 0.4)
 
 
-def test_an_image_that_is_not_read_is_refused_by_name(farm: Farm, tmp_path: Path) -> None:
+def test_an_image_of_an_unsupported_tool_is_refused_by_name(farm: Farm, tmp_path: Path) -> None:
     image = described(tmp_path / "image.png", '{"software": "RuinedFooocus", "base_model_name": "x"}')
     said = farm("submit", "--from-image", image)
     assert said.exit_code == 2
@@ -154,7 +154,7 @@ def test_a_picture_in_a_row_may_be_base64(farm: Farm, running: RunningFarm, tmp_
     assert spec["image"] == running.client.upload(picture).id
 
 
-def test_a_picture_that_cannot_be_read_is_told_in_a_line(farm: Farm) -> None:
+def test_a_missing_picture_is_reported_in_a_line(farm: Farm) -> None:
     said = farm("submit", "a fox", *SMALL, "--image", "/nope.png")
     assert (said.exit_code, "Traceback" in said.output) == (2, False)
     assert "image: '/nope.png' is neither a file here" in said.output
@@ -186,7 +186,7 @@ def test_a_sweep_brings_its_grid(farm: Farm, tmp_path: Path) -> None:
         (("a fox", "--strength", "0.5", "--mode", "txt2img"), "strength: is for img2img"),
     ],
 )
-def test_what_does_not_fit_is_named(farm: Farm, arguments: tuple[str, ...], message: str) -> None:
+def test_options_that_do_not_fit_are_refused_by_name(farm: Farm, arguments: tuple[str, ...], message: str) -> None:
     said = farm("submit", *SMALL, *arguments)
     assert said.exit_code == 2
     assert message in said.output

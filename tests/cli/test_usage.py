@@ -67,7 +67,7 @@ def test_every_command_has_a_first_sentence(command: tuple[str, ...]) -> None:
     assert (group.help or "").split("\n\n")[0].endswith(".")
 
 
-def test_the_version_is_told(tmp_path: Path) -> None:
+def test_the_version_is_printed(tmp_path: Path) -> None:
     assert typed(tmp_path, "--version").stdout == f"farm, version {__version__}\n"
 
 
@@ -88,7 +88,7 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         ("checkpoints add demo nowhere", "unexpected extra argument (nowhere)"),
     ],
 )
-def test_wrong_usage_is_said_with_exit_code_2(tmp_path: Path, line: str, message: str) -> None:
+def test_wrong_usage_is_reported_with_exit_code_2(tmp_path: Path, line: str, message: str) -> None:
     said = typed(tmp_path, *line.split(), FARM_URL=NOWHERE)
     assert (said.exit_code, said.stdout) == (2, "")
     assert message in said.stderr
@@ -111,7 +111,7 @@ def test_a_bad_request_is_refused_before_it_is_sent(tmp_path: Path, line: str, m
     assert f"  {message}" in said.stderr
 
 
-def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_of_a_request_are_reported_at_once(tmp_path: Path) -> None:
     said = typed(tmp_path, "submit", "a", "--width", "70", "--steps", "0", "--seed", "-2", FARM_URL=NOWHERE)
     assert [line.split(":")[0].strip() for line in said.stderr.splitlines()[1:]] == [
         "width",
@@ -133,21 +133,21 @@ def test_a_portal_that_does_not_answer_is_named(
     )
 
 
-def test_what_is_no_portal_is_told_from_one(tmp_path: Path, anything_but_a_portal: str) -> None:
+def test_a_server_that_is_no_portal_is_recognised(tmp_path: Path, anything_but_a_portal: str) -> None:
     said = typed(tmp_path, "jobs", FARM_URL=anything_but_a_portal)
     assert said.exit_code == 1
     assert said.stderr.endswith("is not that of a farm's portal. Is FARM_URL right?\n")
 
 
 @pytest.mark.parametrize("command", ["checkpoints list", "users add ann", "db upgrade", "keeper"])
-def test_where_no_farm_runs_that_is_said(tmp_path: Path, command: str) -> None:
+def test_a_data_folder_without_a_running_farm_is_reported(tmp_path: Path, command: str) -> None:
     said = typed(tmp_path, *command.split())
     assert said.exit_code == 2
     assert said.stderr.startswith(f"farm: FARM_DATABASE_URL is not set and no farm runs in {tmp_path}.")
 
 
 @pytest.mark.parametrize("command", ["checkpoints list", "users add ann", "db upgrade"])
-def test_a_database_that_does_not_answer_is_said_in_a_line(tmp_path: Path, command: str) -> None:
+def test_a_database_that_does_not_answer_is_reported_in_a_line(tmp_path: Path, command: str) -> None:
     said = typed(tmp_path, *command.split(), FARM_DATABASE_URL="postgresql://farm:hunter2@127.0.0.1:1/farm")
     assert said.exit_code == 1
     assert said.stderr.startswith("farm: Postgres failed or refused: connection failed")
@@ -161,7 +161,7 @@ def test_a_bad_setting_is_named(tmp_path: Path) -> None:
     assert "FARM_PORT='many'" in said.stderr
 
 
-def test_a_demo_for_a_portal_that_asks_for_keys_takes_one(tmp_path: Path) -> None:
+def test_a_demo_on_a_portal_that_asks_for_keys_needs_one(tmp_path: Path) -> None:
     said = typed(tmp_path, "up", "--demo", FARM_TRUSTED_PROXIES="127.0.0.1")
     assert said.exit_code == 2
     assert "set FARM_API_KEY" in said.stderr

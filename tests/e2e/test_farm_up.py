@@ -75,7 +75,7 @@ def leftovers(folder: Path) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_cleanly_and_leaves_no_process(folder: Path, ending: signal.Signals) -> None:
+def test_farm_up_stops_cleanly_and_leaves_no_process(folder: Path, ending: signal.Signals) -> None:
     with start() as farm:
         wait_for_portal(folder)
         everyone = [psutil.Process(farm.pid), *psutil.Process(farm.pid).children(recursive=True)]
@@ -85,7 +85,7 @@ def test_it_stops_cleanly_and_leaves_no_process(folder: Path, ending: signal.Sig
     assert leftovers(folder) == []
 
 
-def test_its_children_end_when_it_is_killed(folder: Path) -> None:
+def test_the_children_of_farm_up_end_when_it_is_killed(folder: Path) -> None:
     with start() as farm:
         wait_for_portal(folder)
         children = psutil.Process(farm.pid).children(recursive=True)
@@ -106,7 +106,7 @@ def test_data_survives_a_restart_and_the_folder_is_private(new_folder: Path) -> 
     assert len(list((new_folder / "artifacts").rglob("*.png"))) >= 12
 
 
-def test_the_demo_names_its_checkpoint_and_brings_it_where_there_are_others(folder: Path) -> None:
+def test_the_demo_registers_and_names_its_checkpoint_beside_others(folder: Path) -> None:
     with Foundation(config.load_given(data_dir=folder, port=0), "cpu") as farm:
         with closing(Database.of(farm.settings, Role.TOOL)) as database:
             for name in ("ours", "theirs"):
@@ -151,7 +151,7 @@ def test_a_bad_setting_stops_the_start_and_is_named(new_folder: Path, name: str,
     assert not new_folder.exists()
 
 
-def test_a_device_that_does_not_exist_ends_it_and_is_named(folder: Path) -> None:
+def test_an_unknown_device_stops_the_start_and_is_named(folder: Path) -> None:
     """The worker alone knows: in its log nobody would look, while it was started again and again."""
     with start("--devices", "gpu") as process:
         output, _ = process.communicate()
@@ -160,7 +160,7 @@ def test_a_device_that_does_not_exist_ends_it_and_is_named(folder: Path) -> None
     assert leftovers(folder) == []
 
 
-def test_what_renders_is_named(folder: Path) -> None:
+def test_farm_up_names_the_device_that_renders(folder: Path) -> None:
     with start("--devices", "cpu") as process:
         assert process.stdout is not None
         said = []

@@ -144,7 +144,7 @@ def test_every_mode_gives_the_size_that_follows_from_its_request(rendered: Any, 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", ["inpaint", "inpaint, masked area"])
-def test_what_the_mask_leaves_out_is_the_input_bit_for_bit(rendered: Any, family: str, name: str) -> None:
+def test_inpainting_keeps_the_input_outside_the_mask_bit_for_bit(rendered: Any, family: str, name: str) -> None:
     painted, source = np.asarray(rendered[family, "folder", name][1]), np.asarray(a_picture())
     far_from_mask = np.ones((96, 96), bool)
     far_from_mask[:56, :56] = False

@@ -68,7 +68,7 @@ def named(view: View) -> tuple[str, str, str]:
     return view.background, view.things[0].colour, view.things[0].shape
 
 
-def test_a_prompt_is_answered(painter: Painter) -> None:
+def test_a_picture_shows_what_its_prompt_names(painter: Painter) -> None:
     pictures = painter.paint("a blue heart on a yellow background")
     assert {picture.size for picture in pictures} == {(SIDE, SIDE)}
     assert {named(view) for view in views(pictures)} == {("yellow", "blue", "heart")}
@@ -87,7 +87,7 @@ class TestImageToImage:
         assert {named(view) for view in seen} == {("white", "green", "circle")}
         assert all(view.things[0].centre == pytest.approx(self.THING.centre, abs=0.1) for view in seen)
 
-    def test_at_full_strength_the_layout_is_the_prompts(self, painter: Painter) -> None:
+    def test_full_strength_takes_the_layout_from_the_prompt(self, painter: Painter) -> None:
         """Which says nothing of a place: where nothing is said, things stand in the middle."""
         centres = [view.things[0].centre for view in self.paint(painter, 1)]
         assert all(centre == pytest.approx((0.5, 0.5), abs=0.1) for centre in centres)
@@ -125,7 +125,7 @@ def test_outpainting_goes_on_with_the_background(painter: Painter) -> None:
     assert all(share_of("teal", margin) > 0.95 for margin in margins)
 
 
-def test_a_negative_prompt_removes(painter: Painter) -> None:
+def test_a_negative_prompt_removes_what_it_names(painter: Painter) -> None:
     """Of a circle without a colour, the colour that is usual, whichever that is."""
     prompt = "a circle on a white background"
     [(usual, _)] = Counter(colours(painter.paint(prompt))).most_common(1)

@@ -40,7 +40,7 @@ ALIKE = [
 
 
 @pytest.mark.parametrize("name", ["local", "Local", " local ", *ALIKE])
-def test_no_key_stands_for_the_user_who_needs_none(database: Database, name: str) -> None:
+def test_no_key_is_made_for_the_local_user(database: Database, name: str) -> None:
     with pytest.raises(InvalidRequest, match="without a key"):
         key_of(database, name)
 
@@ -84,7 +84,7 @@ def test_a_revoked_key_is_worthless_and_the_others_stay(database: Database) -> N
     assert (user_of(database, lost), user_of(database, kept)) == (None, "mia")
 
 
-def test_a_key_can_be_revoked_by_whoever_found_it(database: Database) -> None:
+def test_a_key_can_be_revoked_by_its_full_text(database: Database) -> None:
     key = key_of(database)
     with database.begin() as session:
         accounts.revoke_key(session, key)
@@ -92,13 +92,13 @@ def test_a_key_can_be_revoked_by_whoever_found_it(database: Database) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["00000000", "", "farm_", "%", "a\x00"])
-def test_a_key_that_is_not_there_cannot_be_revoked(database: Database, prefix: str) -> None:
+def test_an_unknown_key_cannot_be_revoked(database: Database, prefix: str) -> None:
     key_of(database)
     with database.begin() as session, pytest.raises(NotFound):
         accounts.revoke_key(session, prefix)
 
 
-def test_rotated_keys_are_worthless_but_the_new_one(database: Database) -> None:
+def test_rotating_keys_leaves_only_the_new_one_valid(database: Database) -> None:
     old = key_of(database)
     with database.begin() as session:
         new = accounts.rotate_keys(session, "mia")
@@ -122,7 +122,7 @@ def test_a_refused_rotation_leaves_a_disabled_account_as_it_is(database: Databas
         accounts.rotate_keys(session, "mia")
 
 
-def test_who_needs_no_key_cannot_be_disabled(database: Database) -> None:
+def test_the_local_user_cannot_be_disabled(database: Database) -> None:
     with database.begin() as session, pytest.raises(InvalidRequest, match="without a key"):
         accounts.disable_user(session, "local")
 
@@ -174,7 +174,7 @@ def test_the_keys_of_an_account_are_found_by_an_index(database: Database) -> Non
 
 
 @pytest.mark.parametrize("change", [accounts.disable_user, accounts.enable_user, accounts.rotate_keys])
-def test_an_account_that_is_not_there_is_said(database: Database, change: object) -> None:
+def test_an_unknown_account_is_reported(database: Database, change: object) -> None:
     assert callable(change)
     with database.begin() as session, pytest.raises(NotFound, match="no such account"):
         change(session, "nobody")

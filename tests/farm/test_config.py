@@ -38,7 +38,7 @@ def running_farm(tmp_path: Path) -> Iterator[None]:
 
 
 class TestPrecedence:
-    def test_what_nothing_sets_has_its_default(self) -> None:
+    def test_a_setting_that_nothing_sets_has_its_default(self) -> None:
         settings = config.load()
         assert (settings.port, settings.pool, settings.database_url) == (8420, "default", None)
 
@@ -51,12 +51,12 @@ class TestPrecedence:
         assert config.load(port=9001).port == 9001
 
     @pytest.mark.usefixtures("running_farm")
-    def test_what_is_not_set_comes_from_the_farm_that_runs(self) -> None:
+    def test_an_address_that_is_not_set_comes_from_the_running_farm(self) -> None:
         settings = config.load()
         assert {name: getattr(settings, name) for name in RUNNING} == RUNNING
 
     @pytest.mark.usefixtures("running_farm")
-    def test_the_environment_wins_over_the_farm_that_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_environment_wins_over_the_running_farm(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("FARM_URL", "http://elsewhere")
         assert config.load().url == "http://elsewhere"
 
@@ -81,7 +81,7 @@ class TestPrecedence:
         assert config.load().database_url is None
 
     @pytest.mark.usefixtures("running_farm")
-    def test_nothing_but_addresses_is_taken_from_the_farm_that_runs(self, tmp_path: Path) -> None:
+    def test_only_addresses_are_taken_from_the_running_farm(self, tmp_path: Path) -> None:
         (tmp_path / RUNNING_FILE).write_text(json.dumps({**RUNNING, "max_attempts": 20, "pool": "other"}))
         assert (config.load().max_attempts, config.load().pool) == (3, "default")
 
@@ -140,7 +140,7 @@ class TestMistakes:
         assert "hunter2" not in str(refusal.value)
 
     @pytest.mark.parametrize("part", ["database_url", "redis_url", "store_url"])
-    def test_a_missing_part_is_explained(self, tmp_path: Path, part: str) -> None:
+    def test_a_missing_address_is_explained(self, tmp_path: Path, part: str) -> None:
         with pytest.raises(ConfigError) as refusal:
             getattr(config.load(), f"required_{part}")
         assert str(refusal.value) == (
@@ -148,7 +148,7 @@ class TestMistakes:
             "Start one with `farm up`, or set the variable."
         )
 
-    def test_settings_do_not_change(self) -> None:
+    def test_settings_are_immutable(self) -> None:
         with pytest.raises(ValueError, match="frozen"):
             config.load().port = 1
 

@@ -7,7 +7,7 @@ import pytest
 from farm.imports import pause_garbage_collection
 
 
-def test_the_collector_rests_while_modules_come_and_passes_them_over_for_good() -> None:
+def test_the_garbage_collector_rests_during_imports_and_freezes_what_they_made() -> None:
     frozen = gc.get_freeze_count()
     with pause_garbage_collection():
         assert not gc.isenabled()
@@ -16,7 +16,7 @@ def test_the_collector_rests_while_modules_come_and_passes_them_over_for_good() 
     assert gc.get_freeze_count() >= frozen + len(come_to_stay)
 
 
-def test_it_works_again_after_an_import_that_fails() -> None:
+def test_the_garbage_collector_works_again_after_a_failed_import() -> None:
     with pytest.raises(ImportError), pause_garbage_collection():
         raise ImportError
     assert gc.isenabled()

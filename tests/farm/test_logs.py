@@ -123,7 +123,7 @@ print("went on")
 """
 
 
-def test_a_log_that_nobody_reads_any_more_stops_no_work() -> None:
+def test_a_log_whose_reader_is_gone_stops_no_work() -> None:
     program = [sys.executable, "-c", UNREAD]
     with subprocess.Popen(program, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
         assert process.stdin is not None

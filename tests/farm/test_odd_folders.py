@@ -22,14 +22,14 @@ def folder(request: pytest.FixtureRequest, server_folder: Path) -> Path:
     return folder
 
 
-def test_the_database_in_it_is_migrated(folder: Path) -> None:
+def test_a_database_in_an_oddly_named_folder_is_migrated(folder: Path) -> None:
     server = Postgres(folder / "pg", folder / "run", settings={"fsync": "off"})
     server.start()
     migrate.upgrade(server.url)
     server.stop()
 
 
-def test_the_bell_in_it_rings(folder: Path) -> None:
+def test_a_bell_in_an_oddly_named_folder_rings(folder: Path) -> None:
     server = Redis(folder / "redis", folder / "bell")
     server.start()
     bell = Doorbell(server.url)
@@ -40,13 +40,15 @@ def test_the_bell_in_it_rings(folder: Path) -> None:
     server.stop()
 
 
-def test_the_store_in_it_keeps_objects(folder: Path) -> None:
+def test_a_store_in_an_oddly_named_folder_keeps_objects(folder: Path) -> None:
     store = open_store(config.load_given(store_url=(folder / "artifacts").as_uri(), secret_key="x" * 16))
     store.put("a.png", b"content", "image/png")
     assert (folder / "artifacts" / "a.png").read_bytes() == b"content"
 
 
-def test_a_release_that_lies_in_it_finds_its_migrations(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_in_an_oddly_named_folder_finds_its_migrations(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "migrations").symlink_to(migrate.SCRIPTS)
     monkeypatch.setattr(migrate, "SCRIPTS", folder / "migrations")
     server = Postgres(folder / "pg2", folder / "run2", settings={"fsync": "off"})

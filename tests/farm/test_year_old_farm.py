@@ -126,7 +126,7 @@ def test_a_job_lives_its_whole_life_on_a_farm_that_is_a_year_old(old_scene: Scen
 
 
 @pytest.mark.parametrize("by", ["-2 hours", "2 hours"])
-def test_a_clock_that_is_set_while_something_renders_loses_nothing(old_scene: Scene, by: str) -> None:
+def test_a_clock_that_is_set_while_images_render_loses_no_task(old_scene: Scene, by: str) -> None:
     job_id = old_scene.submit(owner="owner-2", images_per_prompt=4, priority=91)
     worker_id = old_scene.worker(f"set{by}")
     claimed = [old_scene.claim(worker_id, limit=1) for _ in range(4)]
@@ -141,7 +141,7 @@ def test_a_clock_that_is_set_while_something_renders_loses_nothing(old_scene: Sc
     steering.cancel(old_scene.database, job_id)
 
 
-def test_the_housekeeping_copes_with_a_year(old_scene: Scene) -> None:
+def test_the_housekeeping_copes_with_the_rows_of_a_year(old_scene: Scene) -> None:
     settings = old_scene.settings.model_copy(update={"keep_jobs_days": 30})
     with structlog.testing.capture_logs() as logs:
         Keeper(settings, old_scene.database, old_scene.doorbell).make_round()
@@ -152,7 +152,7 @@ def test_the_housekeeping_copes_with_a_year(old_scene: Scene) -> None:
     assert old_scene.scalar("SELECT count(*) FROM jobs WHERE name = 'old'") < OWNERS
 
 
-def test_every_page_and_reason_can_be_told_of_an_old_farm(old_scene: Scene) -> None:
+def test_every_report_can_be_made_of_a_year_old_farm(old_scene: Scene) -> None:
     waiting = old_scene.scalar("SELECT max(job_id) FROM counters WHERE has_queued AND pool = 'default'")
     old_scene.worker("page")
     with old_scene.database.begin() as session:
@@ -164,7 +164,7 @@ def test_every_page_and_reason_can_be_told_of_an_old_farm(old_scene: Scene) -> N
         assert estimates.seconds(session, [], 0) is not None
 
 
-def test_a_submit_is_told_how_long_it_may_take_on_an_old_farm(old_scene: Scene) -> None:
+def test_a_submit_is_accepted_on_a_year_old_farm(old_scene: Scene) -> None:
     request = a_request(priority=0, pool="nobody")
     submitted = accept(old_scene.database, old_scene.settings, old_scene.doorbell, request, owner="owner-3")
     assert submitted.images == 1

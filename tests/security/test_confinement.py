@@ -151,7 +151,7 @@ def test_a_confined_process_reaches_nothing_else(attempts: Attempts) -> None:
 
 @needs_a_kernel_that_confines
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_reaches_others_is_refused(attempts: Attempts, call: str) -> None:
+def test_a_system_call_that_reaches_other_processes_is_refused(attempts: Attempts, call: str) -> None:
     assert attempts.done[call] == "Operation not permitted"
 
 
@@ -213,7 +213,7 @@ def test_code_that_a_failing_reader_runs_reaches_no_secret(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="who is not root has no other user to become")
-def test_code_that_a_failing_reader_runs_is_not_roots(tmp_path: Path) -> None:
+def test_code_that_a_failing_reader_runs_has_no_rights_of_root(tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     torch.save({"w": torch.ones(3), "more": Payload(THEFT % ("/x", "/y"))}, tmp_path / "evil.ckpt")
     command = [
@@ -243,7 +243,7 @@ sys.stdout.write(json.dumps(report.warnings))
 """
 
 
-def test_where_a_process_cannot_be_confined_who_adds_a_pickle_is_warned(tmp_path: Path) -> None:
+def test_a_pickle_added_on_a_kernel_without_confinement_is_warned_of(tmp_path: Path) -> None:
     torch.save({"string_to_param": {"*": torch.ones(2, 768)}}, tmp_path / "style.pt")
     command = [*programs.build_snippet_command(BARE_KERNEL), str(tmp_path / "style.pt"), str(tmp_path / "taken")]
     said = subprocess.run(
@@ -275,5 +275,5 @@ def test_every_kernel_with_landlock_keeps_files(version: int) -> None:
         (KernelFeatures(7, "riscv64", filters=True), [NO_CALLS]),
     ],
 )
-def test_what_a_kernel_lacks_is_told(offer: KernelFeatures, gaps: list[str]) -> None:
+def test_the_missing_features_of_a_kernel_are_reported(offer: KernelFeatures, gaps: list[str]) -> None:
     assert plan_confinement(offer).gaps == gaps

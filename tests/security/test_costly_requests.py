@@ -128,7 +128,7 @@ def test_a_request_that_multiplies_is_refused_with_the_number(attack: str, costs
 
 
 @pytest.mark.parametrize("sign", ["[a|b]", "(a"])
-def test_prompts_of_nothing_but_signs_are_looked_through_no_further_than_pays(sign: str, costs: Meter) -> None:
+def test_prompts_full_of_syntax_are_checked_for_warnings_only_up_to_a_bound(sign: str, costs: Meter) -> None:
     request = parse_request({"checkpoint": "demo", "seed": 1, "dynamic_prompts": "off", "prompts": many(sign)})
     with costs.at_most(seconds=15, mebibytes=200):
         unfolding = expand(request, LIBRARY, JobLimits(images=100_000))
@@ -195,7 +195,7 @@ def test_a_form_with_a_mistake_in_each_of_thousands_of_lines_is_shown_soon(
     assert "prompt 9999: must not contain a NUL character" in answer.text
 
 
-def test_megabytes_that_look_like_the_head_of_a_picture_are_not_read_as_one(
+def test_a_data_uri_with_megabytes_of_parameters_is_refused_at_little_cost(
     client: FlaskClient, costs: Meter
 ) -> None:
     job = {"mode": "img2img", "prompts": ["x"], "image": "data:image/a" + ";a" * (15 * 2**20)}

@@ -62,7 +62,7 @@ def test_a_probe_may_come_through_a_proxy(client: FlaskClient) -> None:
     assert ask(client, {"Via": "1.1 proxy"}, path="/healthz").status_code == 200
 
 
-def test_behind_a_trusted_proxy_nobody_is_the_owner_without_a_key(open_portal: OpenPortal, key: str) -> None:
+def test_a_client_behind_a_trusted_proxy_needs_a_key(open_portal: OpenPortal, key: str) -> None:
     client = open_portal(trusted_proxies="127.0.0.1")
     assert ask(client, {"X-Forwarded-For": "203.0.113.5"}).status_code == 401
     assert ask(client, {}).status_code == 401
@@ -112,7 +112,7 @@ def proxied(open_portal: OpenPortal, database: Database, key: str) -> FlaskClien
         ("https://farm.example", "203.0.113.9", 403),
     ],
 )
-def test_the_portals_own_pages_are_those_of_the_name_that_a_trusted_proxy_says(
+def test_the_portals_own_origin_is_the_one_that_a_trusted_proxy_reports(
     proxied: FlaskClient, origin: str, peer: str, status: int
 ) -> None:
     headers = {"Origin": origin, "X-Forwarded-Host": "farm.example", "X-Forwarded-Proto": "https"}
@@ -121,7 +121,7 @@ def test_the_portals_own_pages_are_those_of_the_name_that_a_trusted_proxy_says(
 
 
 @pytest.mark.parametrize("wrong", ["10.0.0.5/8", "proxy.example", "10.0.0.1;10.0.0.2"])
-def test_a_trusted_proxy_that_is_no_address_is_named(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trusted_proxy_that_is_no_address_is_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FARM_TRUSTED_PROXIES", wrong)
     with pytest.raises(ConfigError, match=r"FARM_TRUSTED_PROXIES.*is no address and no network"):
         config.load_given()
@@ -178,17 +178,17 @@ def test_another_user_who_hangs_up_at_once_is_not_the_owner(
 
 @needs_root
 @pytest.mark.parametrize("users", ["nobody", str(NOBODY), "root, nobody", "*"])
-def test_other_users_may_be_named(settings: Settings, database: Database, users: str) -> None:
+def test_other_local_users_may_be_admitted_by_name(settings: Settings, database: Database, users: str) -> None:
     with run_portal(settings, FARM_LOCAL_USERS=users) as portal:
         assert ask_as_another(portal, "/api/v1/jobs").startswith("HTTP/1.1 200 ")
 
 
-def test_a_user_that_there_is_not_is_named(settings: Settings) -> None:
+def test_an_unknown_local_user_is_named_in_the_refusal(settings: Settings) -> None:
     with pytest.raises(ConfigError, match="FARM_LOCAL_USERS: there is no user 'nobody-here'"):
         create_app(settings.model_copy(update={"local_users": "nobody-here"}))
 
 
-def test_a_socket_that_its_process_has_closed_is_nobodys() -> None:
+def test_a_socket_that_its_process_has_closed_belongs_to_no_user() -> None:
     row = "  0: 0100007F:{} 0100007F:20E4 04 00000000:00000000 00:00000000 00000000  {:>4}        0 {} 1\n"
     table = "header\n" + row.format("9C40", 0, 0) + row.format("9C41", 1000, 4711)
     assert find_uid(table, (("127.0.0.1", 0x9C40), ("127.0.0.1", 8420))) is None

@@ -85,14 +85,14 @@ def test_eight_slow_pictures_of_one_user_hold_up_nobody_else(format: str, costs:
     assert {future.result() for future in hostile} == {"8000 pixels wide", "busy"}
 
 
-def test_a_jpeg_of_many_scans_costs_as_many_pixels_as_it_has_the_decoder_go_over(costs: Meter) -> None:
+def test_a_jpeg_of_many_scans_costs_its_pixels_once_for_each_scan(costs: Meter) -> None:
     hostile = of_many_scans(99)
     assert estimate_cost(hostile) > 300_000_000
     with costs.at_most(seconds=1, mebibytes=50):
         assert "99 scans of 64 megapixels each" in send(hostile)
 
 
-def test_a_jpeg_as_cameras_write_it_is_none_of_many_scans() -> None:
+def test_a_progressive_jpeg_of_a_camera_is_accepted() -> None:
     assert send(encoded(Image.new("RGB", (2_000, 1_000)), "JPEG", progressive=True)) == "2000 pixels wide"
 
 
@@ -138,7 +138,7 @@ def test_a_picture_that_takes_more_of_a_processor_than_it_may_is_ended(monkeypat
         clean(slow, role="input", limits=content_limits, field="image")
 
 
-def test_a_decoder_has_none_of_our_environment_and_writes_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_inherits_no_environment_and_writes_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FARM_SECRET_KEY", "a secret")
     assert "FARM_SECRET_KEY" not in programs.strip_environment()
     send(HONEST)
@@ -148,7 +148,7 @@ def test_a_decoder_has_none_of_our_environment_and_writes_no_file(monkeypatch: p
     assert "-P" in process.cmdline()
 
 
-def test_a_decoder_is_shut_in() -> None:
+def test_a_decoder_is_confined() -> None:
     send(HONEST)
     [process] = processes()
     status = Path(f"/proc/{process.pid}/status").read_text()
@@ -157,26 +157,26 @@ def test_a_decoder_is_shut_in() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="who is not root has no other user to become")
-def test_a_decoder_is_not_roots() -> None:
+def test_a_decoder_does_not_run_as_root() -> None:
     send(HONEST)
     [process] = processes()
     assert 61_184 <= process.uids().real == process.uids().effective <= 65_519
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_decoder_reads_every_format_as_whoever_it_has_become(format: str) -> None:
+def test_a_decoder_without_rights_reads_every_format(format: str) -> None:
     assert send(encoded(a_picture(), format)) == "48 pixels wide"
 
 
 @pytest.mark.parametrize("bound", ["-v 16000000", "-t 3600"])
-def test_a_bound_that_was_set_before_is_no_damage_to_a_picture(bound: str) -> None:
+def test_a_decoder_works_under_limits_that_were_set_before(bound: str) -> None:
     decode = "import tests.security.test_hostile_pictures as t; print(t.send(t.HONEST), end='')"
     line = f'ulimit -H {bound}; exec "$0" -c "$1"'
     ran = subprocess.run(["sh", "-c", line, sys.executable, decode], capture_output=True, text=True, check=True)
     assert ran.stdout.endswith("pixels wide")
 
 
-def test_where_no_process_can_be_started_the_sender_is_asked_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sender_is_asked_to_come_back_if_no_decoder_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     assert send(HONEST) == "busy"
 
@@ -217,7 +217,7 @@ def test_a_flood_of_pictures_leaves_the_portal_to_others(settings: Settings, dat
     assert {200, 503} <= set(statuses) <= {200, 201, 503}
 
 
-def test_pictures_that_come_with_one_request_have_a_budget_together() -> None:
+def test_the_pictures_of_one_request_share_a_budget() -> None:
     pixels = for_pictures(64_000_000)
     for _ in range(4):
         pixels.spend(64_000_000)
@@ -229,7 +229,7 @@ TURNS = st.lists(st.builds(QueuedPicture, st.sampled_from("abc"), st.integers(1,
 
 
 @given(TURNS, TURNS.map(lambda turns: turns[:1]))
-def test_who_has_nothing_at_work_comes_before_who_has(
+def test_a_user_without_a_picture_at_work_comes_before_one_with_some(
     waiting: list[QueuedPicture], running: list[QueuedPicture]
 ) -> None:
     chosen = choose_next(waiting, running, {})
@@ -275,5 +275,5 @@ def test_every_format_says_how_large_it_is(format: str) -> None:
     st.binary(max_size=200),
     st.sampled_from([b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"\xff\xd8", b"RIFF", b"0000ftyp"]),
 )
-def test_whatever_a_header_holds_a_size_is_told_or_none(rest: bytes, start: bytes) -> None:
+def test_a_header_of_any_bytes_has_a_cost(rest: bytes, start: bytes) -> None:
     assert estimate_cost(start + rest) >= 0

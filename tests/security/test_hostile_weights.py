@@ -110,7 +110,7 @@ def test_a_config_with_a_number_that_no_pipeline_has_is_refused_by_its_key(
         inspect_folder(folder)
 
 
-def test_a_key_that_is_not_known_is_left_out_and_named(folder: Path, tmp_path: Path) -> None:
+def test_an_unknown_key_of_a_config_is_left_out_and_named(folder: Path, tmp_path: Path) -> None:
     rewrite(folder, "unet", auto_map={"x": "evil.Model"})
     rewrite(folder, "text_encoder", quantization_config={"quant_method": "evil"})
     rewrite(folder, "scheduler", evil_scale=10**12)
@@ -148,7 +148,7 @@ SPECIAL: list[Place] = [a_pipe, a_socket, a_link_to_a_device, a_link_to_a_secret
 @pytest.mark.parametrize(
     "name", ["unet/config.json", "vae/diffusion_pytorch_model.safetensors", "tokenizer/vocab.json"]
 )
-def test_what_is_no_file_within_a_folder_is_refused_and_not_waited_for(
+def test_a_special_file_within_a_folder_is_refused_without_waiting(
     make: Place, name: str, folder: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
@@ -163,7 +163,7 @@ def test_what_is_no_file_within_a_folder_is_refused_and_not_waited_for(
 
 @pytest.mark.parametrize("make", [a_pipe, a_socket, a_link_to_a_device])
 @pytest.mark.parametrize("kind", ["checkpoint", "lora", "embedding", "vae"])
-def test_weights_that_are_no_file_are_refused_and_not_waited_for(
+def test_weights_that_are_a_special_file_are_refused_without_waiting(
     make: Place, kind: str, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -262,7 +262,7 @@ def a_long_header() -> bytes:
 
 
 @pytest.mark.parametrize("name", ["memory", "depth", "deflated zeros", "a long header"])
-def test_what_reads_hostile_weights_takes_bounded_memory(name: str, tmp_path: Path) -> None:
+def test_the_reader_of_hostile_weights_takes_bounded_memory(name: str, tmp_path: Path) -> None:
     (tmp_path / "evil").write_bytes(HOSTILE_PICKLES[name] if name in HOSTILE_PICKLES else a_long_header())
     command = [*programs.build_snippet_command(PEAK), str(tmp_path / "evil"), str(tmp_path / "taken")]
     done = subprocess.run(command, env=programs.inherit_environment(), capture_output=True, text=True, check=True)

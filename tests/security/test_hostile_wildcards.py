@@ -55,7 +55,7 @@ def test_a_folder_that_is_a_link_itself_is_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pipe.txt", "pipe.yaml"])
-def test_a_pipe_is_refused_and_not_waited_for(folder: Path, name: str) -> None:
+def test_a_pipe_is_refused_without_waiting(folder: Path, name: str) -> None:
     os.mkfifo(folder / name)
     assert refused(folder) == [(name, "is not a regular file")]
     assert refused(folder / name)[0][1] == "is no regular file"

@@ -165,7 +165,7 @@ def test_a_part_of_a_farm_runs_nothing_of_the_folder_it_is_started_in(
 
 
 @pytest.mark.parametrize("module", ["workers.bench.random_checkpoint", "workers.child"])
-def test_what_benches_and_supervisors_start_runs_nothing_of_the_current_folder(
+def test_a_program_of_a_bench_or_supervisor_runs_nothing_of_the_current_folder(
     module: str, poisoned: Path, marker: Path
 ) -> None:
     # Without arguments it ends once it has imported all that it needs.

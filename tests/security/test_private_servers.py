@@ -43,11 +43,11 @@ def works_for(user: pwd.struct_passwd | None, act: Callable[[], None]) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def test_its_owner_may_connect_to_postgres(server: Postgres) -> None:
+def test_the_owner_may_connect_to_postgres(server: Postgres) -> None:
     assert works_for(None, lambda: connect(server.url))
 
 
-def test_nobody_may_connect_in_another_role(server: Postgres) -> None:
+def test_a_connection_in_another_role_is_refused(server: Postgres) -> None:
     assert not works_for(None, lambda: connect(server.url.replace("farm@", "postgres@")))
 
 

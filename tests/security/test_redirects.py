@@ -35,7 +35,7 @@ def test_a_redirect_to_an_address_that_is_not_public_is_not_followed(host: str) 
 
 
 @pytest.mark.parametrize("url", ["http://93.184.216.34/file", "file:///etc/passwd", "ftp://93.184.216.34/a"])
-def test_a_redirect_to_what_is_not_encrypted_is_not_followed(url: str) -> None:
+def test_a_redirect_to_an_unencrypted_address_is_not_followed(url: str) -> None:
     with pytest.raises(DownloadError, match="which is not requested"):
         check_redirect(PUBLIC, url)
 

@@ -100,9 +100,7 @@ def test_a_flood_of_half_sent_requests_pushes_out_itself(portal: RunningPortal, 
             assert ended(stack.sockets[: 8 * CONNECTIONS]) == 8 * CONNECTIONS
 
 
-def test_answers_that_nobody_reads_are_ended_and_hold_up_nobody(
-    portal: RunningPortal, store: Store, costs: Meter
-) -> None:
+def test_unread_answers_are_ended_and_hold_up_nobody(portal: RunningPortal, store: Store, costs: Meter) -> None:
     store.put("results/large.png", bytes(4 * 2**20), "image/png")
     link = store.link("results/large.png", seconds=600)
     request = f"GET {link} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
@@ -150,7 +148,7 @@ HEADERS = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"a:\r\n" * 14_000
 
 
 @pytest.mark.parametrize("sent", [CHUNKED + b"1\r\na\r\n" * 40_000, HEADERS], ids=["chunks", "headers"])
-def test_what_takes_the_reader_long_holds_up_nobody(portal: RunningPortal, costs: Meter, sent: bytes) -> None:
+def test_requests_that_are_slow_to_parse_hold_up_nobody(portal: RunningPortal, costs: Meter, sent: bytes) -> None:
     with costs.at_most(seconds=20, mebibytes=100, process=portal.process.pid), ExitStack() as stack:
         for _ in range(16):
             connection = stack.enter_context(portal.connect())

@@ -71,7 +71,7 @@ def test_a_flood_of_wrong_keys_does_not_flood_the_log(portal: RunningPortal) -> 
     assert "not logged for a minute" in lines[-1]
 
 
-def test_after_a_minute_an_address_begins_anew() -> None:
+def test_an_address_may_try_keys_again_after_a_minute() -> None:
     refusals = Refusals()
     waits = [refusals.count("203.0.113.5", second).wait_seconds for second in range(12)]
     assert waits == [None] * 10 + [51, 50]
@@ -79,7 +79,7 @@ def test_after_a_minute_an_address_begins_anew() -> None:
     assert refusals.count("203.0.113.5", 61).wait_seconds is None
 
 
-def test_addresses_without_number_take_no_memory_without_number() -> None:
+def test_any_number_of_addresses_takes_bounded_memory() -> None:
     refusals = Refusals()
     for number in range(20_000):
         refusals.count(f"address {number}", 0)

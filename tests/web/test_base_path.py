@@ -74,7 +74,7 @@ def test_a_path_that_is_the_portals_own_is_refused(open_portal: OpenPortal, path
 
 
 @pytest.mark.parametrize("path", ["farm", "/farm?x", "//farm", "/fa rm", "https://host/farm"])
-def test_what_is_no_path_is_named(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_base_path_that_is_no_path_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FARM_BASE_PATH", path)
     with pytest.raises(ConfigError, match="FARM_BASE_PATH"):
         config.load_given()

@@ -31,7 +31,7 @@ def test_the_header_that_makes_repeats_harmless_is_described(client: FlaskClient
     assert ("Idempotency-Key", "header", False) in [(p["name"], p["in"], p["required"]) for p in parameters]
 
 
-def test_the_page_that_shows_it_has_all_its_scripts_here(client: FlaskClient) -> None:
+def test_the_page_of_the_description_loads_all_its_scripts_from_the_portal(client: FlaskClient) -> None:
     page = client.get("/docs").text
     assert "http" not in page.replace("http-equiv", "")
     for path in ("/docs/swagger/js/swagger-ui-bundle.js", "/docs/swagger/css/swagger-ui.css", "/static/docs.js"):

@@ -38,7 +38,7 @@ def test_a_wrong_method_is_a_problem_that_names_the_right_ones(client: FlaskClie
     assert "POST" in answer.headers["Allow"]
 
 
-def test_an_unknown_page_is_told_as_a_page(client: FlaskClient) -> None:
+def test_an_unknown_page_is_answered_with_a_page(client: FlaskClient) -> None:
     answer = client.get("/nothing")
     assert answer.status_code == 404
     assert answer.mimetype == "text/html"
@@ -46,7 +46,7 @@ def test_an_unknown_page_is_told_as_a_page(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/jobs", "/"])
-def test_without_the_database_every_answer_asks_to_come_back(open_portal: OpenPortal, path: str) -> None:
+def test_every_answer_without_the_database_asks_to_come_back(open_portal: OpenPortal, path: str) -> None:
     answer = open_portal(database_url=DEAD_DATABASE).get(path)
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "5"
@@ -54,7 +54,7 @@ def test_without_the_database_every_answer_asks_to_come_back(open_portal: OpenPo
     assert "hunter2" not in answer.text
 
 
-def test_what_nobody_foresaw_is_told_without_its_details(
+def test_an_unforeseen_error_is_reported_without_its_details(
     open_portal: OpenPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = open_portal()
@@ -72,21 +72,21 @@ def test_a_whole_farm_is_ready(client: FlaskClient) -> None:
     assert set(answer.json["parts"].values()) == {"ok"}
 
 
-def test_without_redis_the_portal_is_degraded_but_works(open_portal: OpenPortal) -> None:
+def test_a_portal_without_redis_is_degraded_but_works(open_portal: OpenPortal) -> None:
     client = open_portal(redis_url=DEAD_REDIS)
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json["status"]) == (200, "degraded")
     assert answer.json["parts"]["redis"] == "does not answer"
 
 
-def test_without_redis_jobs_are_accepted_and_shown(open_portal: OpenPortal, client: FlaskClient) -> None:
+def test_jobs_are_accepted_and_shown_without_redis(open_portal: OpenPortal, client: FlaskClient) -> None:
     portal = open_portal(redis_url=DEAD_REDIS)
     answer = portal.post("/api/v1/jobs", json={"prompts": ["x"]})
     assert answer.status_code == 201
     assert portal.get(f"/jobs/{answer.json['id']}").status_code == 200
 
 
-def test_without_the_database_the_portal_lives_but_is_not_ready(open_portal: OpenPortal) -> None:
+def test_a_portal_without_the_database_lives_but_is_not_ready(open_portal: OpenPortal) -> None:
     client = open_portal(database_url=DEAD_DATABASE)
     assert client.get("/healthz").status_code == 200
     answer = client.get("/readyz")
@@ -127,7 +127,7 @@ def test_a_portal_that_was_ready_stays_so_when_the_last_checkpoint_is_removed(
     assert client.get("/readyz").status_code == 200
 
 
-def test_without_its_store_the_portal_is_not_ready(open_portal: OpenPortal, tmp_path: Path) -> None:
+def test_a_portal_without_its_store_is_not_ready(open_portal: OpenPortal, tmp_path: Path) -> None:
     blocked = tmp_path / "a-file"
     blocked.touch()
     answer = open_portal(store_url=f"file://{blocked}/store").get("/readyz")
@@ -136,7 +136,7 @@ def test_without_its_store_the_portal_is_not_ready(open_portal: OpenPortal, tmp_
     assert str(tmp_path) not in answer.text
 
 
-def test_a_store_that_fails_is_told_without_its_folder(client: FlaskClient, store: DiskStore) -> None:
+def test_a_failing_store_is_reported_without_its_folder(client: FlaskClient, store: DiskStore) -> None:
     link = store.link("results", seconds=60)
     store.put("results/1.png", b"x", "image/png")
     answer = client.get(link)
@@ -144,7 +144,7 @@ def test_a_store_that_fails_is_told_without_its_folder(client: FlaskClient, stor
     assert "results" not in answer.text
 
 
-def test_a_store_that_refuses_the_farm_is_told_apart(
+def test_a_store_that_refuses_the_farm_is_reported_as_such(
     client: FlaskClient, store: DiskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> bytes:
@@ -169,7 +169,7 @@ def test_a_store_that_refuses_the_farm_is_told_apart(
         ("XX000", "database-unavailable"),
     ],
 )
-def test_a_job_that_the_database_cannot_take_now_is_told_with_the_reason(
+def test_a_job_that_the_database_cannot_take_now_is_refused_with_the_reason(
     client: FlaskClient, database: Database, table: str, sqlstate: str, kind: str
 ) -> None:
     with fails_on_insert(database, table, sqlstate):
@@ -194,7 +194,7 @@ def fails_on_insert(database: Database, table: str, sqlstate: str) -> Iterator[N
             session.execute(text("DROP FUNCTION fail CASCADE"))
 
 
-def test_a_job_whose_database_vanishes_while_it_is_stored_is_told_so(
+def test_a_job_whose_database_vanishes_while_it_is_stored_is_refused(
     client: FlaskClient, database: Database
 ) -> None:
     with database.begin() as session, ThreadPoolExecutor(1) as sender:
@@ -215,9 +215,7 @@ def end_sessions(database: Database, statement: str) -> int:
         )
 
 
-def test_a_store_without_room_is_told_so(
-    client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_store_is_reported(client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

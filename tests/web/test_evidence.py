@@ -32,20 +32,20 @@ def leaks(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/jobs/{}/attempts", "/api/v1/jobs/{}/tasks", "/jobs/{}", "/jobs/{}/live"])
-def test_no_place_and_no_secret_of_a_worker_is_shown(client: FlaskClient, job_id: int, path: str) -> None:
+def test_no_path_and_no_secret_of_a_worker_is_shown(client: FlaskClient, job_id: int, path: str) -> None:
     answer = client.get(path.format(job_id))
     assert "does not load" in answer.text
     assert leaks(answer.text) == []
 
 
-def test_what_was_missing_and_where_it_broke_is_still_named(client: FlaskClient, job_id: int) -> None:
+def test_file_names_and_line_numbers_of_an_error_are_still_shown(client: FlaskClient, job_id: int) -> None:
     attempts = client.get(f"/api/v1/jobs/{job_id}/attempts").text
     assert attempts.count("\u2026/model.safetensors") == 2
     assert '\u2026/cuda.py\\", line 7' in attempts
 
 
 @pytest.mark.parametrize("path", ["/api/v1/jobs/{}/explain", "/jobs/{}"])
-def test_why_images_wait_shows_no_place_and_no_secret(client: FlaskClient, scene: Scene, path: str) -> None:
+def test_the_reasons_for_waiting_show_no_path_and_no_secret(client: FlaskClient, scene: Scene, path: str) -> None:
     waiting = scene.submit()
     scene.worker()
     scene.drain(reason=ERROR)
@@ -76,7 +76,7 @@ def test_the_evidence_itself_is_kept_whole(scene: Scene, job_id: int) -> None:
         ("RuntimeError: mat1 and mat2 shapes (77x768, 1024x320)", "mat1 and mat2 shapes (77x768, 1024x320)"),
     ],
 )
-def test_only_what_tells_of_the_machine_is_hidden(text: str, seen: str) -> None:
+def test_only_details_of_the_machine_are_hidden(text: str, seen: str) -> None:
     assert hide_private(text).endswith(seen)
 
 

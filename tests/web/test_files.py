@@ -56,13 +56,13 @@ def test_a_link_that_has_expired_is_refused(
     assert "expired" in answer.text
 
 
-def test_without_a_signature_nothing_is_served(client: FlaskClient, store: Store) -> None:
+def test_a_link_without_a_signature_is_refused(client: FlaskClient, store: Store) -> None:
     store.put("results/1.png", b"pixels", "image/png")
     assert client.get("/files/results/1.png").status_code == 403
     assert client.get("/files/../secret").status_code in (403, 404)
 
 
-def test_a_valid_link_to_what_is_gone_is_not_found(client: FlaskClient, store: Store) -> None:
+def test_a_valid_link_to_a_deleted_object_is_not_found(client: FlaskClient, store: Store) -> None:
     store.put("results/other.png", b"here", "image/png")
     assert client.get(store.link("results/gone.png", seconds=60)).status_code == 404
 
@@ -70,9 +70,7 @@ def test_a_valid_link_to_what_is_gone_is_not_found(client: FlaskClient, store: S
 HOSTILE = '../../etc/passwd"\r\nSet-Cookie: owned=1\x1b[2J\u202egnp.exe'
 
 
-def test_what_users_name_their_jobs_enters_no_file_name(
-    client: FlaskClient, scene: Scene, database: Database
-) -> None:
+def test_the_name_of_a_job_enters_no_file_name(client: FlaskClient, scene: Scene, database: Database) -> None:
     fields = {"name": "../../etc/passwd", "project": "..", "prompts": [HOSTILE], "seed": 5}
     job_id = client.post("/api/v1/jobs", json=fields).json["id"]
     (lease,) = scene.claim(scene.worker())
@@ -83,14 +81,12 @@ def test_what_users_name_their_jobs_enters_no_file_name(
 
 
 @pytest.mark.parametrize("key", ["../outside.png", "results/../../outside.png", "results/\x00.png", ""])
-def test_not_even_a_signed_link_leaves_the_folder(
-    client: FlaskClient, store: Store, tmp_path: Path, key: str
-) -> None:
+def test_a_signed_link_cannot_leave_the_folder(client: FlaskClient, store: Store, tmp_path: Path, key: str) -> None:
     (tmp_path / "outside.png").write_bytes(b"not yours")
     assert client.get(store.link(key, seconds=60)).status_code == 404
 
 
-def test_a_filename_is_one_name_in_one_header(client: FlaskClient, store: Store) -> None:
+def test_a_hostile_filename_stays_one_name_in_one_header(client: FlaskClient, store: Store) -> None:
     store.put("results/1.png", b"pixels", "image/png")
     answer = client.get(store.link("results/1.png", seconds=60, filename=HOSTILE))
     assert answer.headers["Content-Disposition"] == 'attachment; filename="passwd\\"Set-Cookie: owned=1[2Jgnp.exe"'

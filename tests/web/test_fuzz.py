@@ -169,7 +169,7 @@ def test_every_answer_is_as_described_where_keys_are_needed(open_portal: OpenPor
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer farm_00000000_nothing"}], ids=["none", "wrong"])
-def test_nothing_is_answered_without_a_key(open_portal: OpenPortal, headers: dict[str, str]) -> None:
+def test_no_address_answers_without_a_key(open_portal: OpenPortal, headers: dict[str, str]) -> None:
     portal = open_portal(host="0.0.0.0")
     requests = [operation.replace("{job_id}", "1").split() for operation in operations(portal)]
     answers = [portal.open(path, method=method, headers=headers) for method, path in requests]

@@ -49,7 +49,7 @@ def running_portal(settings: Settings, database: Database) -> Iterator[RunningPo
         yield portal
 
 
-def test_the_portal_serves_until_it_is_told_to_stop(portal: subprocess.Popen[str], port: int) -> None:
+def test_the_portal_serves_until_a_signal_stops_it(portal: subprocess.Popen[str], port: int) -> None:
     assert wait_until_ready(f"http://127.0.0.1:{port}").json()["status"] == "ready"
     portal.send_signal(signal.SIGTERM)
     assert portal.wait(timeout=15) == 0
@@ -57,7 +57,7 @@ def test_the_portal_serves_until_it_is_told_to_stop(portal: subprocess.Popen[str
     assert "Traceback" not in portal.stderr.read()
 
 
-def test_a_port_in_use_is_told_in_one_line(environment: dict[str, str], port: int) -> None:
+def test_a_port_in_use_is_reported_in_one_line(environment: dict[str, str], port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         status, said = give_up(environment)
     assert status == 1
@@ -66,13 +66,13 @@ def test_a_port_in_use_is_told_in_one_line(environment: dict[str, str], port: in
     )
 
 
-def test_without_accounts_the_portal_does_not_open_to_a_network(environment: dict[str, str]) -> None:
+def test_a_portal_without_accounts_does_not_open_to_a_network(environment: dict[str, str]) -> None:
     status, said = give_up({**environment, "FARM_HOST": "0.0.0.0"})
     assert status == 2
     assert "farm users add NAME" in said
 
 
-def test_when_accounts_cannot_be_looked_up_the_portal_does_not_open_to_a_network(
+def test_a_portal_that_cannot_look_up_accounts_does_not_open_to_a_network(
     environment: dict[str, str],
 ) -> None:
     dead = "postgresql://farm:hunter2@/farm?host=/nowhere"
@@ -81,7 +81,7 @@ def test_when_accounts_cannot_be_looked_up_the_portal_does_not_open_to_a_network
     assert "hunter2" not in said
 
 
-def test_with_an_account_the_portal_opens_to_a_network(
+def test_a_portal_with_an_account_opens_to_a_network(
     environment: dict[str, str], database: Database, port: int
 ) -> None:
     with database.begin() as session:
@@ -115,7 +115,9 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /api/v1/jobs/1/cancel HTTP/1.1\r\nHost: localhost\r\n"
 
 
-def test_what_is_too_large_is_refused_before_the_rest_comes(portal: subprocess.Popen[str], port: int) -> None:
+def test_a_request_that_is_too_large_is_refused_before_its_rest_arrives(
+    portal: subprocess.Popen[str], port: int
+) -> None:
     wait_until_ready(f"http://127.0.0.1:{port}")
     assert talk(port, GET.replace(b"/", b"/" + b"x" * 5_000, 1)) == "414"
     assert talk(port, GET + b"X: " + b"x" * 9_000 + b"\r\n\r\n") == "431"
@@ -124,7 +126,7 @@ def test_what_is_too_large_is_refused_before_the_rest_comes(portal: subprocess.P
     assert talk(port, POST + b"Transfer-Encoding: chunked\r\n\r\n4001\r\n" + b"x" * 0x4001) == "413"
 
 
-def test_what_is_no_http_stands_in_the_farms_log(environment: dict[str, str], port: int) -> None:
+def test_a_request_that_is_no_http_is_logged_in_the_farms_format(environment: dict[str, str], port: int) -> None:
     with start({**environment, "FARM_LOG_FORMAT": "json"}) as portal:
         wait_until_ready(f"http://127.0.0.1:{port}")
         assert talk(port, GET + b"Bad\x1b[2J\r\n\r\n") == "400"
@@ -176,22 +178,22 @@ def test_a_stop_takes_no_more_than_ten_seconds_whatever_is_open(settings: Settin
         b"Host: other\r\n\r\n",
     ],
 )
-def test_what_two_readers_may_understand_differently_is_refused(
-    running_portal: RunningPortal, ambiguous: bytes
-) -> None:
+def test_a_request_of_ambiguous_length_is_refused(running_portal: RunningPortal, ambiguous: bytes) -> None:
     with running_portal.connect(POST + ambiguous) as connection:
         said = connection.recv(4096)
         assert said.split()[1] in (b"400", b"501")
         assert b"connection: close" in said.lower()
 
 
-def test_what_is_refused_before_the_portal_is_asked_is_told_as_a_problem(running_portal: RunningPortal) -> None:
+def test_a_request_that_the_server_refuses_is_answered_with_a_problem_document(
+    running_portal: RunningPortal,
+) -> None:
     answer = httpx.get(f"{running_portal.url}/api/v1/jobs", params={"status": "x" * 5_000})
     assert (answer.status_code, answer.headers["content-type"]) == (414, "application/problem+json")
     assert answer.json()["detail"] == "The address is longer than 4,096 bytes."
 
 
-def test_a_client_that_asks_before_it_sends_is_told_to_go_on_or_not(running_portal: RunningPortal) -> None:
+def test_a_client_that_expects_100_continue_gets_it_or_a_refusal(running_portal: RunningPortal) -> None:
     asking = b"Content-Type: application/json\r\nExpect: 100-continue\r\n"
     with running_portal.connect(POST + asking + b"Content-Length: 2\r\n\r\n") as connection:
         assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")

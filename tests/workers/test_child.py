@@ -89,7 +89,7 @@ def test_a_child_whose_pytorch_has_no_cuda_takes_no_task_and_says_why(
     assert child.wait(10) == 0
 
 
-def test_an_unfit_device_is_looked_at_again_in_a_fresh_process_of_the_same_worker(
+def test_an_unfit_device_is_probed_again_in_a_fresh_process_of_the_same_worker(
     scene: Scene, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     worker = scene.worker()
@@ -101,18 +101,18 @@ def test_an_unfit_device_is_looked_at_again_in_a_fresh_process_of_the_same_worke
     assert trouble_of(scene, worker) == ("starting", "The device is broken: mend it.")
 
 
-def test_the_pauses_between_looks_grow_to_ten_minutes() -> None:
+def test_the_pauses_between_probes_of_an_unfit_device_grow_to_ten_minutes() -> None:
     assert [pause_seconds(tries) for tries in (0, 1, 2, 6, 10**6)] == [10, 20, 40, 600, 600]
 
 
-def test_told_to_drain_while_it_opens_its_device_it_ends_at_once(opening: subprocess.Popen[str]) -> None:
+def test_a_child_that_is_drained_while_it_opens_its_device_ends_at_once(opening: subprocess.Popen[str]) -> None:
     assert opening.stdin is not None
     opening.stdin.write("drain\n")
     opening.stdin.flush()
     assert opening.wait(10) == 0
 
 
-def test_an_orphan_that_opens_its_device_ends_at_once(opening: subprocess.Popen[str]) -> None:
+def test_a_child_whose_parent_dies_while_it_opens_its_device_ends_at_once(opening: subprocess.Popen[str]) -> None:
     assert opening.stdin is not None
     opening.stdin.close()
     assert opening.wait(10) == 0

@@ -31,7 +31,7 @@ def some(*prompts: str, **fields: Any) -> list[Any]:
     return [a_spec_of("txt2img", prompt=prompt, seed=seed, **fields) for seed, prompt in enumerate(prompts)]
 
 
-def test_texts_of_other_lengths_are_rendered_in_buckets_of_their_own(render: Any) -> None:
+def test_texts_of_different_lengths_are_rendered_in_separate_buckets(render: Any) -> None:
     pictures = render(*some("a", LONG, "b", "c"))
     assert [picture.provenance["bucket"] for picture in pictures] == [4, 1, 4, 4]
 
@@ -43,7 +43,7 @@ def test_a_neighbour_with_a_longer_text_or_more_parts_does_not_enter_pixels(rend
     assert np.array_equal(crowd[2].pixels, render(joined)[0].pixels)
 
 
-def test_a_second_pass_with_a_longer_text_counts_too(render: Any) -> None:
+def test_a_longer_text_in_a_second_pass_gets_a_separate_bucket_too(render: Any) -> None:
     hires = {"scale": 1.5}
     pictures = render(*some("a", f"[a:{LONG}:1.5]", hires=hires))
     assert [picture.provenance["bucket"] for picture in pictures] == [1, 1]

@@ -24,7 +24,7 @@ def connection(postgres: Postgres) -> Iterator[psycopg.Connection]:
 
 
 @pytest.mark.parametrize("statement", [s for s in spoken() if not s.startswith("COPY")])
-def test_a_statement_of_the_release_before_still_means_something(
+def test_a_statement_of_the_release_before_still_runs_on_this_schema(
     connection: psycopg.Connection, statement: str
 ) -> None:
     connection.execute(f"PREPARE spoken AS {statement}".encode())

@@ -195,7 +195,7 @@ def test_a_list_of_statuses_may_grow_and_must_not_shrink(
         "ALTER TABLE artifacts DROP CONSTRAINT artifacts_size_bytes_check",
     ],
 )
-def test_an_addition_is_no_break(connection: psycopg.Connection, change: str) -> None:
+def test_a_compatible_change_is_not_taken_for_a_breaking_one(connection: psycopg.Connection, change: str) -> None:
     before = read_schema(connection)
     connection.execute(change)
     assert breaks(before, read_schema(connection)) == []

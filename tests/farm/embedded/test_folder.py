@@ -19,7 +19,7 @@ def taken(tmp_path: Path) -> Iterator[DataFolder]:
     folder.release()
 
 
-def test_it_is_private_and_ours(taken: DataFolder) -> None:
+def test_the_data_folder_is_private_and_owned_by_its_user(taken: DataFolder) -> None:
     state = taken.path.stat()
     assert (state.st_mode & 0o777, state.st_uid) == (0o700, os.geteuid())
 
@@ -45,7 +45,7 @@ def test_a_folder_in_use_is_refused_with_the_portals_address(taken: DataFolder) 
         DataFolder(taken.path).take()
 
 
-def test_addresses_are_found_while_it_is_taken_and_gone_after(taken: DataFolder) -> None:
+def test_addresses_are_found_while_the_folder_is_in_use_and_gone_afterwards(taken: DataFolder) -> None:
     taken.write_addresses({"url": "http://127.0.0.1:8420"})
     assert running_farm(taken.path) == {"url": "http://127.0.0.1:8420"}
     taken.release()
@@ -61,7 +61,7 @@ def test_addresses_that_a_killed_farm_left_are_taken_away(tmp_path: Path) -> Non
     folder.release()
 
 
-def test_the_secret_key_is_drawn_once_and_readable_by_us_alone(taken: DataFolder) -> None:
+def test_the_secret_key_is_made_once_and_readable_by_its_owner_alone(taken: DataFolder) -> None:
     assert taken.secret_key() == taken.secret_key()
     assert (taken.path / "secret.key").stat().st_mode & 0o777 == 0o600
 

@@ -67,10 +67,10 @@ class TestPostgres:
         own_postgres.stop()
         assert processes_of(folder) == []
 
-    def test_its_folder_is_private(self, own_postgres: Postgres) -> None:
+    def test_the_folder_of_postgres_is_private(self, own_postgres: Postgres) -> None:
         assert stat.S_IMODE(own_postgres.folder.stat().st_mode) == 0o700
 
-    def test_it_listens_on_its_socket_alone(self, own_postgres: Postgres) -> None:
+    def test_postgres_listens_on_its_socket_alone(self, own_postgres: Postgres) -> None:
         with psycopg.connect(own_postgres.url) as connection:
             assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
 
@@ -83,7 +83,7 @@ class TestPostgres:
             psycopg.connect(own_postgres.url).close()
             another.kill()
 
-    def test_what_was_committed_survives_a_kill(self, own_postgres: Postgres) -> None:
+    def test_committed_data_survives_a_kill(self, own_postgres: Postgres) -> None:
         with psycopg.connect(own_postgres.url) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
         assert own_postgres.process is not None
@@ -99,7 +99,7 @@ class TestPostgres:
             server.start()
         assert processes_of(folder) == []
 
-    def test_it_ends_with_the_process_that_started_it(self, folder: Path) -> None:
+    def test_postgres_ends_with_the_process_that_started_it(self, folder: Path) -> None:
         find_server = (
             "import sys; from pathlib import Path; from farm.embedded.postgres import Postgres; "
             "folder = Path(sys.argv[1]); Postgres(folder / 'pg', folder / 'run').start()"
@@ -109,7 +109,7 @@ class TestPostgres:
         assert alive == []
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root hands its server to another user")
-    def test_root_is_told_which_folder_the_server_cannot_enter(self, folder: Path) -> None:
+    def test_a_folder_that_the_server_cannot_enter_is_named_to_root(self, folder: Path) -> None:
         private = folder / "private"
         private.mkdir(mode=0o700)
         server = Postgres(private / "data" / "pg", private / "run")
@@ -134,11 +134,11 @@ class TestRedis:
         own_redis.stop()
         assert not psutil.pid_exists(pid)
 
-    def test_its_folder_and_socket_are_private(self, own_redis: Redis, folder: Path) -> None:
+    def test_the_folder_and_socket_of_redis_are_private(self, own_redis: Redis, folder: Path) -> None:
         assert stat.S_IMODE(own_redis.folder.stat().st_mode) == 0o700
         assert stat.S_IMODE((folder / "run" / "redis.sock").stat().st_mode) == 0o700
 
-    def test_what_other_servers_left_is_removed_and_nothing_else(self, own_redis: Redis) -> None:
+    def test_files_left_by_other_servers_are_removed_and_nothing_else(self, own_redis: Redis) -> None:
         with redis.Redis.from_url(own_redis.url) as client:
             client.set("kept", "7")
         own_redis.stop()

@@ -63,7 +63,7 @@ def test_a_node_that_is_to_run_each_time_is_no_obstacle(tmp_path: Path) -> None:
     assert read_file(a_png(tmp_path, prompt=text)).fields["seed"] == 42
 
 
-def test_what_only_comfyui_writes_into_prompts_becomes_the_webuis() -> None:
+def test_prompt_syntax_of_comfyui_becomes_that_of_the_webui() -> None:
     nodes = comfy(p={"text": "[a fox], embedding:sub/easy_negative.pt, (x:1.2)"})
     assert read_infotext(json.dumps(nodes)).fields["prompts"] == [r"\[a fox\], easy_negative, (x:1.2)"]
 

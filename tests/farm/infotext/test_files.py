@@ -76,20 +76,20 @@ def test_a_user_comment_of_the_release_before_is_read(tmp_path: Path, suffix: st
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif", ".png"])
-def test_an_image_without_a_text_has_none(tmp_path: Path, suffix: str) -> None:
+def test_an_image_without_a_parameters_text_is_refused(tmp_path: Path, suffix: str) -> None:
     path = saved(tmp_path / f"x{suffix}")
     assert read_image(path) is None
     with pytest.raises(InvalidRequest, match=f"x{suffix}: holds no parameters text"):
         read_file(path)
 
 
-def test_a_file_says_what_it_asks_for(tmp_path: Path) -> None:
+def test_the_fields_of_a_request_are_read_from_a_file(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.jpg", exif=as_exif(as_user_comment(TEXT), 16, 16))
     assert read_file(path).fields["seed"] == 7
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a"])
-def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(content)
     with pytest.raises(InvalidRequest, match=r"x\.png: is not a PNG, JPEG, WebP or AVIF image"):
@@ -218,7 +218,7 @@ def test_a_comment_of_a_jpeg_file_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("comment", ["CREATOR: gd-jpeg v1.0 (using IJG JPEG v62), quality = 90", "Screenshot"])
-def test_a_comment_about_something_else_is_no_prompt(tmp_path: Path, comment: str) -> None:
+def test_a_comment_that_is_no_parameters_text_is_refused(tmp_path: Path, comment: str) -> None:
     paths = [
         saved(tmp_path / "x.jpg", comment=comment.encode()),
         saved(tmp_path / "y.jpg", exif=as_exif(as_user_comment(comment), 16, 16)),
@@ -278,14 +278,14 @@ def test_texts_that_are_too_many_or_damaged_are_refused(
         read_file(with_chunks(tmp_path / "x.png", *chunks))
 
 
-def test_a_text_that_was_changed_on_its_way_is_refused(tmp_path: Path) -> None:
+def test_a_text_that_was_damaged_on_its_way_is_refused(tmp_path: Path) -> None:
     path = with_chunks(tmp_path / "x.png", CHUNKS["iTXt"])
     path.write_bytes(path.read_bytes().replace(b"Fuchs", b"Dachs"))
     with pytest.raises(InvalidRequest, match="the checksum of a chunk iTXt is wrong"):
         read_file(path)
 
 
-def test_a_pipe_and_a_folder_are_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_and_a_folder_are_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.png")
     for path in (tmp_path / "x.png", tmp_path):
         with pytest.raises(InvalidRequest, match="is not a regular file but a folder, a pipe or a device"):

@@ -84,14 +84,14 @@ def test_keys_of_the_webui_are_fields(items: str, fields: dict[str, Any]) -> Non
     assert {name: found.get(name) for name in fields} == fields
 
 
-def test_what_means_nothing_here_is_named() -> None:
+def test_settings_that_mean_nothing_here_are_named() -> None:
     read = read_infotext(
         "a fox\nSteps: 20, Sampler: Euler, RNG: CPU, ENSD: 31337, ADetailer model: face, Upscaler: x"
     )
     assert read.warnings == ("left out, because it means nothing here: ENSD, ADetailer model, Upscaler",)
 
 
-def test_a_value_that_is_none_is_left_out_and_named() -> None:
+def test_an_invalid_value_is_left_out_and_named() -> None:
     read = read_infotext("a fox\nSteps: many, Sampler: Euler, RNG: CPU")
     assert "num_inference_steps" not in read.fields
     assert read.warnings == ("Steps is left out: 'many' is no value for it",)
@@ -118,7 +118,7 @@ def test_a_text_without_settings_is_all_prompt(text: str) -> None:
     }
 
 
-def test_what_is_no_json_string_stays_as_it_is() -> None:
+def test_a_value_that_is_no_json_string_stays_as_it_is() -> None:
     assert parse('x\nSteps: 1, Seed: 2, Model: "\\ud800", VAE: "\\x"').items == {
         "Steps": "1",
         "Seed": "2",
@@ -128,7 +128,7 @@ def test_what_is_no_json_string_stays_as_it_is() -> None:
 
 
 @given(text=st.text() | TEXTS)
-def test_no_text_is_too_strange_to_read_or_to_refuse(text: str) -> None:
+def test_any_text_is_read_or_refused(text: str) -> None:
     with suppress(InvalidRequest):
         assert read_infotext(text).fields["mode"] in ("txt2img", "img2img", "inpaint")
 
@@ -140,7 +140,7 @@ def test_a_hostile_text_is_read_in_a_moment(part: str) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_text_beyond_all_measure_is_refused() -> None:
+def test_a_text_beyond_the_length_limit_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="more than 200,000 characters"):
         read_infotext("x" * 200_001)
 
@@ -170,12 +170,12 @@ def unfolded(fields: dict[str, Any]) -> ImageSpec:
 
 
 @pytest.mark.parametrize("fields", AGAIN)
-def test_what_a_text_of_the_farm_says_is_rendered_again(fields: dict[str, Any]) -> None:
+def test_a_text_of_the_farm_gives_the_same_spec_again(fields: dict[str, Any]) -> None:
     spec = unfolded({"prompts": ["a fox"], **fields, "seed": 7, "dynamic_prompts": "off"})
     assert unfolded(dict(read_infotext(infotext(spec, SHA256)).fields)) == spec
 
 
-def test_a_prompt_is_not_unfolded_again() -> None:
+def test_a_prompt_of_the_farm_is_not_unfolded_again() -> None:
     fields = read_infotext(infotext(a_spec(prompt="a {fox|hen}"), SHA256)).fields
     assert unfolded(dict(fields)).prompt == "a {fox|hen}"
 
@@ -227,12 +227,12 @@ def test_a_text_that_lost_its_line_breaks_is_refused(gap: str) -> None:
 
 
 @pytest.mark.parametrize("start", ["{", "", "z"])
-def test_json_that_is_damaged_is_no_prompt(start: str) -> None:
+def test_damaged_json_is_refused_as_a_prompt(start: str) -> None:
     with pytest.raises(InvalidRequest, match="JSON"):
         read_infotext(start + '"sui_image_params": {"prompt": "a", "seed": 1')
 
 
-def test_a_strength_without_a_second_pass_is_of_text_unless_a_picture_is_given() -> None:
+def test_a_strength_without_a_second_pass_counts_only_if_a_picture_is_given() -> None:
     read = read_infotext(f"a fox\n{SETTINGS}, Denoising strength: 0.4")
     [warning] = read.warnings
     assert warning.startswith("its denoising strength 0.4 is not used")
@@ -241,7 +241,7 @@ def test_a_strength_without_a_second_pass_is_of_text_unless_a_picture_is_given()
     assert (given.fields["mode"], given.fields["strength"], given.warnings) == ("img2img", 0.4, ())
 
 
-def test_what_begins_from_a_picture_anyway_is_not_changed_by_one() -> None:
+def test_a_text_of_img2img_is_not_changed_by_a_given_picture() -> None:
     read = read_infotext(f"a fox\n{SETTINGS}, Denoising strength: 0.4, Operations: img2img")
     assert read.fields["mode"] == "img2img"
     assert read.with_picture() == read
@@ -266,7 +266,7 @@ def test_a_second_pass_of_sdnext_is_read_in_both_its_generations(items: str, hir
     assert parse_request(dict(read.fields)).hires is not None
 
 
-def test_a_key_that_stands_there_twice_is_named() -> None:
+def test_a_key_that_occurs_twice_is_named() -> None:
     assert read_infotext(f"a fox\n{SETTINGS}, Seed: 8").warnings == (
         "stands there twice, of which the last counts: Seed",
     )
@@ -324,10 +324,10 @@ JSON = '{"sui_image_params": {"prompt": "a", "seed": 1}}'
 
 
 @pytest.mark.parametrize("text", [json.dumps(JSON), JSON.replace('"', "'"), JSON.replace('"', "&quot;")])
-def test_json_that_was_wrapped_on_its_way_is_no_prompt(text: str) -> None:
+def test_quoted_or_escaped_json_is_refused_as_a_prompt(text: str) -> None:
     with pytest.raises(InvalidRequest, match="its prompt is JSON that is damaged"):
         read_infotext(text)
 
 
-def test_a_mark_of_order_before_a_text_is_no_part_of_it() -> None:
+def test_a_byte_order_mark_before_a_text_is_no_part_of_it() -> None:
     assert read_infotext(f"\ufeff{JSON}").fields["prompts"] == ["a"]

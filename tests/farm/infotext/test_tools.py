@@ -29,7 +29,7 @@ def test_a_schedule_of_another_tool_has_the_webuis_name(tmp_path: Path) -> None:
     assert (fields["sampler"], fields["schedule_type"]) == ("DPM++ 2M", "Karras")
 
 
-def test_a_sampler_that_is_none_here_keeps_its_name_and_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_sampler_keeps_its_name_and_is_refused(tmp_path: Path) -> None:
     read = read_file(a_png(tmp_path, prompt=json.dumps(comfy(k={"sampler_name": "res_multistep"}))))
     with pytest.raises(InvalidRequest, match="unknown sampler 'res_multistep'"):
         parse_request(dict(read.fields))
@@ -87,7 +87,7 @@ def test_loras_of_other_tools_are_called_in_the_prompt(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_an_image_of_a_tool_that_is_not_read_is_refused_by_name(
+def test_an_image_of_an_unsupported_tool_is_refused_by_the_tools_name(
     tmp_path: Path, texts: dict[str, str], why: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=rf"image\.png: holds .*{why}"):
@@ -116,12 +116,12 @@ def test_an_image_of_a_tool_that_is_not_read_is_refused_by_name(
         ('{"generation_mode": "flux_kontext", "positive_prompt": "a"}', "not supported here: 'flux_kontext'"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_the_place(text: str, why: str) -> None:
+def test_text_that_cannot_be_read_is_refused_with_the_place(text: str, why: str) -> None:
     with pytest.raises(InvalidRequest, match=why):
         read_infotext(text)
 
 
-def test_what_another_tool_says_and_means_nothing_here_is_named() -> None:
+def test_settings_of_another_tool_that_mean_nothing_here_are_named() -> None:
     said = SWARM | {"refinermodel": "xl", "steps": "many", "freeuapply": False}
     del said["sampler"]
     warnings = read_infotext(json.dumps({"sui_image_params": said})).warnings

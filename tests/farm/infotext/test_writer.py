@@ -31,7 +31,7 @@ def written(spec: ImageSpec, after: str, before: str = "Version") -> str:
     return line[line.index(after) : line.index(f", {before}")]
 
 
-def test_the_text_of_an_image_is_exactly_this() -> None:
+def test_the_text_of_an_image_has_exactly_the_expected_lines() -> None:
     spec = a_spec(prompt="a castle", negative_prompt="blurry, lowres", width=512, height=768, seed=42)
     assert infotext(spec, SHA256) == (
         "a castle\n"
@@ -67,7 +67,7 @@ def test_inpainting_is_written_in_the_webuis_words() -> None:
     )
 
 
-def test_what_is_usual_is_not_said() -> None:
+def test_settings_at_their_defaults_are_left_out() -> None:
     spec = InpaintSpec(**COMMON, mask=MASK, input_size=(640, 480))
     assert written(spec, "Mask") == f"Mask blur: 4, Mode: inpaint, Mask hash: {MASK}, Input size: 640x480"
 
@@ -87,7 +87,7 @@ def test_what_is_usual_is_not_said() -> None:
         (a_spec(deterministic=True), "Deterministic: True"),
     ],
 )
-def test_what_the_webui_has_no_key_for_stands_at_the_end(spec: ImageSpec, own: str) -> None:
+def test_settings_that_the_webui_has_no_key_for_stand_at_the_end(spec: ImageSpec, own: str) -> None:
     assert written(spec, "RNG: CPU, ") == f"RNG: CPU, {own}"
 
 
@@ -123,7 +123,7 @@ def test_a_name_that_would_break_the_line_is_quoted(name: str) -> None:
 @pytest.mark.parametrize(
     "prompt", ["a fox ", "\nfox", "a\n fox", "a fox\nNegative prompt: b", "Negative prompt: a", "a\r\nb"]
 )
-def test_a_prompt_that_the_grammar_would_change_is_written_once_more(prompt: str) -> None:
+def test_a_prompt_that_the_grammar_would_change_is_repeated_as_exact_prompt(prompt: str) -> None:
     text = infotext(a_spec(prompt=prompt), SHA256)
     assert "Exact prompt: " in text
     assert spec_of(text).prompt == prompt
@@ -132,17 +132,17 @@ def test_a_prompt_that_the_grammar_would_change_is_written_once_more(prompt: str
 @pytest.mark.parametrize(
     "prompt", ["a fox", "a,\nb: c", "(a:1.2) <lora:b:1>", "Steps: 20, Sampler: Euler, Seed: 5"]
 )
-def test_a_prompt_that_survives_is_written_once(prompt: str) -> None:
+def test_a_prompt_that_the_grammar_leaves_unchanged_is_written_once(prompt: str) -> None:
     assert "Exact" not in infotext(a_spec(prompt=prompt), SHA256)
 
 
 @given(spec=specs())
-def test_what_was_written_is_read_back_whole(spec: ImageSpec) -> None:
+def test_a_written_text_is_read_back_whole(spec: ImageSpec) -> None:
     assert spec_of(infotext(spec, SHA256)) == spec
 
 
 @given(spec=specs())
-def test_nothing_is_left_out_of_a_text_of_the_farm(spec: ImageSpec) -> None:
+def test_a_text_of_the_farm_is_read_without_a_warning(spec: ImageSpec) -> None:
     read = read_infotext(infotext(spec, SHA256))
     assert (read.warnings, read.model_hash) == ((), SHA256[:10])
 

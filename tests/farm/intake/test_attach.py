@@ -68,7 +68,7 @@ def test_a_picture_that_is_its_own_mask_is_kept_as_both(desk: Desk, store: Count
     assert taken.mask != taken.prompts[0].image
 
 
-def test_each_row_that_shows_a_bad_picture_is_told_so(desk: Desk) -> None:
+def test_each_row_with_a_bad_picture_is_named(desk: Desk) -> None:
     problems = refusal(desk, asking("aGVsbG8=", UPLOADED, "aGVsbG8="))
     assert [field for field, _ in problems] == ["prompts[0].image", "prompts[2].image"]
     assert all("is not a picture" in message for _, message in problems)
@@ -82,7 +82,7 @@ def test_a_request_may_bring_64_pictures_and_no_more(desk: Desk, store: Counting
     assert store.puts == 64
 
 
-def test_the_pictures_of_a_request_have_a_budget_together_that_is_asked_before_the_first_is_read(
+def test_the_pictures_of_a_request_have_a_budget_that_is_checked_before_the_first_is_read(
     desk: Desk, store: CountingStore
 ) -> None:
     small = replace(desk, settings=desk.settings.model_copy(update={"max_upload_pixels": 10_000}))

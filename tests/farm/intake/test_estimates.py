@@ -27,11 +27,11 @@ def test_images_and_kinds_of_batch_are_counted_and_nothing_is_stored(scene: Scen
     assert scene.contents() == before
 
 
-def test_where_nothing_was_rendered_no_time_is_told(scene: Scene) -> None:
+def test_a_farm_that_has_rendered_nothing_gives_no_estimate(scene: Scene) -> None:
     assert preview(scene).seconds is None
 
 
-def test_the_time_follows_from_what_like_images_took(scene: Scene) -> None:
+def test_the_estimate_follows_from_the_time_of_similar_images(scene: Scene) -> None:
     scene.submit(width=64, height=64, num_inference_steps=10)
     worker_id = scene.worker()
     for lease in scene.claim(worker_id):
@@ -52,12 +52,12 @@ def test_the_work_is_shared_by_the_workers(scene: Scene) -> None:
     assert together == pytest.approx(alone / 2)
 
 
-def test_what_would_be_refused_is_refused(scene: Scene) -> None:
+def test_a_preview_refuses_what_a_submit_would_refuse(scene: Scene) -> None:
     with pytest.raises(InvalidRequest):
         preview(scene, checkpoint="nobody")
 
 
-def test_warnings_are_told_and_kept_with_the_job(scene: Scene) -> None:
+def test_warnings_are_shown_and_kept_with_the_job(scene: Scene) -> None:
     prompt = "a | b"
     [_, warning] = preview(scene, prompts=[prompt]).warnings
     job_id = scene.submit(prompts=[prompt])
@@ -77,7 +77,7 @@ def test_each_mode_counts_what_it_denoises() -> None:
     assert [pixel_steps(spec) for spec in cases.values()] == pytest.approx(list(cases))
 
 
-def test_what_takes_no_step_spoils_no_estimate(scene: Scene) -> None:
+def test_images_that_take_no_steps_do_not_enter_the_estimate(scene: Scene) -> None:
     scene.submit(width=64, height=64, num_inference_steps=10)
     scene.publish(scene.claim(scene.worker())[0])
     before = preview(scene).seconds

@@ -36,7 +36,7 @@ def redeclared(model: type[BaseModel], **changed: Any) -> type[BaseModel]:
 
 
 @pytest.mark.parametrize(("sha256", "request_"), hashed())
-def test_fields_in_another_order_leave_the_hash(sha256: str, request_: dict[str, Any]) -> None:
+def test_the_order_of_fields_does_not_change_the_hash(sha256: str, request_: dict[str, Any]) -> None:
     written = parse_request(request_).model_dump(exclude_unset=True)
     rows = list[redeclared(PromptRow)]  # type: ignore[misc]
     assert fingerprint(redeclared(JobRequest, prompts=(rows, ...))(**written)) == sha256
@@ -54,18 +54,18 @@ def test_fields_in_another_order_leave_the_hash(sha256: str, request_: dict[str,
     ],
     ids=lambda changed: next(iter(changed)),
 )
-def test_a_field_that_is_added_changed_or_given_an_alias_leaves_the_hash(changed: dict[str, Any]) -> None:
+def test_a_field_that_is_added_changed_or_given_an_alias_does_not_change_the_hash(changed: dict[str, Any]) -> None:
     written = {"prompts": [{"prompt": "a lighthouse"}], "width": 768, "seed": 7}
     assert fingerprint(redeclared(JobRequest, **changed)(**written)) == parse_request(written).fingerprint
 
 
-def test_a_default_that_was_changed_is_told_from_it() -> None:
+def test_a_value_that_a_release_made_the_default_still_counts() -> None:
     later = redeclared(JobRequest, priority=(int, 40))
     written = {"prompts": [{"prompt": "a lighthouse"}]}
     assert fingerprint(later(**written, priority=40)) != fingerprint(later(**written))
 
 
-def test_a_field_that_was_added_counts_where_it_is_said() -> None:
+def test_an_added_field_counts_if_it_differs_from_its_default() -> None:
     later = redeclared(JobRequest, passes=(int, 1))
     written = {"prompts": [{"prompt": "a lighthouse"}]}
     assert fingerprint(later(**written, passes=2)) != fingerprint(later(**written))
@@ -82,7 +82,7 @@ def test_equal_moments_have_one_hash_in_every_zone() -> None:
     assert len({fingerprint(Sayings.model_validate({"moment": moment})) for moment in moments}) == 1
 
 
-def test_what_has_no_form_is_never_hashed_in_one_that_may_change() -> None:
+def test_a_value_without_a_stable_form_is_never_hashed() -> None:
     with pytest.raises(TypeError, match="must not hold a date"):
         fingerprint(Sayings(day=date(2030, 1, 31)))
 

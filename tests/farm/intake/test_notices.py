@@ -51,12 +51,12 @@ def test_a_negative_prompt_warns_for_every_row_that_has_it() -> None:
     assert expand(request, LIBRARY).warnings == (f"every row: {UNCLOSED}",)
 
 
-def test_of_very_many_warnings_the_first_are_shown_and_that_there_are_more() -> None:
+def test_very_many_warnings_are_cut_with_a_note_that_there_are_more() -> None:
     found = warnings(*(f"<what:number{row}>" for row in range(100)))
     assert (len(found), found[-1]) == (21, "There are more warnings than these")
 
 
-def test_what_was_not_looked_through_is_said() -> None:
+def test_prompts_that_were_not_checked_for_warnings_are_reported() -> None:
     assert (
         warnings("(a", "(b", "(c", signs=2)[-1] == "The prompts from row 3 on were not looked through for warnings"
     )

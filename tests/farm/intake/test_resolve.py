@@ -50,7 +50,7 @@ def problems(mode: str = "txt2img", **fields: Any) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_needs_but_its_input(mode: str) -> None:
+def test_every_mode_needs_nothing_but_its_inputs(mode: str) -> None:
     assert spec(mode).mode == mode
 
 
@@ -97,11 +97,11 @@ def test_a_missing_input_is_named() -> None:
         ),
     ],
 )
-def test_a_name_that_means_nothing_here_is_refused(fields: dict[str, Any], field: str, message: str) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(fields: dict[str, Any], field: str, message: str) -> None:
     assert problems(**fields) == [(field, message)]
 
 
-def test_an_upload_that_is_not_there_is_refused() -> None:
+def test_an_unknown_upload_is_refused() -> None:
     assert problems("img2img", image="3" * 64) == [("image", f"there is no upload {'3' * 64}")]
 
 
@@ -113,11 +113,11 @@ def test_addons_are_fixed_by_their_hash() -> None:
     assert found.vae.sha256 == "c" * 64
 
 
-def test_an_embedding_of_another_base_is_but_a_word() -> None:
+def test_an_embedding_of_another_base_is_an_ordinary_word() -> None:
     assert spec(checkpoint="large", prompt="easynegative").embeddings == ()
 
 
-def test_only_so_many_prompts_may_be_joined() -> None:
+def test_the_number_of_prompts_joined_by_and_is_limited() -> None:
     assert problems(prompt=" AND ".join(["a"] * 17)) == [("prompt", "joins 17 prompts by AND; at most 16")]
 
 

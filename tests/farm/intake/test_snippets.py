@@ -82,7 +82,7 @@ def test_a_nul_character_is_refused_by_file_and_line(tmp_path: Path, read: Calla
         read(file)
 
 
-def test_what_is_removed_is_unknown_from_then_on(scene: Scene) -> None:
+def test_a_removed_wildcard_or_style_is_unknown(scene: Scene) -> None:
     with scene.database.begin() as session:
         snippets.put_wildcard(session, "light", ["dusk"])
         snippets.remove_wildcard(session, "light")
@@ -128,13 +128,13 @@ def test_a_name_with_dashes_may_be_written_with_spaces(scene: Scene) -> None:
         "__5 * 3 and 4 * 2__",
     ],
 )
-def test_prose_between_two_marks_stays_as_it_is(scene: Scene, text: str) -> None:
+def test_prose_between_two_double_underscores_stays_as_it_is(scene: Scene, text: str) -> None:
     put(scene, "hair color")
     [task] = scene.tasks(scene.submit(prompts=[text]))
     assert task.spec["prompt"] == text
 
 
-def test_a_stray_mark_takes_no_wildcard_into_prose(scene: Scene) -> None:
+def test_a_stray_double_underscore_does_not_turn_prose_into_a_wildcard(scene: Scene) -> None:
     put(scene, "sky")
     [task] = scene.tasks(scene.submit(prompts=["a__b and c__sky__, __ or __sky__"]))
     assert task.spec["prompt"] == "a__b and cred, __ or red"
@@ -226,7 +226,7 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         snippets.read_wildcards(tmp_path)
 
 
-def test_what_is_no_wildcard_in_a_folder_is_named(tmp_path: Path) -> None:
+def test_files_of_a_folder_that_are_no_wildcards_are_named(tmp_path: Path) -> None:
     for name in ("light.txt", "README.md", ".hidden"):
         (tmp_path / name).write_text("dusk\n")
     found = read_wildcard_files(tmp_path)

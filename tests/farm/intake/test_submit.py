@@ -42,7 +42,7 @@ class TestAccepted:
         [task] = scene.tasks(submit(scene).job_id)
         assert (task.status, task.attempt, task.attempt_limit) == ("queued", 0, scene.settings.max_attempts)
 
-    def test_what_a_prompt_leaves_out_is_taken_from_the_job(self, scene: Scene) -> None:
+    def test_settings_that_a_prompt_leaves_out_are_taken_from_the_job(self, scene: Scene) -> None:
         row = {"prompt": "b", "sampler": "DDIM", "height": 640}
         [task] = scene.tasks(submit(scene, prompts=[row], negative_prompt="fog", num_inference_steps=9).job_id)
         assert TextToImageSpec(**task.spec) == a_spec(
@@ -108,7 +108,7 @@ class TestSeeds:
         prompts = ["a", {"prompt": "b", "seed": 0}]
         assert seeds(scene, submit(scene, prompts=prompts, seed=7).job_id) == [7, 0]
 
-    def test_seeds_begin_again_after_the_last_one(self, scene: Scene) -> None:
+    def test_seeds_start_over_at_0_after_the_largest_one(self, scene: Scene) -> None:
         assert seeds(scene, submit(scene, seed=SEEDS - 1, images_per_prompt=3).job_id) == [SEEDS - 1, 0, 1]
 
     def test_open_seeds_are_drawn_for_each_prompt_and_recorded(self, scene: Scene) -> None:
@@ -128,7 +128,7 @@ class TestRefused:
             submit(scene, checkpoint="nobody", width=4096, deadline="2020-01-01T00:00:00Z")
         assert {p.field for p in refusal.value.problems} == {"checkpoint", "width", "deadline"}
 
-    def test_nothing_of_a_refused_request_is_stored(self, scene: Scene) -> None:
+    def test_a_refused_request_stores_nothing(self, scene: Scene) -> None:
         before = scene.contents()
         with pytest.raises(InvalidRequest):
             submit(scene, project="film", key="k", sampler="LCM", num_inference_steps=51)
@@ -235,12 +235,12 @@ class TestIdempotency:
 
 
 @pytest.mark.parametrize("fields", [{"seed": -1}, {"prompts": [{"prompt": "a fox", "seed": -1}], "seed": 7}])
-def test_a_seed_of_minus_one_is_drawn(scene: Scene, fields: dict[str, Any]) -> None:
+def test_a_seed_of_minus_one_is_replaced_by_a_random_one(scene: Scene, fields: dict[str, Any]) -> None:
     [first] = scene.tasks(scene.submit(**fields))
     [second] = scene.tasks(scene.submit(**fields))
     assert len({first.spec["seed"], second.spec["seed"], -1, 7}) == 4
 
 
-def test_a_seed_of_minus_one_repeats_a_request_that_left_it_out() -> None:
+def test_a_seed_of_minus_one_has_the_fingerprint_of_a_request_without_a_seed() -> None:
     left_out = parse_request({"prompts": ["a fox"]})
     assert parse_request({"prompts": ["a fox"], "seed": -1}).fingerprint == left_out.fingerprint

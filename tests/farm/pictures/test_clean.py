@@ -75,11 +75,11 @@ class TestPixels:
         assert is_close(picture_of(encoded(inks, "JPEG", quality=100)).getpixel((5, 5)), (0, 255, 255))
 
     @pytest.mark.parametrize("format", ["PNG", "WEBP", "AVIF"])
-    def test_what_is_transparent_becomes_white(self, format: str) -> None:
+    def test_transparent_pixels_become_white(self, format: str) -> None:
         clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
         assert is_close(picture_of(encoded(clear, format)).getpixel((5, 5)), WHITE)
 
-    def test_what_is_half_transparent_is_mixed_with_white(self) -> None:
+    def test_half_transparent_pixels_are_mixed_with_white(self) -> None:
         assert picture_of(encoded(Image.new("RGBA", (4, 4), (0, 0, 0, 128)))).getpixel((0, 0)) == (127, 127, 127)
 
     def test_a_transparent_colour_of_a_palette_becomes_white(self) -> None:
@@ -87,12 +87,12 @@ class TestPixels:
         picture.putpalette(bytes(range(30)))
         assert picture_of(encoded(picture, "GIF", transparency=3)).getpixel((0, 0)) == WHITE
 
-    def test_of_an_animation_the_first_frame_is_taken(self) -> None:
+    def test_the_first_frame_of_an_animation_is_taken(self) -> None:
         frames = [a_picture(colour=colour) for colour in ("teal", "navy", "gold")]
         content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
         assert is_close(picture_of(content).getpixel((40, 28)), TEAL)
 
-    def test_of_a_picture_with_a_preview_the_picture_is_taken(self) -> None:
+    def test_a_preview_inside_a_picture_is_not_taken(self) -> None:
         content = encoded(a_picture(), "MPO", save_all=True, append_images=[a_picture(16, 8)])
         assert picture_of(content).size == (48, 32)
 
@@ -113,7 +113,7 @@ class TestOrientation:
         assert is_close(picture.getpixel((40, 2)), TEAL)
 
     @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_all_eight_ways_to_hold_a_camera_are_put_right(self, orientation: int) -> None:
+    def test_all_eight_exif_orientations_are_put_upright(self, orientation: int) -> None:
         turned = {
             1: None,
             2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -134,13 +134,13 @@ class TestOrientation:
         exif[0x0112] = 6
         assert mask_of(encoded(a_picture(), "JPEG", exif=exif.tobytes())).size == (32, 48)
 
-    def test_exif_data_that_cannot_be_read_says_nothing(self) -> None:
+    def test_exif_data_that_cannot_be_read_is_ignored(self) -> None:
         content = with_chunk(encoded(a_picture()), b"eXIf", b"MM\x00*\xff\xff\xff\xff garbage")
         assert picture_of(content).tobytes() == a_picture().tobytes()
 
 
 class TestMetadata:
-    def test_nothing_but_pixels_is_kept(self) -> None:
+    def test_metadata_of_a_picture_is_not_kept(self) -> None:
         text = PngImagePlugin.PngInfo()
         text.add_text("parameters", "a secret prompt")
         exif = Image.Exif()
@@ -150,7 +150,7 @@ class TestMetadata:
         assert b"secret" not in kept
         assert decoded(kept).info == {}
 
-    def test_what_follows_a_picture_is_not_kept(self) -> None:
+    def test_bytes_behind_a_picture_are_not_kept(self) -> None:
         kept = clean_picture(encoded(a_picture(), "GIF") + b"\0\0\0\x18ftypmp42 a film", limits=LIMITS)
         assert b"film" not in kept.content
 
@@ -160,13 +160,13 @@ class TestMetadata:
         files = [encoded(a_picture()), encoded(a_picture(), pnginfo=text), encoded(a_picture(), "BMP")]
         assert len({clean_picture(content, limits=LIMITS).sha256 for content in files}) == 1
 
-    def test_what_is_kept_is_kept_as_it_is_when_it_is_sent_again(self) -> None:
+    def test_a_cleaned_picture_does_not_change_when_it_is_sent_again(self) -> None:
         kept = clean_picture(encoded(a_picture(), "WEBP"), limits=LIMITS)
         assert clean_picture(kept.content, limits=LIMITS) == kept
 
 
 class TestColour:
-    def test_a_profile_is_carried_out(self) -> None:
+    def test_a_colour_profile_is_applied(self) -> None:
         """What this profile calls red is green."""
         swapped = SRGB.replace(b"rXYZ", b"----").replace(b"gXYZ", b"rXYZ").replace(b"----", b"gXYZ")
         red = picture_of(encoded(Image.new("RGB", (8, 8), "red"), icc_profile=swapped))
@@ -203,19 +203,19 @@ class TestMasks:
         mask = mask_of(encoded(layer))
         assert (mask.getpixel((5, 5)), mask.getpixel((12, 12))) == (255, 0)
 
-    def test_alpha_that_lets_nothing_through_is_no_mask(self) -> None:
+    def test_an_opaque_alpha_channel_is_not_the_mask(self) -> None:
         mask = mask_of(encoded(Image.new("RGBA", (8, 8), (0, 0, 0, 255))))
         assert mask.getpixel((0, 0)) == 0
 
-    def test_where_nothing_was_painted_nothing_is_masked(self) -> None:
+    def test_a_fully_transparent_layer_is_an_empty_mask(self) -> None:
         assert mask_of(encoded(Image.new("RGBA", (8, 8), (255, 255, 255, 0)))).getextrema() == (0, 0)
 
-    def test_alpha_that_is_the_same_everywhere_says_nothing(self) -> None:
+    def test_a_mask_of_uniform_alpha_is_its_brightness(self) -> None:
         mask = black_and_white()
         mask.putalpha(128)
         assert read_by_brightness(mask)
 
-    def test_one_transparent_pixel_does_not_have_everything_painted(self) -> None:
+    def test_a_mask_with_one_transparent_pixel_is_its_brightness(self) -> None:
         mask = black_and_white()
         mask.putpixel((0, 0), (0, 0, 0, 0))
         assert read_by_brightness(mask)
@@ -248,7 +248,7 @@ def read_by_brightness(mask: Image.Image) -> bool:
 
 
 class TestRefusals:
-    def test_nothing_is_empty(self) -> None:
+    def test_an_upload_of_no_bytes_is_refused_as_empty(self) -> None:
         assert refusal_of(b"") == "is empty"
 
     @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ class TestRefusals:
         ],
         ids=lambda content: repr(content[:8]),
     )
-    def test_what_is_no_picture_of_a_known_format_is_refused_by_naming_those(self, content: bytes) -> None:
+    def test_a_file_of_an_unknown_format_is_refused_with_the_known_ones(self, content: bytes) -> None:
         assert "PNG, JPEG, WebP, AVIF, GIF and BMP" in refusal_of(content)
 
     @pytest.mark.parametrize("format", FORMATS)
@@ -308,15 +308,15 @@ class TestRefusals:
         content = encoded(a_picture(), "JPEG")
         assert "scans" in refusal_of(content[:2] + b"\xff\xfe\x00\x02" * 60_000 + content[2:])
 
-    def test_what_is_glued_to_a_jpeg_counts_no_scans(self) -> None:
+    def test_scans_behind_the_end_of_a_jpeg_are_not_counted(self) -> None:
         content = encoded(a_picture(), "JPEG") + b"\xff\xda\x00\x02" * 1000
         assert picture_of(content).size == (48, 32)
 
     @pytest.mark.parametrize("size", [(1, 1000), (1000, 1)])
-    def test_a_strip_is_refused(self, size: tuple[int, int]) -> None:
+    def test_a_picture_of_extreme_proportions_is_refused(self, size: tuple[int, int]) -> None:
         assert "crop it" in refusal_of(encoded(Image.new("L", size)))
 
-    def test_a_mask_is_refused_alike(self) -> None:
+    def test_a_file_that_is_no_picture_is_refused_as_a_mask_too(self) -> None:
         assert refusal_of(b"hello", clean_mask)
 
 
@@ -344,9 +344,7 @@ class TestPolyglots:
         ],
     )
     @pytest.mark.parametrize("padding", [b"", b"\0\0\r\n"])
-    def test_what_begins_like_something_else_is_refused_after_any_picture(
-        self, padding: bytes, foreign: bytes
-    ) -> None:
+    def test_a_file_of_another_kind_behind_a_picture_is_refused(self, padding: bytes, foreign: bytes) -> None:
         for format in FORMATS:
             content = encoded(a_picture(), format) + padding + foreign + b"x" * 40
             assert "appended to its end" in refusal_of(content), format
@@ -357,20 +355,20 @@ class TestPolyglots:
             assert "a page" in refusal_of(encoded(a_picture(), format, **frames) + b"<html>"), format
 
     @pytest.mark.parametrize("format", FORMATS)
-    def test_what_telephones_and_editors_leave_behind_a_picture_is_passed_over(self, format: str) -> None:
+    def test_data_that_phones_and_editors_leave_behind_a_picture_is_ignored(self, format: str) -> None:
         """A film, a second picture, what a larger one left when it was cropped, filling."""
         jpeg, noise = encoded(a_picture(), "JPEG"), bytes(range(256)) * 20
         for rest in (b"\0\0\0\x18ftypmp42", jpeg, noise, b"\0" * 5000, b"\n", b"..MZ.."):
             assert picture_of(encoded(a_picture(), format) + rest).size == (48, 32)
 
     @pytest.mark.parametrize("format", FORMATS)
-    def test_what_a_picture_says_of_itself_is_not_glued_to_it(self, format: str) -> None:
+    def test_metadata_that_looks_like_another_kind_of_file_is_not_refused(self, format: str) -> None:
         exif = Image.Exif()
         exif[0x010E] = "<html> PK\x03\x04 %PDF- a description"
         assert picture_of(encoded(a_picture(), format, exif=exif)).size == (48, 32)
 
 
-def test_whoever_waits_too_long_for_the_decoder_is_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_waits_too_long_for_a_decoder_is_refused_as_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "_MOST_WAITING_SECONDS", 0.05)
     with busy_decoders(), pytest.raises(Busy):
         clean_picture(encoded(a_picture()), limits=LIMITS)

@@ -127,7 +127,7 @@ def refusal(fetcher: Fetcher, url: str) -> str:
 
 
 class TestFetching:
-    def test_what_the_server_has_is_fetched(self, fetcher: Fetcher, server: Server) -> None:
+    def test_a_file_of_a_server_is_fetched(self, fetcher: Fetcher, server: Server) -> None:
         assert fetcher.fetch(server.url) == PIXELS
 
     def test_the_server_is_asked_by_its_name(self, fetcher: Fetcher, server: Server) -> None:
@@ -141,11 +141,11 @@ class TestFetching:
             monkeypatch.setenv(name, "http://127.0.0.1:1")
         assert fetcher.fetch(server.url) == PIXELS
 
-    def test_what_comes_in_chunks_is_put_together(self, fetcher: Fetcher, server: Server) -> None:
+    def test_a_chunked_answer_is_put_together(self, fetcher: Fetcher, server: Server) -> None:
         server.answer = saying(OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
         assert fetcher.fetch(server.url) == b"abcde"
 
-    def test_what_has_no_length_ends_with_the_connection(self, fetcher: Fetcher, server: Server) -> None:
+    def test_an_answer_without_a_length_ends_with_the_connection(self, fetcher: Fetcher, server: Server) -> None:
         server.answer = saying(OK + b"\r\nabc")
         assert fetcher.fetch(server.url) == b"abc"
 
@@ -160,7 +160,7 @@ class TestFetching:
         replace(fetcher, resolve=note).fetch(server.url)
         assert names == [HOST]
 
-    def test_the_next_address_is_tried_where_one_does_not_answer(self, fetcher: Fetcher, server: Server) -> None:
+    def test_the_next_address_is_tried_if_one_does_not_answer(self, fetcher: Fetcher, server: Server) -> None:
         dead = ipaddress.ip_address("127.0.0.2")
         both = replace(fetcher, resolve=lambda host, port: [dead, LOOPBACK], is_allowed=lambda address: True)
         assert both.fetch(server.url) == PIXELS
@@ -173,12 +173,12 @@ class TestRefusals:
         assert "the address that it leads to" in refusal(fetcher, server.url)
         assert len(server.asked) == 1
 
-    def test_a_server_that_has_no_such_thing_is_quoted(self, fetcher: Fetcher, server: Server) -> None:
+    def test_an_error_status_of_the_server_is_quoted(self, fetcher: Fetcher, server: Server) -> None:
         server.answer = saying(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
         assert f"{HOST} answered 404" in refusal(fetcher, server.url)
 
     @pytest.mark.parametrize("head", [b"Content-Length: 20000\r\n\r\n", b"\r\n"], ids=["declared", "undeclared"])
-    def test_too_much_is_refused(self, fetcher: Fetcher, server: Server, head: bytes) -> None:
+    def test_an_answer_of_too_many_bytes_is_refused(self, fetcher: Fetcher, server: Server, head: bytes) -> None:
         server.answer = saying(OK + head + b"x" * 20_000)
         assert "10,000 bytes" in refusal(fetcher, server.url)
 
@@ -193,7 +193,7 @@ class TestRefusals:
         ],
         ids=["status", "headers", "endless", "body", "chunk"],
     )
-    def test_who_takes_too_long_is_cut_off(self, fetcher: Fetcher, server: Server, head: bytes) -> None:
+    def test_a_server_that_takes_too_long_is_cut_off(self, fetcher: Fetcher, server: Server, head: bytes) -> None:
         server.answer = dripping(head)
         started = time.monotonic()
         assert "within 0.5 seconds" in refusal(replace(fetcher, seconds=0.5), server.url)
@@ -207,7 +207,7 @@ class TestRefusals:
         assert time.monotonic() - started < 2
         over.set()
 
-    def test_who_never_shakes_hands_is_cut_off(self, fetcher: Fetcher) -> None:
+    def test_a_server_that_never_completes_its_tls_handshake_is_cut_off(self, fetcher: Fetcher) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"https://{HOST}:{silent.getsockname()[1]}/"
             assert "within 0.3 seconds" in refusal(replace(fetcher, seconds=0.3), url)
@@ -221,22 +221,26 @@ class TestRefusals:
             OK + b"Transfer-Encoding: chunked\r\n\r\nz",
         ],
     )
-    def test_what_is_no_whole_answer_is_refused(self, fetcher: Fetcher, server: Server, answer: bytes) -> None:
+    def test_an_incomplete_or_malformed_answer_is_refused(
+        self, fetcher: Fetcher, server: Server, answer: bytes
+    ) -> None:
         server.answer = saying(answer)
         assert "could not be fetched" in refusal(fetcher, server.url)
 
-    def test_a_server_that_is_not_whom_it_says_is_refused(self, fetcher: Fetcher, server: Server) -> None:
+    def test_a_server_whose_certificate_names_another_host_is_refused(
+        self, fetcher: Fetcher, server: Server
+    ) -> None:
         assert "could not be fetched" in refusal(fetcher, server.url.replace(HOST, "other.example"))
         assert server.asked == []
 
-    def test_a_server_that_nobody_vouches_for_is_refused(self, fetcher: Fetcher, server: Server) -> None:
+    def test_a_server_with_an_untrusted_certificate_is_refused(self, fetcher: Fetcher, server: Server) -> None:
         stock = replace(fetcher, tls=ssl.create_default_context)
         assert "could not be fetched" in refusal(stock, server.url)
 
-    def test_a_host_that_is_not_there_is_said_to_be_none(self, fetcher: Fetcher) -> None:
+    def test_an_unknown_host_is_reported(self, fetcher: Fetcher) -> None:
         assert "is not known" in refusal(replace(fetcher, resolve=_unknown), "https://nowhere.example/")
 
-    def test_one_address_that_is_not_public_spoils_all(self, fetcher: Fetcher, server: Server) -> None:
+    def test_a_host_with_one_address_that_is_not_public_is_refused(self, fetcher: Fetcher, server: Server) -> None:
         mixed = replace(fetcher, resolve=lambda host, port: [LOOPBACK, ipaddress.ip_address("10.0.0.1")])
         assert "not a public address" in refusal(mixed, server.url)
         assert server.asked == []
@@ -256,7 +260,9 @@ class TestRefusals:
             "https://pictures.example/" + "a" * 5000,
         ],
     )
-    def test_other_addresses_are_refused_unasked(self, fetcher: Fetcher, url: str) -> None:
+    def test_an_address_that_is_not_plain_https_is_refused_without_a_lookup(
+        self, fetcher: Fetcher, url: str
+    ) -> None:
         message = refusal(replace(fetcher, resolve=_forbidden), url)
         assert "address" in message
         assert "secret" not in message
@@ -284,7 +290,7 @@ def _forbidden(host: str, port: int) -> list[Address]:
         "169.254.169.254",
     ],
 )
-def test_this_machine_is_not_fetched_from_however_it_is_written(host: str) -> None:
+def test_an_address_of_this_machine_is_refused_however_it_is_written(host: str) -> None:
     assert "not a public address" in refusal(Fetcher(most_bytes=1000), f"https://{host}/")
 
 
@@ -302,7 +308,7 @@ def test_public_addresses_are_public(address: str) -> None:
         *("2001:db8::1", "2002:808:808::1", "3fff::1", "fc00::1", "fd12::1", "fe80::1", "fe80::1%eth0", "ff02::1"),
     ],
 )
-def test_all_others_are_not(address: str) -> None:
+def test_all_other_addresses_are_not_public(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
 
 

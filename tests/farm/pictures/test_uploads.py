@@ -74,7 +74,7 @@ def is_tidy(scene: Scene, store: MemoryStore) -> bool:
 
 
 class TestKeeping:
-    def test_what_is_kept_is_told(self, desk: Desk, store: MemoryStore) -> None:
+    def test_a_kept_upload_is_reported_with_its_size_and_address(self, desk: Desk, store: MemoryStore) -> None:
         first = uploads.keep(desk, PICTURE, role="input")
         report = first.report
         content = store.objects[f"inputs/{report.id}.png"]
@@ -89,7 +89,7 @@ class TestKeeping:
             == digest
         )
 
-    def test_sending_it_again_changes_nothing_but_the_time(
+    def test_sending_a_picture_again_changes_nothing_but_its_time_of_use(
         self, scene: Scene, desk: Desk, store: MemoryStore
     ) -> None:
         digest = send(desk)
@@ -99,12 +99,14 @@ class TestKeeping:
         assert scene.scalar("SELECT now() - used_at < interval '1 minute' FROM uploads")
         assert is_tidy(scene, store)
 
-    def test_sending_it_again_heals_a_lost_object(self, scene: Scene, desk: Desk, store: MemoryStore) -> None:
+    def test_sending_a_picture_again_restores_its_lost_object(
+        self, scene: Scene, desk: Desk, store: MemoryStore
+    ) -> None:
         store.delete(input_key(send(desk)))
         send(desk)
         assert is_tidy(scene, store)
 
-    def test_many_may_send_the_same_at_once(self, scene: Scene, desk: Desk, store: MemoryStore) -> None:
+    def test_a_picture_may_be_sent_by_many_at_once(self, scene: Scene, desk: Desk, store: MemoryStore) -> None:
         with ThreadPoolExecutor(4) as threads:
             answers = list(threads.map(lambda _: uploads.keep(desk, PICTURE, role="input"), range(8)))
         assert sorted(answer.is_new for answer in answers) == [False] * 7 + [True]
@@ -116,7 +118,9 @@ class TestKeeping:
         assert (len(kept(scene)), mask.role) == (2, "mask")
         assert decoded(store.objects[input_key(mask.id)]).mode == "L"
 
-    def test_what_is_no_picture_leaves_nothing_behind(self, scene: Scene, desk: Desk, store: MemoryStore) -> None:
+    def test_a_file_that_is_no_picture_leaves_nothing_behind(
+        self, scene: Scene, desk: Desk, store: MemoryStore
+    ) -> None:
         with pytest.raises(InvalidRequest):
             uploads.keep(desk, b"hello", role="input")
         assert (kept(scene), store.objects) == (set(), {})
@@ -135,7 +139,7 @@ class TestKeeping:
         send(at(desk, WatchedStore()))
         assert seen == [0]
 
-    def test_an_upload_can_be_looked_at(self, scene: Scene, desk: Desk) -> None:
+    def test_an_upload_is_shown_by_its_id(self, scene: Scene, desk: Desk) -> None:
         report = uploads.keep(desk, PICTURE, role="mask").report
         with scene.database.begin() as session:
             assert uploads.show(session, desk, report.id) == report
@@ -168,7 +172,7 @@ class TestCrashes:
         clean(scene, store)
         assert is_tidy(scene, store)
 
-    def test_after_a_failed_put_it_can_be_sent_again(self, scene: Scene, desk: Desk) -> None:
+    def test_a_picture_can_be_sent_again_after_a_failed_put(self, scene: Scene, desk: Desk) -> None:
         store = FailingStore(failures=1)
         with pytest.raises(StoreError):
             send(at(desk, store))
@@ -203,13 +207,17 @@ class TestRetention:
         clean(scene, store, keep_uploads_hours=hours)
         assert len(kept(scene)) == len(store.objects) == 1
 
-    def test_what_a_job_needs_is_kept_however_old(self, scene: Scene, desk: Desk, store: MemoryStore) -> None:
+    def test_an_upload_that_a_job_needs_is_kept_however_old(
+        self, scene: Scene, desk: Desk, store: MemoryStore
+    ) -> None:
         need(scene, scene.submit(), send(desk))
         let_hours_pass(scene, 10_000)
         clean(scene, store, keep_uploads_hours=1)
         assert len(kept(scene)) == len(store.objects) == 1
 
-    def test_it_goes_with_the_last_job_that_needed_it(self, scene: Scene, desk: Desk, store: MemoryStore) -> None:
+    def test_an_upload_is_deleted_with_the_last_job_that_needed_it(
+        self, scene: Scene, desk: Desk, store: MemoryStore
+    ) -> None:
         digest, worker_id = send(desk), scene.worker()
         for _ in range(2):
             need(scene, scene.submit(), digest)
@@ -224,7 +232,7 @@ class TestRetention:
         assert is_tidy(scene, store)
         assert kept(scene) == set()
 
-    def test_they_are_deleted_in_small_batches(self, scene: Scene, desk: Desk) -> None:
+    def test_unused_uploads_are_deleted_in_small_batches(self, scene: Scene, desk: Desk) -> None:
         for colour in ("teal", "gold", "navy"):
             send(desk, colour)
         let_hours_pass(scene, 25)
@@ -296,7 +304,7 @@ class TestAtOnce:
         assert (len(deleted), len(kept(scene))) == (1, 1)
         assert is_tidy(scene, store)
 
-    def test_a_picture_sent_while_its_object_is_deleted_is_put_after(self, scene: Scene, desk: Desk) -> None:
+    def test_a_picture_sent_while_its_object_is_deleted_is_put_afterwards(self, scene: Scene, desk: Desk) -> None:
         store = SlowlyDeletingStore()
         send(at(desk, store))
         let_hours_pass(scene, 25)
@@ -311,7 +319,7 @@ class TestAtOnce:
         assert kept(scene) == {digest}
         assert is_tidy(scene, store)
 
-    def test_a_picture_sent_while_its_rows_are_deleted_comes_anew(
+    def test_a_picture_sent_while_its_rows_are_deleted_is_stored_as_a_new_one(
         self, scene: Scene, desk: Desk, store: MemoryStore
     ) -> None:
         send(desk)
@@ -324,7 +332,7 @@ class TestAtOnce:
             assert sending.result().is_new
         assert is_tidy(scene, store)
 
-    def test_what_a_job_is_about_to_need_is_passed_over(self, scene: Scene, desk: Desk) -> None:
+    def test_an_upload_that_a_job_is_about_to_need_is_not_deleted(self, scene: Scene, desk: Desk) -> None:
         digest = send(desk)
         job_id = scene.submit()
         let_hours_pass(scene, 25)
@@ -334,7 +342,7 @@ class TestAtOnce:
             uploads.need(submitting, job_id, [digest])
         assert kept(scene) == {digest}
 
-    def test_a_job_that_comes_too_late_is_told_so(self, scene: Scene, desk: Desk) -> None:
+    def test_a_job_that_needs_an_upload_just_deleted_is_refused(self, scene: Scene, desk: Desk) -> None:
         digest = send(desk)
         job_id = scene.submit()
         let_hours_pass(scene, 25)
@@ -346,7 +354,7 @@ class TestAtOnce:
             with pytest.raises(InvalidRequest, match=digest):
                 submitting.result()
 
-    def test_a_job_that_came_to_need_it_during_the_look_keeps_it(self, scene: Scene, desk: Desk) -> None:
+    def test_an_upload_that_a_job_came_to_need_during_a_deletion_is_kept(self, scene: Scene, desk: Desk) -> None:
         """The first statement of a deletion began before the job's commit, its second one after."""
         digest = send(desk)
         job_id = scene.submit()
@@ -373,7 +381,7 @@ class SlowlyDeletingStore(MemoryStore):
 
 
 class TestNeeding:
-    def test_sizes_are_those_of_what_is_there(self, scene: Scene, desk: Desk) -> None:
+    def test_sizes_are_given_for_the_uploads_that_exist(self, scene: Scene, desk: Desk) -> None:
         digest = send(desk)
         with scene.database.begin() as session:
             assert uploads.lock_sizes(session, {digest, UNKNOWN}) == {digest: (48, 32)}
@@ -386,12 +394,12 @@ class TestNeeding:
                 digest: (48, 32)
             }
 
-    def test_what_is_not_there_is_named(self, scene: Scene) -> None:
+    def test_an_unknown_upload_is_named(self, scene: Scene) -> None:
         job_id = scene.submit()
         with pytest.raises(InvalidRequest, match=f"image: there is no upload {UNKNOWN}"):
             need(scene, job_id, UNKNOWN)
 
-    def test_a_job_that_needs_nothing_needs_nothing(self, scene: Scene) -> None:
+    def test_a_job_without_uploads_needs_none(self, scene: Scene) -> None:
         need(scene, scene.submit())
         assert scene.scalar("SELECT count(*) FROM job_inputs") == 0
 
@@ -417,7 +425,7 @@ class TestSources:
         assert problem.field == "prompts[1].image"
         return problem.message
 
-    def test_the_id_of_an_upload_stands_for_itself(self, scene: Scene, desk: Desk) -> None:
+    def test_an_upload_may_be_named_by_its_id(self, scene: Scene, desk: Desk) -> None:
         assert self.resolve(desk, UNKNOWN) == UNKNOWN
         assert kept(scene) == set()
 
@@ -442,14 +450,14 @@ class TestSources:
         assert kept(scene) == set()
         assert {self.resolve(desk, source)} == kept(scene)
 
-    def test_a_mask_in_base64_is_kept_as_one(self, scene: Scene, desk: Desk) -> None:
+    def test_a_mask_in_base64_is_kept_as_a_mask(self, scene: Scene, desk: Desk) -> None:
         self.resolve(desk, in_base64(PICTURE), role="mask")
         assert scene.scalar("SELECT role FROM artifacts") == "mask"
 
     @pytest.mark.parametrize(
         "source", ["a cat!", "aGk", "aGk=" * 3 + "secret!", "\u00e9", "data:image/png;base64,?"]
     )
-    def test_what_is_not_base64_is_refused_and_not_repeated(self, desk: Desk, source: str) -> None:
+    def test_text_that_is_not_base64_is_refused_without_being_repeated(self, desk: Desk, source: str) -> None:
         message = self.refusal(desk, source)
         assert "base64" in message
         assert source not in message
@@ -466,7 +474,7 @@ class TestSources:
         assert "1,024 bytes" in self.refusal(small, "A" * 2048)
 
     @pytest.mark.parametrize("source", ["https://example.com/a.png", "HTTP://example.com/a.png"])
-    def test_addresses_are_not_fetched_unless_the_farm_says_so(self, desk: Desk, source: str) -> None:
+    def test_addresses_are_not_fetched_unless_the_farm_allows_it(self, desk: Desk, source: str) -> None:
         assert "FARM_FETCH_URLS" in self.refusal(desk, source)
 
     def test_an_address_that_is_not_public_is_not_fetched(self, desk: Desk) -> None:

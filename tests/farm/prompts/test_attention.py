@@ -103,7 +103,7 @@ def test_no_weight_is_larger_than_the_largest(text: str) -> None:
     assert weigh(text)[0][0].weight == LARGEST_WEIGHT
 
 
-def test_as_many_less_as_more_make_nothing() -> None:
+def test_equally_many_round_and_square_brackets_cancel_out() -> None:
     assert weigh("(" * 4000 + "[" * 4000 + "a")[0][0].weight == pytest.approx(1)
 
 
@@ -111,7 +111,7 @@ def test_brackets_left_open_are_counted() -> None:
     assert [count_unclosed(text) for text in ("(a)", "((a)", "(a]", r"\(a", "([a")] == [0, 1, 1, 0, 2]
 
 
-def test_weights_beyond_the_bound_are_told() -> None:
+def test_weights_beyond_the_bound_are_reported() -> None:
     assert find_large_weights("(a:1.3) (b:2000) (c:-3000) d:4000)") == (2000, -3000)
 
 

@@ -41,5 +41,5 @@ def test_plain_text_is_one_part_as_it_stands(text: str) -> None:
 
 
 @given(SYNTAX)
-def test_there_is_a_part_more_than_there_are_ands(text: str) -> None:
+def test_texts_joined_by_and_have_the_parts_of_both(text: str) -> None:
     assert len(compose(f"{text} AND {text}")) == 2 * len(compose(text))

@@ -83,7 +83,7 @@ def drawn(text: str, draws: int = 200) -> Counter[str]:
         ("{[a::5]|b} <lora:{x|y}:1>", ["[a::5] <lora:x:1>", "[a::5] <lora:y:1>", "b <lora:x:1>", "b <lora:y:1>"]),
     ],
 )
-def test_everything_that_can_be_drawn_is_unfolded(text: str, expected: list[str]) -> None:
+def test_all_combinations_are_unfolded(text: str, expected: list[str]) -> None:
     assert every(text) == expected
     assert set(drawn(text)) == set(expected)
 
@@ -94,7 +94,7 @@ def test_choices_and_wildcards_are_dynamic(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "fox", "[a|b] (c:1.2)", "{a", "a}", r"\{a|b}", "a__b", "<lora:x_y:1>"])
-def test_the_rest_is_not_dynamic(text: str) -> None:
+def test_text_without_choices_or_wildcards_is_not_dynamic(text: str) -> None:
     assert not is_dynamic(text)
 
 
@@ -113,7 +113,7 @@ def test_each_number_of_options_is_drawn_as_often() -> None:
     assert all(900 < lengths[length] < 1100 for length in (1, 2, 3))
 
 
-def test_a_seed_always_draws_the_same() -> None:
+def test_a_seed_always_gives_the_same_prompt() -> None:
     """These very texts: jobs that were accepted with a seed must unfold to the same for ever."""
     texts = [unfold_random("{a|b|c} {2$$d|e|f} __sky__ {1-3$$g|h|i}", WILDCARDS, seed) for seed in (0, 1, 2**32)]
     assert texts == ["c e, d grey sky g", "a e, f grey sky h, g, i", "a d, e grey sky g, h"]
@@ -138,14 +138,14 @@ def test_a_seed_always_draws_the_same() -> None:
         ("{" * 61 + "a" + "}" * 61, "choices and wildcards are nested more than 60 deep"),
     ],
 )
-def test_what_cannot_be_unfolded_is_refused(text: str, message: str) -> None:
+def test_a_prompt_that_cannot_be_unfolded_is_refused(text: str, message: str) -> None:
     for unfold in (lambda: unfold_random(text, WILDCARDS, 1), lambda: unfold_all(text, WILDCARDS, 100)):
         with pytest.raises(InvalidRequest) as refusal:
             unfold()
         assert [problem.message for problem in refusal.value.problems] == [message]
 
 
-def test_without_wildcards_the_refusal_says_so() -> None:
+def test_a_refusal_says_if_no_wildcards_are_registered() -> None:
     with pytest.raises(InvalidRequest, match="there is no wildcard __sky__; none are registered"):
         unfold_random("__sky__", {}, 1)
 
@@ -174,7 +174,7 @@ def test_wildcards_that_multiply_are_refused_before_they_fill_the_memory(wildcar
         unfold_random("__w0__", wildcards, 1)
 
 
-def test_all_that_multiplied_wildcards_hold_is_refused_by_its_length() -> None:
+def test_multiplying_wildcards_are_refused_by_the_length_of_their_text() -> None:
     with pytest.raises(InvalidRequest, match="more than 67,108,864 characters"):
         unfold_all("__w0__", MULTIPLYING, 1000)
 
@@ -200,7 +200,7 @@ def test_a_wildcard_that_occurs_over_and_over_is_unfolded_once() -> None:
     assert time.process_time() - began < 5
 
 
-def test_a_prompt_may_be_long_but_not_without_end() -> None:
+def test_a_prompt_may_be_long_but_its_length_is_limited() -> None:
     assert len(unfold_random("{a|b}" + "x" * (LONGEST_PROMPT - 2), {}, 1)) == LONGEST_PROMPT - 1
     for text in ("{a|b}" + "x" * LONGEST_PROMPT, "{500$$" + "x" * 300 + "$$" + "a|" * 500 + "}"):
         with pytest.raises(InvalidRequest, match="more than 100,000 characters"):
@@ -215,7 +215,7 @@ def test_plain_text_unfolds_to_itself(text: str) -> None:
 
 
 @given(SYNTAX, st.integers())
-def test_every_text_unfolds_or_is_refused_alike_each_time(text: str, seed: int) -> None:
+def test_every_text_unfolds_or_is_refused_in_the_same_way_each_time(text: str, seed: int) -> None:
     def outcome() -> str:
         try:
             return unfold_random(text, WILDCARDS, seed)
@@ -226,7 +226,7 @@ def test_every_text_unfolds_or_is_refused_alike_each_time(text: str, seed: int) 
 
 
 @given(SYNTAX, st.integers())
-def test_what_is_drawn_is_among_all_that_can_be(text: str, seed: int) -> None:
+def test_a_random_prompt_is_among_all_combinations(text: str, seed: int) -> None:
     try:
         possible = unfold_all(text, WILDCARDS, 1000)
     except InvalidRequest:
@@ -236,7 +236,7 @@ def test_what_is_drawn_is_among_all_that_can_be(text: str, seed: int) -> None:
 
 
 @given(SYNTAX)
-def test_what_is_not_dynamic_stays_as_it_is(text: str) -> None:
+def test_text_that_is_not_dynamic_stays_as_it_is(text: str) -> None:
     assert is_dynamic(text) or unfold_random(text, WILDCARDS, 1) == text
 
 

@@ -46,7 +46,7 @@ def test_names_are_found_where_their_words_follow_one_another(text: str, expecte
 @pytest.mark.parametrize(
     ("text", "meant"), [("cat", "cat"), ("Cat", "Cat"), ("CAT", "Cat"), ("a_b", "a_b"), ("a b", "a-b")]
 )
-def test_of_names_that_are_alike_the_exact_one_is_meant_or_else_the_first(text: str, meant: str) -> None:
+def test_the_exact_name_or_else_the_first_of_similar_ones_is_found(text: str, meant: str) -> None:
     assert embeddings_in(text, ["cat", "Cat", "a_b", "a-b"]) == (meant,)
 
 

@@ -50,7 +50,7 @@ def test_a_tag_that_cannot_be_followed_is_left_out_with_a_warning(tag: str, why:
 
 
 @pytest.mark.parametrize("text", ["a < b > c", "<lora>", "<lora:>", "<:ink>", "<lora:ink", "1 <2: 3", "<3"])
-def test_what_is_no_tag_stays(text: str) -> None:
+def test_text_that_is_no_tag_stays_as_it_is(text: str) -> None:
     assert extract_networks(text) == (text, (), ())
 
 
@@ -65,12 +65,12 @@ def test_weights_of_the_text_encoder_add_up_apart() -> None:
 
 
 @given(PLAIN)
-def test_plain_text_calls_nothing(text: str) -> None:
+def test_plain_text_calls_no_lora(text: str) -> None:
     assert extract_networks(text) == (text, (), ())
 
 
 @given(SYNTAX)
-def test_every_tag_is_followed_or_told(text: str) -> None:
+def test_every_tag_is_followed_or_warned_of(text: str) -> None:
     said, tags, warnings = extract_networks(f"{text} <lora:ink:2> <what:ever>")
     assert "<lora:ink:2>" not in said
     assert "ink" in {tag.name for tag in tags}

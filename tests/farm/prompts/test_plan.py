@@ -24,7 +24,7 @@ def said(part: PlannedSubPrompt) -> list[tuple[int, list[str]]]:
     ]
 
 
-def test_everything_at_once() -> None:
+def test_a_prompt_may_use_the_whole_language_at_once() -> None:
     parts = plan("a [cat:(dog:1.3):0.5] <lora:ink:0.8>BREAK night AND [fog|mist]:0.5", 4)
     assert [part.weight for part in parts] == [1.0, 0.5]
     assert said(parts[0]) == [(2, ["a cat", "night"]), (4, ["a dog", "night"])]
@@ -38,7 +38,7 @@ def test_a_second_pass_is_planned_on_its_own_steps() -> None:
 
 
 @pytest.mark.parametrize("text", ["a | (b:1.3)", "(a) AND b | c:0.5", "[a AND b|c]", "x | BREAK [a:b:3]"])
-def test_a_prompt_whose_schedule_does_not_parse_does_not_change_and_says_so(text: str) -> None:
+def test_a_schedule_that_does_not_parse_is_taken_as_written_with_a_warning(text: str) -> None:
     assert all(len(part.stages) == 1 for part in plan(text, 8))
     assert len(warnings_of(text)) == 1
     assert "as it is written" in warnings_of(text)[0]
@@ -75,11 +75,11 @@ def test_a_negative_prompt_whose_schedule_does_not_parse_keeps_its_weights() -> 
         ("at 10:30", "the whole prompt weighs 30, because it ends with a colon and a number"),
     ],
 )
-def test_a_user_is_told_what_was_probably_not_meant(text: str, warning: str) -> None:
+def test_syntax_that_was_probably_not_meant_is_warned_of(text: str, warning: str) -> None:
     assert warnings_of(text) == (warning,)
 
 
-def test_a_lora_in_a_negative_prompt_is_told() -> None:
+def test_a_lora_in_a_negative_prompt_is_warned_of() -> None:
     assert warnings_of_negative("<lora:ink:2> (a") == (
         "<lora:ink> has no effect in a negative prompt",
         "1 bracket is never closed: the weight holds to the end of the prompt",
@@ -113,7 +113,7 @@ def test_every_weight_is_a_number_and_every_section_has_a_fragment(text: str) ->
 
 
 @given(SYNTAX)
-def test_every_text_can_be_warned_of(text: str) -> None:
+def test_every_text_can_be_checked_for_warnings(text: str) -> None:
     assert all(isinstance(warning, str) for warning in (*warnings_of(text), *warnings_of_negative(text)))
 
 

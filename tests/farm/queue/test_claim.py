@@ -41,7 +41,7 @@ class TestClaim:
         assert batch is not None
         assert (batch.checkpoint.name, batch.checkpoint.location) == ("demo", "/nowhere/demo")
 
-    def test_what_a_worker_passes_over_is_left_to_others(self, scene: Scene) -> None:
+    def test_tasks_that_a_worker_passes_over_are_left_to_others(self, scene: Scene) -> None:
         worker_id = scene.worker()
         first, second = scene.submit(width=64), scene.submit(width=128)
         key = str(scene.scalar("SELECT batch_key FROM counters WHERE job_id = :job", job=first))
@@ -51,7 +51,7 @@ class TestClaim:
         assert batch is not None
         assert (job_ids(batch.leases), batch.key) == ([first], key)
 
-    def test_nothing_is_claimed_where_nothing_is_queued(self, scene: Scene) -> None:
+    def test_a_claim_without_queued_tasks_gets_none(self, scene: Scene) -> None:
         assert claim(scene.database, scene.worker()) is None
 
     def test_tasks_claimed_together_share_one_batch_key(self, scene: Scene) -> None:
@@ -278,7 +278,7 @@ class TestRetryElsewhere:
         scene.execute("UPDATE attempts SET ended_at = ended_at - interval '11 minutes'")
         assert len(scene.claim(failing)) == 1
 
-    def test_many_jobs_that_are_left_to_others_hide_none_that_nobody_tried(self, scene: Scene) -> None:
+    def test_many_jobs_that_are_left_to_others_do_not_hide_an_untried_one(self, scene: Scene) -> None:
         failing, _ = scene.worker("0"), scene.worker("1")
         for _ in range(40):
             scene.submit()
@@ -295,7 +295,7 @@ class TestRenew:
         assert scene.renew(worker_id, *leases) == set(leases)
         assert scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM tasks") > 20
 
-    def test_renewing_tells_which_leases_still_hold(self, scene: Scene) -> None:
+    def test_renewing_returns_the_leases_that_still_hold(self, scene: Scene) -> None:
         first, second = scene.submit(), scene.submit()
         worker_id = scene.worker()
         leases = scene.claim(worker_id)
@@ -327,10 +327,10 @@ class TestRenew:
         spared = {(lease.task_id, lease.attempt) for lease in (*many, leases[0])}
         assert scene.release_dead(worker_id, spared=spared) == 1
 
-    def test_renewing_nothing_is_harmless(self, scene: Scene) -> None:
+    def test_renewing_no_leases_returns_none(self, scene: Scene) -> None:
         assert scene.renew(scene.worker()) == set()
 
-    def test_whoever_renews_a_lease_holds_it(self, scene: Scene) -> None:
+    def test_a_worker_that_renews_a_lease_holds_it(self, scene: Scene) -> None:
         job_id = scene.submit()
         before, after = scene.worker(), scene.worker()
         leases = scene.claim(before)
@@ -437,7 +437,7 @@ class TestPublish:
             assert waiting.result()
         assert scene.job(job_id).status == "succeeded"
 
-    def test_what_was_done_where_memory_was_short_is_kept(self, scene: Scene) -> None:
+    def test_the_memory_relief_of_a_published_task_is_stored(self, scene: Scene) -> None:
         scene.submit(images_per_prompt=2)
         first, second = scene.claim(scene.worker())
         scene.publish(first, relief=["batch halved", "attention slicing"])
@@ -447,14 +447,14 @@ class TestPublish:
 
 
 class TestFail:
-    def test_a_failure_that_may_be_repeated_queues_the_task_again(self, scene: Scene) -> None:
+    def test_a_retryable_failure_queues_the_task_again(self, scene: Scene) -> None:
         job_id = scene.submit()
         [lease] = scene.claim(scene.worker())
         assert scene.fail(lease, "the device broke")
         [task] = scene.tasks(job_id)
         assert (task.status, task.reason, task.lease_until) == ("queued", "the device broke", None)
 
-    def test_a_failure_that_no_repeat_can_help_is_final(self, scene: Scene) -> None:
+    def test_a_failure_that_is_not_retryable_is_final(self, scene: Scene) -> None:
         job_id = scene.submit()
         [lease] = scene.claim(scene.worker())
         assert not scene.fail(lease, "the weights are torn", is_retryable=False)
@@ -483,9 +483,7 @@ class TestFail:
         assert scene.scalar("SELECT error FROM attempts WHERE outcome = 'failed'") == "the device broke"
 
     @pytest.mark.parametrize("is_retryable", [True, False])
-    def test_a_failed_attempt_keeps_what_was_done_where_memory_was_short(
-        self, scene: Scene, is_retryable: bool
-    ) -> None:
+    def test_a_failed_attempt_keeps_its_memory_relief(self, scene: Scene, is_retryable: bool) -> None:
         scene.submit()
         [lease] = scene.claim(scene.worker())
         scene.fail(lease, is_retryable=is_retryable, relief=["batch halved"])
@@ -570,7 +568,7 @@ class TestLoss:
         assert scene.release_dead(dead) == 2
         assert sorted(scene.statuses(job_id)) == ["queued", "queued", "running"]
 
-    def test_what_a_dead_worker_left_rendered_on_its_disk_stays_leased(self, scene: Scene) -> None:
+    def test_an_image_that_a_dead_worker_left_on_its_disk_stays_leased(self, scene: Scene) -> None:
         job_id = scene.submit(images_per_prompt=3)
         worker_id = scene.worker()
         spared, *_ = scene.claim(worker_id)
@@ -578,7 +576,7 @@ class TestLoss:
         assert scene.statuses(job_id) == ["running", "queued", "queued"]
         assert scene.publish(spared)
 
-    def test_the_last_words_of_a_dead_worker_are_kept(self, scene: Scene) -> None:
+    def test_the_last_log_lines_of_a_dead_worker_are_stored(self, scene: Scene) -> None:
         job_id = scene.submit(images_per_prompt=2)
         worker_id = scene.worker()
         first, _ = scene.claim(worker_id)
@@ -612,7 +610,7 @@ class TestLoss:
         [lease] = scene.claim(workers[1])
         assert scene.fail(lease)
 
-    def test_losses_of_one_worker_alone_are_waited_for_longer(self, scene: Scene) -> None:
+    def test_losses_on_one_worker_alone_quarantine_a_task_later(self, scene: Scene) -> None:
         job_id = scene.submit()
         worker_id = scene.worker()
         kill_in_turn(scene, [worker_id], 7)
@@ -690,7 +688,7 @@ class TestLoss:
         assert scene.statuses(first.job_id) == ["queued", "succeeded"]
 
 
-def test_what_a_stopped_worker_left_rendered_on_its_disk_stays_leased(scene: Scene) -> None:
+def test_an_image_that_a_stopped_worker_left_on_its_disk_stays_leased(scene: Scene) -> None:
     job_id = scene.submit(images_per_prompt=2)
     worker_id = scene.worker()
     _, spared = scene.claim(worker_id)
@@ -699,7 +697,7 @@ def test_what_a_stopped_worker_left_rendered_on_its_disk_stays_leased(scene: Sce
     assert scene.statuses(job_id) == ["queued", "running"]
 
 
-def test_what_a_stopped_worker_held_goes_back_without_using_a_try(scene: Scene) -> None:
+def test_tasks_of_a_stopped_worker_go_back_without_using_a_try(scene: Scene) -> None:
     job_id = scene.submit()
     worker_id = scene.worker()
     scene.claim(worker_id)
@@ -710,7 +708,7 @@ def test_what_a_stopped_worker_held_goes_back_without_using_a_try(scene: Scene) 
 
 
 class TestUnreadable:
-    def test_a_spec_that_cannot_be_read_is_handed_out_apart(self, scene: Scene) -> None:
+    def test_a_spec_that_cannot_be_read_is_claimed_apart_from_the_readable_ones(self, scene: Scene) -> None:
         scene.submit(images_per_prompt=2)
         scene.scalar('UPDATE tasks SET spec = \'{"mode": "hologram"}\' WHERE seq = 0 RETURNING id')
         batch = claim(scene.database, scene.worker())
@@ -769,7 +767,7 @@ def test_a_worker_that_dies_and_a_retry_by_hand_do_not_deadlock(scene: Scene) ->
 
 
 @pytest.mark.parametrize("error", ["a NUL\0 in it", "half a character \ud800"], ids=["NUL", "surrogate"])
-def test_what_a_library_said_is_kept_whatever_it_holds(scene: Scene, error: str) -> None:
+def test_an_error_of_any_characters_is_stored(scene: Scene, error: str) -> None:
     """What could not be stored would be taken for a loss, and its evidence be gone."""
     job_id = scene.submit(images_per_prompt=2)
     worker_id = scene.worker()
@@ -780,7 +778,7 @@ def test_what_a_library_said_is_kept_whatever_it_holds(scene: Scene, error: str)
     scene.trouble(worker_id, error)
 
 
-def test_who_looks_whether_a_job_is_done_lets_its_events_through(scene: Scene) -> None:
+def test_checking_whether_a_job_is_done_does_not_block_its_events(scene: Scene) -> None:
     """Two workers that lose tasks of one job each record events of it, and each look whether it is done."""
     job_id = scene.submit(images_per_prompt=2)
     with scene.database.begin() as looking, scene.database.begin() as recording:

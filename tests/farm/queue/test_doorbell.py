@@ -63,7 +63,7 @@ def test_a_ring_reaches_the_list_of_its_pool(scene: Scene, client: redis.Redis) 
     assert client.llen(queue_name("default")) == 0
 
 
-def test_a_ring_carries_nothing_but_itself(scene: Scene, client: redis.Redis) -> None:
+def test_a_ring_carries_no_arguments(scene: Scene, client: redis.Redis) -> None:
     scene.doorbell.ring("default")
     message = the_ring(client)
     assert message["headers"]["task"] == RING
@@ -82,7 +82,7 @@ def test_a_submit_rings_as_many_workers_as_it_has_images(scene: Scene, client: r
     assert client.llen(queue_name("default")) == 2
 
 
-def test_what_listens_is_called_by_a_ring_though_its_process_rings_too(scene: Scene) -> None:
+def test_a_listener_is_called_by_a_ring_even_if_its_process_rings_too(scene: Scene) -> None:
     scene.doorbell.ring("default")
     heard = threading.Event()
     celery = make_celery(scene.settings.required_redis_url, on_ring=heard.set)
@@ -133,7 +133,7 @@ def test_a_doorbell_works_again_once_redis_does(own_redis: Redis) -> None:
 
 # What kombu and redis raise for these is none of their own errors.
 @pytest.mark.parametrize("url", ["redis://host:1/no-number", "redis://host/0?no_such_option=1", "redis://[::1", ""])
-def test_whatever_goes_wrong_in_a_ring_is_counted_and_raises_nothing(url: str) -> None:
+def test_any_failure_of_a_ring_is_counted_and_raises_nothing(url: str) -> None:
     doorbell = Doorbell(url)
     doorbell.ring("default")
     doorbell.close()
@@ -165,7 +165,7 @@ def test_a_ring_that_fails_ends_no_round_of_the_keeper(broken: Scene) -> None:
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "unix:///nowhere/redis.sock", "rediss://127.0.0.1:1"])
-def test_what_a_ring_goes_through_is_there_while_redis_is_not(url: str) -> None:
+def test_a_missing_redis_is_not_taken_for_a_missing_transport(url: str) -> None:
     require_transport(url)
 
 
@@ -183,7 +183,9 @@ main()
 
 
 @pytest.mark.parametrize("program", [["keeper"], ["worker", "--devices", "cpu"]])
-def test_what_could_never_ring_says_so_and_does_not_start(scene: Scene, program: list[str]) -> None:
+def test_a_program_without_a_transport_for_rings_reports_it_and_does_not_start(
+    scene: Scene, program: list[str]
+) -> None:
     started = subprocess.run(
         [sys.executable, "-c", WITHOUT_TRANSPORT, *program],
         env={**os.environ, **build_environment(scene.settings)},

@@ -46,7 +46,7 @@ def test_the_arrows_of_jobs_are_the_documented_ones() -> None:
     )
 
 
-def test_a_final_task_moves_only_when_a_person_says_retry() -> None:
+def test_a_final_task_moves_only_by_a_retry() -> None:
     out_of_final = [arrow for arrow in lifecycle.ARROWS for source in arrow.sources if source.is_final]
     assert out_of_final == [lifecycle.RETRY]
 
@@ -99,7 +99,7 @@ def test_the_database_refuses_a_job_that_ended_without_an_end(scene: Scene) -> N
         session.execute(text("UPDATE jobs SET status = 'succeeded'"))
 
 
-def test_a_move_waits_for_the_row_and_judges_what_it_became(scene: Scene) -> None:
+def test_a_move_spares_a_task_that_has_become_final(scene: Scene) -> None:
     job_id = scene.submit()
     [lease] = scene.claim(scene.worker())
     scene.publish(lease)

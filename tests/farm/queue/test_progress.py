@@ -17,7 +17,7 @@ def board(scene: Scene) -> Iterator[ProgressBoard]:
     board.close()
 
 
-def test_what_was_written_is_read(board: ProgressBoard) -> None:
+def test_written_progress_is_read_back(board: ProgressBoard) -> None:
     board.write({7: Progress(1, 5, 20), 8: Progress(2, 20, 20)})
     assert board.read([7, 8]) == {7: Progress(1, 5, 20), 8: Progress(2, 20, 20)}
 
@@ -27,7 +27,7 @@ def test_a_task_that_wrote_nothing_is_left_out(board: ProgressBoard) -> None:
     assert board.read([6, 7]).keys() == {7}
 
 
-def test_nothing_is_asked_for_no_task(board: ProgressBoard) -> None:
+def test_the_progress_of_no_tasks_is_empty(board: ProgressBoard) -> None:
     assert board.read([]) == {}
 
 

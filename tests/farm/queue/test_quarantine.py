@@ -49,7 +49,7 @@ class TestRules:
         history = [entry(batch, owner=batch % 2) for batch in range(5)]
         assert against_worker(history) == "its last 5 batches failed, for 2 owners. The last error: error 0"
 
-    def test_four_do_not(self) -> None:
+    def test_four_bad_batches_do_not_speak_against_a_worker(self) -> None:
         assert against_worker([entry(batch, owner=batch % 2) for batch in range(4)]) is None
 
     def test_a_batch_counts_once_however_many_images_it_had(self) -> None:
@@ -63,7 +63,7 @@ class TestRules:
         history[4] = entry(4, outcome="succeeded")
         assert against_worker(history) is None
 
-    def test_what_fails_on_other_workers_too_does_not_speak_against_a_worker(self) -> None:
+    def test_failures_that_other_workers_share_do_not_speak_against_a_worker(self) -> None:
         history = [entry(batch, owner=batch % 2, checkpoint=7) for batch in range(9)]
         assert against_worker(history, frozenset({7})) is None
 
@@ -102,7 +102,7 @@ class TestRules:
         history = [entry(batch, task=batch, owner=batch % 2, elsewhere=("lost",)) for batch in range(9)]
         assert against_pair(history, 1) is None
 
-    def test_one_bad_task_does_not(self) -> None:
+    def test_one_bad_task_does_not_speak_against_a_pair(self) -> None:
         assert against_pair([entry(batch, owner=batch % 2) for batch in range(9)], 1) is None
 
     def test_a_pair_is_judged_by_its_own_checkpoint(self) -> None:
@@ -121,13 +121,13 @@ class TestRules:
         assert against_worker(history) is None
         assert against_pair(history, 1) is None
 
-    def test_a_batch_of_which_something_is_excused_counts_for_nothing(self) -> None:
+    def test_a_batch_with_an_excused_task_does_not_count(self) -> None:
         """Its guilty task may be the one that was retried by hand; the others are rendered elsewhere."""
         history = [entry(batch, task=batch, elsewhere=("succeeded",)) for batch in range(9)]
         excused = [replace(entry(batch, task=100 + batch), is_excused=True) for batch in range(9)]
         assert against_worker([*history, *excused]) is None
 
-    def test_batches_of_several_owners_accuse_nobody_by_themselves(self) -> None:
+    def test_a_batch_of_several_owners_does_not_count_for_each_of_them(self) -> None:
         """One owner's bad image may have failed those of the others."""
         mixed = [entry(0, task=1, owner=1), entry(0, task=2, owner=2)]
         history = [*mixed, *(entry(batch, task=batch + 2, owner=1) for batch in range(1, 9))]
@@ -152,7 +152,7 @@ class TestWorker:
         assert scene.claim(worker_id) == ()
         assert scene.statuses(waiting) == ["queued"]
 
-    def test_its_last_error_is_told(self, scene: Scene) -> None:
+    def test_the_last_error_of_a_worker_is_quoted_in_the_reason_for_its_exclusion(self, scene: Scene) -> None:
         scene.break_down(scene.worker(), batches=5, owners=BOTH)
         reason = scene.scalar("SELECT reason FROM exclusions WHERE checkpoint_id IS NULL")
         assert reason == "its last 5 batches failed, for 2 owners. The last error: the device broke"
@@ -182,7 +182,7 @@ class TestWorker:
         assert OUT not in scene.excluded()
 
     @pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "handed back"])
-    def test_what_was_handed_back_or_cancelled_counts_neither_way(self, scene: Scene, is_cancelled: bool) -> None:
+    def test_tasks_handed_back_or_cancelled_count_neither_way(self, scene: Scene, is_cancelled: bool) -> None:
         worker_id = scene.worker()
         scene.break_down(worker_id, batches=3, owners=BOTH)
         for _ in range(3):
@@ -204,7 +204,7 @@ class TestWorker:
         scene.break_down(scene.worker(), batches=1)
         assert scene.excluded() == []
 
-    def test_a_worker_that_lets_its_leases_end_and_lives_on_is(self, scene: Scene) -> None:
+    def test_a_worker_that_lets_its_leases_end_and_lives_on_is_to_blame(self, scene: Scene) -> None:
         worker_id = scene.worker()
         for number in range(4):
             job_id = scene.submit(owner=BOTH[number % 2])
@@ -233,7 +233,7 @@ class TestWorker:
         scene.break_down(worker_id, batches=1)
         assert OUT in scene.excluded()
 
-    def test_a_failure_that_came_too_late_judges_nobody(self, scene: Scene) -> None:
+    def test_a_failure_reported_after_its_lease_was_lost_does_not_count(self, scene: Scene) -> None:
         worker_id = scene.worker()
         scene.break_down(worker_id, batches=5, owners=BOTH)
         scene.restore()
@@ -253,7 +253,7 @@ class TestWorker:
                 scene.publish(*scene.claim(other))
         assert scene.excluded() == []
 
-    def test_what_a_person_mended_before_a_retry_speaks_against_nobody(self, scene: Scene) -> None:
+    def test_failures_before_a_retry_by_hand_speak_against_no_worker(self, scene: Scene) -> None:
         job_id = scene.submit(images_per_prompt=6)
         failing, other = scene.worker(), scene.worker("1")
         for _ in range(6):
@@ -296,7 +296,7 @@ class TestPair:
                 scene.publish(lease)
         assert KEPT in scene.excluded()
 
-    def test_one_bad_task_keeps_nobody_from_its_checkpoint(self, scene: Scene) -> None:
+    def test_one_bad_task_keeps_no_worker_from_its_checkpoint(self, scene: Scene) -> None:
         scene.submit()
         worker_id = scene.worker()
         for _ in range(3):
@@ -316,7 +316,7 @@ class TestPair:
         scene.submit(checkpoint="other")
         assert len(scene.claim(worker_id)) == 1
 
-    def test_a_failure_elsewhere_does_not_renew_what_was_lifted(self, scene: Scene) -> None:
+    def test_a_failure_with_another_checkpoint_does_not_renew_a_lifted_exclusion(self, scene: Scene) -> None:
         worker_id = scene.worker()
         scene.break_down(worker_id, batches=3, owners=BOTH)
         scene.restore("host/cpu", "demo")

@@ -29,7 +29,9 @@ def share(scene: Scene, owner: str) -> float:
 
 @pytest.mark.parametrize("idle", AGES, ids=str)
 @pytest.mark.parametrize("used", [0.0, 1e-300, 1e-3, 0.5, 1e9, 1e300])
-def test_no_owner_s_past_can_stop_a_claim_or_a_publish(scene: Scene, used: float, idle: timedelta) -> None:
+def test_the_past_usage_of_an_owner_never_stops_a_claim_or_a_publish(
+    scene: Scene, used: float, idle: timedelta
+) -> None:
     a_user(scene.database, "ana")
     job_ids = [scene.submit(owner=owner) for owner in ("ana", "local")]
     age(scene, "ana", used, idle)

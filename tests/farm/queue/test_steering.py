@@ -73,7 +73,7 @@ class TestCancel:
 
 
 class TestPauseAndResume:
-    def test_what_runs_in_a_paused_job_finishes_and_nothing_else_starts(self, scene: Scene) -> None:
+    def test_the_running_tasks_of_a_paused_job_finish_and_no_others_start(self, scene: Scene) -> None:
         job_id = scene.submit(images_per_prompt=2)
         [lease] = scene.claim(scene.worker(), limit=1)
         steering.pause(scene.database, job_id)
@@ -194,12 +194,12 @@ class TestPriority:
     ],
     ids=["cancel", "pause", "resume", "retry", "set_priority"],
 )
-def test_a_job_that_is_not_there_is_not_found(scene: Scene, act: Callable[[Scene], object]) -> None:
+def test_an_unknown_job_is_not_found(scene: Scene, act: Callable[[Scene], object]) -> None:
     with pytest.raises(NotFound, match="There is no job 404"):
         act(scene)
 
 
-def test_a_job_tells_its_story_in_order(scene: Scene) -> None:
+def test_the_events_of_a_job_are_listed_in_order(scene: Scene) -> None:
     job_id = scene.submit()
     steering.pause(scene.database, job_id)
     steering.resume(scene.database, scene.doorbell, job_id)
@@ -209,7 +209,7 @@ def test_a_job_tells_its_story_in_order(scene: Scene) -> None:
     assert told == ["job.submitted", "job.paused", "job.active", "job.failed", "task.fail"]
 
 
-def test_the_counters_equal_a_recount_after_a_bit_of_everything(scene: Scene) -> None:
+def test_the_counters_equal_a_recount_after_every_kind_of_change(scene: Scene) -> None:
     job_id = scene.submit(prompts=[{"prompt": "a"}, {"prompt": "b", "width": 768}], images_per_prompt=4)
     worker_id = scene.worker()
     published, failed, repeated, _ = scene.claim(worker_id)
@@ -248,7 +248,7 @@ HAPPENINGS: dict[str, Callable[[Scene, int, int], object]] = {
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(happenings=st.lists(st.sampled_from(list(HAPPENINGS)), min_size=3, max_size=12))
-def test_whatever_happens_the_counters_are_right_and_the_job_ends_with_its_tasks(
+def test_the_counters_stay_right_and_a_job_ends_with_its_tasks_in_any_history(
     scene: Scene, happenings: list[str]
 ) -> None:
     job_id = scene.submit(prompts=[{"prompt": "a"}, {"prompt": "b", "width": 768}], images_per_prompt=2)

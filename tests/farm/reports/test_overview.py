@@ -13,14 +13,14 @@ from tests.fakes import MemoryStore
 
 
 class TestJobs:
-    def test_a_job_is_told_with_the_counts_of_all_its_batch_keys(self, scene: Scene) -> None:
+    def test_a_job_is_reported_with_the_counts_of_all_its_batch_keys(self, scene: Scene) -> None:
         job_id = scene.submit(prompts=["a", {"prompt": "b", "width": 768}], images_per_prompt=2)
         scene.publish(*scene.claim(scene.worker(), limit=1))
         with scene.database.begin() as session:
             images = overview.job(session, job_id).images
         assert (images.total, images.queued, images.succeeded, images.finished) == (4, 3, 1, 1)
 
-    def test_a_job_that_is_not_there_is_not_found(self, scene: Scene) -> None:
+    def test_an_unknown_job_is_not_found(self, scene: Scene) -> None:
         with pytest.raises(NotFound, match="There is no job 404"), scene.database.begin() as session:
             overview.job(session, 404)
 
@@ -49,7 +49,7 @@ class TestJobs:
 
 
 class TestTasks:
-    def test_tasks_are_told_in_order_with_their_worker(self, scene: Scene) -> None:
+    def test_tasks_are_listed_in_order_with_their_worker(self, scene: Scene) -> None:
         job_id = scene.submit(images_per_prompt=3)
         scene.claim(scene.worker(), limit=1)
         with scene.database.begin() as session:
@@ -67,7 +67,7 @@ class TestTasks:
         with scene.database.begin() as session:
             assert [task.seq for task in overview.tasks(session, job_id, status="succeeded")] == [0]
 
-    def test_results_are_told_in_order_with_their_images(self, scene: Scene) -> None:
+    def test_results_are_listed_in_order_with_their_images(self, scene: Scene) -> None:
         job_id = scene.submit(images_per_prompt=2)
         first, second = scene.claim(scene.worker())
         scene.publish(second)
@@ -76,7 +76,7 @@ class TestTasks:
             urls = [image.url for image in gallery.images(session, job_id, Links(MemoryStore(), 60))]
         assert urls == [f"memory:result/{first.task_id}-1.png", f"memory:result/{second.task_id}-1.png"]
 
-    def test_attempts_are_told_with_their_evidence(self, scene: Scene) -> None:
+    def test_attempts_are_listed_with_their_evidence(self, scene: Scene) -> None:
         job_id = scene.submit()
         worker_id = scene.worker()
         scene.fail(*scene.claim(worker_id), relief=["batch halved"])
@@ -86,7 +86,7 @@ class TestTasks:
             told = [(attempt.relief, attempt.log_tail) for attempt in overview.attempts(session, job_id)]
         assert told == [(None, "CUDA error"), (["batch halved"], None)]
 
-    def test_attempts_that_went_wrong_are_told_newest_first(self, scene: Scene) -> None:
+    def test_unsuccessful_attempts_are_listed_newest_first(self, scene: Scene) -> None:
         job_id = scene.submit()
         worker_id = scene.worker()
         scene.fail(*scene.claim(worker_id), "the device broke")
@@ -98,7 +98,7 @@ class TestTasks:
 
 
 class TestWorkers:
-    def test_a_worker_is_told_with_what_it_does(self, scene: Scene) -> None:
+    def test_a_worker_is_reported_with_what_it_does(self, scene: Scene) -> None:
         checkpoint_id = a_checkpoint(scene.database)
         worker_id = scene.worker()
         scene.submit(images_per_prompt=2)
@@ -109,7 +109,7 @@ class TestWorkers:
         assert (worker.status, worker.checkpoint, worker.running) == ("busy", "demo", 2)
         assert 0 <= worker.silent_seconds < 5
 
-    def test_a_worker_is_told_with_what_it_is_kept_from(self, scene: Scene) -> None:
+    def test_a_worker_is_reported_with_what_it_is_kept_from(self, scene: Scene) -> None:
         scene.worker("0")
         scene.worker("1")
         scene.avoid("host/0", a_checkpoint(scene.database), "torn")
@@ -133,7 +133,7 @@ class TestWorkers:
             assert [worker.id for worker in workers.workers(session, is_live=True)] == [alive]
 
 
-def test_the_farm_at_a_glance(scene: Scene) -> None:
+def test_the_farm_report_counts_images_and_workers(scene: Scene) -> None:
     scene.submit(images_per_prompt=3)
     worker_id = scene.worker("0")
     scene.worker("1")

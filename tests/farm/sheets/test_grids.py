@@ -73,7 +73,7 @@ class TestFigure:
         figure = Figure("many", [Sheet("", names, names)] * sheets, (512, 512))
         assert figure.size[0] * figure.size[1] <= 41_000_000
 
-    def test_more_than_can_be_seen_is_not_drawn(self) -> None:
+    def test_a_grid_too_large_to_be_seen_is_not_drawn(self) -> None:
         names = [str(number) for number in range(1000)]
         with pytest.raises(TooLarge):
             Figure("too many", [Sheet("", names, names)], (512, 512))
@@ -209,7 +209,7 @@ def test_a_deleted_sweep_leaves_no_grid_behind(scene: Scene, store: MemoryStore)
     assert scene.scalar("SELECT count(*) FROM artifacts") == 0
 
 
-def test_what_was_drawn_before_a_crash_is_deleted(scene: Scene, store: MemoryStore) -> None:
+def test_a_grid_drawn_before_a_crash_is_deleted(scene: Scene, store: MemoryStore) -> None:
     job_id = a_sweep(scene)
     render_all(scene, store)
     with pytest.raises(OSError, match="power"):
@@ -218,7 +218,7 @@ def test_what_was_drawn_before_a_crash_is_deleted(scene: Scene, store: MemorySto
     assert drawn(scene, job_id) == [key for key in store.objects if key.startswith(GRIDS)]
 
 
-def test_one_sweep_that_cannot_be_drawn_keeps_no_other(scene: Scene, store: MemoryStore) -> None:
+def test_one_sweep_that_cannot_be_drawn_holds_up_no_other(scene: Scene, store: MemoryStore) -> None:
     first, second = a_sweep(scene), a_sweep(scene)
     render_all(scene, store)
     failing = FailingStore(failures=1)
@@ -237,9 +237,7 @@ def test_an_image_that_cannot_be_read_now_leaves_no_gap(scene: Scene, store: Mem
         assert sum(grid.convert("RGB").getpixel((x, grid.height - 40)) == RED for x in range(grid.width)) == 3 * 64
 
 
-def test_a_grid_that_the_store_refuses_to_delete_keeps_no_other_from_being_drawn(
-    scene: Scene, store: MemoryStore
-) -> None:
+def test_a_grid_that_the_store_refuses_to_delete_holds_up_no_other(scene: Scene, store: MemoryStore) -> None:
     with scene.database.begin() as session:
         session.execute(insert(Discard).values(key=f"{GRIDS}1/0-held.png"))
     job_id = a_sweep(scene)
@@ -248,7 +246,7 @@ def test_a_grid_that_the_store_refuses_to_delete_keeps_no_other_from_being_drawn
     assert len(drawn(scene, job_id)) == 1
 
 
-def test_sweeps_that_can_never_be_drawn_keep_no_other_from_it(
+def test_sweeps_that_can_never_be_drawn_hold_up_no_other(
     scene: Scene, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("farm.upkeep.gridmaker._MOST_JOBS", 2)

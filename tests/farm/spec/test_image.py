@@ -62,7 +62,7 @@ class TestRequest:
     def test_a_bad_field_is_named_with_what_is_wrong(self, fields: dict[str, Any], path: str, message: str) -> None:
         assert problems(**fields) == [(path, message)]
 
-    def test_everything_wrong_is_said_at_once(self) -> None:
+    def test_all_mistakes_of_a_request_are_reported_at_once(self) -> None:
         assert [path for path, _ in problems(width=500, priority=-1, colour="red")] == [
             "width",
             "priority",
@@ -74,7 +74,7 @@ class TestRequest:
         assert path == "sampler"
         assert message.startswith("unknown sampler 'Euler A'; did you mean 'Euler a'? Known: DPM++ 2M,")
 
-    def test_a_sampler_like_no_other_is_answered_with_all(self) -> None:
+    def test_an_unknown_sampler_without_a_near_name_is_answered_with_all(self) -> None:
         [(_, message)] = problems(sampler="zzz")
         assert message == f"unknown sampler 'zzz'; Known: {', '.join(SAMPLERS)}"
 
@@ -114,7 +114,7 @@ class TestExpand:
         assert problem.field == "num_inference_steps"
         assert problem.message == "LCM takes at most 50 steps"
 
-    def test_lcm_refuses_them_for_a_second_pass_too(self) -> None:
+    def test_lcm_refuses_too_many_steps_of_a_second_pass_too(self) -> None:
         with pytest.raises(InvalidRequest) as refusal:
             expand(a_request(sampler="LCM", hires={"scale": 2, "num_inference_steps": 51}), LIBRARY)
         [problem] = refusal.value.problems
@@ -146,7 +146,7 @@ class TestBatchKey:
             {"guidance_scale": 12.5},
         ],
     )
-    def test_images_that_differ_in_this_render_together(self, fields: dict[str, Any]) -> None:
+    def test_images_that_differ_in_prompt_seed_or_guidance_share_a_batch_key(self, fields: dict[str, Any]) -> None:
         assert key(**fields) == key()
 
     @pytest.mark.parametrize(
@@ -161,7 +161,9 @@ class TestBatchKey:
             {"sha256": "b" * 64},
         ],
     )
-    def test_images_that_differ_in_this_render_apart(self, fields: dict[str, Any]) -> None:
+    def test_images_that_differ_in_size_steps_or_sampler_have_different_batch_keys(
+        self, fields: dict[str, Any]
+    ) -> None:
         assert key(**fields) != key()
 
     def test_images_of_other_pictures_render_together(self) -> None:
@@ -180,12 +182,12 @@ class TestBatchKey:
     def test_width_and_height_are_not_exchangeable(self) -> None:
         assert key(width=768, height=512) != key(width=512, height=768)
 
-    def test_the_key_is_16_hex_digits(self) -> None:
+    def test_a_batch_key_is_16_hex_digits(self) -> None:
         assert len(key()) == 16
         assert int(key(), 16) >= 0
 
 
 @pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
-def test_a_time_that_no_calendar_of_ours_holds_is_refused(moment: str) -> None:
+def test_a_time_beyond_the_calendar_is_refused(moment: str) -> None:
     with pytest.raises(InvalidRequest, match="not_before: is out of range"):
         parse_request({"prompts": ["a lighthouse"], "not_before": moment})

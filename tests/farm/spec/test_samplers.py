@@ -58,7 +58,7 @@ def test_an_alias_is_its_sampler_and_leaves_the_schedule_type(alias: str, sample
         {"sampler": "DPM++ 2M Karras", "schedule_type": "Beta"},
     ],
 )
-def test_what_is_no_older_name_is_left_as_it_is(data: Any) -> None:
+def test_a_name_that_is_no_older_one_is_left_as_it_is(data: Any) -> None:
     assert split_name(data) == data
 
 
@@ -77,7 +77,9 @@ def test_each_sampler_knows_its_default_schedule(name: str) -> None:
     ("sampler", "schedule_type"),
     [("Euler a", "Karras"), ("DDIM", "Uniform"), ("DPM++ 2M", "Uniform"), ("UniPC", "DDIM"), ("LCM", "Karras")],
 )
-def test_a_pair_without_an_equal_is_refused_with_what_there_is(sampler: str, schedule_type: str) -> None:
+def test_an_unsupported_pair_is_refused_with_the_schedule_types_that_are_supported(
+    sampler: str, schedule_type: str
+) -> None:
     with pytest.raises(
         ValueError, match=f"schedule_type: {re.escape(sampler)} has no equal with {schedule_type}; it takes Aut"
     ):

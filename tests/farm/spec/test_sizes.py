@@ -22,11 +22,11 @@ def size(mode: str, picture: tuple[int, int] | None = PICTURE, side: int = 512, 
     return found["width"], found["height"]
 
 
-def test_without_an_input_the_checkpoints_own_side_counts() -> None:
+def test_the_checkpoints_own_side_is_the_size_without_an_input() -> None:
     assert size("txt2img", None, side=1024) == (1024, 1024)
 
 
-def test_what_is_asked_for_counts_first() -> None:
+def test_a_requested_side_counts_before_the_checkpoints_own() -> None:
     assert size("txt2img", None, width=640) == (640, 512)
 
 
@@ -39,7 +39,7 @@ def test_what_is_asked_for_counts_first() -> None:
         ({"width": 256, "height": 64}, (256, 64)),
     ],
 )
-def test_a_picture_from_another_is_like_it(settings: dict[str, int], expected: tuple[int, int]) -> None:
+def test_an_image_from_a_picture_keeps_its_proportions(settings: dict[str, int], expected: tuple[int, int]) -> None:
     assert size("img2img", **settings) == expected
 
 
@@ -47,12 +47,12 @@ def test_the_masked_region_alone_is_rendered_at_the_checkpoints_side() -> None:
     assert size("inpaint", area="masked") == (512, 512)
 
 
-def test_what_is_enlarged_is_twice_the_input_unless_said_otherwise() -> None:
+def test_an_enlargement_is_twice_the_input_unless_a_scale_is_given() -> None:
     assert size("upscale", (100, 203)) == (200, 408)
     assert size("upscale", (100, 200), scale=1.5) == (152, 304)
 
 
-def test_what_is_enlarged_may_be_asked_for_by_its_size() -> None:
+def test_an_enlargement_may_be_requested_by_its_size() -> None:
     assert size("upscale", (100, 200), width=400) == (400, 800)
     assert size("upscale", (100, 200), width=400, height=640) == (400, 640)
     with pytest.raises(Misfit):
@@ -60,7 +60,7 @@ def test_what_is_enlarged_may_be_asked_for_by_its_size() -> None:
 
 
 class TestOutpaint:
-    def test_the_output_holds_the_input_and_what_is_added(self) -> None:
+    def test_the_outpainted_size_holds_the_input_and_the_added_sides(self) -> None:
         found = sized("outpaint", {"left": 64, "top": 32}, OWN, (512, 512))
         assert (found["width"], found["height"]) == (576, 544)
         assert {name: found[name] for name in ("left", "right", "top", "bottom")} == {
@@ -85,7 +85,7 @@ class TestOutpaint:
         assert "aspect" not in found
 
     @pytest.mark.parametrize("settings", [{}, {"aspect": "1:1"}, {"aspect": "2:1", "left": 8}])
-    def test_what_adds_nothing_or_says_it_twice_is_refused(self, settings: dict[str, Any]) -> None:
+    def test_an_outpaint_that_adds_nothing_or_is_sized_twice_is_refused(self, settings: dict[str, Any]) -> None:
         with pytest.raises(Misfit):
             sized("outpaint", settings, OWN, (512, 512))
 
@@ -93,7 +93,9 @@ class TestOutpaint:
         picture=st.tuples(st.integers(64, 2000), st.integers(64, 2000)),
         added=st.tuples(*[st.integers(0, 500)] * 4).filter(any),
     )
-    def test_the_parts_always_add_up(self, picture: tuple[int, int], added: tuple[int, int, int, int]) -> None:
+    def test_the_input_and_the_added_sides_always_add_up_to_the_outpainted_size(
+        self, picture: tuple[int, int], added: tuple[int, int, int, int]
+    ) -> None:
         left, right, top, bottom = added
         found = sized("outpaint", {"left": left, "right": right, "top": top, "bottom": bottom}, OWN, picture)
         assert found["width"] == picture[0] + found["left"] + found["right"]

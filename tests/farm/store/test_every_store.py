@@ -74,16 +74,16 @@ def any_store(request: pytest.FixtureRequest) -> Store:
 
 
 class TestEveryStore:
-    def test_what_was_put_is_got(self, any_store: Store) -> None:
+    def test_an_object_that_was_put_is_read_back(self, any_store: Store) -> None:
         any_store.put("results/7/12-1.png", IMAGE, "image/png")
         assert any_store.get("results/7/12-1.png") == IMAGE
 
-    def test_putting_again_replaces(self, any_store: Store) -> None:
+    def test_putting_an_object_again_replaces_it(self, any_store: Store) -> None:
         any_store.put("a/1.png", b"old", "image/png")
         any_store.put("a/1.png", b"new", "image/png")
         assert any_store.get("a/1.png") == b"new"
 
-    def test_an_object_that_is_not_there_is_missing(self, any_store: Store) -> None:
+    def test_an_unknown_object_is_missing(self, any_store: Store) -> None:
         with pytest.raises(ObjectMissing):
             any_store.get("a/1.png")
 
@@ -93,7 +93,7 @@ class TestEveryStore:
         with pytest.raises(ObjectMissing):
             any_store.get("a/1.png")
 
-    def test_deleting_what_is_not_there_is_no_error(self, any_store: Store) -> None:
+    def test_deleting_a_missing_object_is_no_error(self, any_store: Store) -> None:
         any_store.delete("a/1.png")
 
     def test_keys_are_listed_by_prefix(self, any_store: Store) -> None:
@@ -107,18 +107,18 @@ class TestEveryStore:
         assert sorted(any_store.keys()) == []
 
     @pytest.mark.parametrize("key", ["a b/ü+&=?#%.png", "results/…/1.png"])
-    def test_a_key_may_hold_any_sign(self, any_store: Store, key: str) -> None:
+    def test_a_key_may_hold_any_character(self, any_store: Store, key: str) -> None:
         any_store.put(key, IMAGE, "image/png")
         assert any_store.get(key) == IMAGE
         assert sorted(any_store.keys()) == [key]
 
-    def test_keys_are_read_as_they_are_asked_for(self, any_store: Store) -> None:
+    def test_keys_are_listed_lazily(self, any_store: Store) -> None:
         any_store.put("a/1.png", IMAGE, "image/png")
         keys = any_store.keys()
         any_store.put("a/2.png", IMAGE, "image/png")
         assert sorted(keys) == ["a/1.png", "a/2.png"]
 
-    def test_an_object_is_no_leftover(self, any_store: Store) -> None:
+    def test_a_complete_object_is_not_cleared_as_a_leftover(self, any_store: Store) -> None:
         any_store.put("a/1.png", IMAGE, "image/png")
         assert any_store.clear_leftovers(older_than_seconds=-1) == 0
         assert list(any_store.keys()) == ["a/1.png"]
@@ -140,29 +140,29 @@ class TestEveryStore:
         any_store.fetch_file("weights/1", tmp_path / "b")
         assert (tmp_path / "b").read_bytes() == content
 
-    def test_a_fetched_file_replaces_what_was_there(self, any_store: Store, tmp_path: Path) -> None:
+    def test_a_fetched_file_replaces_an_older_one(self, any_store: Store, tmp_path: Path) -> None:
         any_store.put("a", IMAGE, "image/png")
         (tmp_path / "a").write_bytes(b"old and longer than the new one")
         any_store.fetch_file("a", tmp_path / "a")
         assert (tmp_path / "a").read_bytes() == IMAGE
 
-    def test_what_is_not_there_is_not_fetched(self, any_store: Store, tmp_path: Path) -> None:
+    def test_a_missing_object_is_not_fetched(self, any_store: Store, tmp_path: Path) -> None:
         with pytest.raises(ObjectMissing):
             any_store.fetch_file("a", tmp_path / "a")
         assert list(tmp_path.glob("a*")) == []
 
-    def test_a_file_that_is_not_there_is_not_put(self, any_store: Store, tmp_path: Path) -> None:
+    def test_a_missing_file_is_not_put(self, any_store: Store, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="Could not write a: No such file"):
             any_store.put_file("a", tmp_path / "a", "image/png")
         assert not any_store.exists("a")
 
-    def test_fetching_to_where_no_file_can_be_is_a_store_error(self, any_store: Store, tmp_path: Path) -> None:
+    def test_fetching_to_an_impossible_path_is_a_store_error(self, any_store: Store, tmp_path: Path) -> None:
         any_store.put("a", IMAGE, "image/png")
         (tmp_path / "file").touch()
         with pytest.raises(StoreError, match="Could not read a: "):
             any_store.fetch_file("a", tmp_path / "file" / "a")
 
-    def test_only_what_was_put_exists(self, any_store: Store) -> None:
+    def test_only_objects_that_were_put_exist(self, any_store: Store) -> None:
         any_store.put("a/1.png", IMAGE, "image/png")
         assert any_store.exists("a/1.png")
         assert not any_store.exists("a/2.png")
@@ -203,7 +203,7 @@ class TestDisk:
         (tmp_path / "store" / "a" / ".part-crashed").write_bytes(b"\x89PN")
         assert sorted(disk_store.keys()) == ["a/1.png"]
 
-    def test_what_a_crash_left_half_written_is_cleared_once_it_is_old(
+    def test_a_file_that_a_crash_left_half_written_is_cleared_once_it_is_old(
         self, disk_store: DiskStore, tmp_path: Path
     ) -> None:
         disk_store.put("a/1.png", IMAGE, "image/png")
@@ -251,7 +251,7 @@ class TestDisk:
             with pytest.raises(StoreOutage, match="there is no folder"):
                 read("a/1.png")
 
-    def test_a_folder_that_nobody_may_read_is_a_refusal(
+    def test_a_folder_without_permission_to_read_is_a_refusal(
         self, disk_store: DiskStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         disk_store.put("a/1.png", IMAGE, "image/png")
@@ -359,12 +359,12 @@ class TestSignedLinks:
         LinkSigner("a secret key for tests only").check("a/1.png", query)
 
     @pytest.mark.parametrize("signature", ["ü", ""])
-    def test_a_signature_of_any_signs_is_only_bad(self, signature: str) -> None:
+    def test_a_signature_of_any_characters_is_merely_bad(self, signature: str) -> None:
         key, query = self.link()
         with pytest.raises(BadLink):
             self.signer.check(key, {**query, "signature": signature})
 
-    def test_a_link_ends(self) -> None:
+    def test_a_link_expires(self) -> None:
         parts = urlsplit(self.signer.sign("a/1.png", seconds=-3600))
         with pytest.raises(BadLink, match="expired"):
             self.signer.check("a/1.png", dict(parse_qsl(parts.query)))
@@ -422,7 +422,7 @@ class TestS3:
         assert s3_store.clear_leftovers(older_than_seconds=60) == 1
         assert client.list_multipart_uploads(Bucket="farm").get("Uploads", []) == []
 
-    def test_a_bucket_that_is_not_there_is_a_store_error(self, bucket: str, tmp_path: Path) -> None:
+    def test_a_missing_bucket_is_a_store_error(self, bucket: str, tmp_path: Path) -> None:
         store = S3Store.of_url(bucket.replace("//farm", "//nowhere"))
         with pytest.raises(StoreError, match="Cannot reach the bucket nowhere: 404"):
             store.check()
@@ -463,7 +463,7 @@ class TestS3:
         ],
     )
     @pytest.mark.usefixtures("impatience")
-    def test_what_a_server_answers_tells_an_outage_from_a_refusal(
+    def test_the_answer_of_a_server_distinguishes_an_outage_from_a_refusal(
         self, objects: ObjectServer, status: int, code: str, kind: type[StoreError]
     ) -> None:
         objects.answer_instead = status, code

@@ -41,7 +41,7 @@ def an_orphan(scene: Scene, store: Store) -> str:
     return key
 
 
-def test_a_round_sweeps_and_says_what_it_found(scene: Scene, store: Store) -> None:
+def test_a_round_sweeps_and_records_what_it_found(scene: Scene, store: Store) -> None:
     an_orphan(scene, store)
     store.put("my holiday.png", b"pixels", "image/png")
     a_cleaner(scene, store).make_round()
@@ -51,7 +51,7 @@ def test_a_round_sweeps_and_says_what_it_found(scene: Scene, store: Store) -> No
     )
 
 
-def test_whoever_comes_too_soon_after_a_sweep_does_not_sweep(scene: Scene, store: Store) -> None:
+def test_a_cleaner_does_not_sweep_soon_after_another_sweep(scene: Scene, store: Store) -> None:
     a_cleaner(scene, store).make_round()
     key = an_orphan(scene, store)
     a_cleaner(scene, store).make_round()
@@ -68,7 +68,7 @@ def test_a_sweep_is_due_again_after_its_time(scene: Scene, store: Store) -> None
     assert list(store.keys()) == []
 
 
-def test_while_one_sweeps_no_other_does(scene: Scene, store: Store) -> None:
+def test_a_cleaner_does_not_sweep_while_another_does(scene: Scene, store: Store) -> None:
     key = an_orphan(scene, store)
     with scene.database.engine.connect() as connection:
         connection.execute(text(f"SELECT pg_advisory_lock({Lock.SWEEP.value})"))
@@ -124,7 +124,7 @@ class HeldStore(MemoryStore):
         raise StoreRefused("Could not list begun uploads: AccessDenied")
 
 
-def test_an_object_that_cannot_be_deleted_keeps_no_other(scene: Scene) -> None:
+def test_an_object_that_cannot_be_deleted_holds_up_no_other(scene: Scene) -> None:
     store = HeldStore("results/1.png", f"{INPUTS}1.png")
     with scene.database.begin() as session:
         for key in ("results/1.png", "results/2.png", f"{INPUTS}1.png", f"{INPUTS}2.png"):
@@ -180,7 +180,7 @@ def test_workers_that_went_long_ago_are_forgotten(scene: Scene, store: Store) ->
     assert scene.scalar("SELECT count(*) FROM workers") == 0
 
 
-def test_what_was_held_against_a_worker_for_a_time_is_forgotten_a_day_later(scene: Scene, store: Store) -> None:
+def test_expired_memory_limits_and_exclusions_are_forgotten_a_day_later(scene: Scene, store: Store) -> None:
     scene.submit()
     scene.fail_for_memory(*scene.claim(scene.worker()))
     scene.avoid("host/cpu", a_checkpoint(scene.database))

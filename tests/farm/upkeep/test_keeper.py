@@ -53,7 +53,7 @@ def test_a_round_gives_back_leases_that_ended(scene: Scene, keeper: Keeper) -> N
     assert scene.statuses(job_id) == ["queued"]
 
 
-def test_a_round_cancels_what_has_not_started_by_its_deadline(
+def test_a_round_cancels_a_job_that_has_not_started_by_its_deadline(
     scene: Scene, keeper: Keeper, pass_deadlines: Callable[[], None]
 ) -> None:
     job_id = scene.submit(images_per_prompt=2, deadline="2999-01-01T00:00:00Z")
@@ -175,7 +175,7 @@ def test_a_keeper_waits_for_a_database_that_is_away(scene: Scene) -> None:
     assert not thread.is_alive()
 
 
-def test_after_an_outage_every_lease_gets_time_to_be_renewed(scene: Scene) -> None:
+def test_every_lease_gets_time_to_be_renewed_after_an_outage(scene: Scene) -> None:
     job_id = scene.submit()
     leases = scene.claim(scene.worker())
     keeper = Keeper(scene.settings, Database("postgresql://farm@127.0.0.1:1/farm", Role.KEEPER), scene.doorbell)
@@ -243,7 +243,7 @@ def test_an_overdue_job_that_cannot_be_cancelled_holds_up_no_other(
     [("57P01", True), ("08006", True), (None, True), ("57014", False), ("40P01", False), ("55P03", False)],
     ids=["shut down", "connection failure", "no answer", "statement timeout", "deadlock", "lock timeout"],
 )
-def test_only_what_ends_a_connection_is_an_outage(sqlstate: str | None, is_lost: bool) -> None:
+def test_only_an_error_that_ends_a_connection_is_an_outage(sqlstate: str | None, is_lost: bool) -> None:
     original = psycopg.OperationalError()
     original.sqlstate = sqlstate
     assert is_lost_connection(OperationalError("SELECT 1", {}, original)) == is_lost

@@ -32,14 +32,14 @@ def sweep(scene: Scene, store: MemoryStore) -> Swept:
     return orphans.sweep(scene.database, store)
 
 
-def test_what_a_running_attempt_uploaded_stays(scene: Scene, store: MemoryStore) -> None:
+def test_objects_of_a_running_attempt_are_kept(scene: Scene, store: MemoryStore) -> None:
     scene.submit()
     upload(store, *scene.claim(scene.worker()))
     assert sweep(scene, store) == Swept(orphans=0, leftovers=0, strangers=0)
     assert len(store.objects) == 2
 
 
-def test_what_an_artifact_names_stays(scene: Scene, store: MemoryStore) -> None:
+def test_an_object_that_an_artifact_names_is_kept(scene: Scene, store: MemoryStore) -> None:
     scene.submit()
     [lease] = scene.claim(scene.worker())
     upload(store, lease)
@@ -49,14 +49,14 @@ def test_what_an_artifact_names_stays(scene: Scene, store: MemoryStore) -> None:
     assert list(store.objects) == [key_of(lease)]
 
 
-def test_what_a_lost_attempt_uploaded_is_deleted(scene: Scene, store: MemoryStore) -> None:
+def test_objects_of_a_lost_attempt_are_deleted(scene: Scene, store: MemoryStore) -> None:
     scene.submit()
     upload(store, *scene.lose(scene.worker()))
     assert sweep(scene, store) == Swept(orphans=2, leftovers=0, strangers=0)
     assert store.objects == {}
 
 
-def test_what_an_earlier_attempt_uploaded_is_deleted_while_the_next_one_runs(
+def test_objects_of_an_earlier_attempt_are_deleted_while_the_next_one_runs(
     scene: Scene, store: MemoryStore
 ) -> None:
     scene.submit()
@@ -68,14 +68,14 @@ def test_what_an_earlier_attempt_uploaded_is_deleted_while_the_next_one_runs(
     assert set(store.objects) == {key_of(current), key_of(current, "thumbnail", "jpg")}
 
 
-def test_what_a_cancelled_attempt_uploaded_is_deleted(scene: Scene, store: MemoryStore) -> None:
+def test_objects_of_a_cancelled_attempt_are_deleted(scene: Scene, store: MemoryStore) -> None:
     job_id = scene.submit()
     upload(store, *scene.claim(scene.worker()))
     steering.cancel(scene.database, job_id)
     assert sweep(scene, store).orphans == 2
 
 
-def test_an_attempt_that_has_not_been_is_a_strangers(scene: Scene, store: MemoryStore) -> None:
+def test_an_object_of_an_attempt_yet_to_come_is_left_alone(scene: Scene, store: MemoryStore) -> None:
     """A restored backup knows fewer attempts than there were: the next one may upload to this very key."""
     scene.submit()
     [lease] = scene.lose(scene.worker())
@@ -97,7 +97,7 @@ def test_an_attempt_that_has_not_been_is_a_strangers(scene: Scene, store: Memory
         "my holiday.png",
     ],
 )
-def test_what_is_not_a_task_of_this_farm_is_left_alone_and_counted(
+def test_an_object_that_belongs_to_no_task_of_this_farm_is_left_alone_and_counted(
     scene: Scene, store: MemoryStore, key: str
 ) -> None:
     scene.submit()
@@ -107,7 +107,7 @@ def test_what_is_not_a_task_of_this_farm_is_left_alone_and_counted(
     assert list(store.objects) == [key]
 
 
-def test_what_is_to_be_discarded_is_no_stranger(scene: Scene, store: MemoryStore) -> None:
+def test_an_object_that_is_to_be_discarded_is_not_counted_as_a_strangers(scene: Scene, store: MemoryStore) -> None:
     store.put("results/7/7-1.png", b"pixels", "image/png")
     scene.scalar("INSERT INTO discards (key) VALUES ('results/7/7-1.png') RETURNING key")
     assert sweep(scene, store) == Swept(orphans=0, leftovers=0, strangers=0)

@@ -71,20 +71,20 @@ class TestEvents:
         clean(keep_events_days=30)
         assert scene.scalar("SELECT array_agg(job_id) FROM events WHERE job_id IS NOT NULL") == [young]
 
-    def test_zero_days_keep_them_for_ever(self, scene: Scene, clean: Callable[..., None]) -> None:
+    def test_zero_days_keep_events_for_ever(self, scene: Scene, clean: Callable[..., None]) -> None:
         scene.submit()
         scene.let_days_pass(10_000)
         clean(keep_events_days=0)
         assert count(scene, "events", "kind = 'job.submitted'") == 1
 
-    def test_they_are_deleted_in_small_batches_until_none_is_left(self, scene: Scene) -> None:
+    def test_old_events_are_deleted_in_small_batches_until_none_is_left(self, scene: Scene) -> None:
         for _ in range(3):
             scene.submit()
         scene.let_days_pass(31)
         with scene.database.begin() as session:
             assert [retention.prune_events(session, 30, limit=2) for _ in range(3)] == [2, 1, 0]
 
-    def test_what_another_keeper_has_in_hand_is_passed_over(self, scene: Scene) -> None:
+    def test_events_that_another_keeper_is_deleting_are_passed_over(self, scene: Scene) -> None:
         scene.submit()
         scene.submit()
         scene.let_days_pass(31)
@@ -110,7 +110,7 @@ class TestAttempts:
         assert count(scene, "results JOIN attempts a ON a.task_id = results.task_id AND number = attempt") == 2
 
     @pytest.mark.parametrize("days", [0, 32])
-    def test_attempts_younger_than_that_are_kept(
+    def test_younger_attempts_are_kept(
         self, scene: Scene, store: MemoryStore, clean: Callable[..., None], days: int
     ) -> None:
         a_finished_job(scene, store, days_ago=31)
@@ -145,7 +145,7 @@ class TestJobs:
         assert {table: count(scene, table) for table in tables} == dict.fromkeys(tables, 0)
         assert store.objects == {}
 
-    def test_that_it_was_deleted_is_an_event(
+    def test_the_deletion_of_a_job_is_an_event(
         self, scene: Scene, store: MemoryStore, clean: Callable[..., None]
     ) -> None:
         job_id = a_finished_job(scene, store, days_ago=91)
@@ -154,14 +154,14 @@ class TestJobs:
         assert reason == f"job {job_id} ended more than 90 days ago"
 
     @pytest.mark.parametrize("days", [0, 92])
-    def test_jobs_younger_than_that_are_kept(
+    def test_younger_jobs_are_kept(
         self, scene: Scene, store: MemoryStore, clean: Callable[..., None], days: int
     ) -> None:
         a_finished_job(scene, store, days_ago=91)
         clean(keep_jobs_days=days)
         assert (count(scene, "jobs"), count(scene, "results"), len(store.objects)) == (1, 2, 4)
 
-    def test_jobs_are_kept_for_ever_unless_told_otherwise(self, settings: Settings) -> None:
+    def test_jobs_are_kept_for_ever_by_default(self, settings: Settings) -> None:
         assert settings.keep_jobs_days == 0
 
     @pytest.mark.parametrize("status", ["active", "paused"])
@@ -205,7 +205,7 @@ class TestJobs:
         clean()
         assert (count(scene, "discards"), store.objects) == (0, {})
 
-    def test_a_job_that_is_retried_meanwhile_is_not_deleted(self, scene: Scene) -> None:
+    def test_a_job_that_is_retried_after_it_was_selected_is_not_deleted(self, scene: Scene) -> None:
         job_id = scene.submit()
         scene.fail(*scene.claim(scene.worker()), is_retryable=False)
         scene.let_days_pass(91)

@@ -109,7 +109,9 @@ class TestCheckpoints:
         assert len(list(importer.store.keys())) <= count + 3
         assert list((importer.settings.data_dir / "ingest").iterdir()) == []
 
-    def test_adding_the_same_again_is_harmless_and_quick(self, importer: WeightsImporter, folder: Path) -> None:
+    def test_adding_the_same_weights_again_changes_nothing_and_is_quick(
+        self, importer: WeightsImporter, folder: Path
+    ) -> None:
         first = importer.add(AddRequest("checkpoint", str(folder), name="a", note="mine"))
         assert first.is_new
         importer.watch.stages.clear()
@@ -117,7 +119,9 @@ class TestCheckpoints:
         assert importer.watch.stages == []
         assert checkpoint(importer, "a").note == "mine"
 
-    def test_adding_again_brings_back_what_the_store_lost(self, importer: WeightsImporter, folder: Path) -> None:
+    def test_adding_weights_again_restores_files_that_the_store_lost(
+        self, importer: WeightsImporter, folder: Path
+    ) -> None:
         importer.add(AddRequest("checkpoint", str(folder), name="a"))
         before = stored(importer, "a")
         for key in list(importer.store.keys())[:3]:
@@ -133,7 +137,7 @@ class TestCheckpoints:
         importer.add(AddRequest("checkpoint", str(folder), name="a"))
         assert checkpoint(importer, "a").location == checkpoints.IN_STORE
 
-    def test_another_under_a_name_that_is_taken_is_refused_before_any_work(
+    def test_other_weights_under_a_taken_name_are_refused_before_any_work(
         self, importer: WeightsImporter, scene: Scene, folder: Path
     ) -> None:
         a_stored_checkpoint(scene.database, importer.store, {"a": b"other"}, "a")
@@ -141,7 +145,7 @@ class TestCheckpoints:
             importer.add(AddRequest("checkpoint", str(folder), name="a"))
         assert importer.watch.stages == []
 
-    def test_with_another_vae_it_is_another_checkpoint(
+    def test_a_checkpoint_with_another_vae_is_another_checkpoint(
         self, importer: WeightsImporter, folder: Path, file: Path
     ) -> None:
         vae = folder / "vae" / "diffusion_pytorch_model.safetensors"
@@ -154,36 +158,36 @@ class TestCheckpoints:
         with pytest.raises(NotFound, match="'nope' is neither a file here nor a registered VAE"):
             importer.add(AddRequest("checkpoint", str(folder), vae="nope"))
 
-    def test_bad_weights_leave_nothing(self, importer: WeightsImporter, tmp_path: Path) -> None:
+    def test_bad_weights_leave_nothing_behind(self, importer: WeightsImporter, tmp_path: Path) -> None:
         (tmp_path / "bad.safetensors").write_bytes(b"<html>who are you?</html>")
         with pytest.raises(BadWeights, match="web page"):
             importer.add(AddRequest("checkpoint", str(tmp_path / "bad.safetensors")))
         assert left(importer) == []
 
-    def test_without_a_vocabulary_the_ways_to_one_are_told(self, importer: WeightsImporter, file: Path) -> None:
+    def test_a_file_without_a_vocabulary_is_refused_with_the_ways_to_get_one(
+        self, importer: WeightsImporter, file: Path
+    ) -> None:
         with pytest.raises(BadWeights, match="vocabulary"):
             importer.add(AddRequest("checkpoint", str(file)))
         assert left(importer) == []
 
 
 class TestFailures:
-    def test_a_store_that_fails_half_way_is_left_without_anything(
-        self, importer: WeightsImporter, folder: Path
-    ) -> None:
+    def test_a_store_that_fails_half_way_keeps_no_files(self, importer: WeightsImporter, folder: Path) -> None:
         store = HalfWayStore()
         with pytest.raises(StoreError, match="The disk is full"):
             replace(importer, store=store).add(AddRequest("checkpoint", str(folder)))
         assert store.objects == {}
         assert left(importer) == []
 
-    def test_what_failed_can_be_added_again(self, importer: WeightsImporter, folder: Path) -> None:
+    def test_weights_whose_adding_failed_can_be_added_again(self, importer: WeightsImporter, folder: Path) -> None:
         store = HalfWayStore()
         failing = replace(importer, store=store)
         with pytest.raises(StoreError):
             failing.add(AddRequest("checkpoint", str(folder), name="a"))
         assert failing.add(AddRequest("checkpoint", str(folder), name="a")).is_new
 
-    def test_two_at_once_under_one_name_make_one(
+    def test_two_additions_at_once_under_one_name_make_one_checkpoint(
         self, importer: WeightsImporter, folder: Path, tmp_path: Path
     ) -> None:
         other = shutil.copytree(folder, tmp_path / "other")
@@ -215,7 +219,7 @@ class TestFailures:
         assert not abandoned.exists()
 
     @pytest.mark.parametrize("name", ["a\nb", "", "x" * 201])
-    def test_a_name_that_is_none_is_refused(self, importer: WeightsImporter, folder: Path, name: str) -> None:
+    def test_an_unusable_name_is_refused(self, importer: WeightsImporter, folder: Path, name: str) -> None:
         with pytest.raises(InvalidRequest, match="name: "):
             importer.add(AddRequest("checkpoint", str(folder), name=name or "\x00"))
 
@@ -345,7 +349,7 @@ class TestAddons:
             importer.add(AddRequest("embedding", str(self.lora(tmp_path / "detail.safetensors"))))
         assert left(importer) == []
 
-    def test_an_addon_that_does_not_tell_its_family_needs_a_word(
+    def test_an_addon_of_unclear_family_needs_its_family_named(
         self, importer: WeightsImporter, tmp_path: Path
     ) -> None:
         source = self.lora(tmp_path / "odd.safetensors", width=100)

@@ -16,7 +16,7 @@ def add(scene: Scene, kind: addons.AddonKind = "lora", name: str = "detail", fou
         return addons.add(session, kind, name, found, "mine").id
 
 
-def test_an_added_one_is_found_by_its_kind_and_name(scene: Scene) -> None:
+def test_an_addon_is_found_by_its_kind_and_name(scene: Scene) -> None:
     add(scene)
     with scene.database.begin() as session:
         found = addons.get(session, "lora", "detail")
@@ -33,18 +33,18 @@ def test_each_kind_has_names_of_its_own(scene: Scene) -> None:
         }
 
 
-def test_they_are_listed_by_name(scene: Scene) -> None:
+def test_addons_are_listed_by_name(scene: Scene) -> None:
     for name in "cab":
         add(scene, name=name)
     with scene.database.begin() as session:
         assert list(addons.by_name(session, "lora")) == ["a", "b", "c"]
 
 
-def test_adding_the_same_one_again_is_harmless(scene: Scene) -> None:
+def test_adding_the_same_addon_again_changes_nothing(scene: Scene) -> None:
     assert add(scene) == add(scene)
 
 
-def test_another_one_under_a_name_that_is_taken_is_refused(scene: Scene) -> None:
+def test_another_addon_under_a_taken_name_is_refused(scene: Scene) -> None:
     add(scene)
     with pytest.raises(Conflict, match="Another LoRA is registered as 'detail'"):
         add(scene, found=StoredAddon("sd15", "b" * 64, 100))
@@ -58,12 +58,12 @@ def test_a_removed_name_is_free_for_another(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(("kind", "title"), [("vae", "VAE"), ("embedding", "embedding"), ("lora", "LoRA")])
-def test_what_is_not_registered_is_not_found(scene: Scene, kind: addons.AddonKind, title: str) -> None:
+def test_an_unregistered_addon_is_not_found(scene: Scene, kind: addons.AddonKind, title: str) -> None:
     with pytest.raises(NotFound, match=f"There is no {title} 'detail'"), scene.database.begin() as session:
         addons.remove(session, kind, "detail")
 
 
-def test_a_report_tells_all_of_it(scene: Scene) -> None:
+def test_a_report_shows_kind_size_and_origin_of_an_addon(scene: Scene) -> None:
     add(scene)
     with scene.database.begin() as session:
         [report] = weights.addon_reports(addons.by_name(session, "lora").values())

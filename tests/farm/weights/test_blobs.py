@@ -77,7 +77,7 @@ class TestPutting:
         put_missing(store, files, tmp_path, lambda _: None)
         assert [store.get(file.key) for file in files] == [b"a", b"b"]
 
-    def test_what_the_store_has_is_not_put_again(self, tmp_path: Path) -> None:
+    def test_a_file_that_the_store_has_is_not_put_again(self, tmp_path: Path) -> None:
         files = self.folder(tmp_path, "a")
         full = FailingStore(failures=0)
         put_missing(full, files, tmp_path, lambda _: None)
@@ -85,7 +85,7 @@ class TestPutting:
         put_missing(full, files, tmp_path, lambda _: None)
         assert full.failures_left == 1
 
-    def test_a_put_that_fails_is_told(self, tmp_path: Path) -> None:
+    def test_a_failed_put_is_reported(self, tmp_path: Path) -> None:
         with pytest.raises(StoreError):
             put_missing(FailingStore(failures=1), self.folder(tmp_path, "a"), tmp_path, lambda _: None)
 
@@ -95,7 +95,7 @@ class TestFiles:
         files = (StoredFile("a/b", "a" * 64, 3), StoredFile("c", "b" * 64, 4))
         assert read_files(as_column(files)) == files
 
-    def test_a_folder_at_a_place_of_its_own_has_none(self) -> None:
+    def test_a_folder_registered_in_place_has_no_stored_files(self) -> None:
         assert read_files(None) is None
 
     @pytest.mark.parametrize("path", ["../a", "a/../../b", "/etc/passwd", "", "a\0b"])
@@ -113,14 +113,14 @@ class TestFiles:
 
 
 class TestTidying:
-    def test_what_was_put_in_vain_is_deleted(self, scene: Scene, store: Store) -> None:
+    def test_an_announced_file_that_no_row_names_is_deleted(self, scene: Scene, store: Store) -> None:
         a_stored_checkpoint(scene.database, store, UNET)
         with hold_add_lock(scene.database) as connection:
             announce(connection, stored_files(store, VAE))
         assert tidy(scene.database, store) == 1
         assert kept(store) == [b"a unet"]
 
-    def test_what_was_announced_again_and_is_named_is_kept(self, scene: Scene, store: Store) -> None:
+    def test_an_announced_file_that_a_row_names_is_kept(self, scene: Scene, store: Store) -> None:
         a_stored_checkpoint(scene.database, store, UNET)
         with hold_add_lock(scene.database) as connection:
             announce(connection, stored_files(store, UNET))
@@ -128,17 +128,17 @@ class TestTidying:
         assert kept(store) == [b"a unet"]
         assert scene.scalar("SELECT count(*) FROM discards") == 0
 
-    def test_weights_that_this_farm_never_heard_of_are_left_alone(self, scene: Scene, store: Store) -> None:
+    def test_weights_that_this_farm_never_announced_are_left_alone(self, scene: Scene, store: Store) -> None:
         stored_files(store, VAE)
         assert tidy(scene.database, store) == prune(scene.database, store) == 0
         assert kept(store) == [b"a vae"]
 
-    def test_nothing_but_weights_is_deleted(self, scene: Scene, store: Store) -> None:
+    def test_objects_that_are_no_weights_are_kept(self, scene: Scene, store: Store) -> None:
         store.put("results/1/1-1.png", b"an image", "image/png")
         assert tidy(scene.database, store) == 0
         assert list(store.keys()) == ["results/1/1-1.png"]
 
-    def test_what_removed_rows_name_is_kept(self, scene: Scene, store: Store) -> None:
+    def test_files_that_removed_rows_name_are_kept(self, scene: Scene, store: Store) -> None:
         a_stored_checkpoint(scene.database, store, UNET)
         an_addon(scene.database, store, "lora", "detail", b"a lora")
         remove(scene, "demo")
@@ -147,21 +147,23 @@ class TestTidying:
         assert tidy(scene.database, store) == 0
         assert kept(store) == [b"a lora", b"a unet"]
 
-    def test_a_folder_at_a_place_of_its_own_names_nothing(self, scene: Scene, store: Store) -> None:
+    def test_a_folder_registered_in_place_is_no_obstacle_to_tidying(self, scene: Scene, store: Store) -> None:
         scene.submit()
         assert tidy(scene.database, store) == 0
 
-    def test_nothing_is_deleted_while_somebody_adds(self, scene: Scene, others: Database, store: Store) -> None:
+    def test_files_are_not_deleted_while_another_process_adds(
+        self, scene: Scene, others: Database, store: Store
+    ) -> None:
         with hold_add_lock(others) as connection:
             announce(connection, stored_files(store, UNET))
             assert tidy(scene.database, store) == 0
         assert tidy(scene.database, store) == 1
 
-    def test_many_may_add_at_a_time(self, scene: Scene, others: Database) -> None:
+    def test_several_processes_may_add_at_once(self, scene: Scene, others: Database) -> None:
         with hold_add_lock(others), hold_add_lock(scene.database):
             pass
 
-    def test_the_last_to_add_tidies_up_for_one_that_failed_before(
+    def test_the_last_process_to_add_deletes_the_files_of_one_that_failed(
         self, scene: Scene, others: Database, store: Store
     ) -> None:
         with hold_add_lock(others):
@@ -170,7 +172,7 @@ class TestTidying:
             assert tidy(scene.database, store) == 0
         assert tidy(others, store) == 1
 
-    def test_what_a_killed_process_put_is_deleted(self, scene: Scene, store: Store) -> None:
+    def test_files_of_a_killed_process_are_deleted(self, scene: Scene, store: Store) -> None:
         child = subprocess.Popen(
             [sys.executable, "-c", _ADD_FOR_EVER, scene.database.url, str(scene.settings.store_url)],
             stdout=subprocess.PIPE,
@@ -183,7 +185,7 @@ class TestTidying:
         wait_until(lambda: tidy(scene.database, store) == 1, seconds=10)
         assert kept(store) == []
 
-    def test_who_lost_the_lock_registers_nothing(self, scene: Scene, store: Store) -> None:
+    def test_a_process_that_lost_the_lock_registers_nothing(self, scene: Scene, store: Store) -> None:
         with hold_add_lock(scene.database) as connection:
             files = stored_files(store, UNET)
             scene.end_other_sessions()
@@ -207,7 +209,7 @@ with hold_add_lock(Database(sys.argv[1], Role.TOOL)) as connection:
 
 
 class TestPruning:
-    def test_what_belongs_to_no_name_any_more_is_deleted(self, scene: Scene, store: Store) -> None:
+    def test_files_that_no_registered_name_uses_are_pruned(self, scene: Scene, store: Store) -> None:
         a_stored_checkpoint(scene.database, store, UNET | VAE, "old")
         a_stored_checkpoint(scene.database, store, VAE, "new")
         remove(scene, "old")
@@ -237,14 +239,16 @@ class TestPruning:
         assert prune(scene.database, store) == 1
         assert kept(store) == [b"wanted"]
 
-    def test_who_adds_is_not_disturbed(
+    def test_pruning_is_refused_while_weights_are_added(
         self, scene: Scene, others: Database, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("farm.weights.blobs._PATIENCE_SECONDS", 0)
         with hold_add_lock(others), pytest.raises(Conflict, match="are being added now"):
             prune(scene.database, store)
 
-    def test_a_job_that_is_being_accepted_is_waited_for(self, scene: Scene, others: Database, store: Store) -> None:
+    def test_pruning_waits_for_a_job_that_is_being_accepted(
+        self, scene: Scene, others: Database, store: Store
+    ) -> None:
         with others.begin() as session:
             checkpoints.by_name(session)
             with pytest.raises(Conflict, match="Another transaction uses the table checkpoints"):

@@ -46,7 +46,7 @@ class TestInspectFolder:
             inspect_folder(tmp_path / "sd.safetensors")
 
     @pytest.mark.parametrize("index", ["", "[]", "{}", "\udcff", '{"_class_name": ["x"]}'])
-    def test_an_index_that_is_none_is_refused(self, folder: Path, index: str) -> None:
+    def test_a_malformed_index_is_refused(self, folder: Path, index: str) -> None:
         (folder / "model_index.json").write_bytes(index.encode(errors="surrogateescape"))
         with pytest.raises(BadCheckpoint):
             inspect_folder(folder)
@@ -81,7 +81,7 @@ class TestFamily:
             ("StableDiffusionXLPipeline", {"in_channels": 9}, "epsilon", "sdxl-inpaint"),
         ],
     )
-    def test_a_folder_tells_its_family(
+    def test_the_family_of_a_folder_follows_from_its_configuration(
         self, folder: Path, pipeline: str, unet: dict[str, object], prediction: str, family: str
     ) -> None:
         (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
@@ -119,7 +119,7 @@ class TestHash:
 
 
 class TestCatalog:
-    def test_an_added_checkpoint_can_be_named(self, scene: Scene) -> None:
+    def test_an_added_checkpoint_is_found_by_its_name(self, scene: Scene) -> None:
         checkpoint_id = a_checkpoint(scene.database, "demo")
         with scene.database.begin() as session:
             assert checkpoints.get(session, "demo").id == checkpoint_id
@@ -130,13 +130,13 @@ class TestCatalog:
         with scene.database.begin() as session:
             assert list(checkpoints.by_name(session)) == ["a", "b", "c"]
 
-    def test_adding_the_same_one_again_follows_it_to_where_it_lies_now(self, scene: Scene) -> None:
+    def test_adding_the_same_checkpoint_again_updates_its_location(self, scene: Scene) -> None:
         checkpoint_id = a_checkpoint(scene.database, "demo", sha256="a" * 64)
         with scene.database.begin() as session:
             assert checkpoints.add(session, "demo", named("a" * 64)).id == checkpoint_id
         assert scene.scalar("SELECT location FROM checkpoints") == "/elsewhere"
 
-    def test_another_one_under_a_name_that_is_taken_is_refused(self, scene: Scene) -> None:
+    def test_another_checkpoint_under_a_taken_name_is_refused(self, scene: Scene) -> None:
         a_checkpoint(scene.database, "demo", sha256="a" * 64)
         with pytest.raises(Conflict, match="A different checkpoint is registered as 'demo'"):
             a_checkpoint(scene.database, "demo", sha256="b" * 64)
@@ -152,7 +152,7 @@ class TestCatalog:
             checkpoints.add(session, "velocity", velocity)
         assert scene.scalar("SELECT count(*) FROM checkpoints") == 1
 
-    def test_a_report_tells_where_it_is_from_and_what_suits_it(self, scene: Scene) -> None:
+    def test_a_report_shows_size_origin_and_suggestions_of_a_checkpoint(self, scene: Scene) -> None:
         files = [StoredFile("a", "a" * 64, 10), StoredFile("b", "b" * 64, 20), StoredFile("b2", "b" * 64, 20)]
         found = StoredCheckpoint("sd15", "c" * 64, files, "hf:ana/small@1", {"num_inference_steps": 25})
         with scene.database.begin() as session:
@@ -160,7 +160,7 @@ class TestCatalog:
         assert (report.size_bytes, report.origin) == (30, "hf:ana/small@1")
         assert report.suggestions == {"num_inference_steps": 25}
 
-    def test_a_folder_with_a_place_of_its_own_has_no_size(self, scene: Scene) -> None:
+    def test_a_folder_registered_in_place_has_no_size(self, scene: Scene) -> None:
         a_checkpoint(scene.database)
         with scene.database.begin() as session:
             [report] = weights.checkpoint_reports(checkpoints.by_name(session).values())
@@ -179,6 +179,6 @@ class TestCatalog:
             checkpoints.remove(session, "demo")
         assert len(scene.claim(scene.worker())) == 1
 
-    def test_what_is_not_registered_is_not_found(self, scene: Scene) -> None:
+    def test_an_unregistered_checkpoint_is_not_found(self, scene: Scene) -> None:
         with pytest.raises(NotFound, match="There is no checkpoint 'demo'"), scene.database.begin() as session:
             checkpoints.remove(session, "demo")

@@ -22,13 +22,13 @@ def add(scene: Scene, kind: addons.AddonKind, name: str, sha256: str = SHA["a"])
         return addons.add(session, kind, name, StoredAddon("sd15", sha256, 100)).name
 
 
-def test_names_are_alike_whatever_their_case_spaces_dashes_and_underscores() -> None:
+def test_names_match_whatever_their_case_spaces_dashes_and_underscores() -> None:
     names = Names(["ng_deepnegative_v1_75t", "Ink", "caf\u00e9"])
     assert names.alike("NG DeepNegative-v1  75T") == ("ng_deepnegative_v1_75t",)
     assert (names.alike("INK"), names.alike("cafe\u0301"), names.alike("in k")) == (("Ink",), ("caf\u00e9",), ())
 
 
-def test_a_name_that_is_written_exactly_goes_before_those_that_are_alike() -> None:
+def test_an_exact_name_is_preferred_to_similar_ones() -> None:
     names = Names(["Ink", "ink"])
     assert (names.only("ink"), names.only("INK"), names.alike("INK")) == ("ink", None, ("Ink", "ink"))
 
@@ -59,7 +59,9 @@ def test_so_many_names_are_looked_for_and_the_rest_are_near_to_none() -> None:
         ("tab\there\u202e.safetensors", "tab_here"),
     ],
 )
-def test_the_name_is_the_files_own(tmp_path: Path, settings: Settings, file: str, name: str) -> None:
+def test_the_name_of_weights_is_that_of_their_file(
+    tmp_path: Path, settings: Settings, file: str, name: str
+) -> None:
     (tmp_path / file).write_bytes(b"weights")
     fetched = fetch(parse_source(str(tmp_path / file)), settings, tmp_path)
     assert AddRequest("lora", file).choose_name(fetched.name_hint) == name
@@ -71,30 +73,30 @@ def test_a_file_without_a_name_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a:b", "a,b", "a=b", "<a>", "{a}", "a|b", "a\\b", "a\u200bb", " ", "a\nb"])
-def test_a_chosen_name_that_no_prompt_can_say_is_refused(name: str) -> None:
+def test_a_chosen_name_that_no_prompt_can_contain_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequest):
         AddRequest("lora", "x").check_name(name)
 
 
 @pytest.mark.parametrize("kind", addons.KINDS)
-def test_another_addon_of_a_name_that_is_not_told_from_it_is_refused(scene: Scene, kind: addons.AddonKind) -> None:
+def test_another_addon_under_a_similar_name_is_refused(scene: Scene, kind: addons.AddonKind) -> None:
     add(scene, kind, "ng-deepnegative")
     with pytest.raises(Conflict, match="registered as 'ng-deepnegative', which is not told from 'NG_DeepNegative'"):
         add(scene, kind, "NG_DeepNegative", SHA["b"])
 
 
-def test_the_same_addon_under_a_name_that_is_alike_is_the_one_that_is_there(scene: Scene) -> None:
+def test_the_same_addon_under_a_similar_name_keeps_its_registered_name(scene: Scene) -> None:
     add(scene, "lora", "ng-deepnegative")
     assert add(scene, "lora", "ng_deepnegative") == "ng-deepnegative"
 
 
-def test_another_checkpoint_of_a_name_that_is_not_told_from_it_is_refused(scene: Scene) -> None:
+def test_another_checkpoint_under_a_similar_name_is_refused(scene: Scene) -> None:
     a_checkpoint(scene.database, "Dreamy_v2", SHA["a"])
     with pytest.raises(Conflict, match="which is not told from 'dreamy-v2'"):
         a_checkpoint(scene.database, "dreamy-v2", SHA["b"])
 
 
-def test_what_is_looked_up_or_removed_may_be_written_otherwise(scene: Scene) -> None:
+def test_a_lookup_or_removal_may_spell_the_name_differently(scene: Scene) -> None:
     add(scene, "lora", "Ink_Wash")
     a_checkpoint(scene.database, "Dreamy_v2")
     with scene.database.begin() as session:
@@ -143,7 +145,7 @@ def test_a_name_that_may_be_either_of_two_is_refused(scene: Scene) -> None:
     assert task.spec["loras"][0]["sha256"] == SHA["a"]
 
 
-def test_an_axis_sets_the_weight_of_a_lora_that_the_prompt_writes_otherwise(scene: Scene) -> None:
+def test_an_axis_sets_the_weight_of_a_lora_that_the_prompt_spells_differently(scene: Scene) -> None:
     add(scene, "lora", "UPPER_Case")
     axes = [{"field": "lora:upper case", "values": [0.5, 1]}]
     tasks = scene.tasks(scene.submit(prompts=["a fox <lora:Upper-Case:0.1>"], axes=axes))
@@ -173,7 +175,7 @@ def test_a_near_miss_of_an_embedding_is_reported(scene: Scene, word: str, warnin
     assert scene.job(scene.submit(prompts=["a fox"], negative_prompt=word)).warnings == [warning]
 
 
-def test_prose_is_no_near_miss(scene: Scene) -> None:
+def test_prose_is_no_near_miss_of_an_embedding(scene: Scene) -> None:
     for name, sha256 in (("style", SHA["a"]), ("bad-hands-5", SHA["b"])):
         add(scene, "embedding", name, sha256)
     prose = "styles, a well-known sci-fi masterpiece, best_quality, hands"

@@ -15,7 +15,7 @@ BUNDLED = PRESETS["demo"]
 FROM_A_HUB = pytest.mark.parametrize("found", [found for found in PRESETS.values() if found != BUNDLED])
 
 
-def test_the_checkpoints_people_ask_for_are_there() -> None:
+def test_the_most_requested_checkpoints_are_presets() -> None:
     assert {
         "realistic-vision-v2",
         "anything-v3",
@@ -32,13 +32,13 @@ def test_the_checkpoints_people_ask_for_are_there() -> None:
 
 
 @FROM_A_HUB
-def test_a_source_is_understood(found: Preset) -> None:
+def test_the_source_of_a_preset_is_understood(found: Preset) -> None:
     source = parse_source(found.source)
     assert isinstance(source, HuggingFaceSource)
     assert found.homepage == f"https://huggingface.co/{source.repo}"
 
 
-def test_what_comes_with_the_package_is_a_small_folder_of_it() -> None:
+def test_the_bundled_checkpoint_is_a_small_folder_of_the_package() -> None:
     source = parse_source(BUNDLED.source)
     assert isinstance(source, LocalSource)
     assert sum(file.stat().st_size for file in source.path.rglob("*")) < 12_000_000
@@ -64,7 +64,7 @@ def test_a_suggested_vae_is_a_preset_of_the_same_base(found: Preset) -> None:
 
 
 @EVERY
-def test_what_is_said_of_it_is_short_and_whole(found: Preset) -> None:
+def test_the_description_of_a_preset_is_short_and_complete(found: Preset) -> None:
     assert found.title
     assert found.licence.name
     assert found.licence.note.endswith(".")
@@ -78,7 +78,7 @@ def test_a_misspelled_preset_is_answered_with_the_right_one() -> None:
 
 
 @pytest.mark.parametrize("source", ["./sd14", "https://host/sd14", "hf:owner/sd14", "my-own-thing.safetensors"])
-def test_what_is_no_misspelled_preset_is_left_to_be_looked_for(source: str) -> None:
+def test_a_source_of_another_form_is_no_misspelled_preset(source: str) -> None:
     assert AddRequest("checkpoint", source).find_preset() is None
 
 
@@ -92,7 +92,7 @@ def test_a_lora_is_no_misspelled_checkpoint() -> None:
     assert AddRequest("lora", "realistic-vison-v2").find_preset() is None
 
 
-def test_a_preset_has_its_name() -> None:
+def test_a_preset_is_found_by_its_name() -> None:
     assert preset("sd15").title == "Stable Diffusion 1.5"
 
 

@@ -29,7 +29,7 @@ def test_a_checkpoint_is_known_by_its_hash(checkpoints: dict[str, str], name: st
     assert (read.fields["checkpoint"], read.warnings) == (name, ())
 
 
-def test_other_weights_under_the_name_of_the_checkpoint_are_told() -> None:
+def test_other_weights_under_the_name_of_the_checkpoint_are_warned_of() -> None:
     read = match_registered(an_image(), RegisteredHashes({"dreamy": OTHER, "plain": "ef" * 32}, {}))
     assert read.fields["checkpoint"] == "dreamy"
     assert read.warnings == (
@@ -38,7 +38,7 @@ def test_other_weights_under_the_name_of_the_checkpoint_are_told() -> None:
 
 
 @pytest.mark.parametrize("registered", ["Dreamy", "DREAMY", "sub/dreamy.safetensors"])
-def test_other_weights_under_a_name_that_is_alike_are_told(registered: str) -> None:
+def test_other_weights_under_a_similar_name_are_warned_of(registered: str) -> None:
     text = f"a fox\nSteps: 3, Seed: 1, Sampler: Euler, Model hash: {MADE[:10]}, Model: {registered}"
     read = match_registered(read_infotext(text), RegisteredHashes({"dreamy": OTHER}, {}))
     assert any(warning.startswith("'dreamy' is another checkpoint here") for warning in read.warnings)
@@ -51,7 +51,7 @@ def test_a_text_without_a_hash_that_can_be_compared_keeps_its_checkpoint(known: 
     assert (read.fields["checkpoint"], read.warnings) == ("dreamy", ())
 
 
-def test_a_checkpoint_that_is_not_here_is_left_to_be_refused() -> None:
+def test_an_unknown_checkpoint_keeps_its_name_without_a_warning() -> None:
     read = match_registered(an_image(), RegisteredHashes({"plain": OTHER}, {}))
     assert (read.fields["checkpoint"], read.warnings) == ("dreamy", ())
 
@@ -71,7 +71,9 @@ def test_a_checkpoint_that_is_not_here_is_left_to_be_refused() -> None:
         ),
     ],
 )
-def test_a_lora_that_is_another_here_is_told(addons: dict[tuple[str, str], str], warnings: tuple[str, ...]) -> None:
+def test_a_lora_that_differs_from_the_images_is_warned_of(
+    addons: dict[tuple[str, str], str], warnings: tuple[str, ...]
+) -> None:
     read = an_image(prompt="a fox <lora:ink:1>", loras=(LoraRef(name="ink", sha256=MADE),))
     assert match_registered(read, RegisteredHashes({"dreamy": MADE}, addons)).warnings == warnings
 
@@ -124,7 +126,7 @@ def test_an_addon_of_another_tool_is_known_by_the_hashes_of_its_file(items: str)
         ('Hashes: {"embed:ink": "1111111111"}', "embedding", FILE),
     ],
 )
-def test_an_addon_of_another_tool_that_is_another_here_is_told(items: str, title: str, known: str) -> None:
+def test_an_addon_of_another_tool_that_differs_here_is_warned_of(items: str, title: str, known: str) -> None:
     told = f"'ink' is another {title} here: its hash is {known[:10]}, the image's was 1111111111"
     assert said_of(items) == (told,)
 
@@ -135,12 +137,12 @@ def test_an_addon_that_is_registered_in_another_spelling_is_compared(name: str) 
     assert told.startswith(f"{name!r} is another LoRA here")
 
 
-def test_an_addon_of_an_earlier_release_cannot_be_compared_and_that_is_told() -> None:
+def test_an_addon_without_source_hashes_is_reported_as_not_comparable() -> None:
     [told] = said_of('Lora hashes: "ink: 111111111111"', sources=())
     assert told.startswith("it is not known whether the LoRA 'ink' here is the image's")
 
 
-def test_an_addon_that_is_called_otherwise_here_is_told() -> None:
+def test_an_addon_registered_under_another_name_is_reported_with_that_name() -> None:
     assert said_of(f'Lora hashes: "pen: {TENSORS[:12]}"') == (
         "there is no LoRA 'pen' here; the one that the image was made with is called 'ink' here",
     )

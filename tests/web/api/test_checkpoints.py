@@ -9,7 +9,7 @@ from farm.store.protocol import Store
 from tests.factories import Scene, a_stored_checkpoint, an_addon
 
 
-def test_checkpoints_are_told_with_their_size(client: FlaskClient, scene: Scene, store: Store) -> None:
+def test_checkpoints_are_listed_with_their_size(client: FlaskClient, scene: Scene, store: Store) -> None:
     a_stored_checkpoint(scene.database, store, {"a": b"weights"}, "small")
     found = {row["name"]: row for row in client.get("/api/v1/checkpoints").json["checkpoints"]}
     assert (found["small"]["size_bytes"], found["small"]["suggestions"]) == (7, None)
@@ -43,7 +43,7 @@ def test_an_unknown_kind_is_refused_with_its_field(client: FlaskClient) -> None:
         (None, None),
     ],
 )
-def test_where_weights_lay_on_a_machine_is_not_told(
+def test_the_path_of_weights_on_a_machine_is_not_shown(
     client: FlaskClient, scene: Scene, store: Store, origin: str | None, shown: str | None
 ) -> None:
     an_addon(scene.database, store, "lora", "detail", b"a lora")

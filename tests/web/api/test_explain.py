@@ -23,7 +23,7 @@ def beat(database: Database, worker_id: int, status: str) -> None:
         fleet.beat(session, worker_id, status, None)
 
 
-def test_without_a_worker_that_is_the_reason(
+def test_a_pool_without_a_worker_is_the_reason(
     client: FlaskClient, database: Database, settings: Settings, doorbell: Doorbell
 ) -> None:
     job = a_job(database, settings, doorbell, pool="attic")
@@ -31,7 +31,7 @@ def test_without_a_worker_that_is_the_reason(
     assert reasons(client, job.job_id) == ["No worker serves the pool 'attic' now. Start one with `farm worker`."]
 
 
-def test_a_paused_job_and_one_whose_time_has_not_come_say_so(
+def test_a_pause_and_a_start_time_in_the_future_are_reasons(
     client: FlaskClient, database: Database, settings: Settings, doorbell: Doorbell
 ) -> None:
     a_worker(database)
@@ -44,7 +44,7 @@ def test_a_paused_job_and_one_whose_time_has_not_come_say_so(
     ]
 
 
-def test_who_goes_first_is_counted(
+def test_images_ahead_in_the_queue_are_counted(
     client: FlaskClient, database: Database, settings: Settings, doorbell: Doorbell
 ) -> None:
     with database.begin() as session:
@@ -62,7 +62,7 @@ def test_who_goes_first_is_counted(
 
 
 @pytest.mark.parametrize("status", ["idle", "drained"])
-def test_workers_that_are_out_of_service_say_why_and_how_they_are_put_back(
+def test_workers_out_of_service_are_named_with_the_reason_and_the_way_back(
     client: FlaskClient, scene: Scene, status: str
 ) -> None:
     job_id = scene.submit()
@@ -73,9 +73,7 @@ def test_workers_that_are_out_of_service_say_why_and_how_they_are_put_back(
     ]
 
 
-def test_workers_that_are_out_of_service_are_told_where_the_others_are_busy(
-    client: FlaskClient, scene: Scene
-) -> None:
+def test_workers_out_of_service_are_named_if_the_others_are_busy(client: FlaskClient, scene: Scene) -> None:
     job_id = scene.submit()
     for device, status in (("0", "busy"), ("1", "idle")):
         beat(scene.database, scene.worker(device), status)
@@ -85,7 +83,7 @@ def test_workers_that_are_out_of_service_are_told_where_the_others_are_busy(
     assert out.startswith("Worker host/1 is out of service: ")
 
 
-def test_a_worker_that_avoids_the_jobs_checkpoint_is_not_taken_for_free(client: FlaskClient, scene: Scene) -> None:
+def test_a_worker_that_avoids_the_jobs_checkpoint_is_not_counted_as_free(client: FlaskClient, scene: Scene) -> None:
     job_id = scene.submit()
     for device, status in (("0", "busy"), ("1", "idle")):
         beat(scene.database, scene.worker(device), status)
@@ -98,7 +96,7 @@ def test_a_worker_that_avoids_the_jobs_checkpoint_is_not_taken_for_free(client: 
     )
 
 
-def test_a_checkpoint_that_all_avoid_keeps_nobody_waiting(client: FlaskClient, scene: Scene) -> None:
+def test_a_checkpoint_that_all_workers_avoid_is_no_reason_to_wait(client: FlaskClient, scene: Scene) -> None:
     job_id = scene.submit()
     for device in "01":
         beat(scene.database, scene.worker(device), "idle")
@@ -106,7 +104,7 @@ def test_a_checkpoint_that_all_avoid_keeps_nobody_waiting(client: FlaskClient, s
     assert reasons(client, job_id) == ["A free worker takes it within seconds."]
 
 
-def test_of_many_workers_out_of_service_the_first_are_named(client: FlaskClient, scene: Scene) -> None:
+def test_only_the_first_of_many_workers_out_of_service_are_named(client: FlaskClient, scene: Scene) -> None:
     job_id = scene.submit()
     for device in range(7):
         scene.worker(str(device))
@@ -116,7 +114,7 @@ def test_of_many_workers_out_of_service_the_first_are_named(client: FlaskClient,
     assert told[-1] == "2 more are told by `farm workers`."
 
 
-def test_a_worker_out_of_service_is_no_reason_where_another_is_free(client: FlaskClient, scene: Scene) -> None:
+def test_a_worker_out_of_service_is_no_reason_if_another_is_free(client: FlaskClient, scene: Scene) -> None:
     job_id = scene.submit()
     for device in "01":
         beat(scene.database, scene.worker(device), "idle")
@@ -142,7 +140,7 @@ def test_workers_that_are_not_ready_are_named(
     assert reasons(client, job.job_id) == ["No worker is free: 1 busy, 1 starting."]
 
 
-def test_a_job_that_is_about_to_start_says_so(
+def test_a_job_that_is_about_to_start_is_reported_so(
     client: FlaskClient, database: Database, settings: Settings, doorbell: Doorbell
 ) -> None:
     job = a_job(database, settings, doorbell)
@@ -158,7 +156,7 @@ def test_a_job_with_nothing_left_to_start_needs_no_reason(
     assert reasons(client, job.job_id) == []
 
 
-def test_a_worker_in_trouble_is_named_and_taken_for_nobody_who_is_free(client: FlaskClient, scene: Scene) -> None:
+def test_a_worker_in_trouble_is_named_and_not_counted_as_free(client: FlaskClient, scene: Scene) -> None:
     job_id = scene.submit()
     scene.trouble(scene.worker(), "it cannot claim work: value out of range: underflow")
     assert reasons(client, job_id) == [
@@ -166,7 +164,7 @@ def test_a_worker_in_trouble_is_named_and_taken_for_nobody_who_is_free(client: F
     ]
 
 
-def test_a_worker_in_trouble_is_named_where_the_others_are_busy(client: FlaskClient, scene: Scene) -> None:
+def test_a_worker_in_trouble_is_named_if_the_others_are_busy(client: FlaskClient, scene: Scene) -> None:
     job_id = scene.submit()
     scene.trouble(scene.worker("0"))
     scene.worker("1", status="busy")
@@ -176,7 +174,7 @@ def test_a_worker_in_trouble_is_named_where_the_others_are_busy(client: FlaskCli
     ]
 
 
-def test_a_worker_too_small_for_a_job_is_not_taken_for_free(client: FlaskClient, scene: Scene) -> None:
+def test_a_worker_too_small_for_a_job_is_not_counted_as_free(client: FlaskClient, scene: Scene) -> None:
     job_id = scene.submit(width=1024, height=1024, images_per_prompt=2)
     small, large = scene.worker("0"), scene.worker("1")
     scene.fail_for_memory(*scene.claim(small, limit=1), "An image of 1024 x 1024 does not fit.")
@@ -191,7 +189,9 @@ def test_a_worker_too_small_for_a_job_is_not_taken_for_free(client: FlaskClient,
     ]
 
 
-def test_an_image_that_a_free_worker_failed_says_what_it_waits_for(client: FlaskClient, scene: Scene) -> None:
+def test_an_image_that_a_free_worker_failed_is_explained_by_what_it_waits_for(
+    client: FlaskClient, scene: Scene
+) -> None:
     job_id = scene.submit()
     failing, _ = scene.worker("0"), scene.worker("1", status="busy")
     scene.fail(*scene.claim(failing))

@@ -50,12 +50,12 @@ def test_a_bad_query_is_refused_by_name(client: FlaskClient, query: str, field: 
 
 @pytest.mark.parametrize("path", ["", "/tasks", "/images", "/attempts", "/explain"])
 @pytest.mark.parametrize("job_id", [99, 2**63])
-def test_what_belongs_to_no_job_is_not_found(client: FlaskClient, path: str, job_id: int) -> None:
+def test_the_parts_of_an_unknown_job_are_not_found(client: FlaskClient, path: str, job_id: int) -> None:
     assert client.get(f"/api/v1/jobs/{job_id}{path}").status_code == 404
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_an_id_that_cannot_be_is_not_found_either_way(client: FlaskClient, method: str) -> None:
+def test_an_impossible_job_id_is_not_found_by_patch_or_delete(client: FlaskClient, method: str) -> None:
     assert client.open(f"/api/v1/jobs/{2**63}", method=method, json={"priority": 1}).status_code == 404
 
 
@@ -104,7 +104,7 @@ def test_a_job_without_failures_cannot_be_retried(client: FlaskClient, job_id: i
     assert client.post(f"/api/v1/jobs/{job_id}/retry").status_code == 409
 
 
-def test_running_tasks_say_how_far_they_are(
+def test_running_tasks_show_their_progress(
     client: FlaskClient, database: Database, settings: Settings, job_id: int
 ) -> None:
     batch = claim(database, a_worker(database), limit=1)

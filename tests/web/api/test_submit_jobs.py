@@ -67,7 +67,7 @@ def test_a_repeat_takes_in_no_picture_again(client: FlaskClient, monkeypatch: py
     assert again.json["id"] == first.json["id"]
 
 
-def test_a_job_warns_where_the_mask_it_brought_was_read_otherwise_than_one_may_think(client: FlaskClient) -> None:
+def test_a_job_with_an_ambiguous_mask_warns_how_it_was_read(client: FlaskClient) -> None:
     image, mask = (base64.b64encode(content).decode() for content in (encoded(a_picture()), a_doubtful_mask()))
     job = {"mode": "inpaint", "prompts": ["x"], "image": image, "mask": mask}
     answer = client.post("/api/v1/jobs", json=job)
@@ -130,12 +130,12 @@ def test_a_bad_field_is_named_and_nothing_is_stored(
     assert stored(database) == (0, 0)
 
 
-def test_everything_that_is_wrong_is_said_at_once(client: FlaskClient) -> None:
+def test_all_mistakes_of_a_request_are_reported_at_once(client: FlaskClient) -> None:
     answer = client.post("/api/v1/jobs", json={"prompts": ["x"], "width": 1, "seed": "no", "steps": 3})
     assert [error["field"] for error in answer.json["errors"]] == ["width", "seed", "steps"]
 
 
-def test_more_mistakes_than_anybody_reads_are_counted(client: FlaskClient) -> None:
+def test_very_many_mistakes_are_counted_and_not_listed(client: FlaskClient) -> None:
     answer = client.post("/api/v1/jobs", json={"prompts": [{"promt": "x"}] * 5_001})
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json["errors"]] == ["request"]
@@ -179,7 +179,7 @@ def test_json_that_is_no_object_is_refused(client: FlaskClient, database: Databa
     assert stored(database) == (0, 0)
 
 
-def test_a_form_sent_to_the_api_is_told_to_be_json(client: FlaskClient) -> None:
+def test_a_form_sent_to_the_api_is_refused_as_not_json(client: FlaskClient) -> None:
     answer = client.post("/api/v1/jobs", data={"prompts": "x"})
     assert answer.status_code == 415
     assert "application/json" in answer.json["detail"]
@@ -209,7 +209,7 @@ def test_a_body_beyond_the_limit_is_refused(client: FlaskClient, database: Datab
         ({"deadline": True}, "deadline"),
     ],
 )
-def test_what_is_of_another_kind_is_not_taken_for_what_it_may_mean(
+def test_a_value_of_another_json_type_is_not_converted(
     client: FlaskClient, change: dict[str, Any], field: str
 ) -> None:
     answer = client.post("/api/v1/jobs", json={**JOB, **change})
@@ -219,7 +219,9 @@ def test_what_is_of_another_kind_is_not_taken_for_what_it_may_mean(
 
 @pytest.mark.parametrize("character", ["\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\x9b", "\u2028"])
 @pytest.mark.parametrize("field", ["name", "project"])
-def test_a_name_is_one_line_without_control_characters(client: FlaskClient, field: str, character: str) -> None:
+def test_a_name_with_line_breaks_or_control_characters_is_refused(
+    client: FlaskClient, field: str, character: str
+) -> None:
     answer = client.post("/api/v1/jobs", json={**JOB, field: f"spring{character}catalogue"})
     assert answer.status_code == 422
     assert "line breaks or control characters" in answer.json["errors"][0]["message"]
@@ -234,7 +236,7 @@ def test_a_name_is_one_line_without_control_characters(client: FlaskClient, fiel
         ("x" * 99, "x" * 80),
     ],
 )
-def test_a_job_without_a_name_is_called_by_what_can_be_shown_of_its_prompt(
+def test_a_job_without_a_name_is_called_by_the_printable_start_of_its_prompt(
     client: FlaskClient, prompt: str, name: str
 ) -> None:
     assert client.post("/api/v1/jobs", json={"prompts": [prompt]}).json["name"] == name

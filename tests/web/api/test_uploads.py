@@ -33,7 +33,7 @@ def send_form(client: FlaskClient, **files: tuple[BytesIO, str]) -> TestResponse
 
 
 class TestSending:
-    def test_a_picture_is_kept_and_told(self, client: FlaskClient, store: Store) -> None:
+    def test_a_picture_is_kept_and_described(self, client: FlaskClient, store: Store) -> None:
         answer = send(client, PICTURE)
         upload = answer.json
         content = store.get(f"inputs/{upload['id']}.png")
@@ -42,7 +42,7 @@ class TestSending:
         assert (upload["media_type"], upload["size_bytes"]) == ("image/png", len(content))
         assert decoded(content).tobytes() == a_picture().tobytes()
 
-    def test_sending_it_again_is_harmless(self, client: FlaskClient) -> None:
+    def test_sending_a_picture_again_gives_the_same_upload(self, client: FlaskClient) -> None:
         first, again = send(client, PICTURE), send(client, encoded(a_picture(), "BMP"), "image/bmp")
         assert (first.status_code, again.status_code) == (201, 200)
         assert first.json["id"] == again.json["id"]
@@ -52,26 +52,28 @@ class TestSending:
         assert upload["role"] == "mask"
         assert decoded(store.get(f"inputs/{upload['id']}.png")).mode == "L"
 
-    def test_how_a_mask_was_read_is_said_where_it_is_not_plain(self, client: FlaskClient) -> None:
+    def test_an_ambiguous_mask_is_answered_with_a_note_on_how_it_was_read(self, client: FlaskClient) -> None:
         assert send(client, PICTURE, role="mask").json["note"] is None
         assert "by its brightness" in send(client, a_doubtful_mask(), role="mask").json["note"]
 
     @pytest.mark.parametrize("media_type", ["image/webp", "image/x-whatever", "application/octet-stream", None])
-    def test_what_the_sender_calls_it_does_not_matter(self, client: FlaskClient, media_type: str | None) -> None:
+    def test_the_media_type_that_a_sender_gives_does_not_matter(
+        self, client: FlaskClient, media_type: str | None
+    ) -> None:
         assert client.post(UPLOADS, data=PICTURE, content_type=media_type).status_code == 201
 
-    def test_a_form_may_bring_it(self, client: FlaskClient) -> None:
+    def test_a_form_may_carry_a_picture(self, client: FlaskClient) -> None:
         answer = send_form(client, file=(BytesIO(PICTURE), "../../a picture.png"))
         assert (answer.status_code, answer.json["width"]) == (201, 48)
 
-    def test_one_that_comes_in_chunks_is_kept(self, client: FlaskClient) -> None:
+    def test_a_picture_that_comes_in_chunks_is_kept(self, client: FlaskClient) -> None:
         chunked = {"Transfer-Encoding": "chunked", "Content-Type": "image/png"}
         terminated = {"wsgi.input_terminated": True}
         stream = BytesIO(PICTURE)
         answer = client.post(UPLOADS, input_stream=stream, headers=chunked, environ_overrides=terminated)
         assert answer.status_code == 201
 
-    def test_it_can_be_looked_at_where_the_answer_says(self, client: FlaskClient) -> None:
+    def test_an_upload_is_shown_at_its_location(self, client: FlaskClient) -> None:
         sent = send(client, PICTURE)
         shown = client.get(sent.headers["Location"]).json
         assert shown == sent.json
@@ -87,14 +89,14 @@ class TestRefusals:
         [problem] = answer.json["errors"]
         return f"{problem['field']}: {problem['message']}"
 
-    def test_what_is_no_picture_is_refused(self, client: FlaskClient, store: Store) -> None:
+    def test_a_file_that_is_no_picture_is_refused(self, client: FlaskClient, store: Store) -> None:
         assert "file: is not a picture" in self.refusal(send(client, b"<svg/>", "image/svg+xml"))
         assert list(store.keys()) == []
 
-    def test_nothing_is_refused(self, client: FlaskClient) -> None:
+    def test_an_empty_body_is_refused(self, client: FlaskClient) -> None:
         assert self.refusal(send(client, b"")) == "file: is empty"
 
-    def test_a_form_without_the_field_is_told_its_name(self, client: FlaskClient) -> None:
+    def test_a_form_without_the_field_is_refused_with_its_name(self, client: FlaskClient) -> None:
         assert "`file`" in self.refusal(send_form(client, picture=(BytesIO(PICTURE), "a.png")))
 
     @pytest.mark.parametrize("body", [b"", b"--x", b"--x\r\n\r\n", b"\r\n--x--\r\n" * 9])
@@ -106,10 +108,10 @@ class TestRefusals:
         assert send(client, body, "multipart/form-data; boundary=x").status_code == 413
 
     @pytest.mark.parametrize("media_type", ["application/json", "text/html", "application/x-www-form-urlencoded"])
-    def test_other_bodies_are_refused(self, client: FlaskClient, media_type: str) -> None:
+    def test_a_body_of_another_media_type_is_refused(self, client: FlaskClient, media_type: str) -> None:
         assert "multipart/form-data" in self.refusal(send(client, PICTURE, media_type), 415)
 
-    def test_another_role_is_refused(self, client: FlaskClient) -> None:
+    def test_an_unknown_role_is_refused(self, client: FlaskClient) -> None:
         assert "role" in self.refusal(send(client, PICTURE, role="result"))
 
     def test_too_many_bytes_are_refused_unread(self, open_portal: OpenPortal) -> None:
@@ -121,15 +123,15 @@ class TestRefusals:
         assert "too many pixels of 48 x 32" in self.refusal(answer)
 
     @pytest.mark.parametrize(("digest", "status"), [("f" * 64, 404), ("F" * 64, 422), ("1", 422)])
-    def test_what_is_not_there_is_not_found(self, client: FlaskClient, digest: str, status: int) -> None:
+    def test_an_unknown_upload_is_not_found(self, client: FlaskClient, digest: str, status: int) -> None:
         assert client.get(f"{UPLOADS}/{digest}").status_code == status
 
-    def test_another_sites_page_cannot_send_one(self, client: FlaskClient) -> None:
+    def test_a_page_of_another_site_cannot_send_a_picture(self, client: FlaskClient) -> None:
         form = {"file": (BytesIO(PICTURE), "a.png")}
         assert client.post(UPLOADS, data=form, headers={"Origin": "https://evil.example"}).status_code == 403
 
 
-def test_while_too_many_are_read_the_sender_is_asked_to_come_back(
+def test_a_sender_is_asked_to_come_back_while_too_many_pictures_are_decoded(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "_MOST_WAITING_SECONDS", 0.05)

@@ -31,7 +31,7 @@ class TestApi:
         [exclusion] = answer.json["exclusions"]
         assert (exclusion["checkpoint"], exclusion["reason"]) == (None, "drained by local: a new fan")
 
-    def test_the_list_tells_what_a_worker_is_kept_from(self, client: FlaskClient, torn: None) -> None:
+    def test_the_list_of_workers_shows_what_each_is_kept_from(self, client: FlaskClient, torn: None) -> None:
         [worker] = client.get("/api/v1/workers").json["workers"]
         [exclusion] = worker["exclusions"]
         assert (exclusion["checkpoint"], exclusion["reason"]) == ("demo", "its weights are <torn>")
@@ -43,7 +43,9 @@ class TestApi:
         answer = client.post("/api/v1/workers/restore", json={"worker": "host/cpu"})
         assert (answer.status_code, answer.json) == (200, {"worker": "host/cpu", "exclusions": []})
 
-    def test_one_checkpoint_is_given_back(self, client: FlaskClient, scene: Scene, torn: None) -> None:
+    def test_a_single_checkpoint_is_given_back_to_a_worker(
+        self, client: FlaskClient, scene: Scene, torn: None
+    ) -> None:
         scene.drain()
         answer = client.post("/api/v1/workers/restore", json={"worker": "host/cpu", "checkpoint": "demo"})
         assert [exclusion["checkpoint"] for exclusion in answer.json["exclusions"]] == [None]
@@ -56,7 +58,7 @@ class TestApi:
         assert answer.json["detail"] == "There is no worker 'host/gpu'. Known: host/cpu."
 
     @pytest.mark.parametrize("body", [{}, {"checkpoint": "demo"}])
-    def test_what_is_in_service_cannot_be_put_back(
+    def test_a_worker_in_service_cannot_be_put_back(
         self, client: FlaskClient, scene: Scene, body: dict[str, str]
     ) -> None:
         scene.worker()
@@ -66,10 +68,10 @@ class TestApi:
         "body", [{}, {"worker": ""}, {"worker": "a\0"}, {"worker": "x" * 201}, {"worker": "x", "why": "y"}]
     )
     @pytest.mark.parametrize("action", ["drain", "restore"])
-    def test_a_strange_request_is_refused(self, client: FlaskClient, action: str, body: dict[str, str]) -> None:
+    def test_a_malformed_request_is_refused(self, client: FlaskClient, action: str, body: dict[str, str]) -> None:
         assert client.post(f"/api/v1/workers/{action}", json=body).status_code == 422
 
-    def test_who_drained_it_is_told(self, open_portal: OpenPortal, scene: Scene) -> None:
+    def test_a_drain_is_shown_with_the_user_who_asked_for_it(self, open_portal: OpenPortal, scene: Scene) -> None:
         with scene.database.begin() as session:
             key = accounts.add_user(session, "mia")
         scene.worker()
@@ -80,11 +82,13 @@ class TestApi:
         assert answer.json["exclusions"][0]["reason"] == "drained by mia"
 
     @pytest.mark.parametrize(("action", "statuses"), [("drain", {"404"}), ("restore", {"404", "409"})])
-    def test_all_answers_are_described(self, client: FlaskClient, action: str, statuses: set[str]) -> None:
+    def test_all_statuses_of_drain_and_restore_are_described(
+        self, client: FlaskClient, action: str, statuses: set[str]
+    ) -> None:
         described = client.get("/openapi.json").json["paths"][f"/api/v1/workers/{action}"]["post"]["responses"]
         assert statuses | {"200", "401", "422", "503"} <= described.keys()
 
-    def test_the_farm_at_a_glance_tells_how_many_are_in_service(self, client: FlaskClient, scene: Scene) -> None:
+    def test_the_statistics_count_the_workers_in_service(self, client: FlaskClient, scene: Scene) -> None:
         scene.worker("0")
         scene.worker("1")
         scene.drain("host/0")
@@ -130,7 +134,7 @@ class TestPage:
         assert page.count("<td>host/cpu</td>") == 2
         assert buttons(page) == ["Put back"]
 
-    def test_a_button_that_comes_too_late_explains_itself(self, client: FlaskClient, scene: Scene) -> None:
+    def test_a_button_pressed_too_late_is_answered_with_the_reason(self, client: FlaskClient, scene: Scene) -> None:
         scene.worker()
         answer = client.post("/workers/restore", data={"worker": "host/cpu"})
         assert answer.status_code == 409
@@ -138,7 +142,7 @@ class TestPage:
 
     @pytest.mark.parametrize("form", [{}, {"worker": "\0"}, {"worker": "host/gpu", "checkpoint": "\0"}])
     @pytest.mark.parametrize("action", ["drain", "restore"])
-    def test_a_form_of_a_stranger_finds_no_worker(
+    def test_a_form_that_names_no_known_worker_is_not_found(
         self, client: FlaskClient, scene: Scene, action: str, form: dict[str, str]
     ) -> None:
         scene.worker()
@@ -151,7 +155,7 @@ class TestPage:
         answer = client.post(f"/workers/{action}", data={"worker": "host/cpu"}, headers=headers)
         assert answer.status_code == 403
 
-    def test_the_list_of_jobs_says_that_nobody_is_in_service(self, client: FlaskClient, scene: Scene) -> None:
+    def test_the_list_of_jobs_says_that_no_worker_is_in_service(self, client: FlaskClient, scene: Scene) -> None:
         scene.worker()
         scene.drain()
         page = client.get("/").text
@@ -167,7 +171,7 @@ class TestPage:
         assert '<details id="log-1-1">' in page
         assert "<pre>CUDA error &lt;700&gt;</pre>" in page
 
-    def test_what_was_done_where_memory_was_short_is_shown(self, client: FlaskClient, scene: Scene) -> None:
+    def test_the_memory_relief_of_an_attempt_is_shown(self, client: FlaskClient, scene: Scene) -> None:
         job_id = scene.submit()
         scene.fail(*scene.claim(scene.worker()), relief=["batch halved", "attention slicing"])
         assert "tried first: batch halved, attention slicing" in client.get(f"/jobs/{job_id}").text

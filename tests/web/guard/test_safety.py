@@ -43,7 +43,7 @@ def test_another_site_cannot_change_anything(client: FlaskClient, headers: dict[
     assert client.get("/api/v1/jobs").json["jobs"] == []
 
 
-def test_the_portals_own_pages_can(client: FlaskClient) -> None:
+def test_the_portals_own_pages_can_change_things(client: FlaskClient) -> None:
     headers = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
     assert client.post("/api/v1/jobs", json=JOB, headers=headers).status_code == 201
 
@@ -68,7 +68,7 @@ def test_pages_run_no_foreign_scripts_and_stand_in_no_foreign_frame(client: Flas
     assert headers["Referrer-Policy"] == "same-origin"
 
 
-def test_off_loopback_a_key_is_needed(open_to_all: FlaskClient) -> None:
+def test_a_key_is_needed_off_loopback(open_to_all: FlaskClient) -> None:
     answer = open_to_all.post("/api/v1/jobs", json=JOB)
     assert answer.status_code == 401
     assert answer.mimetype == "application/problem+json"
@@ -76,7 +76,7 @@ def test_off_loopback_a_key_is_needed(open_to_all: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/submit", "/workers", "/docs", "/openapi.json", "/api/v1/stats"])
-def test_off_loopback_no_page_is_open(open_to_all: FlaskClient, path: str) -> None:
+def test_no_page_is_open_off_loopback(open_to_all: FlaskClient, path: str) -> None:
     assert open_to_all.get(path).status_code == 401
 
 
@@ -118,6 +118,6 @@ def test_only_a_hash_of_the_key_is_kept(database: Database, key: str) -> None:
         assert accounts.user_of_key(session, "no key at all") is None
 
 
-def test_a_farm_where_nobody_holds_a_key_has_no_accounts(database: Database) -> None:
+def test_a_farm_without_keys_has_no_accounts(database: Database) -> None:
     with database.begin() as session:
         assert not accounts.has_accounts(session)

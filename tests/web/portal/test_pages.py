@@ -28,7 +28,7 @@ def test_an_empty_farm_invites_to_submit(client: FlaskClient) -> None:
     assert "data-live" not in page
 
 
-def test_what_users_type_is_escaped(
+def test_text_of_users_is_escaped(
     client: FlaskClient, database: Database, settings: Settings, doorbell: Doorbell
 ) -> None:
     nasty = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
@@ -43,7 +43,7 @@ def test_what_users_type_is_escaped(
         assert html.escape("<img src=x") in page
 
 
-def test_a_waiting_job_says_why_and_asks_for_itself_again(
+def test_the_page_of_a_waiting_job_shows_the_reason_and_refreshes_itself(
     client: FlaskClient, database: Database, settings: Settings, doorbell: Doorbell
 ) -> None:
     job = a_job(database, settings, doorbell)
@@ -52,7 +52,7 @@ def test_a_waiting_job_says_why_and_asks_for_itself_again(
     assert f'data-live="/jobs/{job.job_id}/live"' in page
 
 
-def test_a_finished_job_shows_its_images_and_is_asked_for_no_more(
+def test_the_page_of_a_finished_job_shows_its_images_and_refreshes_no_more(
     client: FlaskClient, database: Database, settings: Settings, doorbell: Doorbell
 ) -> None:
     job = a_job(database, settings, doorbell)
@@ -109,7 +109,7 @@ def test_a_button_does_what_it_says_and_leads_back(
     assert client.get(f"/api/v1/jobs/{job.job_id}").json["status"] == status
 
 
-def test_a_button_that_comes_too_late_explains_itself(
+def test_a_button_pressed_too_late_is_answered_with_the_reason(
     client: FlaskClient, database: Database, settings: Settings, doorbell: Doorbell
 ) -> None:
     job = a_job(database, settings, doorbell)
@@ -134,7 +134,7 @@ def test_workers_are_shown(client: FlaskClient, database: Database) -> None:
 
 
 @pytest.mark.parametrize("path", ["/jobs/99", "/jobs/99/live", f"/jobs/{2**63}", "/jobs/x"])
-def test_a_job_that_is_not_there_has_no_page(client: FlaskClient, path: str) -> None:
+def test_an_unknown_job_has_no_page(client: FlaskClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
@@ -178,7 +178,9 @@ def test_a_job_can_be_submitted_again(client: FlaskClient, scene: Scene) -> None
     assert f'href="/submit?from={job_id}"' in client.get(f"/jobs/{job_id}").text
 
 
-def test_a_sweep_is_asked_for_until_its_grid_is_drawn(client: FlaskClient, scene: Scene, store: Store) -> None:
+def test_the_page_of_a_sweep_refreshes_itself_until_its_grid_is_drawn(
+    client: FlaskClient, scene: Scene, store: Store
+) -> None:
     job_id = scene.submit(axes=[{"field": "num_inference_steps", "values": [10, 20]}])
     assert "Steps: 10, 20" in client.get(f"/jobs/{job_id}").text
     render(scene, store)

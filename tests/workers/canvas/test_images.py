@@ -53,12 +53,12 @@ def test_a_feather_shows_all_of_the_mask_and_less_around_it() -> None:
     assert shown[40, 30 - 12 - 1] == 0
 
 
-def test_without_blur_a_mask_is_its_own_feather() -> None:
+def test_a_mask_without_blur_is_its_own_feather() -> None:
     mask = a_mask((64, 64), (3, 3, 9, 9))
     assert np.array_equal(np.asarray(feather_mask(mask, 0)), np.asarray(mask))
 
 
-def test_a_mask_is_parted_at_half() -> None:
+def test_a_mask_is_made_black_and_white_at_half_brightness() -> None:
     assert [binarize_mask(Image.new("L", (1, 1), shade)).getpixel((0, 0)) for shade in (0, 127, 128, 255)] == [
         0,
         0,
@@ -94,7 +94,7 @@ def test_a_mask_without_white_is_a_region_of_everything() -> None:
     assert find_masked_region(a_mask((100, 80)), 8, (64, 64)) == (0, 0, 100, 80)
 
 
-def test_what_surrounds_a_mask_spreads_into_it_and_stays_outside() -> None:
+def test_the_surroundings_of_a_mask_spread_into_it_and_stay_outside() -> None:
     picture, mask = Image.new("RGB", (64, 64), "red"), a_mask((64, 64), (20, 20, 44, 44))
     picture.paste("blue", (24, 24, 40, 40))
     spread = as_pixels(fill_masked_area(picture, mask))
@@ -104,5 +104,5 @@ def test_what_surrounds_a_mask_spreads_into_it_and_stays_outside() -> None:
 
 
 @pytest.mark.parametrize("box", [(0, 0, 64, 64), (0, 0, 0, 0)])
-def test_a_mask_of_everything_or_nothing_spreads_nothing_odd(box: tuple[int, int, int, int]) -> None:
+def test_a_mask_of_everything_or_nothing_spreads_no_invalid_pixels(box: tuple[int, int, int, int]) -> None:
     assert fill_masked_area(a_picture(), a_mask((64, 64), box)).size == (64, 64)

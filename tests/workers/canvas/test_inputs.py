@@ -49,25 +49,25 @@ def test_a_picture_larger_than_what_is_kept_is_still_given(monkeypatch: pytest.M
     assert StoredInputs(STORE).picture(upload(a_picture())).size == (64, 64)
 
 
-def test_what_is_gone_is_named_and_not_tried_again() -> None:
+def test_a_missing_picture_is_named_and_not_retried() -> None:
     with pytest.raises(CannotRender, match="d" * 64):
         StoredInputs(MemoryStore()).picture("d" * 64)
 
 
 @pytest.mark.parametrize("error", [StoreOutage("InternalError"), StoreRefused("AccessDenied")])
-def test_a_store_that_is_away_is_no_fact_about_the_picture(error: StoreError) -> None:
+def test_an_outage_of_the_store_is_not_taken_for_a_missing_picture(error: StoreError) -> None:
     with pytest.raises(StoreAway, match=f"d cannot be read from the store now. {error}"):
         StoredInputs(AwayStore(error)).picture("d" * 64)
 
 
-def test_an_error_of_another_kind_is_tried_again() -> None:
+def test_an_error_of_another_kind_is_retried() -> None:
     with pytest.raises(RenderError, match="Is a directory") as caught:
         StoredInputs(AwayStore(StoreError("Is a directory"))).picture("d" * 64)
     assert caught.value.is_retryable
     assert not isinstance(caught.value, StoreAway)
 
 
-def test_what_does_not_decode_is_not_tried_again() -> None:
+def test_a_picture_that_does_not_decode_is_not_retried() -> None:
     store = MemoryStore()
     store.put("inputs/broken.png", b"no picture", "image/png")
     store.put("inputs/cut.png", STORE.get(f"inputs/{upload(Image.new('RGB', (64, 64)))}.png")[:40], "image/png")
@@ -76,6 +76,6 @@ def test_what_does_not_decode_is_not_tried_again() -> None:
             StoredInputs(store).picture(name)
 
 
-def test_without_uploads_none_is_given() -> None:
+def test_a_renderer_without_uploads_gives_no_picture() -> None:
     with pytest.raises(CannotRender):
         NoInputs().picture("d" * 64)

@@ -16,13 +16,13 @@ from workers.compute.faults import translate_device_faults
         RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
     ],
 )
-def test_what_breaks_a_context_is_named_with_its_first_words(error: Exception) -> None:
+def test_an_error_that_breaks_the_device_is_named_with_its_first_line(error: Exception) -> None:
     with pytest.raises(DeviceBroken) as caught, translate_device_faults():
         raise error
     assert str(caught.value) == f"The device broke: {str(error).splitlines()[0]}"
 
 
-def test_the_code_of_cuda_is_evidence_too() -> None:
+def test_an_error_code_of_cuda_shows_a_broken_device_too() -> None:
     error = torch.AcceleratorError("CUDA error: unspecified launch failure")
     error.error_code = 719  # type: ignore[attr-defined]  # set where torch raises it
     with pytest.raises(DeviceBroken, match=r"\(code 719\)"), translate_device_faults():

@@ -74,7 +74,7 @@ def fits(monkeypatch: pytest.MonkeyPatch, calls: list[int]) -> Callable[..., Non
     return allow
 
 
-def test_with_enough_memory_nothing_is_done(render: Render, calls: list[int]) -> None:
+def test_a_batch_with_enough_memory_takes_no_relief(render: Render, calls: list[int]) -> None:
     pictures = render(4)
     assert calls == [4]
     assert {picture.relief for picture in pictures} == {()}
@@ -87,7 +87,7 @@ def test_caches_are_freed_before_anything_else(render: Render, calls: list[int],
     assert calls == [4, 4, 2, 2]
 
 
-def test_what_only_waits_to_be_used_again_goes_first(render: Render, fits: Any, pipelines: Pipelines) -> None:
+def test_cached_vaes_are_dropped_first(render: Render, fits: Any, pipelines: Pipelines) -> None:
     assert pipelines.resident is not None
     pipelines.resident.vaes.take("f" * 64, lambda: "of another job")
     fits(images=1)
@@ -102,7 +102,7 @@ def test_every_image_is_rendered_in_its_place(render: Render, fits: Any) -> None
     assert all(np.array_equal(a, b.pixels) for a, b in zip(alone, pictures, strict=True))
 
 
-def test_what_was_done_is_recorded_with_image_and_attempt(render: Render, fits: Any) -> None:
+def test_the_memory_relief_is_recorded_with_image_and_attempt(render: Render, fits: Any) -> None:
     fits(images=2)
     picture = render(3)[0]
     assert picture.relief == ("caches freed", "bucket 2 instead of 4")
@@ -120,13 +120,13 @@ def test_the_bucket_is_remembered_for_the_same_checkpoint_and_size(
     assert calls == [2, 2]
 
 
-def test_after_a_small_batch_the_next_is_rendered_in_large_calls(render: Render, calls: list[int]) -> None:
+def test_a_large_batch_after_a_small_one_is_rendered_in_large_calls(render: Render, calls: list[int]) -> None:
     render(1)
     assert render(4)[0].relief == ()
     assert calls == [1, 4]
 
 
-def test_that_caches_had_to_be_freed_for_a_small_batch_says_nothing_of_large_ones() -> None:
+def test_caches_freed_for_a_small_batch_are_not_remembered_for_large_ones() -> None:
     ladder, begun = MemoryLadder(), Measures(1)
     ladder.note(("sha", 64, 64), begun, Measures(1, are_caches_freed=True))
     assert ladder.first(("sha", 64, 64), 4, is_offloaded=False) == Measures(4)
@@ -141,7 +141,7 @@ def test_another_size_is_not_held_back(render: Render, calls: list[int], fits: A
     assert calls == [4]
 
 
-def test_what_fits_in_no_way_says_what_would_be_needed(render: Render, fits: Any) -> None:
+def test_an_image_that_fits_in_no_way_fails_with_the_memory_it_needs(render: Render, fits: Any) -> None:
     fits(images=0)
     with pytest.raises(OutOfMemory, match=r"64 x 64 does not fit .* Tried to allocate 2\.00 GiB"):
         render(2)
@@ -158,7 +158,7 @@ def test_a_later_job_is_rendered_as_if_nothing_had_happened(render: Render, fits
     assert after.relief == ()
 
 
-def test_another_error_is_not_taken_for_want_of_memory(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_error_is_not_taken_for_a_lack_of_memory(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> list[np.ndarray]:
         raise RuntimeError("the device broke")
 
@@ -184,7 +184,7 @@ def test_another_error_is_not_taken_for_want_of_memory(render: Render, monkeypat
         (MemoryError(), False),
     ],
 )
-def test_want_of_memory_is_told_by_class_or_by_words(error: Exception, expected: bool) -> None:
+def test_a_lack_of_memory_is_recognised_by_class_or_message(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
 
 
@@ -202,7 +202,7 @@ def test_a_vae_that_fits_not_even_in_tiles_is_not_helped_by_small_batches() -> N
     assert Measures(8).harder(can_offload=False, is_vae=True) is None
 
 
-def test_a_checkpoint_that_was_offloaded_to_be_loaded_begins_there() -> None:
+def test_a_checkpoint_that_was_offloaded_to_be_loaded_begins_offloaded() -> None:
     assert MemoryLadder().first(("sha", 64, 64), 4, is_offloaded=True) == Measures(4, is_offloaded=True)
 
 

@@ -19,7 +19,7 @@ def test_a_pipeline_computes_where_its_weights_are(pipeline: Any) -> None:
     assert device_of(pipeline) == pipeline._execution_device == torch.device("cpu")
 
 
-def test_an_offloaded_one_computes_where_its_weights_go_for_it(pipeline: Any) -> None:
+def test_an_offloaded_pipeline_computes_where_its_weights_are_moved_to(pipeline: Any) -> None:
     for part in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
         add_hook_to_module(part, CpuOffload(torch.device("meta")))
     assert device_of(pipeline) == pipeline._execution_device == torch.device("meta")

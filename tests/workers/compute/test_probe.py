@@ -31,7 +31,7 @@ def test_a_device_that_computes_passes(device: StandIn, precision: str) -> None:
     assert device.operations > 0
 
 
-def test_a_pytorch_without_cuda_is_told_with_what_to_install() -> None:
+def test_a_pytorch_without_cuda_is_reported_with_what_to_install() -> None:
     with pytest.raises(
         DeviceUnfit, match=r"built without CUDA.*pip install --force-reinstall torch==\d.*devices cpu"
     ):
@@ -50,7 +50,7 @@ def test_a_pytorch_without_cuda_is_told_with_what_to_install() -> None:
         ("CUDA error: unknown error", "dmesg"),
     ],
 )
-def test_a_driver_that_does_not_begin_is_told_with_what_to_do(
+def test_a_driver_that_does_not_start_is_reported_with_what_to_do(
     device: StandIn, monkeypatch: pytest.MonkeyPatch, said: str, remedy: str
 ) -> None:
     def init() -> None:
@@ -62,7 +62,7 @@ def test_a_driver_that_does_not_begin_is_told_with_what_to_do(
     assert said.rstrip(".") in str(caught.value)
 
 
-def test_a_pytorch_without_code_for_the_gpu_is_told_with_what_it_was_built_for(
+def test_a_pytorch_without_code_for_the_gpu_is_reported_with_what_it_was_built_for(
     device: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
@@ -77,7 +77,7 @@ def test_a_pytorch_without_code_for_the_gpu_is_told_with_what_it_was_built_for(
         (torch.AcceleratorError("CUDA error: no kernel image is available"), "no kernel image.*built for this GPU"),
     ],
 )
-def test_a_device_that_fails_at_its_first_work_is_told_with_what_to_do(
+def test_a_device_that_fails_at_its_first_work_is_reported_with_what_to_do(
     device: StandIn, error: Exception, words: str
 ) -> None:
     def fail(_func: Any, _results: Sequence[torch.Tensor]) -> None:

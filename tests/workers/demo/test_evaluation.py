@@ -28,7 +28,7 @@ def test_training_leaves_out_every_case_of_one_thing_on_a_background() -> None:
     assert all(is_held_out(*case.things[0], case.background) for case in single)
 
 
-def test_half_of_a_hundred_cases_are_of_what_is_never_together() -> None:
+def test_44_of_a_hundred_cases_are_of_pairs_that_training_never_shows() -> None:
     unseen = [case for case in cases() if case.kind == "never together"]
     assert len(unseen) == 44
     assert all(is_unseen(*case.things[0]) for case in unseen)
@@ -38,20 +38,20 @@ def test_the_cases_are_always_the_same() -> None:
     assert cases() == cases()
 
 
-def test_what_was_asked_for_is_right_in_all() -> None:
+def test_a_picture_of_what_the_prompt_names_is_right_in_every_respect() -> None:
     assert the_score(ONE, a_picture(STAR)) == (True, True, True, True)
     assert the_score(TWO, a_picture(STAR, SQUARE)) == (True, True, True, True)
 
 
-def test_another_background_is_wrong_in_that_alone() -> None:
+def test_a_wrong_background_is_wrong_in_that_respect_alone() -> None:
     assert the_score(ONE, a_picture(STAR, background="teal")) == (False, True, True, True)
 
 
-def test_another_thing_elsewhere_is_wrong() -> None:
+def test_a_wrong_thing_in_a_wrong_place_is_right_only_in_its_background() -> None:
     assert the_score(ONE, a_picture(SQUARE)) == (True, False, False, False)
 
 
-def test_of_two_things_both_count_and_their_order() -> None:
+def test_two_things_and_their_order_count() -> None:
     missing = the_score(TWO, a_picture(STAR))
     swapped = the_score(Case("two", "", "white", TWO.things[::-1]), a_picture(STAR, SQUARE))
     assert (missing, swapped) == ((True, False, False, False), (True, True, True, False))

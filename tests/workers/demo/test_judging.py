@@ -20,12 +20,12 @@ def a_picture(*things: Thing, background: str = "white") -> Image.Image:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("colour", [colour for colour in COLOURS if colour != "white"])
-def test_it_names_what_was_drawn(colour: str, shape: str) -> None:
+def test_the_judge_names_what_was_drawn(colour: str, shape: str) -> None:
     view = look(a_picture(Thing(colour, shape, (0.4, 0.6), 0.2)))
     assert (view.background, view.things[0].colour, view.things[0].shape) == ("white", colour, shape)
 
 
-def test_it_is_right_about_what_training_shows() -> None:
+def test_the_judge_is_right_about_the_scenes_of_training() -> None:
     scenes = [invent(Random(seed)) for seed in range(400)]
     plain = [scene for scene in scenes if isinstance(scene, Shapes) and len(scene.things) == 1]
     plain = [scene for scene in plain if scene.background.pattern == "plain"]
@@ -35,7 +35,7 @@ def test_it_is_right_about_what_training_shows() -> None:
         assert seen == (scene.background.colours[0], thing.colour, thing.shape)
 
 
-def test_it_says_where_a_thing_stands() -> None:
+def test_the_judge_says_where_a_thing_stands() -> None:
     (thing,) = look(a_picture(Thing("red", "circle", (0.25, 0.75), 0.15))).things
     assert thing.centre == pytest.approx((0.25, 0.75), abs=0.01)
 
@@ -49,7 +49,7 @@ def test_an_empty_picture_holds_nothing() -> None:
     assert look(a_picture(background="teal")).things == ()
 
 
-def test_a_blot_is_no_shape() -> None:
+def test_the_judge_takes_a_blot_for_no_shape() -> None:
     pixels = np.full((256, 256, 3), 250, dtype=np.uint8)
     pixels[40:200, 60:80] = pixels[40:60, 60:220] = (220, 40, 40)
     assert look(Image.fromarray(pixels)).things[0].shape == ""

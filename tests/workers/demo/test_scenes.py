@@ -14,7 +14,7 @@ def test_the_same_seed_invents_the_same_scene() -> None:
     assert invent(Random(7)) == invent(Random(7))
 
 
-def test_what_is_never_together_in_training_is_in_no_scene() -> None:
+def test_a_colour_and_shape_held_out_of_training_are_together_in_no_scene() -> None:
     pairs = {(thing.colour, thing.shape) for scene in OF_SHAPES for thing in scene.things}
     assert pairs == {(colour, shape) for colour in COLOURS for shape in SHAPES if not is_unseen(colour, shape)}
 
@@ -23,7 +23,7 @@ def test_each_colour_lacks_one_shape() -> None:
     assert all(sum(is_unseen(colour, shape) for shape in SHAPES) == 1 for colour in COLOURS)
 
 
-def test_what_is_held_out_stands_on_no_such_background() -> None:
+def test_a_thing_held_out_on_a_background_never_stands_on_it() -> None:
     plain = [scene for scene in OF_SHAPES if scene.background.pattern == "plain"]
     shown = [(thing.colour, thing.shape, scene.background.colours[0]) for scene in plain for thing in scene.things]
     assert not any(is_held_out(*triple) for triple in shown)
@@ -40,11 +40,11 @@ def test_a_caption_names_no_colour_that_is_not_there() -> None:
         assert {word for word in words if word in COLOURS} <= there
 
 
-def test_another_turn_of_the_dice_is_another_caption() -> None:
+def test_another_seed_gives_another_caption() -> None:
     assert len({caption(OF_SHAPES[0], Random(seed)) for seed in range(40)}) > 5
 
 
-def test_a_house_is_told_with_its_own_colours() -> None:
+def test_a_caption_names_the_colour_of_a_house() -> None:
     landscapes = [scene for scene in SCENES if isinstance(scene, Landscape)]
     houses = [(scene, prop) for scene in landscapes for prop in scene.props if prop.kind == "house"]
     assert houses

@@ -38,12 +38,12 @@ def weights(checkpoint: Path) -> Iterator[torch.Tensor]:
         yield from load_file(checkpoint / file).values()
 
 
-def test_it_writes_a_checkpoint_in_half_precision(trained: Path) -> None:
+def test_training_writes_a_checkpoint_in_half_precision(trained: Path) -> None:
     assert {tensor.dtype for tensor in weights(trained)} == {torch.float16}
     assert all(tensor.isfinite().all() for tensor in weights(trained))
 
 
-def test_diffusers_renders_with_it(trained: Path) -> None:
+def test_diffusers_renders_with_the_trained_checkpoint(trained: Path) -> None:
     pipeline = StableDiffusionPipeline.from_pretrained(trained, dtype=torch.float32)
     image = pipeline("a red star", num_inference_steps=1, width=64, height=64).images[0]
     assert image.size == SIZE
@@ -75,5 +75,5 @@ def test_each_word_of_a_caption_is_one_token() -> None:
     assert len(make_tokenizer().tokenize(caption)) == len(caption.split())
 
 
-def test_other_words_are_spelt() -> None:
+def test_a_word_outside_the_captions_is_several_tokens() -> None:
     assert len(make_tokenizer().tokenize("zeppelin")) > 1

@@ -40,7 +40,7 @@ def test_a_vae_of_any_form_becomes_the_same(
     assert all(torch.equal(weights[name], tensor) for name, tensor in component_tensors(folder / "vae").items())
 
 
-def test_a_vae_that_does_not_tell_its_family_is_guessed_with_a_warning(
+def test_the_family_of_an_ambiguous_vae_is_guessed_with_a_warning(
     checkpoints: Checkpoints, take_in: Ingest, tmp_path: Path
 ) -> None:
     source = tmp_path / "sdxl_vae.safetensors"
@@ -108,7 +108,7 @@ def test_a_lora_keeps_its_names(name: str, ending: str, take_in: Ingest, tmp_pat
     ("kind", "message"),
     [("lora", "holds a checkpoint, not a LoRA"), ("embedding", "holds a checkpoint, not an embedding")],
 )
-def test_what_is_another_kind_of_file_is_said(
+def test_a_file_of_another_kind_is_refused_by_its_kind(
     kind: str, message: str, checkpoints: Checkpoints, take_in: Ingest, tmp_path: Path
 ) -> None:
     file = export_single_file(checkpoints("sd15"), tmp_path / "single.safetensors")
@@ -117,7 +117,7 @@ def test_what_is_another_kind_of_file_is_said(
     assert not (tmp_path / "taken").exists()
 
 
-def test_a_lora_of_another_family_than_wished_is_refused(take_in: Ingest, tmp_path: Path) -> None:
+def test_a_lora_of_another_family_than_requested_is_refused(take_in: Ingest, tmp_path: Path) -> None:
     save_file({"unet.mid_block.attn2.to_k.lora_A.weight": torch.ones(4, 2048)}, tmp_path / "xl.safetensors")
     with pytest.raises(BadWeights, match="made for sdxl, not for sd15"):
         take_in(tmp_path / "xl.safetensors", kind="lora", family="sd15")

@@ -41,7 +41,7 @@ def _leaves_nothing(tmp_path: Path) -> Any:
     assert list(tmp_path.glob("refused/*")) == []
 
 
-def test_what_holds_no_weights_is_told_before_anything_is_imported_for_it(
+def test_a_file_without_weights_is_refused_before_anything_is_imported_for_it(
     take_in: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.ingest.run._ingest_of", lambda kind: pytest.fail(f"imported for a {kind}"))
@@ -67,14 +67,14 @@ def test_what_holds_no_weights_is_told_before_anything_is_imported_for_it(
         ("cond_stage_model.transformer.text_model.encoder.layers.1.layer_norm1", "and 1 more"),
     ],
 )
-def test_a_file_that_lacks_something_says_what(
+def test_a_file_that_lacks_a_component_is_refused_by_its_name(
     dropped: str, message: str, checkpoints: Checkpoints, take_in: Ingest, tmp_path: Path
 ) -> None:
     file = export_single_file(checkpoints("sd15"), tmp_path / "lacking.safetensors", drop=(dropped,))
     _refused(take_in, file, message, tokenizer=checkpoints("sd15") / "tokenizer")
 
 
-def test_a_truncated_file_says_how_much_is_missing(
+def test_a_truncated_file_is_refused_with_how_much_is_missing(
     checkpoints: Checkpoints, take_in: Ingest, tmp_path: Path
 ) -> None:
     file = export_single_file(checkpoints("sd15"), tmp_path / "cut.safetensors")
@@ -90,7 +90,7 @@ def test_a_tensor_of_another_shape_is_named(checkpoints: Checkpoints, take_in: I
     _refused(take_in, file, rf"{key} has the shape \[7, 7\]", tokenizer=checkpoints("sd15") / "tokenizer")
 
 
-def test_a_wish_for_another_family_is_refused(checkpoints: Checkpoints, take_in: Ingest, tmp_path: Path) -> None:
+def test_a_request_for_another_family_is_refused(checkpoints: Checkpoints, take_in: Ingest, tmp_path: Path) -> None:
     file = export_single_file(checkpoints("sdxl"), tmp_path / "xl.safetensors")
     _refused(take_in, file, "holds sdxl weights, not sd15", family="sd15")
     _refused(take_in, checkpoints("sd15"), "holds sd15 weights, not sd15-inpaint", family="sd15-inpaint")
@@ -128,7 +128,7 @@ def test_a_truncated_pickle_is_refused(checkpoints: Checkpoints, take_in: Ingest
     _refused(take_in, file, "is damaged or truncated")
 
 
-def test_a_header_whose_length_looks_like_a_pickle_is_none(tmp_path: Path) -> None:
+def test_a_header_whose_length_looks_like_a_pickle_is_not_taken_for_one(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     save_file({"w": torch.ones(3)}, file, metadata={"note": "x" * 46})
     assert file.read_bytes().startswith(b"\x80\x00")
@@ -169,7 +169,7 @@ def test_an_index_of_shards_reaches_no_other_folder(
     _refused(take_in, folder, "lacks its part elsewhere.safetensors")
 
 
-def test_a_scheduler_nobody_knows_is_refused(checkpoints: Checkpoints, take_in: Ingest, tmp_path: Path) -> None:
+def test_an_unknown_scheduler_is_refused(checkpoints: Checkpoints, take_in: Ingest, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     shutil.copytree(checkpoints("sd15"), folder)
     (folder / "scheduler" / "scheduler_config.json").write_text('{"_class_name": "MyScheduler"}')

@@ -47,7 +47,9 @@ def test_diffusers_own_reader_finds_the_same_weights_in_the_single_file(
         assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items()), component
 
 
-def test_a_file_in_half_precision_stays_so(checkpoints: Checkpoints, take_in: Ingest, tmp_path: Path) -> None:
+def test_a_file_in_half_precision_stays_in_half_precision(
+    checkpoints: Checkpoints, take_in: Ingest, tmp_path: Path
+) -> None:
     file = export_single_file(checkpoints("sdxl"), tmp_path / "half.safetensors", half=True)
     taken = take_in(file, tokenizer=checkpoints("sdxl") / "tokenizer")
     for component in ("unet", "vae", "text_encoder", "text_encoder_2"):
@@ -73,7 +75,7 @@ def test_the_hash_of_a_file_is_the_one_the_webui_shows(
     assert taken["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def test_the_training_of_sd2_is_taken_from_metadata_then_name_then_wish(
+def test_the_training_of_sd2_is_taken_from_metadata_then_name_then_request(
     checkpoints: Checkpoints, take_in: Ingest, tmp_path: Path
 ) -> None:
     folder = checkpoints("sd2-v")
@@ -174,7 +176,7 @@ def test_the_farm_takes_weights_in_by_a_process_of_their_own(checkpoints: Checkp
     assert sorted(tmp_path.joinpath("store").iterdir()) == [request.target]
 
 
-def test_the_farm_hears_why_weights_were_not_taken_in(tmp_path: Path) -> None:
+def test_the_farm_learns_why_weights_were_not_taken_in(tmp_path: Path) -> None:
     (tmp_path / "page.safetensors").write_text("<!DOCTYPE html><title>Sign in</title>")
     request = IngestRequest("checkpoint", tmp_path / "page.safetensors", tmp_path / "taken")
     with pytest.raises(BadWeights, match="is a web page, not weights: is a token needed"):

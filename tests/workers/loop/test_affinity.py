@@ -10,11 +10,11 @@ def test_the_resident_checkpoint_is_preferred() -> None:
     assert Affinity().preference(7) == 7
 
 
-def test_without_a_resident_checkpoint_there_is_no_preference() -> None:
+def test_no_preference_is_given_without_a_resident_checkpoint() -> None:
     assert Affinity().preference(None) is None
 
 
-def test_after_so_many_batches_one_claim_is_made_without_it() -> None:
+def test_a_claim_after_many_batches_is_made_without_the_preference() -> None:
     preferring = Affinity()
     preferences = []
     for _ in range(66):
@@ -23,7 +23,7 @@ def test_after_so_many_batches_one_claim_is_made_without_it() -> None:
     assert [number for number, preference in enumerate(preferences) if preference is None] == [32, 64]
 
 
-def test_after_so_long_one_claim_is_made_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_after_a_long_time_is_made_without_the_preference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(affinity, "_LONGEST_SECONDS", -1.0)
     assert Affinity().preference(7) is None
 

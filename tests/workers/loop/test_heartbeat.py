@@ -89,7 +89,7 @@ def test_a_lease_that_another_worker_got_is_dropped(scene: Scene, beating: Beati
     wait_until(lambda: not holdings.all(), seconds=10)
 
 
-def test_a_worker_says_what_it_does(scene: Scene, beating: Beating) -> None:
+def test_a_heartbeat_reports_what_the_worker_does(scene: Scene, beating: Beating) -> None:
     heartbeat = beating(scene.worker())
     wait_until(lambda: status(scene) == "idle")
     heartbeat.report_status("busy", None)
@@ -98,7 +98,7 @@ def test_a_worker_says_what_it_does(scene: Scene, beating: Beating) -> None:
     wait_until(lambda: status(scene) == "draining")
 
 
-def test_a_change_is_told_at_once(scene: Scene, settings: Settings, holdings: Holdings) -> None:
+def test_a_change_of_status_is_reported_at_once(scene: Scene, settings: Settings, holdings: Holdings) -> None:
     heartbeat = Heartbeat(
         settings.model_copy(update={"lease_seconds": 3600.0}), scene.database, scene.worker(), holdings, Event().set
     )
@@ -109,13 +109,13 @@ def test_a_change_is_told_at_once(scene: Scene, settings: Settings, holdings: Ho
     heartbeat.stop()
 
 
-def test_a_drained_worker_that_holds_nothing_says_so(scene: Scene, beating: Beating) -> None:
+def test_a_drained_worker_without_leases_is_reported_as_drained(scene: Scene, beating: Beating) -> None:
     beating(scene.worker())
     scene.drain()
     wait_until(lambda: status(scene) == "drained")
 
 
-def test_a_drained_worker_says_that_it_holds_something_still(
+def test_a_drained_worker_with_a_lease_is_reported_as_draining(
     scene: Scene, beating: Beating, holdings: Holdings
 ) -> None:
     worker_id = scene.worker()
@@ -128,7 +128,7 @@ def test_a_drained_worker_says_that_it_holds_something_still(
     wait_until(lambda: status(scene) == "drained")
 
 
-def test_a_restored_worker_says_what_it_does_again(scene: Scene, beating: Beating) -> None:
+def test_a_restored_worker_reports_what_it_does_again(scene: Scene, beating: Beating) -> None:
     beating(scene.worker())
     scene.drain()
     wait_until(lambda: status(scene) == "drained")
@@ -136,7 +136,7 @@ def test_a_restored_worker_says_what_it_does_again(scene: Scene, beating: Beatin
     wait_until(lambda: status(scene) == "idle")
 
 
-def test_that_a_worker_is_out_of_service_is_told_at_once(
+def test_a_worker_that_starts_out_of_service_is_reported_as_drained_at_once(
     scene: Scene, settings: Settings, holdings: Holdings
 ) -> None:
     slow = settings.model_copy(update={"lease_seconds": 3600.0})
@@ -148,7 +148,7 @@ def test_that_a_worker_is_out_of_service_is_told_at_once(
     heartbeat.stop()
 
 
-def test_while_postgres_is_away_nothing_is_given_up(scene: Scene, fast: Settings, holdings: Holdings) -> None:
+def test_no_lease_is_given_up_while_postgres_is_away(scene: Scene, fast: Settings, holdings: Holdings) -> None:
     lease = claim(scene, holdings, scene.worker())
     heartbeat = Heartbeat(fast, Database(NOWHERE, Role.WORKER), 1, holdings, Event().set)
     heartbeat.start()
@@ -166,7 +166,7 @@ def test_a_worker_that_the_farm_has_forgotten_ends(scene: Scene, beating: Beatin
     assert ended.wait(5)
 
 
-def test_a_worker_in_trouble_says_so_until_it_is_over(scene: Scene, beating: Beating) -> None:
+def test_the_trouble_of_a_worker_is_reported_until_it_is_over(scene: Scene, beating: Beating) -> None:
     heartbeat = beating(scene.worker())
     heartbeat.report_trouble("claim", "it cannot claim work")
     wait_until(lambda: scene.scalar("SELECT reason FROM workers") == "it cannot claim work")

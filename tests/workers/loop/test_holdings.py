@@ -18,13 +18,13 @@ def holdings() -> Holdings:
     return Holdings()
 
 
-def test_what_was_taken_is_held(holdings: Holdings) -> None:
+def test_a_lease_that_was_taken_is_held(holdings: Holdings) -> None:
     holdings.take([a_lease(1), a_lease(2)])
     assert holdings.holds(a_lease(1))
     assert holdings.all() == [a_lease(1), a_lease(2)]
 
 
-def test_what_was_dropped_is_not_held(holdings: Holdings) -> None:
+def test_a_lease_that_was_dropped_is_not_held(holdings: Holdings) -> None:
     holdings.take([a_lease(1), a_lease(2)])
     holdings.drop([a_lease(1)])
     assert not holdings.holds(a_lease(1))
@@ -37,7 +37,7 @@ def test_another_attempt_of_a_task_is_another_lease(holdings: Holdings) -> None:
     assert [holdings.holds(a_lease(attempt=number)) for number in (1, 2)] == [False, True]
 
 
-def test_dropping_what_is_not_held_is_harmless(holdings: Holdings) -> None:
+def test_dropping_a_lease_that_is_not_held_is_harmless(holdings: Holdings) -> None:
     holdings.drop([a_lease()])
     assert holdings.all() == []
 

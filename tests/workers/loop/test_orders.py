@@ -44,13 +44,13 @@ def test_draining_ends_every_wait_even_when_rings_are_cleared(orders: Orders) ->
     assert seconds_until_rung(orders, 30) < 10
 
 
-def test_what_renders_may_finish_within_the_drain_time(orders: Orders) -> None:
+def test_a_render_may_finish_within_the_drain_time(orders: Orders) -> None:
     assert not orders.must_stop_now
     orders.drain()
     assert not orders.must_stop_now
 
 
-def test_after_the_drain_time_what_renders_must_stop() -> None:
+def test_a_render_must_stop_after_the_drain_time() -> None:
     orders = Orders(drain_seconds=0)
     orders.drain()
     assert orders.must_stop_now
@@ -69,7 +69,7 @@ def test_delivery_may_take_what_is_left_of_the_drain_time_and_half_as_much_again
     assert orders.seconds_left == pytest.approx(90, abs=5)
 
 
-def test_delivery_has_a_second_even_where_there_is_no_drain_time() -> None:
+def test_delivery_has_a_second_even_without_a_drain_time() -> None:
     orders = Orders(drain_seconds=0)
     orders.drain()
     assert orders.seconds_left == 1

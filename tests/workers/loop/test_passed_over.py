@@ -24,11 +24,11 @@ def passed_over(clock: Clock) -> PassedOver:
     return PassedOver(clock)
 
 
-def test_nothing_is_passed_over_at_first(passed_over: PassedOver) -> None:
+def test_no_batch_key_is_passed_over_at_first(passed_over: PassedOver) -> None:
     assert passed_over.now() == frozenset()
 
 
-def test_what_failed_is_passed_over_for_a_pause(passed_over: PassedOver, clock: Clock) -> None:
+def test_a_batch_key_that_failed_is_passed_over_for_a_pause(passed_over: PassedOver, clock: Clock) -> None:
     passed_over.note_failure("a")
     assert passed_over.now() == {"a"}
     clock.now = 2.0
@@ -46,7 +46,7 @@ def test_pauses_double_up_to_half_a_minute(passed_over: PassedOver, clock: Clock
     assert pauses == [2, 4, 8, 16, 30, 30, 30]
 
 
-def test_one_that_fails_again_keeps_all_waiting(passed_over: PassedOver, clock: Clock) -> None:
+def test_a_repeated_failure_keeps_all_batch_keys_waiting(passed_over: PassedOver, clock: Clock) -> None:
     for key in ("a", "b"):
         passed_over.note_failure(key)
     clock.now = 10.0
@@ -54,20 +54,20 @@ def test_one_that_fails_again_keeps_all_waiting(passed_over: PassedOver, clock: 
     assert passed_over.now() == {"a", "b"}
 
 
-def test_one_that_renders_frees_all(passed_over: PassedOver) -> None:
+def test_a_success_frees_all_batch_keys(passed_over: PassedOver) -> None:
     for key in ("a", "b"):
         passed_over.note_failure(key)
     passed_over.note_success("a")
     assert passed_over.now() == frozenset()
 
 
-def test_what_needed_no_read_frees_none(passed_over: PassedOver) -> None:
+def test_a_success_that_needed_no_read_frees_no_batch_key(passed_over: PassedOver) -> None:
     passed_over.note_failure("a")
     passed_over.note_success("resident")
     assert passed_over.now() == {"a"}
 
 
-def test_an_outage_of_long_ago_lengthens_no_pause_of_today(passed_over: PassedOver, clock: Clock) -> None:
+def test_an_outage_of_long_ago_does_not_lengthen_the_next_pause(passed_over: PassedOver, clock: Clock) -> None:
     """Others may have rendered what was left to them: nothing here ever saw the store come back."""
     for _ in range(5):
         passed_over.note_failure("a")

@@ -111,13 +111,13 @@ def test_the_bucket_of_the_batch_is_recorded(scene: Scene, submit: Submit, work:
     assert scene.scalar("SELECT array_agg(DISTINCT provenance -> 'bucket') FROM results") == [4]
 
 
-def test_an_idle_worker_finds_work_that_nobody_rang_for(scene: Scene, submit: Submit, work: Work) -> None:
+def test_an_idle_worker_finds_work_without_a_ring(scene: Scene, submit: Submit, work: Work) -> None:
     work()
     wait_until(lambda: scene.scalar("SELECT status FROM workers") == "idle")
     assert finish(scene, submit()) == "succeeded"
 
 
-def test_a_worker_says_which_checkpoint_is_resident(scene: Scene, submit: Submit, work: Work) -> None:
+def test_a_worker_reports_its_resident_checkpoint(scene: Scene, submit: Submit, work: Work) -> None:
     finished = submit()
     work()
     finish(scene, finished)
@@ -175,7 +175,7 @@ def test_a_cancelled_batch_stops_at_its_next_step(
     assert outcomes(scene) == ["cancelled"]
 
 
-def test_what_cannot_be_rendered_fails_at_once(
+def test_an_image_that_cannot_be_rendered_fails_at_once(
     scene: Scene, submit: Submit, work: Work, render_with: Callable[[Render], None]
 ) -> None:
     render_with(raising(CannotRender("too large for this device")))
@@ -186,7 +186,7 @@ def test_what_cannot_be_rendered_fails_at_once(
     assert scene.tasks(job_id)[0].reason == "too large for this device"
 
 
-def test_what_was_tried_for_want_of_memory_is_recorded_with_the_attempt(
+def test_the_memory_relief_of_a_failed_attempt_is_recorded(
     scene: Scene, submit: Submit, work: Work, render_with: Callable[[Render], None]
 ) -> None:
     render_with(raising(torch.OutOfMemoryError("Tried to allocate 2.00 GiB")))
@@ -232,7 +232,7 @@ def test_a_failed_render_is_tried_as_often_as_the_farm_allows(
     assert scene.tasks(job_id)[0].reason == reason
 
 
-def test_what_was_tried_before_is_tried_again_when_all_rendered_before_it_is_in_the_spool(
+def test_a_retried_task_waits_until_all_earlier_images_are_in_the_spool(
     submit: Submit, work: Work, scene: Scene, render_with: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
@@ -248,7 +248,7 @@ def test_what_was_tried_before_is_tried_again_when_all_rendered_before_it_is_in_
     assert order == ["render", *["wait", "render"] * (scene.settings.max_attempts - 1)]
 
 
-def test_a_worker_lives_on_after_an_error_nobody_foresaw(
+def test_a_worker_lives_on_after_an_unforeseen_error(
     scene: Scene, submit: Submit, work: Work, render_with: Callable[[Render], None]
 ) -> None:
     render_with(raising(ZeroDivisionError("oh")))

@@ -60,13 +60,13 @@ def test_the_bound_is_never_less_than_the_patience(watch: StallWatch) -> None:
     assert watch.bound_seconds(KIND, steps=1) == 0.2
 
 
-def test_what_is_new_or_loading_has_five_times_the_patience(watch: StallWatch) -> None:
+def test_a_new_kind_of_batch_or_one_that_loads_has_five_times_the_patience(watch: StallWatch) -> None:
     learn(watch, 0.001)
     assert watch.bound_seconds(OTHER, steps=3) == pytest.approx(1)
     assert watch.bound_seconds(KIND, steps=0) == pytest.approx(1)
 
 
-def test_weights_that_are_fetched_first_take_their_time() -> None:
+def test_the_bound_of_a_stall_allows_for_the_time_to_fetch_weights() -> None:
     watch = StallWatch(0.2, lambda _error: None)
     with watch.watch(KIND, fetched_bytes=40 * 2**20):
         assert watch.bound_seconds(KIND, steps=0) == pytest.approx(11)

@@ -118,7 +118,7 @@ def test_an_image_whose_picture_the_store_does_not_give_waits_and_costs_no_try(
     assert outcomes(scene) == [*["handed_back"] * 6, "succeeded"]
 
 
-def test_a_waiting_image_says_why(scene: Scene, remote: UnreadStore, work: Work) -> None:
+def test_a_waiting_image_is_shown_with_the_reason(scene: Scene, remote: UnreadStore, work: Work) -> None:
     remote.failures_left = 10_000
     submit_cold(scene, remote)
     work()
@@ -127,7 +127,7 @@ def test_a_waiting_image_says_why(scene: Scene, remote: UnreadStore, work: Work)
     assert reason == "handed back: Checkpoint 'cold' cannot be read from the store now. InternalError"
 
 
-def test_what_needs_no_read_is_rendered_while_the_store_is_away(
+def test_an_image_that_needs_no_read_is_rendered_while_the_store_is_away(
     scene: Scene, remote: UnreadStore, work: Work
 ) -> None:
     remote.failures_left = 10_000
@@ -138,7 +138,7 @@ def test_what_needs_no_read_is_rendered_while_the_store_is_away(
     assert scene.statuses(waiting) != ["failed"]
 
 
-def test_a_store_that_hangs_is_not_taken_for_a_device_that_does(
+def test_a_store_that_hangs_is_not_taken_for_a_device_that_hangs(
     scene: Scene, remote: UnreadStore, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_go, ended = threading.Event(), threading.Event()
@@ -154,7 +154,7 @@ def test_a_store_that_hangs_is_not_taken_for_a_device_that_does(
     let_go.set()
 
 
-def test_while_postgres_is_away_too_the_lease_is_kept(
+def test_a_lease_is_kept_while_postgres_is_away_too(
     scene: Scene, remote: UnreadStore, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hand_back, said = endings.hand_back, []

@@ -190,7 +190,7 @@ def test_alternating_loras_do_not_mix(load: Load, lora: Callable[..., LoraRef], 
     assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
 
 
-def test_text_and_picture_weigh_a_lora_apart(
+def test_a_lora_has_separate_weights_for_text_and_picture(
     load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]
 ) -> None:
     resident = load("sd15")
@@ -200,7 +200,9 @@ def test_text_and_picture_weigh_a_lora_apart(
         assert torch.equal(encode_conditioning(resident, spec(ref), 4).positive_at(0)[0][1].hidden_states, plain)
 
 
-def test_clip_skip_hears_a_lora(load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]) -> None:
+def test_a_lora_of_the_text_encoder_counts_under_clip_skip(
+    load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]
+) -> None:
     resident = load("sd15")
     asked = spec(lora(random_factors(resident.pipeline, seed=1)), clip_skip=2)
     plain = encode_conditioning(resident, asked, 4).positive_at(0)[0][1].hidden_states
@@ -208,7 +210,9 @@ def test_clip_skip_hears_a_lora(load: Load, lora: Callable[..., LoraRef], placed
         assert not torch.equal(encode_conditioning(resident, asked, 4).positive_at(0)[0][1].hidden_states, plain)
 
 
-def test_an_exception_leaves_nothing_on(load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]) -> None:
+def test_an_exception_leaves_no_lora_or_vae_fitted(
+    load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]
+) -> None:
     base, vae = predict(load("sd15"), spec()), load("sd15").pipeline.vae
     asked = spec(lora(random_factors(load("sd15").pipeline, seed=1)), vae=other_vae(load("sd15"), placed))
     with pytest.raises(ZeroDivisionError), apply_addons(load("sd15"), asked, PlacedWeights(placed)):
@@ -247,7 +251,7 @@ def test_a_file_that_is_no_lora_is_refused_with_the_reason(
         predict_with(load("sd15"), spec(lora({key: torch.zeros(2, 2)}, save)), placed)
 
 
-def test_a_lora_that_is_not_here_is_a_failed_attempt(load: Load) -> None:
+def test_a_missing_lora_is_a_failed_attempt(load: Load) -> None:
     with pytest.raises(RenderError, match="does not find the weights"):
         predict_with(load("sd15"), spec(LoraRef(name="away", sha256="0" * 64)), {})
 
@@ -271,7 +275,7 @@ def test_the_alpha_of_diffusers_metadata_counts(
     torch.testing.assert_close(halved, plain)
 
 
-def test_a_convolution_in_three_factors_is_one_of_two(
+def test_a_convolution_in_three_factors_equals_one_in_two(
     load: Load, lora: Callable[..., LoraRef], placed: dict[str, Path]
 ) -> None:
     stem = "lora_unet_down_blocks_0_resnets_0_conv1"
@@ -375,7 +379,7 @@ def test_loras_that_were_dropped_are_read_again_when_they_are_asked_for(
     assert torch.equal(predict_with(resident, asked, placed), first)
 
 
-def test_another_vae_decodes_otherwise_and_only_for_a_while(load: Load, placed: dict[str, Path]) -> None:
+def test_another_vae_decodes_differently_and_only_while_it_is_fitted(load: Load, placed: dict[str, Path]) -> None:
     resident = load("sd15")
     base = decoded(resident)
     with apply_addons(resident, spec(vae=other_vae(resident, placed)), PlacedWeights(placed)):
@@ -384,7 +388,7 @@ def test_another_vae_decodes_otherwise_and_only_for_a_while(load: Load, placed: 
     assert torch.equal(decoded(resident), base)
 
 
-def test_the_own_weights_as_another_vae_decode_bit_for_bit(
+def test_the_checkpoints_own_weights_as_another_vae_decode_bit_for_bit(
     load: Load, placed: dict[str, Path], tmp_path: Path
 ) -> None:
     resident = load("sdxl")

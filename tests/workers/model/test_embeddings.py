@@ -55,12 +55,12 @@ def tokens(resident: Resident, prompt: str, name: str = "") -> torch.Tensor:
     return encode_conditioning(resident, spec, 4).positive_at(0)[0][1].hidden_states
 
 
-def test_vectors_of_the_vocabulary_itself_mean_its_words(resident: Resident, tmp_path: Path) -> None:
+def test_vectors_of_the_vocabulary_itself_have_the_effect_of_its_words(resident: Resident, tmp_path: Path) -> None:
     save(tmp_path, *looked_up(resident, "fox"))
     assert torch.equal(tokens(resident, "a thing, red", "thing"), tokens(resident, "a fox, red"))
 
 
-def test_other_vectors_say_something_else_and_leave_the_encoder_as_it_was(
+def test_other_vectors_change_the_encoding_and_leave_the_encoder_as_it_was(
     resident: Resident, tmp_path: Path
 ) -> None:
     plain = tokens(resident, "a thing")
@@ -76,7 +76,7 @@ def test_an_embedding_takes_a_weight(resident: Resident, tmp_path: Path) -> None
     assert torch.equal(tokens(resident, "a (thing:1.4)", "thing"), tokens(resident, "a (fox:1.4)"))
 
 
-def test_an_embedding_that_is_not_said_has_no_effect(resident: Resident, tmp_path: Path) -> None:
+def test_an_embedding_that_the_prompt_does_not_name_has_no_effect(resident: Resident, tmp_path: Path) -> None:
     save(tmp_path, *looked_up(resident, "fox"))
     assert torch.equal(tokens(resident, "a thing", "other"), tokens(resident, "a thing"))
 
@@ -98,7 +98,7 @@ def test_an_embedding_that_does_not_fit_is_refused_with_the_reason(
         tokens(resident, "a thing", "thing")
 
 
-def test_an_embedding_that_is_broken_or_not_here_is_a_failed_attempt(resident: Resident, tmp_path: Path) -> None:
+def test_a_broken_or_missing_embedding_is_a_failed_attempt(resident: Resident, tmp_path: Path) -> None:
     with pytest.raises(RenderError, match="does not load"):
         tokens(resident, "a thing", "thing")
     (tmp_path / "embedding.safetensors").write_bytes(b"no")

@@ -37,7 +37,7 @@ def garble(path: Path) -> None:
     path.write_bytes(b"not what it should be")
 
 
-def test_nothing_is_resident_at_first() -> None:
+def test_no_checkpoint_is_resident_at_first() -> None:
     assert Pipelines("cpu", "auto").resident_id is None
 
 
@@ -63,7 +63,7 @@ def test_weights_registered_again_as_another_family_are_loaded_anew(demo: Claime
     assert pipelines.load(replace(demo, id=2, family="sd2-v")).family == FAMILIES["sd2-v"]
 
 
-def test_a_folder_that_is_not_there_is_a_failed_attempt_with_a_name(demo: ClaimedCheckpoint) -> None:
+def test_a_missing_folder_is_a_failed_attempt_that_names_the_checkpoint(demo: ClaimedCheckpoint) -> None:
     with pytest.raises(RenderError, match="does not find checkpoint 'demo'"):
         Pipelines("cpu", "auto").load(replace(demo, location="/nowhere"))
 
@@ -80,7 +80,7 @@ def test_a_folder_that_is_not_there_is_a_failed_attempt_with_a_name(demo: Claime
         UNET,
     ],
 )
-def test_a_broken_file_is_a_failed_attempt_with_a_name(
+def test_a_broken_file_is_a_failed_attempt_that_names_the_checkpoint(
     copy_of: ClaimedCheckpoint, file: str, damage: Callable[[Path], None]
 ) -> None:
     damage(Path(copy_of.location, file))
@@ -88,7 +88,7 @@ def test_a_broken_file_is_a_failed_attempt_with_a_name(
         Pipelines("cpu", "auto").load(copy_of)
 
 
-def test_after_a_failed_load_nothing_is_resident(demo: ClaimedCheckpoint, copy_of: ClaimedCheckpoint) -> None:
+def test_a_failed_load_leaves_no_checkpoint_resident(demo: ClaimedCheckpoint, copy_of: ClaimedCheckpoint) -> None:
     pipelines = Pipelines("cpu", "auto")
     pipelines.load(demo)
     empty(Path(copy_of.location, UNET))

@@ -16,13 +16,13 @@ def recorded(machine: Machine = GPU, **fields: Any) -> dict[str, Any]:
     return machine.provenance(CHECKPOINT, a_spec(**fields), bucket=4, vae_precision="fp32")
 
 
-def test_what_entered_the_pixels_is_recorded() -> None:
+def test_checkpoint_device_and_precision_are_recorded() -> None:
     found = recorded()
     assert (found["checkpoint"], found["checkpoint_sha256"], found["family"]) == ("demo", "a" * 64, "sd15")
     assert (found["device"], found["precision"], found["bucket"]) == ("a card", "fp16", 4)
 
 
-def test_what_was_added_to_the_checkpoint_is_recorded_with_its_hashes() -> None:
+def test_vae_loras_and_embeddings_are_recorded_with_their_hashes() -> None:
     found = recorded(
         vae=AddonRef(name="clear", sha256="b" * 64),
         loras=(
@@ -39,7 +39,7 @@ def test_what_was_added_to_the_checkpoint_is_recorded_with_its_hashes() -> None:
     assert found["embeddings"] == [{"name": "bad-hands", "sha256": "e" * 64}]
 
 
-def test_of_what_was_not_added_nothing_is_recorded() -> None:
+def test_no_addons_are_recorded_of_an_image_without_any() -> None:
     assert not {"vae", "loras", "embeddings", "relief"} & recorded().keys()
 
 
@@ -55,10 +55,10 @@ def test_the_software_is_recorded_with_its_versions() -> None:
     }
 
 
-def test_the_threads_are_recorded_where_they_enter_the_pixels() -> None:
+def test_the_number_of_threads_is_recorded_where_it_affects_the_pixels() -> None:
     assert recorded(Machine("a device", "fp32", 2))["threads"] == 2
     assert "threads" not in recorded()
 
 
-def test_no_place_on_the_workers_disk_is_recorded() -> None:
+def test_no_path_on_the_workers_disk_is_recorded() -> None:
     assert "/somewhere" not in str(recorded())

@@ -107,7 +107,7 @@ def test_a_decode_that_does_not_fit_alone_is_tiled(
     assert pictures[0].relief == (FREED, TILED)
 
 
-def test_what_sufficed_is_where_the_next_batch_begins(device: StandIn, render: Any) -> None:
+def test_the_relief_that_sufficed_is_where_the_next_batch_begins(device: StandIn, render: Any) -> None:
     limit(device, ONE_PICTURE)
     render()
     assert render()[0][0].relief == (SLICED,)
@@ -144,7 +144,7 @@ def test_no_mode_denoises_again_what_the_vae_had_no_room_for(
     assert pictures[0].relief[0] == FREED
 
 
-def test_where_not_even_a_tile_fits_only_offloading_is_left(device: StandIn, render: Any) -> None:
+def test_offloading_is_the_last_resort_where_not_even_a_tile_fits(device: StandIn, render: Any) -> None:
     limit(device, NO_PICTURE)
     with pytest.raises(OutOfMemory) as caught:
         render(1, mode="img2img", image=upload(a_picture()))

@@ -83,27 +83,27 @@ class TestFolders:
             weights.folder_of(a_checkpoint(remote, name))
         assert len(remote.fetched) == len(set(remote.fetched)) == 3
 
-    def test_a_folder_with_a_place_of_its_own_stays_there(self, weights: CachedWeights, tmp_path: Path) -> None:
+    def test_a_folder_registered_in_place_is_used_where_it_is(self, weights: CachedWeights, tmp_path: Path) -> None:
         placed = ClaimedCheckpoint(1, "a", "sd15", "a" * 64, str(tmp_path))
         assert weights.folder_of(placed) == tmp_path
         with pytest.raises(RenderError, match="does not find checkpoint 'a' at its registered place"):
             weights.folder_of(replace(placed, location="/nowhere"))
 
-    def test_other_files_under_the_same_name_are_another_folder(
+    def test_other_files_under_the_same_name_get_another_folder(
         self, weights: CachedWeights, remote: CountingStore
     ) -> None:
         one, other = a_checkpoint(remote, "a"), a_checkpoint(remote, "b")
         assert weights.folder_of(one) != weights.folder_of(replace(one, files=other.files))
 
     @pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 3), lambda path: path.unlink()])
-    def test_a_file_that_was_cut_short_is_fetched_anew(
+    def test_a_file_cut_short_in_the_cache_is_fetched_again(
         self, damage: object, weights: CachedWeights, remote: CountingStore
     ) -> None:
         checkpoint = a_checkpoint(remote)
         damage(weights.folder_of(checkpoint) / "unet" / "w.safetensors")  # type: ignore[operator]
         assert (weights.folder_of(checkpoint) / "unet" / "w.safetensors").read_bytes() == b"a" * 100
 
-    def test_what_is_in_the_store_of_this_disk_is_not_copied(self, tmp_path: Path) -> None:
+    def test_files_in_a_store_on_this_disk_are_not_copied(self, tmp_path: Path) -> None:
         store = DiskStore(tmp_path / "store", LinkSigner("a secret key for tests only"))
         checkpoint = a_checkpoint(store)  # type: ignore[arg-type]
         file = CachedWeights(store, tmp_path / "cache", GIB).folder_of(checkpoint) / "unet" / "w.safetensors"
@@ -117,7 +117,7 @@ class TestFiles:
         assert [weights.file_of(sha256).read_bytes() for _ in range(2)] == [b"a lora"] * 2
         assert remote.fetched == [weights_key(sha256)]
 
-    def test_a_file_that_decayed_here_is_fetched_anew(
+    def test_a_file_damaged_in_the_cache_is_fetched_again(
         self, weights: CachedWeights, remote: CountingStore, tmp_path: Path
     ) -> None:
         sha256 = an_addon(remote, b"a lora")
@@ -132,11 +132,13 @@ class TestFiles:
 
 
 class TestTroubles:
-    def test_what_came_damaged_is_fetched_once_more(self, weights: CachedWeights, remote: CountingStore) -> None:
+    def test_a_file_damaged_on_its_way_is_fetched_once_more(
+        self, weights: CachedWeights, remote: CountingStore
+    ) -> None:
         remote.damaged = 1
         assert weights.file_of(an_addon(remote, b"a lora")).read_bytes() == b"a lora"
 
-    def test_what_is_damaged_in_the_store_is_named(
+    def test_a_file_damaged_in_the_store_is_named(
         self, weights: CachedWeights, remote: CountingStore, tmp_path: Path
     ) -> None:
         remote.damaged = 9
@@ -155,14 +157,16 @@ class TestTroubles:
         assert caught.value.is_retryable
         assert weights.folder_of(checkpoint).is_dir()
 
-    def test_what_the_store_has_no_more_is_told(self, weights: CachedWeights, remote: CountingStore) -> None:
+    def test_a_checkpoint_missing_from_the_store_is_reported(
+        self, weights: CachedWeights, remote: CountingStore
+    ) -> None:
         checkpoint = a_checkpoint(remote)
         remote.objects.clear()
         with pytest.raises(RenderError, match="Checkpoint 'a' is not in the store any more; add it again"):
             weights.folder_of(checkpoint)
 
     @pytest.mark.parametrize("error", [StoreOutage("InternalError"), StoreRefused("AccessDenied")])
-    def test_a_store_that_is_away_is_no_fact_about_the_weights(
+    def test_an_outage_of_the_store_is_not_taken_for_missing_weights(
         self, weights: CachedWeights, remote: CountingStore, error: StoreError
     ) -> None:
         checkpoint, lora = a_checkpoint(remote), an_addon(remote, b"a lora")
@@ -172,7 +176,7 @@ class TestTroubles:
         with pytest.raises(StoreAway, match=f"The file {lora[:10]} cannot be read"):
             weights.file_of(lora)
 
-    def test_what_is_here_is_used_while_the_store_is_away(
+    def test_cached_weights_are_used_while_the_store_is_away(
         self, weights: CachedWeights, remote: CountingStore
     ) -> None:
         checkpoint = a_checkpoint(remote)
@@ -182,7 +186,7 @@ class TestTroubles:
             weights.folder_of(a_checkpoint(remote, "b"))
         assert weights.folder_of(checkpoint) == folder
 
-    def test_a_full_disk_is_cleared_of_what_nobody_uses(
+    def test_a_full_disk_is_cleared_of_unused_weights(
         self, weights: CachedWeights, remote: CountingStore, tmp_path: Path
     ) -> None:
         old = weights.folder_of(a_checkpoint(remote, "a"))
@@ -190,12 +194,12 @@ class TestTroubles:
         assert weights.folder_of(a_checkpoint(remote, "b")).is_dir()
         assert not old.exists()
 
-    def test_a_disk_that_stays_full_is_told(self, weights: CachedWeights, remote: CountingStore) -> None:
+    def test_a_disk_that_stays_full_is_reported(self, weights: CachedWeights, remote: CountingStore) -> None:
         remote.errors = [disk_full(), disk_full()]
         with pytest.raises(RenderError, match="'a' does not fit on this worker's disk: make room"):
             weights.folder_of(a_checkpoint(remote))
 
-    def test_a_cache_that_cannot_be_written_is_told(self, remote: CountingStore, tmp_path: Path) -> None:
+    def test_a_cache_that_cannot_be_written_is_reported(self, remote: CountingStore, tmp_path: Path) -> None:
         (tmp_path / "cache").touch()
         with pytest.raises(RenderError, match="cannot be brought to this worker: Not a directory"):
             CachedWeights(remote, tmp_path / "cache", GIB).folder_of(a_checkpoint(remote))
@@ -208,7 +212,7 @@ def disk_full() -> StoreError:
 
 
 class TestEviction:
-    def test_what_was_used_least_lately_goes(self, remote: CountingStore, tmp_path: Path) -> None:
+    def test_the_least_recently_used_weights_are_deleted(self, remote: CountingStore, tmp_path: Path) -> None:
         weights = CachedWeights(remote, tmp_path / "cache", 250)
         folders = {}
         for name in "abac":
@@ -223,7 +227,7 @@ class TestEviction:
         weights.folder_of(a_checkpoint(remote, "b"))
         assert len(list((tmp_path / "cache" / "files").iterdir())) == 2
 
-    def test_what_another_worker_uses_stays(self, remote: CountingStore, tmp_path: Path) -> None:
+    def test_weights_that_another_worker_uses_are_kept(self, remote: CountingStore, tmp_path: Path) -> None:
         one, other = (CachedWeights(remote, tmp_path / "cache", 10) for _ in range(2))
         used = one.folder_of(a_checkpoint(remote, "a"))
         lora = one.file_of(an_addon(remote, b"a lora"))
@@ -235,13 +239,13 @@ class TestEviction:
         assert not used.exists()
         assert not lora.exists()
 
-    def test_a_checkpoint_larger_than_the_bound_is_used_nevertheless(
-        self, remote: CountingStore, tmp_path: Path
-    ) -> None:
+    def test_a_checkpoint_larger_than_the_bound_is_still_used(self, remote: CountingStore, tmp_path: Path) -> None:
         folder = CachedWeights(remote, tmp_path / "cache", 10).folder_of(a_checkpoint(remote))
         assert (folder / "unet" / "w.safetensors").exists()
 
-    def test_what_a_killed_worker_left_half_fetched_is_cleared(self, remote: CountingStore, tmp_path: Path) -> None:
+    def test_files_that_a_killed_worker_left_half_fetched_are_cleared(
+        self, remote: CountingStore, tmp_path: Path
+    ) -> None:
         half = tmp_path / "cache" / "incoming" / ("e" * 64)
         half.mkdir(parents=True)
         (half / "file").write_bytes(b"half")

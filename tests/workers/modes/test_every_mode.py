@@ -46,7 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
 CASE = pytest.mark.parametrize("case", CASES)
 
 
-def test_every_mode_is_here() -> None:
+def test_every_mode_has_a_test_case() -> None:
     assert {fields["mode"] for fields in CASES.values()} == set(MODES)
 
 
@@ -96,7 +96,7 @@ def test_every_step_of_every_pass_is_reported(case: str) -> None:
 
 
 @CASE
-def test_what_the_step_callback_raises_ends_the_render(case: str) -> None:
+def test_an_exception_of_the_step_callback_ends_the_render(case: str) -> None:
     def stop(_done: int, _steps: int) -> None:
         raise LeaseLost
 

@@ -41,7 +41,7 @@ def within(box: tuple[int, ...], margin: int = 0, size: tuple[int, int] = SIZE) 
 @FAMILIES
 @CONTENTS
 @pytest.mark.parametrize("area", ["whole", "masked"])
-def test_without_blur_only_the_mask_is_painted(family: str, content: str, area: str) -> None:
+def test_only_the_mask_is_painted_without_blur(family: str, content: str, area: str) -> None:
     side = {"width": 64, "height": 64} if area == "masked" else {}
     image = paint(family, masked_content=content, area=area, mask_blur=0, num_inference_steps=2, **side)
     assert not changed(image)[~within(BOX)].any()
@@ -100,7 +100,7 @@ def test_a_mask_of_another_size_is_stretched_over_the_picture() -> None:
     assert np.array_equal(paint(mask=twice, mask_blur=0), paint(mask_blur=0))
 
 
-def test_what_lies_under_the_mask_decides_what_is_painted() -> None:
+def test_the_masked_content_changes_what_is_painted() -> None:
     contents = ("original", "fill", "latent_noise", "latent_nothing")
     images = [paint(masked_content=content, strength=0.4, num_inference_steps=5) for content in contents]
     assert len({image.tobytes() for image in images}) == 4

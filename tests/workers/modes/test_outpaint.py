@@ -36,7 +36,7 @@ def kept(spec: Any, image: np.ndarray, feather: int) -> bool:
 @pytest.mark.parametrize(
     "sides", [{"left": 24}, {"right": 24}, {"top": 32}, {"bottom": 16}, dict.fromkeys(SIDES, 16)]
 )
-def test_without_a_feather_the_picture_is_kept_whole(family: str, sides: dict[str, int]) -> None:
+def test_the_picture_is_kept_whole_without_a_feather(family: str, sides: dict[str, int]) -> None:
     spec = a_small_spec(sides, mask_blur=0)
     image = draw(a_context(family), spec)[0]
     assert kept(spec, image, 0)
@@ -106,5 +106,5 @@ def test_no_pass_adds_more_than_half_of_the_side_but_for_rounding(right: int, wi
         ((0, 0, 960, 33), (0, 0, 960, 64)),
     ],
 )
-def test_where_one_edge_moves_a_pass_sees_no_more_than_half_of_the_side_behind_it(known: Any, window: Any) -> None:
+def test_a_pass_that_moves_one_edge_sees_at_most_half_of_the_side_behind_it(known: Any, window: Any) -> None:
     assert plan_expansions((960, 64), known, 512)[0].window == window

@@ -42,7 +42,7 @@ def test_each_image_of_a_batch_has_its_own_guidance() -> None:
 
 
 @pytest.mark.parametrize("scale", [0, 1])
-def test_without_guidance_the_negative_prompt_takes_no_part(scale: float) -> None:
+def test_the_negative_prompt_has_no_effect_without_guidance(scale: float) -> None:
     plain, negated = (a_small_spec(guidance_scale=scale, negative_prompt=text) for text in ("", "fog"))
     assert np.array_equal(draw(plain), draw(negated))
 
@@ -82,7 +82,7 @@ def test_prompts_joined_by_and_pull_by_their_weights() -> None:
     assert not np.array_equal(draw(a_small_spec(prompt="a fox AND a lighthouse")), draw(fox))
 
 
-def test_without_guidance_prompts_joined_by_and_are_averaged() -> None:
+def test_prompts_joined_by_and_are_averaged_without_guidance() -> None:
     same, fox = (a_small_spec(prompt=text, guidance_scale=1) for text in ("a fox AND a fox :3", "a fox"))
     assert np.abs(draw(same).astype(int) - draw(fox)).max() <= 2
 

@@ -21,12 +21,12 @@ def a_small_spec(**fields: Any) -> Any:
     return a_spec_of("upscale", **{**settings, **fields})
 
 
-def test_lanczos_is_lanczos() -> None:
+def test_the_lanczos_upscaler_gives_the_pixels_of_a_lanczos_resize() -> None:
     enlarged = a_picture(64, 48).resize((160, 128), Image.Resampling.LANCZOS)
     assert np.array_equal(draw(a_context(), a_small_spec())[0], as_pixels(enlarged))
 
 
-def test_tiles_are_rendered_over_it() -> None:
+def test_sd_upscale_renders_tiles_over_the_enlarged_picture() -> None:
     image = draw(a_context(), a_small_spec(upscaler="SD upscale"))[0]
     assert image.shape == (128, 160, 3)
     assert not np.array_equal(image, draw(a_context(), a_small_spec())[0])
@@ -76,5 +76,5 @@ def test_a_step_between_two_tiles_becomes_a_ramp() -> None:
 
 
 @pytest.mark.parametrize("name", ["Lanczos", "SD upscale"])
-def test_every_upscaler_that_a_spec_may_name_is_there(name: str) -> None:
+def test_every_upscaler_that_a_spec_may_name_is_implemented(name: str) -> None:
     assert name in UPSCALERS

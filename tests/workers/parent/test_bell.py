@@ -38,17 +38,17 @@ def heard(listener: subprocess.Popen[str], seconds: float = 5) -> int:
     return said.count("heard")
 
 
-def test_every_ring_is_heard(listener: subprocess.Popen[str], doorbell: Doorbell) -> None:
+def test_every_ring_is_received(listener: subprocess.Popen[str], doorbell: Doorbell) -> None:
     doorbell.ring("fast", times=3)
     assert heard(listener) == 3
 
 
-def test_a_ring_for_another_pool_is_not_heard(listener: subprocess.Popen[str], doorbell: Doorbell) -> None:
+def test_a_ring_for_another_pool_is_not_received(listener: subprocess.Popen[str], doorbell: Doorbell) -> None:
     doorbell.ring("slow")
     assert heard(listener) == 0
 
 
-def test_messages_that_are_none_do_not_end_the_listening(
+def test_malformed_messages_do_not_end_the_listening(
     listener: subprocess.Popen[str], doorbell: Doorbell, settings: Settings
 ) -> None:
     doorbell.ring("fast")

@@ -45,14 +45,14 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         "workers.demo.evaluation",
     ],
 )
-def test_torch_is_told_how_to_wait_before_it_is_imported(module: str) -> None:
+def test_the_wait_policy_of_threads_is_set_before_torch_is_imported(module: str) -> None:
     assert run("-c", AS_TORCH_IS_IMPORTED, module).stdout == "PASSIVE\n"
 
 
 @pytest.mark.parametrize(
     ("variables", "policy"), [({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "1000"}, "None")]
 )
-def test_how_the_user_has_threads_wait_stands(variables: dict[str, str], policy: str) -> None:
+def test_a_wait_policy_that_the_user_sets_is_kept(variables: dict[str, str], policy: str) -> None:
     assert run("-c", AS_TORCH_IS_IMPORTED, "workers.model.pipelines", **variables).stdout == f"{policy}\n"
 
 
@@ -65,7 +65,7 @@ def test_the_openmp_that_torch_brings_waits_without_spinning() -> None:
 @pytest.mark.parametrize(
     ("cpu_max", "cores"), [("max 100000\n", None), ("250000 100000\n", 2), ("50000 100000\n", 1)]
 )
-def test_a_container_s_bound_is_read(cpu_max: str, cores: int | None) -> None:
+def test_the_cpu_limit_of_a_container_is_read(cpu_max: str, cores: int | None) -> None:
     assert read_quota(cpu_max) == cores
 
 

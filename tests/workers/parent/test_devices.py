@@ -56,7 +56,7 @@ def test_a_slice_is_named_by_its_number_or_its_uuid(wish: str) -> None:
     assert pins(wish, SLICED) == SLICES[1:]
 
 
-def test_without_a_listing_an_index_or_uuid_is_left_to_cuda() -> None:
+def test_an_index_or_uuid_is_left_to_cuda_without_a_listing() -> None:
     assert pins("3,GPU-dddd", GpuListing()) == [("cuda:3", "3"), ("GPU-dddd", "GPU-dddd")]
 
 
@@ -89,13 +89,13 @@ def test_a_device_named_twice_is_refused(wish: str) -> None:
 
 
 @pytest.mark.parametrize("wish", ["", "gpu", "0,", "-1", "cpu:0", "cpu:x", "cuda:0", "²", "all,0"])
-def test_what_is_no_device_is_refused_with_what_is(wish: str) -> None:
+def test_text_that_names_no_device_is_refused_with_the_known_forms(wish: str) -> None:
     with pytest.raises(ConfigError, match=r"is not a device\. Use all, an index, a GPU-uuid, a MIG-uuid, cpu or"):
         choose_devices(wish, GPUS)
 
 
 @pytest.mark.parametrize("wish", ["7", "0:0", "GPU-eeee", "MIG-eeee"])
-def test_a_gpu_that_is_not_listed_is_refused_with_those_that_are(wish: str) -> None:
+def test_an_unlisted_gpu_is_refused_with_the_listed_ones(wish: str) -> None:
     with pytest.raises(ConfigError, match=f"there is no GPU {wish}; found 0, 1"):
         choose_devices(wish, GPUS)
 

@@ -81,7 +81,7 @@ def test_workers_are_ready_when_each_of_them_is(scene: Scene) -> None:
     assert an_outlook(parent).readiness() == {"database": "ok", "cuda:0": "ok", "cuda:1": "is starting"}
 
 
-def test_what_troubles_a_worker_is_told_to_no_probe(scene: Scene) -> None:
+def test_the_trouble_of_a_worker_is_shown_to_no_probe(scene: Scene) -> None:
     """Probes need no key, and what libraries say names hosts, users and paths."""
     worker_id = an_open_worker(scene)
     scene.trouble(worker_id, 'connection to server at "10.1.2.3" failed for user "farm"')
@@ -117,18 +117,18 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_without_postgres_workers_are_not_ready_but_well(scene: Scene) -> None:
+def test_workers_without_postgres_are_healthy_but_not_ready(scene: Scene) -> None:
     with closing(Database("postgresql://farm@127.0.0.1:1/farm", Role.WORKER)) as dead:
         outlook = an_outlook(AParent(dead, {"cpu": 1}))
         assert outlook.readiness() == {"database": "does not answer"}
         assert outlook.health() == {"rounds": "ok"}
 
 
-def test_a_parent_that_makes_no_round_any_more_is_not_well(scene: Scene) -> None:
+def test_a_parent_that_makes_no_more_rounds_is_not_healthy(scene: Scene) -> None:
     assert Outlook(AParent(scene.database, seconds_since_round=500)).health() == {"rounds": "none for 500 s"}
 
 
-def test_workers_that_drain_are_well_for_as_long_as_it_takes_but_not_ready(scene: Scene) -> None:
+def test_draining_workers_are_healthy_for_as_long_as_it_takes_but_not_ready(scene: Scene) -> None:
     outlook = an_outlook(AParent(scene.database, is_stopping=True, seconds_since_round=500))
     assert outlook.health() == {"rounds": "ok"}
     assert outlook.readiness() == {"workers": "are draining"}

@@ -66,12 +66,14 @@ def test_a_machine_without_a_driver_has_no_gpu(root: Path) -> None:
         ("echo 'No devices found.'", "lists no GPU"),
     ],
 )
-def test_a_driver_that_fails_is_not_taken_for_none(root: Path, script: str, words: str) -> None:
+def test_a_driver_that_fails_is_not_taken_for_a_missing_one(root: Path, script: str, words: str) -> None:
     with pytest.raises(ConfigError, match=f"{words}.*--devices cpu"):
         find_gpus(driver(root, script), root)
 
 
-def test_a_driver_that_does_not_answer_is_not_taken_for_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_does_not_answer_is_not_taken_for_a_missing_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(nvidia, "_PATIENCE_SECONDS", (0.1, 0.1))
     with pytest.raises(ConfigError, match=r"does not answer.*--devices cpu"):
         find_gpus(driver(root, "exec sleep 60"), root)
@@ -84,13 +86,13 @@ def test_a_driver_that_is_slow_at_first_is_asked_again(root: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("trace", ["dev/nvidia0", "proc/driver/nvidia"])
-def test_a_driver_that_nobody_can_ask_is_not_taken_for_none(root: Path, trace: str) -> None:
+def test_a_driver_without_nvidia_smi_is_not_taken_for_a_missing_one(root: Path, trace: str) -> None:
     (root / trace).mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"no nvidia-smi.*--devices cpu"):
         find_gpus({"PATH": str(root)}, root)
 
 
-def test_a_driver_that_nobody_can_ask_leaves_what_the_environment_names(root: Path) -> None:
+def test_a_driver_without_nvidia_smi_leaves_the_devices_of_the_environment(root: Path) -> None:
     (root / "dev/nvidiactl").mkdir(parents=True)
     gpus = find_gpus({"PATH": str(root), "CUDA_VISIBLE_DEVICES": "3,GPU-dddd"}, root).gpus
     assert [(device.index, device.uuid) for (device,) in gpus] == [(3, "3"), (None, "GPU-dddd")]
@@ -103,7 +105,7 @@ def test_gpus_that_are_hidden_on_purpose_are_no_fault_of_the_driver(root: Path, 
     assert "hides every GPU" in listing.reason
 
 
-def test_a_container_that_was_given_no_gpu_has_none(root: Path) -> None:
+def test_a_container_without_a_gpu_lists_no_gpu(root: Path) -> None:
     listing = find_gpus({**driver(root, "exit 9"), "NVIDIA_VISIBLE_DEVICES": "none"}, root)
     assert listing == GpuListing(reason="NVIDIA_VISIBLE_DEVICES=none hides every GPU")
 

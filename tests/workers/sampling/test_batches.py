@@ -26,7 +26,7 @@ def test_a_batch_begins_with_its_own_specs_and_is_filled_with_the_last(images: i
 
 
 @given(st.lists(st.integers(0, 3), max_size=16), st.integers(1, 16))
-def test_groups_hold_every_place_once_and_only_what_is_alike(shapes: list[int], most: int) -> None:
+def test_groups_hold_every_place_once_and_only_images_of_one_shape(shapes: list[int], most: int) -> None:
     groups = group_alike(shapes, lambda shape: shape, most)
     assert sorted(place for group in groups for place in group) == list(range(len(shapes)))
     assert all(len(group) <= most and len({shapes[place] for place in group}) == 1 for group in groups)

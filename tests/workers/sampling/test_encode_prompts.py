@@ -79,7 +79,7 @@ def test_an_empty_negative_of_sdxl_is_zeros_as_in_diffusers(load: Load) -> None:
     assert torch.equal(negative.pooled[None], wanted[3])
 
 
-def test_without_guidance_there_is_no_negative(load: Load) -> None:
+def test_a_prompt_without_guidance_has_no_negative_conditions(load: Load) -> None:
     assert encode_conditioning(load("sd15"), spec("a fox", guidance_scale=1), 10).negative is None
 
 
@@ -105,7 +105,7 @@ def test_emphasis_keeps_the_mean() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_long_prompt_is_its_chunks_one_after_the_other(load: Load, family: str) -> None:
+def test_a_long_prompt_is_encoded_as_its_chunks_one_after_the_other(load: Load, family: str) -> None:
     whole = hidden_states(load(family), "x" * 100)
     first, second = hidden_states(load(family), "x" * 100 + " BREAK y").split(77)[:2]
     assert whole.shape[0] == 154
@@ -137,7 +137,7 @@ def test_the_pooled_text_is_that_of_the_first_chunk(load: Load) -> None:
     assert torch.equal(pooled, wanted)
 
 
-def test_stages_change_what_is_said_at_their_step(load: Load) -> None:
+def test_stages_change_the_conditions_at_their_step(load: Load) -> None:
     conditioning = encode_conditioning(load("sd15"), spec("a [cat:dog:0.5]"), 10)
     cat, dog = hidden_states(load("sd15"), "a cat"), hidden_states(load("sd15"), "a dog")
     texts = [conditioning.positive_at(step)[0][1].hidden_states for step in range(10)]
@@ -145,7 +145,7 @@ def test_stages_change_what_is_said_at_their_step(load: Load) -> None:
     assert all(torch.equal(text, dog) for text in texts[5:])
 
 
-def test_parts_carry_their_weights(load: Load) -> None:
+def test_parts_joined_by_and_carry_their_weights(load: Load) -> None:
     conditioning = encode_conditioning(load("sd15"), spec("a cat AND a dog:0.5"), 10)
     assert [weight for weight, _ in conditioning.positive_at(0)] == [1.0, 0.5]
 

@@ -25,7 +25,7 @@ def test_noise_depends_on_its_own_seed_alone() -> None:
     assert torch.equal(together[1:2], NoiseSource.from_seeds([2]).sample_noise((64, 72), pipeline))
 
 
-def test_the_first_pass_has_the_images_own_seed_and_each_other_one_of_its_own() -> None:
+def test_the_first_pass_has_the_seed_of_the_image_and_each_other_pass_its_own() -> None:
     assert spawn_seed(7, 0) == 7
     assert len({spawn_seed(seed, number) for seed in range(50) for number in range(50)}) > 2400
 
@@ -42,7 +42,7 @@ def test_a_latent_is_painted_where_any_of_its_pixels_is() -> None:
     assert mask.nonzero().tolist() == [[0, 0, 1, 1], [0, 0, 1, 2]]
 
 
-def test_a_picture_is_encoded_alike_alone_and_in_company() -> None:
+def test_a_picture_is_encoded_the_same_alone_and_in_a_batch() -> None:
     pipeline, pictures = a_context().pipeline, [a_picture(seed=seed) for seed in range(3)]
     together = Vae(pipeline).encode(pictures_to_tensor(pictures), NoiseSource.from_seeds([1, 2, 3]).generators)
     alone = Vae(pipeline).encode(pictures_to_tensor(pictures[1:2]), NoiseSource.from_seeds([2]).generators)

@@ -87,7 +87,7 @@ def test_each_pair_samples(sampler: str, schedule_type: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_each_samples_with_its_most_steps(sampler: str) -> None:
+def test_each_sampler_takes_its_largest_number_of_steps(sampler: str) -> None:
     latents = sampled(sampler, AUTOMATIC, [1], SAMPLERS[sampler].max_steps)
     assert torch.isfinite(latents).all()
     assert latents.std() > 0.1
@@ -99,7 +99,7 @@ def test_a_second_run_gives_the_same_bits(sampler: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_an_image_knows_neither_its_place_in_the_batch_nor_its_neighbours(sampler: str) -> None:
+def test_an_image_depends_neither_on_its_place_in_the_batch_nor_on_its_neighbours(sampler: str) -> None:
     first, last = sampled(sampler, AUTOMATIC, [5, 6, 7, 8]), sampled(sampler, AUTOMATIC, [9, 1, 2, 5])
     assert torch.equal(first[0], last[3])
 
@@ -123,7 +123,7 @@ def test_the_noise_levels_are_those_of_the_webui(sampler: str, schedule_type: st
 
 @pytest.mark.parametrize("steps", [4, 20, 33])
 @pytest.mark.parametrize("schedule_type", SAMPLERS["DDIM"].schedules)
-def test_ddim_visits_the_times_of_the_webui(schedule_type: str, steps: int) -> None:
+def test_ddim_visits_the_timesteps_of_the_webui(schedule_type: str, steps: int) -> None:
     scheduler = make_scheduler("DDIM", schedule_type, CONFIG, [1], steps)
     scheduler.set_timesteps(steps)
     assert np.abs(scheduler.timesteps.numpy() - time_of(WEBUI[schedule_type](steps))).max() < 1.5
@@ -149,14 +149,14 @@ def test_a_single_step_samples(sampler: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_what_the_checkpoint_was_trained_with_stands(sampler: str) -> None:
+def test_the_training_settings_of_the_checkpoint_are_kept(sampler: str) -> None:
     found = make_scheduler(sampler, AUTOMATIC, {**CONFIG, "prediction_type": "v_prediction"}, [1]).config
     assert (found.beta_start, found.beta_end, found.beta_schedule) == (0.00085, 0.012, "scaled_linear")
     assert found.prediction_type == "v_prediction"
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_what_another_sampler_left_in_the_config_is_not_taken(sampler: str) -> None:
+def test_settings_of_another_sampler_in_the_config_are_ignored(sampler: str) -> None:
     clean = {key: CONFIG[key] for key in ("beta_start", "beta_end", "beta_schedule")}
     found, expected = (dict(make_scheduler(sampler, AUTOMATIC, c, [1]).config) for c in (CONFIG, clean))
     assert {**found, "_use_default_values": None} == {**expected, "_use_default_values": None}

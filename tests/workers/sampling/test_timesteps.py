@@ -12,7 +12,7 @@ CONFIG = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_lin
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("strength", [0.01, 0.5, 0.75, 1.0])
-def test_as_many_steps_are_counted_as_run(sampler: str, strength: float) -> None:
+def test_the_counted_steps_are_those_that_are_run(sampler: str, strength: float) -> None:
     schedule = plan_timesteps(make_scheduler(sampler, "Automatic", CONFIG, [1], 4), 4, strength)
     ends = [call for call in range(len(schedule.timesteps)) if schedule.ends_step(call)]
     assert len(ends) == schedule.steps == count_steps(4, strength)
@@ -28,7 +28,7 @@ def test_as_many_steps_are_counted_as_run(sampler: str, strength: float) -> None
         ("PLMS", [0, 0, 1, 2, 3]),
     ],
 )
-def test_a_call_belongs_to_the_step_that_it_is_made_for(sampler: str, steps: list[int]) -> None:
+def test_each_call_of_the_unet_is_counted_to_the_step_it_is_made_for(sampler: str, steps: list[int]) -> None:
     schedule = plan_timesteps(make_scheduler(sampler, "Automatic", CONFIG, [1], 4), 4, 1.0)
     assert [schedule.step_of(call) for call in range(len(schedule.timesteps))] == steps
 

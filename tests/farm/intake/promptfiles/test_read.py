@@ -79,7 +79,7 @@ class TestJson:
             "line 1, entry 4, prompt",
         ]
 
-    def test_what_is_not_json_is_said_with_its_place(self, file_of: FileOf) -> None:
+    def test_text_that_is_not_json_is_refused_with_its_place(self, file_of: FileOf) -> None:
         assert problems(file_of("p.json", '["a fox",\n')) == [("line 2, column 1", "is not JSON: expecting value")]
 
     def test_one_object_with_a_prompt_is_a_row(self, file_of: FileOf) -> None:
@@ -123,7 +123,7 @@ class TestJsonLines:
         rows = read_prompts(file_of("p.jsonl", '"a fox"\n\n{"prompt": "a lighthouse", "negative": "fog"}\n'))
         assert [(row.prompt, row.negative_prompt) for row in rows] == [("a fox", None), ("a lighthouse", "fog")]
 
-    def test_all_that_is_wrong_is_said_at_once(self, file_of: FileOf) -> None:
+    def test_all_mistakes_of_a_file_are_reported_at_once(self, file_of: FileOf) -> None:
         found = problems(file_of("p.jsonl", '{"prompt": "a", "steps": 0}\nnot json\n\n{"sead": 1}\n'))
         assert [field for field, _ in found] == [
             "line 1, num_inference_steps",
@@ -132,7 +132,7 @@ class TestJsonLines:
             "line 4, sead",
         ]
 
-    def test_a_line_that_is_not_json_tells_the_column(self, file_of: FileOf) -> None:
+    def test_a_line_that_is_not_json_is_refused_with_the_column(self, file_of: FileOf) -> None:
         assert problems(file_of("p.jsonl", '{"prompt" "a"}')) == [
             ("line 1", "is not JSON: expecting ':' delimiter at column 11")
         ]
@@ -293,7 +293,7 @@ class TestCsv:
             ("prompt,hires.scale\na,big", "'big': input should be a valid number", ""),
         ],
     )
-    def test_a_number_that_is_none_is_shown(self, file_of: FileOf, text: str, said: str, hint: str) -> None:
+    def test_a_bad_number_is_shown_with_a_hint(self, file_of: FileOf, text: str, said: str, hint: str) -> None:
         [(_, message)] = problems(file_of("p.csv", text))
         assert message.startswith(said)
         assert hint in message
@@ -321,7 +321,7 @@ class TestCsv:
         assert (field, message[:40]) == ("line 2", "a quote opens here and is never closed: ")
 
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-32"])
-    def test_what_a_spreadsheet_calls_unicode_text_is_read(self, file_of: FileOf, encoding: str) -> None:
+    def test_unicode_text_of_a_spreadsheet_is_read(self, file_of: FileOf, encoding: str) -> None:
         rows = read_prompts(file_of("p.tsv", 'prompt\tseed\r\na "灯台"\t-1\r\n'.encode(encoding)))
         assert [(row.prompt, row.seed) for row in rows] == [('a "灯台"', -1)]
 
@@ -375,7 +375,7 @@ class TestWebuiLines:
 
 
 class TestWebuiRequests:
-    def test_a_request_of_its_api_is_a_row(self, file_of: FileOf) -> None:
+    def test_a_request_of_the_webuis_api_is_a_row(self, file_of: FileOf) -> None:
         [row] = read_prompts(
             file_of(
                 "p.json",
@@ -399,7 +399,7 @@ class TestWebuiRequests:
             "hires": {"scale": 1.5, "upscaler": "Latent", "strength": 0.5},
         }
 
-    def test_an_inpainting_request_of_its_api_is_a_row(self, file_of: FileOf) -> None:
+    def test_an_inpainting_request_of_the_webuis_api_is_a_row(self, file_of: FileOf) -> None:
         fields = {"init_images": ["a.png"], "mask": "m.png", "resize_mode": 1, "inpainting_fill": 2, "mask_blur": 4}
         more = {"inpaint_full_res": True, "inpaint_full_res_padding": 8, "inpainting_mask_invert": 0}
         [row] = read_prompts(file_of("p.json", json.dumps({"prompt": "a fox", **fields, **more})))
@@ -428,7 +428,7 @@ class TestWebuiRequests:
             ({"batch_size": 2, "count": 3}, "images_per_prompt"),
         ],
     )
-    def test_what_is_not_done_here_is_refused_by_name(
+    def test_a_field_of_the_webuis_api_that_is_not_supported_is_refused_by_name(
         self, file_of: FileOf, fields: dict[str, object], field: str
     ) -> None:
         [(place, _)] = problems(file_of("p.json", json.dumps([{"prompt": "a fox", **fields}])))
@@ -444,7 +444,7 @@ class TestYaml:
         assert (first.prompt, second.num_inference_steps, second.styles) == ("a fox", 8, ["film", "noir"])
         assert (second.hires, third.prompt) == (Hires(scale=1.5), "no")
 
-    def test_one_entry_alone_is_a_row(self, file_of: FileOf) -> None:
+    def test_a_single_yaml_entry_is_a_row(self, file_of: FileOf) -> None:
         assert prompts(file_of("p.yml", "prompt: |\n  a fox\n  in snow\nseed: 7\n")) == ["a fox\nin snow\n"]
 
     @pytest.mark.parametrize(
@@ -466,7 +466,7 @@ class TestYaml:
             ("- a\n- [b\n", 3, "is not YAML: "),
         ],
     )
-    def test_what_yaml_would_read_otherwise_is_refused_by_line(
+    def test_text_that_yaml_takes_for_another_type_is_refused_by_line(
         self, file_of: FileOf, text: str, line: int, why: str
     ) -> None:
         [(place, message)] = problems(file_of("p.yaml", text))
@@ -490,11 +490,13 @@ class TestRecognition:
             ("prompt: a fox", "YAML"),
         ],
     )
-    def test_lines_that_are_another_format_are_no_prompts(self, file_of: FileOf, text: str, suffix: str) -> None:
+    def test_lines_of_another_format_are_not_taken_for_prompts(
+        self, file_of: FileOf, text: str, suffix: str
+    ) -> None:
         [(_, message)] = problems(file_of("p.txt", text))
         assert message.startswith(f"looks like {suffix}, ")
 
-    def test_the_text_of_an_image_is_no_prompts(self, file_of: FileOf) -> None:
+    def test_the_parameters_text_of_an_image_is_not_taken_for_prompts(self, file_of: FileOf) -> None:
         text = "a fox\nNegative prompt: fog\nSteps: 20, Sampler: Euler a, CFG scale: 7\n"
         [(place, message)] = problems(file_of("p.txt", text))
         assert (place, message[:43]) == ("line 2", "is what the WebUI writes about an image, an")
@@ -503,7 +505,7 @@ class TestRecognition:
         "line",
         ["{a|b} fox", "[red|blue] fox", "[a fox]", '{"a"|"b"}', "- a fox", "a sign: prompt", "(a:1.2)", "16:9"],
     )
-    def test_the_prompt_language_is_no_other_format(self, file_of: FileOf, line: str) -> None:
+    def test_the_prompt_language_is_not_taken_for_another_format(self, file_of: FileOf, line: str) -> None:
         assert prompts(file_of("p.txt", f"{line}\n")) == [line]
 
     @pytest.mark.parametrize("name", ["p.txt", "-"])
@@ -554,7 +556,9 @@ class TestRecognition:
             (b"a fox\nan\x1b[31m owl", "must not contain a control (U+001B) character"),
         ],
     )
-    def test_what_is_no_text_is_refused_by_what_it_is(self, file_of: FileOf, content: bytes, why: str) -> None:
+    def test_a_file_that_is_no_text_is_refused_by_what_it_is(
+        self, file_of: FileOf, content: bytes, why: str
+    ) -> None:
         [(_, message)] = problems(file_of("p.txt", content))
         assert message.startswith(why)
 
@@ -587,6 +591,6 @@ def test_a_file_that_is_not_utf8_is_refused(file_of: FileOf, name: str) -> None:
     assert problems(path) == [("line 2", "is not UTF-8 text; save it as UTF-8")]
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "nowhere.txt"
     assert problems(path) == [(str(path), "No such file or directory")]

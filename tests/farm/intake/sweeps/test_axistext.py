@@ -47,7 +47,7 @@ def test_an_axis_is_read_as_it_is_meant(text: str, field: str, values: list[Any]
         *(f"seed=1-4 [{'9' * 5000}]", f"seed=1-{'9' * 16}", f"seed={'9' * 5000}"),
     ],
 )
-def test_what_cannot_be_read_is_refused(text: str) -> None:
+def test_an_axis_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         read_axis(text)
 

@@ -58,7 +58,7 @@ def test_the_checkpoint_changes_slowest_wherever_its_axis_stands() -> None:
     assert [name for name, _ in itertools.groupby(names)] == ["a", "b", "c"]
 
 
-def test_every_image_knows_its_place() -> None:
+def test_every_image_knows_its_place_in_the_sweep() -> None:
     groups = unfold(("seed", [1, 2]), ("checkpoint", ["a", "b"]), prompts=["p", "q"])
     for group in groups:
         assert group.cell is not None
@@ -82,7 +82,7 @@ def test_an_open_seed_is_the_same_all_over_a_sweep() -> None:
         (("seed", ["3", 4]), "seed", [3, 4]),
     ],
 )
-def test_an_axis_sets_what_it_says(axis: tuple[str, list[Any]], name: str, expected: list[Any]) -> None:
+def test_an_axis_sets_the_field_that_it_names(axis: tuple[str, list[Any]], name: str, expected: list[Any]) -> None:
     assert swept(name, axis, prompts=["a fox"]) == expected
 
 
@@ -114,7 +114,7 @@ def test_a_value_that_does_not_fit_is_named_by_its_place(axis: tuple[str, list[A
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400, True, "a\x00b", "x" * 20_000])
-def test_what_no_field_can_hold_is_no_value(value: Any) -> None:
+def test_a_value_that_no_field_can_hold_is_refused(value: Any) -> None:
     [(field, _), *_] = problems(("prompt", [value]))
     assert field.startswith("axes[0].values[0]")
 
@@ -131,7 +131,7 @@ def test_no_axis_undoes_another_whatever_their_order(order: tuple[int, ...]) -> 
     assert len({(group.template.prompt, group.template.loras[0].weight) for group in groups}) == 8
 
 
-def test_the_weight_of_an_axis_is_the_one_that_counts() -> None:
+def test_the_weight_of_an_axis_replaces_those_of_the_tags() -> None:
     [loras] = swept("loras", ("lora:ink", [0.5]), prompts=["a <lora:ink:1> fox <lora:ink:2>"])
     assert [(lora.name, lora.weight) for lora in loras] == [("ink", 0.5)]
 
@@ -140,7 +140,7 @@ def test_a_tiny_weight_is_still_a_weight() -> None:
     assert [found[0].weight for found in swept("loras", ("lora:ink", [0.00001]))] == [0.00001]
 
 
-def test_of_very_many_mistakes_the_first_are_told_soon() -> None:
+def test_very_many_mistakes_are_cut_and_reported_soon() -> None:
     started = time.process_time()
     assert len(problems(prompts=[f"<lora:pen{number}:1>" for number in range(20_000)])) == 100 + 1
     assert time.process_time() - started < 10
@@ -168,7 +168,7 @@ def test_labels_say_what_was_swept() -> None:
 
 
 class TestDynamicPrompts:
-    def test_each_image_draws_by_its_seed(self) -> None:
+    def test_each_image_unfolds_its_prompt_by_its_seed(self) -> None:
         first = swept("prompt", prompts=["a {red|green|blue|white} fox"], images_per_prompt=8)
         again = swept("prompt", prompts=["a {red|green|blue|white} fox"], images_per_prompt=8)
         assert first == again
@@ -179,13 +179,13 @@ class TestDynamicPrompts:
         assert [group.template.prompt for group in groups] == ["a c", "a d", "b c", "b d"]
         assert [len(group.seeds) for group in groups] == [2, 2, 2, 2]
 
-    def test_what_a_style_brings_along_unfolds_too(self) -> None:
+    def test_dynamic_prompts_of_a_style_unfold_too(self) -> None:
         library = replace(LIBRARY, styles={"mood": PromptStyle("mood", "{prompt}, {dark|light}", "")})
         request = a_request(checkpoint="a", prompts=["a fox"], styles=["mood"], dynamic_prompts="all")
         groups = expand(request, library).groups
         assert [group.template.prompt for group in groups] == ["a fox, dark", "a fox, light"]
 
-    def test_switched_off_nothing_unfolds(self) -> None:
+    def test_dynamic_prompts_that_are_switched_off_do_not_unfold(self) -> None:
         assert swept("prompt", prompts=["{a|b} __c__"], dynamic_prompts="off") == ["{a|b} __c__"]
 
     def test_an_unknown_wildcard_is_named_with_its_prompt(self) -> None:

@@ -29,7 +29,7 @@ def test_an_image_that_does_not_fit_is_rendered_elsewhere_without_using_a_try(sc
     assert scene.publish(*scene.claim(large))
 
 
-def test_many_small_devices_do_not_use_up_the_tries_of_what_fits_a_large_one(scene: Scene) -> None:
+def test_many_small_devices_do_not_use_up_the_tries_of_an_image_that_fits_a_large_one(scene: Scene) -> None:
     job_id = scene.submit(**LARGE)
     small = [scene.worker(f"small-{number}") for number in range(5)]
     large = scene.worker("large")
@@ -65,7 +65,7 @@ def test_another_family_of_that_size_is_rendered_as_before(scene: Scene) -> None
     assert len(scene.claim(small)) == 1
 
 
-def test_what_fits_nowhere_fails_after_its_tries(scene: Scene) -> None:
+def test_an_image_that_fits_no_device_fails_after_its_tries(scene: Scene) -> None:
     job_id = scene.submit(**LARGE)
     worker_id = scene.worker()
     tried = [scene.fail_for_memory(*scene.claim(worker_id)) for _ in range(scene.settings.max_attempts)]
@@ -73,7 +73,7 @@ def test_what_fits_nowhere_fails_after_its_tries(scene: Scene) -> None:
     assert scene.statuses(job_id) == ["failed"]
 
 
-def test_what_fits_nowhere_fails_also_where_its_size_was_not_recorded(scene: Scene) -> None:
+def test_an_image_of_unrecorded_size_that_fits_no_device_fails(scene: Scene) -> None:
     """The release before did not: nothing can be noted of it, and each device tries it once for nothing."""
     job_id = scene.submit(**LARGE)
     scene.execute("UPDATE counters SET pixels = NULL")
@@ -85,7 +85,7 @@ def test_what_fits_nowhere_fails_also_where_its_size_was_not_recorded(scene: Sce
     assert scene.statuses(job_id) == ["failed"]
 
 
-def test_what_fits_no_device_is_no_reason_to_leave_it_to_others(scene: Scene) -> None:
+def test_a_job_that_fits_no_device_is_tried_by_every_device(scene: Scene) -> None:
     """All are known to be too small, so all may try."""
     job_id = scene.submit(**LARGE)
     workers = [scene.worker(str(number)) for number in range(2)]
@@ -104,7 +104,7 @@ def test_two_devices_that_each_lack_something_do_not_leave_a_job_to_each_other(s
     assert scene.claim(small) or scene.claim(torn)
 
 
-def test_a_misfit_speaks_neither_against_the_worker_nor_against_its_checkpoint(scene: Scene) -> None:
+def test_a_lack_of_memory_excludes_neither_the_worker_nor_its_checkpoint(scene: Scene) -> None:
     small, large = scene.worker("0"), scene.worker("1")
     for side in (1536, 1280, 1024, 896, 768, 640, 512):
         scene.submit(width=side, height=side)
@@ -153,14 +153,14 @@ def test_a_prompt_of_several_parts_that_does_not_fit_says_nothing_of_its_size(sc
 
 
 @pytest.mark.parametrize("error", ["with a NUL\0", "half a character \ud800"], ids=["NUL", "surrogate"])
-def test_what_the_allocator_said_is_kept_whatever_it_holds(scene: Scene, error: str) -> None:
+def test_an_allocator_message_of_any_characters_is_stored(scene: Scene, error: str) -> None:
     scene.submit()
     small, _ = scene.worker("0"), scene.worker("1")
     assert scene.fail_for_memory(*scene.claim(small), error)
     assert len(limits(scene)) == 1
 
 
-def test_a_lost_lease_notes_nothing(scene: Scene) -> None:
+def test_a_lost_lease_records_no_memory_limit(scene: Scene) -> None:
     scene.submit()
     [stale] = scene.lose(scene.worker())
     before = scene.contents()

@@ -36,14 +36,14 @@ class TestDrain:
         scene.drain()
         assert scene.claim(worker_id) == ()
 
-    def test_a_worker_claims_nothing_though_nobody_else_is_there(self, scene: Scene) -> None:
+    def test_a_drained_worker_claims_nothing_even_if_every_worker_is_drained(self, scene: Scene) -> None:
         scene.submit()
         for device in "01":
             scene.worker(device)
             scene.drain(f"host/{device}")
         assert scene.claim(1) == scene.claim(2) == ()
 
-    def test_what_a_drained_worker_holds_it_finishes(self, scene: Scene) -> None:
+    def test_a_drained_worker_finishes_the_tasks_it_holds(self, scene: Scene) -> None:
         scene.submit()
         worker_id = scene.worker()
         [lease] = scene.claim(worker_id)
@@ -51,7 +51,7 @@ class TestDrain:
         assert scene.renew(worker_id, lease) == {lease}
         assert scene.publish(lease)
 
-    def test_others_go_on(self, scene: Scene) -> None:
+    def test_other_workers_go_on_while_one_is_drained(self, scene: Scene) -> None:
         scene.submit()
         scene.worker("0")
         scene.drain("host/0")
@@ -63,7 +63,7 @@ class TestDrain:
         scene.drain()
         assert scene.claim(scene.worker()) == ()
 
-    def test_a_worker_hears_that_it_is_out_of_service_and_that_it_is_back(self, scene: Scene) -> None:
+    def test_a_beat_answers_whether_the_worker_is_out_of_service(self, scene: Scene) -> None:
         worker_id = scene.worker()
         heard = [beat(scene, worker_id)]
         scene.drain()
@@ -168,7 +168,7 @@ class TestAvoid:
         assert scene.claim(torn) == ()
         assert [lease.job_id for lease in scene.claim(sound)] == [job_id]
 
-    def test_the_rest_of_the_line_is_not_held_up(self, scene: Scene) -> None:
+    def test_jobs_behind_an_avoided_checkpoint_are_still_claimed(self, scene: Scene) -> None:
         a_checkpoint(scene.database, "other", sha256="c" * 64)
         scene.submit(priority=60)
         other = scene.submit(checkpoint="other")
@@ -186,7 +186,7 @@ class TestAvoid:
         assert [lease.job_id for lease in scene.claim(torn)] == [first]
 
     @pytest.mark.parametrize("reason", ["gone", "ending", "drained", "elsewhere", "avoiding"])
-    def test_a_checkpoint_is_not_avoided_where_nobody_else_could_render_it(self, scene: Scene, reason: str) -> None:
+    def test_a_checkpoint_that_no_other_worker_could_render_is_not_avoided(self, scene: Scene, reason: str) -> None:
         scene.submit()
         demo = a_checkpoint(scene.database)
         torn, other = scene.worker("0"), scene.worker("1", pool="large" if reason == "elsewhere" else "default")
@@ -207,13 +207,13 @@ class TestAvoid:
         assert scene.excluded() == []
         assert len(scene.claim(torn)) == 1
 
-    def test_being_out_of_service_does_not_pass_with_time(self, scene: Scene) -> None:
+    def test_a_drain_does_not_expire(self, scene: Scene) -> None:
         scene.worker()
         scene.drain()
         an_hour_passes(scene)
         assert scene.excluded() == [("host/cpu", None)]
 
-    def test_a_checkpoint_is_avoided_once_until_that_has_passed(self, scene: Scene) -> None:
+    def test_a_checkpoint_is_avoided_again_only_after_its_exclusion_expired(self, scene: Scene) -> None:
         demo = a_checkpoint(scene.database)
         scene.worker()
         first, again = scene.avoid("host/cpu", demo), scene.avoid("host/cpu", demo, "another reason")
@@ -223,7 +223,7 @@ class TestAvoid:
         assert scene.scalar("SELECT reason FROM exclusions") == "later"
 
 
-def test_each_change_is_an_event(scene: Scene) -> None:
+def test_each_exclusion_and_restoration_is_an_event(scene: Scene) -> None:
     scene.worker()
     scene.drain(reason="drained by ana")
     scene.avoid("host/cpu", a_checkpoint(scene.database), "torn")
@@ -240,7 +240,7 @@ def test_each_change_is_an_event(scene: Scene) -> None:
     ]
 
 
-def test_a_person_who_drained_a_worker_is_not_overruled(scene: Scene) -> None:
+def test_a_drain_by_a_person_is_not_replaced_by_the_farm(scene: Scene) -> None:
     scene.worker()
     scene.drain(reason="drained by ana")
     with scene.database.begin() as session:

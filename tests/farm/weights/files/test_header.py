@@ -63,7 +63,9 @@ def test_a_header_names_its_tensors_and_what_was_noted(tmp_path: Path) -> None:
         (b"\x02" + bytes(7) + b"[]", "is not a safetensors file"),
     ],
 )
-def test_what_is_no_safetensors_file_is_called_by_its_name(content: bytes, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_safetensors_is_refused_by_what_it_is(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
     file = tmp_path / "weights.safetensors"
     file.write_bytes(content)
     with pytest.raises(BadWeights, match=message):
@@ -103,7 +105,7 @@ def test_a_file_cut_short_says_how_many_bytes_are_missing(tmp_path: Path) -> Non
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(junk=st.binary(max_size=200), is_json=st.booleans())
-def test_no_bytes_make_it_fail_otherwise(junk: bytes, is_json: bool, tmp_path: Path) -> None:
+def test_a_header_of_any_bytes_is_read_or_refused(junk: bytes, is_json: bool, tmp_path: Path) -> None:
     file = tmp_path / "junk"
     file.write_bytes((len(junk).to_bytes(8, "little") if is_json else b"") + junk)
     with contextlib.suppress(BadWeights):
@@ -122,7 +124,9 @@ def test_no_bytes_make_it_fail_otherwise(junk: bytes, is_json: bool, tmp_path: P
         ({**_IMAGE_PARTS, **_SDXL_TEXT, f"{_UNET}input_blocks.0.0.weight": (320, 9, 3, 3)}, "sdxl-inpaint"),
     ],
 )
-def test_the_family_is_told_by_the_names(shapes: dict[str, tuple[int, ...]], family: str) -> None:
+def test_the_family_follows_from_the_names_and_shapes_of_tensors(
+    shapes: dict[str, tuple[int, ...]], family: str
+) -> None:
     assert (sniff(_header(shapes)).kind, sniff(_header(shapes)).family) == ("checkpoint", family)
 
 
@@ -142,7 +146,7 @@ def test_the_family_is_told_by_the_names(shapes: dict[str, tuple[int, ...]], fam
         ({"a": (3,), "b": (4,)}, Sniffed("unknown")),
     ],
 )
-def test_additions_are_told_from_checkpoints(shapes: dict[str, tuple[int, ...]], expected: Sniffed) -> None:
+def test_addons_are_distinguished_from_checkpoints(shapes: dict[str, tuple[int, ...]], expected: Sniffed) -> None:
     assert sniff(_header(shapes)) == expected
 
 
@@ -158,13 +162,13 @@ def test_additions_are_told_from_checkpoints(shapes: dict[str, tuple[int, ...]],
         ("lora_x.hada_w1_a", "a LyCORIS network"),
     ],
 )
-def test_what_is_not_rendered_here_is_called_by_its_name(name: str, message: str) -> None:
+def test_weights_of_an_unsupported_architecture_are_refused_by_name(name: str, message: str) -> None:
     with pytest.raises(BadWeights, match=message):
         sniff(_header({name: (4, 4, 3, 3)}))
 
 
 @pytest.mark.parametrize(("channels", "message"), [(5, "depth-to-image"), (8, "InstructPix2Pix"), (7, "upscaler")])
-def test_a_unet_with_other_inputs_is_called_by_its_name(channels: int, message: str) -> None:
+def test_a_unet_with_other_input_channels_is_refused_by_name(channels: int, message: str) -> None:
     with pytest.raises(BadWeights, match=message):
         sniff(_header({**_SD1, f"{_UNET}input_blocks.0.0.weight": (320, channels, 3, 3)}))
 

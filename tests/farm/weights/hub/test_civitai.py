@@ -72,7 +72,7 @@ def test_safetensors_come_before_the_primary_file(hub: FakeHub, hub_settings: Se
     assert civitai.look_up(hub_settings, CivitaiSource(123)).file_name == "a.safetensors"
 
 
-def test_a_pickle_comes_if_there_is_nothing_else(hub: FakeHub, hub_settings: Settings) -> None:
+def test_a_pickle_is_chosen_if_there_is_no_safetensors_file(hub: FakeHub, hub_settings: Settings) -> None:
     offer(hub, version(2, [file(hub, "b.pt"), file(hub, "a.pt", primary=True)]), kind="TextualInversion")
     found = civitai.look_up(hub_settings, CivitaiSource(123))
     assert (found.file_name, found.kind) == ("a.pt", "embedding")
@@ -100,7 +100,7 @@ def test_a_file_with_another_hash_is_refused(hub: FakeHub, hub_settings: Setting
         fetch(parse_source("civitai:123"), hub_settings, tmp_path)
 
 
-def test_a_page_to_sign_in_names_the_token(hub: FakeHub, hub_settings: Settings, tmp_path: Path) -> None:
+def test_a_sign_in_page_names_the_token(hub: FakeHub, hub_settings: Settings, tmp_path: Path) -> None:
     offer(hub, version(2, [file(hub, "a.safetensors")]))
     hub.models[123]["modelVersions"][0]["files"][0]["downloadUrl"] = f"{hub.url}/login"
     with pytest.raises(DownloadError, match=r"is a web page instead of weights\. Set FARM_CIVITAI_TOKEN"):
@@ -114,7 +114,7 @@ def test_the_token_opens_api_and_file(hub: FakeHub, tmp_path: Path) -> None:
     assert fetch(parse_source("civitai:123"), settings, tmp_path).path.read_bytes() == WEIGHTS
 
 
-def test_a_name_of_a_file_stays_in_its_folder(hub: FakeHub, hub_settings: Settings, tmp_path: Path) -> None:
+def test_a_file_name_cannot_leave_its_folder(hub: FakeHub, hub_settings: Settings, tmp_path: Path) -> None:
     offer(hub, version(2, [file(hub, "a.safetensors") | {"name": "../../../evil.safetensors"}]))
     fetched = fetch(parse_source("civitai:123"), hub_settings, tmp_path)
     assert fetched.path.parent == tmp_path / "civitai" / "2"
@@ -128,7 +128,7 @@ def test_a_name_of_a_file_stays_in_its_folder(hub: FakeHub, hub_settings: Settin
         ("Checkpoint", {"files": [{"type": "Training Data", "downloadUrl": "https://x"}]}, "no file of weights"),
     ],
 )
-def test_what_cannot_be_used_is_refused_beforehand(
+def test_an_unusable_model_is_refused_before_its_download(
     hub: FakeHub, hub_settings: Settings, kind: str, about: dict[str, Any], message: str
 ) -> None:
     offer(hub, version(2, [file(hub, "a.safetensors")]) | about, kind=kind)
@@ -148,6 +148,6 @@ def test_a_model_without_files_is_refused(hub: FakeHub, hub_settings: Settings) 
         civitai.look_up(hub_settings, CivitaiSource(123))
 
 
-def test_a_model_that_is_not_there_says_so(hub_settings: Settings) -> None:
+def test_an_unknown_model_is_reported(hub_settings: Settings) -> None:
     with pytest.raises(DownloadError, match="does not exist"):
         civitai.look_up(hub_settings, CivitaiSource(404))

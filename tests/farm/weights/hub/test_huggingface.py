@@ -55,13 +55,15 @@ def test_every_byte_of_a_pipeline_is_right(hub_settings: Settings, tmp_path: Pat
     assert all((folder / name).read_bytes() == PIPELINE[name] for name in NEEDED)
 
 
-def test_half_precision_comes_only_if_asked_for(hub_settings: Settings, tmp_path: Path) -> None:
+def test_half_precision_is_fetched_only_if_requested(hub_settings: Settings, tmp_path: Path) -> None:
     folder = fetch(parse_source("hf:owner/pipe"), hub_settings, tmp_path, precision="fp16").path
     assert (folder / "unet/diffusion_pytorch_model.fp16.safetensors").exists()
     assert not (folder / "unet/diffusion_pytorch_model.safetensors").exists()
 
 
-def test_a_pipeline_goes_on_where_it_was_cut(hub: FakeHub, hub_settings: Settings, tmp_path: Path) -> None:
+def test_a_cut_download_of_a_pipeline_resumes_where_it_broke(
+    hub: FakeHub, hub_settings: Settings, tmp_path: Path
+) -> None:
     hub.faults.answers = [(400, {})]
     source = parse_source("hf:owner/pipe")
     with pytest.raises(DownloadError):
@@ -87,7 +89,7 @@ def test_a_repository_of_one_file_is_that_file(hub_settings: Settings, tmp_path:
     assert fetched.name_hint == "My_Model v2"
 
 
-def test_one_file_of_a_pipeline_may_be_asked_for(hub_settings: Settings, tmp_path: Path) -> None:
+def test_one_file_of_a_pipeline_may_be_requested(hub_settings: Settings, tmp_path: Path) -> None:
     fetched = fetch(parse_source("hf:owner/pipe:pipeline.ckpt"), hub_settings, tmp_path)
     assert (fetched.is_folder, fetched.path.name, fetched.kind_hint) == (False, "pipeline.ckpt", None)
 
@@ -97,13 +99,13 @@ def test_an_origin_fetches_the_same_again(hub_settings: Settings, tmp_path: Path
     assert fetch(parse_source(fetched.origin), hub_settings, tmp_path) == fetched
 
 
-def test_a_file_that_is_not_there_is_answered_with_the_nearest(hub_settings: Settings, tmp_path: Path) -> None:
+def test_a_missing_file_is_answered_with_the_nearest_name(hub_settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"no file .vocab\.json.\. Did you mean tokenizer/vocab\.json\?"):
         fetch(parse_source("hf:owner/pipe:vocab.json"), hub_settings, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["hf:owner/none", "hf:owner/pipe@no-such-branch"])
-def test_what_is_not_there_says_so(hub_settings: Settings, tmp_path: Path, text: str) -> None:
+def test_an_unknown_repository_or_revision_is_reported(hub_settings: Settings, tmp_path: Path, text: str) -> None:
     with pytest.raises(DownloadError, match="does not exist"):
         fetch(parse_source(text), hub_settings, tmp_path)
 
@@ -126,7 +128,7 @@ def test_a_closed_repository_opens_with_the_token(hub: FakeHub, hub_settings: Se
     assert fetch(parse_source("hf:owner/pipe"), known, tmp_path).is_folder
 
 
-def test_a_hub_that_is_none_is_recognised(hub: FakeHub, tmp_path: Path) -> None:
+def test_a_server_that_is_no_hub_is_recognised(hub: FakeHub, tmp_path: Path) -> None:
     hub.put("/mirror/api/models/owner/pipe/revision/main", b"<html>no hub</html>")
     settings = Settings(data_dir=tmp_path, hf_endpoint=f"{hub.url}/mirror")
     with pytest.raises(DownloadError, match=r"did not answer with JSON; is it a hub\?"):

@@ -83,16 +83,16 @@ def test_a_pipeline_without_any_part_is_refused() -> None:
         choose_pipeline_files(files("model_index.json"))
 
 
-def test_the_only_file_of_a_repository_is_it() -> None:
+def test_the_only_file_of_a_repository_is_chosen() -> None:
     found = choose_single_file("o/r", files("README.md", "images/a.bin", "f222.ckpt", "f222.safetensors"))
     assert found.path == "f222.safetensors"
 
 
-def test_among_several_files_a_person_chooses() -> None:
+def test_several_files_are_listed_for_the_user_to_choose_from() -> None:
     with pytest.raises(DownloadError, match=r"hf:o/r:a\.safetensors  \(1\.00 GB\)\n  hf:o/r:b\.ckpt"):
         choose_single_file("o/r", files("a.safetensors", "b.ckpt"))
 
 
-def test_a_repository_without_weights_says_so() -> None:
+def test_a_repository_without_weights_is_reported() -> None:
     with pytest.raises(DownloadError, match="hf:o/r holds no weights"):
         choose_single_file("o/r", files("README.md"))

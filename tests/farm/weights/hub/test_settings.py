@@ -21,7 +21,7 @@ def token_of(settings: Settings) -> str | None:
     return settings.hf_token.get_secret_value() if settings.hf_token else None
 
 
-def test_a_token_has_the_farms_name_or_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_read_from_the_farms_variable_or_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "usual")
     assert token_of(config.load_given()) == "usual"
     monkeypatch.setenv("FARM_HF_TOKEN", "own")
@@ -42,7 +42,7 @@ def test_a_wrong_token_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("url", ["http://hub.example", "https://me:word@hub.example", "ftp://x", "https://"])
-def test_a_hub_is_asked_in_private_only(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_a_hub_must_have_an_https_address_without_a_password(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("FARM_HF_ENDPOINT", url)
     with pytest.raises(ConfigError, match=r"^FARM_HF_ENDPOINT: must be an https:// address") as caught:
         config.load_given()
@@ -53,6 +53,6 @@ def test_an_endpoint_may_end_with_a_slash() -> None:
     assert config.load_given(hf_endpoint="https://mirror.example/").hf_endpoint == "https://mirror.example"
 
 
-def test_downloads_lie_in_the_data_folder_or_where_it_is_said(tmp_path: Path) -> None:
+def test_downloads_are_kept_in_the_data_folder_or_in_the_one_that_is_set(tmp_path: Path) -> None:
     assert config.load_given().download_folder == tmp_path / "downloads"
     assert config.load_given(download_dir="/big/disk").download_folder == Path("/big/disk")

@@ -34,7 +34,7 @@ DIGEST = "ab" * 32
         ("http://[::1]:8000/a", WebSource("http://[::1]:8000/a")),
     ],
 )
-def test_a_source_is_understood_and_written_again(text: str, source: object) -> None:
+def test_a_source_is_parsed_and_written_back(text: str, source: object) -> None:
     assert parse_source(f" {text}\n") == source
     assert str(source) == text
 
@@ -54,7 +54,7 @@ def test_a_source_is_understood_and_written_again(text: str, source: object) -> 
         ("https://civitai.com/api/download/models/456?type=Model&token=secret", "civitai:@456"),
     ],
 )
-def test_the_page_of_a_model_is_the_model(page: str, text: str) -> None:
+def test_the_address_of_a_models_page_names_the_model(page: str, text: str) -> None:
     assert str(parse_source(page)) == text
 
 
@@ -89,7 +89,7 @@ def test_a_file_on_disk_is_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (f"https://civitai.com/models/1#sha256={DIGEST}", "leave #sha256= out"),
     ],
 )
-def test_what_is_no_source_is_answered_with_the_forms(text: str, why: str) -> None:
+def test_text_that_is_no_source_is_answered_with_the_known_forms(text: str, why: str) -> None:
     with pytest.raises(BadSource, match=why) as caught:
         parse_source(text)
     assert "civitai:ID[@version]" in str(caught.value)

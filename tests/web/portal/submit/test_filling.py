@@ -24,7 +24,7 @@ from tests.web.portal.submit.forms import a_file, first_spec, key_of, marked, no
 
 
 class TestChecking:
-    def test_a_check_tells_what_would_be_and_stores_nothing(self, client: FlaskClient) -> None:
+    def test_a_check_shows_what_a_submit_would_do_and_stores_nothing(self, client: FlaskClient) -> None:
         answer = send(client, "txt2img", action="check", images_per_prompt="7", prompts="a (fox")
         assert answer.status_code == 200
         assert "7 images" in answer.text
@@ -32,7 +32,7 @@ class TestChecking:
         assert "bracket" in answer.text
         assert no_jobs(client)
 
-    def test_what_was_checked_can_be_submitted(self, client: FlaskClient) -> None:
+    def test_a_checked_form_can_be_submitted(self, client: FlaskClient) -> None:
         page = send(client, "img2img", action="check", image_file=a_file()).text
         key, image = key_of(page), value_of(page, "image")
         assert send(client, "img2img", image=image, idempotency_key=key).status_code == 303
@@ -69,7 +69,7 @@ class TestAgain:
         send(client, "inpaint", **{name: value_of(page, name) for name in names}, idempotency_key=key_of(page))
         assert client.get("/api/v1/jobs/2/tasks").json["tasks"][0]["spec"] == first_spec(client)
 
-    def test_what_the_form_cannot_hold_is_said(self, client: FlaskClient, scene: Scene) -> None:
+    def test_settings_that_the_form_cannot_hold_are_named(self, client: FlaskClient, scene: Scene) -> None:
         job_id = scene.submit(prompts=[{"prompt": "two\nlines", "width": 640}])
         page = client.get(f"/submit?from={job_id}").text
         assert "settings of their own" in page
@@ -77,7 +77,7 @@ class TestAgain:
         assert "two lines</textarea>" in page
 
     @pytest.mark.parametrize("job", ["99", "-1", str(10**30)])
-    def test_a_job_that_is_not_there_is_not_found(self, client: FlaskClient, job: str) -> None:
+    def test_an_unknown_job_is_not_found(self, client: FlaskClient, job: str) -> None:
         assert client.get(f"/submit?from={job}").status_code == 404
 
 
@@ -92,13 +92,13 @@ class TestFromAnImage:
         assert '<option value="demo" selected>' in answer.text
         assert "another" in answer.text
 
-    def test_weights_that_are_others_here_are_told(self, client: FlaskClient) -> None:
+    def test_weights_that_differ_from_the_images_are_warned_of(self, client: FlaskClient) -> None:
         image = infotext(a_spec(embeddings=(AddonRef(name="easy", sha256="c" * 64),)), "b" * 64)
         page = unescape(read(client, image).text)
         assert "'demo' is another checkpoint here: its hash is aaaaaaaaaa, the image's was bbbbbbbbbb" in page
         assert "there is no embedding 'easy' here" in page
 
-    def test_a_lora_of_another_tool_that_is_another_here_is_told(
+    def test_a_lora_of_another_tool_that_differs_here_is_warned_of(
         self, client: FlaskClient, database: Database
     ) -> None:
         with database.begin() as session:
@@ -113,7 +113,7 @@ class TestFromAnImage:
         assert "a fox</textarea>" in page
         assert "it was made by SwarmUI" in page
 
-    def test_what_cannot_be_is_left_out_and_said(self, client: FlaskClient) -> None:
+    def test_invalid_settings_of_an_image_are_left_out_and_named(self, client: FlaskClient) -> None:
         page = unescape(read(client, "a fox\nSteps: 33, Sampler: DPM fast, Seed: 1, Size: 500x512").text)
         assert "left out: width must be a multiple of 8" in page
         assert "left out: sampler" in page
@@ -133,7 +133,7 @@ class TestFromAnImage:
         assert "my own words</textarea>" in answer.text
 
     @pytest.mark.parametrize("files", [{}, {"read_file": (BytesIO(b"GIF89a"), "x.gif")}])
-    def test_what_is_no_image_is_refused(self, client: FlaskClient, files: dict[str, Any]) -> None:
+    def test_a_file_that_is_no_image_is_refused(self, client: FlaskClient, files: dict[str, Any]) -> None:
         assert marked(send(client, "txt2img", action="read", **files).text).keys() == {"read_file"}
 
 

@@ -127,9 +127,7 @@ class TestModes:
         assert wanted | {"hires": spec.get("hires")} == spec | {"hires": _few(found.get("hires"))}
 
     @pytest.mark.parametrize("mode", MODES)
-    def test_the_form_as_it_comes_is_right_but_for_what_only_a_person_knows(
-        self, client: FlaskClient, mode: str
-    ) -> None:
+    def test_the_form_of_each_mode_is_valid_once_its_inputs_are_given(self, client: FlaskClient, mode: str) -> None:
         page = client.get(f"/submit?mode={mode}").text
         values = dict(re.findall(r'<input id="([^"]+)" name="\1"[^>]*value="([^"]*)"', page))
         sides = {"left": "8"} if mode == "outpaint" else {}
@@ -142,7 +140,7 @@ class TestModes:
         assert 'name="width"' not in page
         assert "multipart/form-data" in page
 
-    def test_a_strange_mode_is_the_first(self, client: FlaskClient) -> None:
+    def test_an_unknown_mode_shows_the_first_one(self, client: FlaskClient) -> None:
         assert 'name="mode" value="txt2img"' in client.get("/submit?mode=video").text
 
     def test_another_mode_keeps_what_was_filled_in(self, client: FlaskClient) -> None:
@@ -155,11 +153,11 @@ class TestModes:
         assert len(value_of(answer.text, "image")) == 64
         assert no_jobs(client)
 
-    def test_a_picture_that_cannot_be_taken_is_told_on_the_way_to_another_mode(self, client: FlaskClient) -> None:
+    def test_a_bad_picture_is_marked_when_the_mode_is_switched(self, client: FlaskClient) -> None:
         page = send(client, "img2img", switch="inpaint", image_file=(BytesIO(b"x"), "x.png")).text
         assert marked(page).keys() == {"image"}
 
-    def test_another_mode_has_its_own_usual_values(self, client: FlaskClient) -> None:
+    def test_another_mode_has_its_own_default_values(self, client: FlaskClient) -> None:
         page = send(client, "img2img", switch="upscale", strength="0.75").text
         assert value_of(page, "strength") == "0.3"
 
@@ -182,7 +180,7 @@ class TestPictures:
         send(client, "img2img", image=first, image_file=a_file(72, 72))
         assert first_spec(client)["image"] != first
 
-    def test_the_same_form_sent_twice_makes_one_job(self, client: FlaskClient) -> None:
+    def test_a_form_with_a_picture_sent_twice_makes_one_job(self, client: FlaskClient) -> None:
         first, second = (send(client, "img2img", image_file=a_file()) for _ in range(2))
         assert first.headers["Location"] == second.headers["Location"]
         assert len(client.get("/api/v1/jobs").json["jobs"]) == 1
@@ -194,13 +192,13 @@ class TestPictures:
         assert "mask" in marked(answer.text)
         assert no_jobs(client)
 
-    def test_a_mode_that_needs_a_picture_says_so(self, client: FlaskClient) -> None:
+    def test_a_missing_picture_is_marked_if_the_mode_needs_one(self, client: FlaskClient) -> None:
         assert marked(send(client, "inpaint").text) == {"image": "inpaint needs one", "mask": "inpaint needs one"}
 
     @pytest.mark.parametrize(
         "image", ["0" * 64, "x", "\x00", "data:image/png;base64,AAAA", "https://example.org/x"]
     )
-    def test_an_upload_that_is_not_there_is_asked_for_again(self, client: FlaskClient, image: str) -> None:
+    def test_an_unknown_upload_is_asked_for_again(self, client: FlaskClient, image: str) -> None:
         answer = send(client, "img2img", image=image)
         assert answer.status_code == 422
         assert "image" in marked(answer.text)
@@ -235,7 +233,7 @@ class TestSweeps:
             ("video", "1", {"y.field": None}),
         ],
     )
-    def test_what_is_wrong_with_an_axis_stands_at_it(
+    def test_a_mistake_in_an_axis_is_marked_at_that_axis(
         self, client: FlaskClient, axis: str, values: str, marks: dict[str, str | None]
     ) -> None:
         answer = send(client, "txt2img", **{"y.field": axis, "y.values": values})
@@ -250,7 +248,7 @@ class TestSweeps:
         axes |= {"z.field": "video"}
         assert marked(send(client, "txt2img", **axes).text).keys() == {"x.values", "z.field"}
 
-    def test_what_is_wrong_with_the_axes_together_stands_among_them(self, client: FlaskClient) -> None:
+    def test_a_mistake_of_all_axes_together_is_marked_among_them(self, client: FlaskClient) -> None:
         axes = {f"{n}.field": "seed" for n in "xz"} | {f"{n}.values": "1-2" for n in "xz"}
         assert marked(send(client, "txt2img", **axes).text)["axes"] == "each must sweep a field of its own"
 
@@ -318,7 +316,7 @@ def test_a_form_in_parts_may_not_have_countless_fields(client: FlaskClient) -> N
         ("- prompt: a fox\n  steps: 8", ["line 1 looks like YAML"]),
     ],
 )
-def test_what_was_pasted_from_a_file_is_refused_by_line(client: FlaskClient, text: str, lines: list[str]) -> None:
+def test_pasted_lines_of_a_file_are_refused_by_line(client: FlaskClient, text: str, lines: list[str]) -> None:
     answer = client.post("/submit", data={**FORM, "prompts": text})
     assert (answer.status_code, no_jobs(client)) == (422, True)
     assert marked(answer.text)["prompts"].startswith(lines[0])

@@ -42,7 +42,7 @@ def test_no_more_merges_are_read_than_clip_has(tmp_path: Path, monkeypatch: pyte
     assert len(find_vocabulary([]).merges) == 49_408 - 512 - 2
 
 
-def test_both_forms_of_a_tokenizers_folder_give_the_same(tmp_path: Path) -> None:
+def test_both_forms_of_a_tokenizers_folder_give_the_same_vocabulary(tmp_path: Path) -> None:
     vocabulary = from_merges(_MERGES[:3])
     today, then = tmp_path / "today", tmp_path / "then"
     vocabulary.tokenizer(length=77, pad_token="!").save_pretrained(today)
@@ -52,7 +52,7 @@ def test_both_forms_of_a_tokenizers_folder_give_the_same(tmp_path: Path) -> None
     assert find_vocabulary([today]) == find_vocabulary([then]) == vocabulary
 
 
-def test_without_a_vocabulary_the_three_ways_to_one_are_named(
+def test_a_file_without_a_vocabulary_is_refused_with_three_ways_to_get_one(
     checkpoints: Checkpoints, take_in: Ingest, tmp_path: Path
 ) -> None:
     file = export_single_file(checkpoints("sd15"), tmp_path / "single.safetensors")

@@ -124,7 +124,7 @@ def test_the_objects_of_a_refused_attempt_are_thrown_away(scene: Scene, deliver:
     assert scene.statuses(lease.job_id) == ["queued"]
 
 
-def test_nothing_is_stored_once_the_lease_is_known_to_be_lost(
+def test_an_image_whose_lease_is_known_to_be_lost_is_not_stored(
     deliver: Deliver, holdings: Holdings, lease: Lease
 ) -> None:
     store = MemoryStore()
@@ -141,7 +141,7 @@ def test_a_failing_store_is_given_up_when_the_lease_is_lost(
     assert scene.statuses(lease.job_id) == ["running"]
 
 
-def test_an_error_nobody_foresaw_fails_the_attempt_with_its_evidence(
+def test_an_unforeseen_error_fails_the_attempt_with_its_evidence(
     scene: Scene, deliver: Deliver, holdings: Holdings, lease: Lease
 ) -> None:
     deliver(FailingStore(failures=1, error=RuntimeError("a bug")), a_render(lease))
@@ -166,7 +166,7 @@ def test_a_publish_outlives_postgres_sessions(scene: Scene, deliver: Deliver, le
     assert scene.statuses(lease.job_id) == ["succeeded"]
 
 
-def test_what_was_done_for_want_of_memory_is_recorded(scene: Scene, deliver: Deliver, lease: Lease) -> None:
+def test_the_memory_relief_of_a_render_is_recorded(scene: Scene, deliver: Deliver, lease: Lease) -> None:
     deliver(MemoryStore(), a_render(lease, relief=("bucket 1 instead of 2",)))
     assert scene.scalar("SELECT relief FROM attempts") == ["bucket 1 instead of 2"]
 
@@ -186,7 +186,7 @@ def test_an_image_that_cannot_be_stored_waits_in_the_spool(
     assert holdings.holds(lease)
 
 
-def test_the_next_worker_delivers_what_was_left_in_the_spool(
+def test_the_next_worker_delivers_images_left_in_the_spool(
     scene: Scene, holdings: Holdings, spool: Spool, lease: Lease, tmp_path: Path
 ) -> None:
     delivery = a_delivery(scene, FailingStore(failures=10_000), holdings, spool)
@@ -222,7 +222,7 @@ def test_a_worker_whose_disk_refuses_images_claims_no_more(
     assert not delivery.is_full
 
 
-def test_what_was_accepted_outlives_this_process_after_the_wait_for_it(
+def test_an_accepted_image_is_in_the_spool_after_the_wait_for_it(
     scene: Scene, holdings: Holdings, spool: Spool, lease: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish = workers.loop.delivery.deliver.encode_rendered
@@ -276,7 +276,9 @@ def heir(scene: Scene, tmp_path: Path) -> Iterator[Delivery]:
         assert delivery.close(30)
 
 
-def test_what_is_taken_over_is_this_workers_at_once(scene: Scene, left_behind: Lease, heir: Delivery) -> None:
+def test_an_adopted_image_belongs_to_the_new_worker_at_once(
+    scene: Scene, left_behind: Lease, heir: Delivery
+) -> None:
     before = scene.scalar("SELECT worker_id FROM tasks")
     heir.adopt()
     after = scene.scalar("SELECT worker_id FROM tasks")
@@ -284,7 +286,7 @@ def test_what_is_taken_over_is_this_workers_at_once(scene: Scene, left_behind: L
     assert scene.release_dead(before) == 0
 
 
-def test_what_cannot_be_made_ours_now_waits_where_it_lies(
+def test_an_image_that_cannot_be_adopted_now_stays_where_it_is(
     scene: Scene, left_behind: Lease, heir: Delivery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any) -> None:
@@ -298,7 +300,7 @@ def test_what_cannot_be_made_ours_now_waits_where_it_lies(
     assert scene.scalar("SELECT worker_id FROM tasks") == scene.scalar("SELECT max(id) FROM workers")
 
 
-def test_an_image_whose_lease_was_lost_is_not_taken_over(
+def test_an_image_whose_lease_was_lost_is_not_adopted(
     scene: Scene, left_behind: Lease, heir: Delivery, tmp_path: Path
 ) -> None:
     scene.let_leases_end(left_behind)

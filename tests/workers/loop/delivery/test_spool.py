@@ -47,7 +47,7 @@ def adopt_all(spool: Spool) -> list[Path]:
         return [spool.adopt(path) for path in paths]
 
 
-def test_what_was_put_is_read_back_the_same(open_spool: OpenSpool) -> None:
+def test_an_image_that_was_put_is_read_back_the_same(open_spool: OpenSpool) -> None:
     spool = open_spool()
     assert spoolfile.read(spool.put(an_image())) == an_image()
 
@@ -60,7 +60,7 @@ def test_a_spool_knows_whose_images_it_holds(open_spool: OpenSpool, tmp_path: Pa
     assert attempts_in(tmp_path / "nowhere") == set()
 
 
-def test_a_file_cut_short_is_told_apart(open_spool: OpenSpool) -> None:
+def test_a_file_cut_short_is_recognised_as_damaged(open_spool: OpenSpool) -> None:
     spool = open_spool()
     path = spool.put(an_image())
     path.write_bytes(path.read_bytes()[:-40])
@@ -68,7 +68,7 @@ def test_a_file_cut_short_is_told_apart(open_spool: OpenSpool) -> None:
         spoolfile.read(path)
 
 
-def test_a_file_with_a_changed_byte_is_told_apart(open_spool: OpenSpool) -> None:
+def test_a_file_with_a_changed_byte_is_recognised_as_damaged(open_spool: OpenSpool) -> None:
     spool = open_spool()
     path = spool.put(an_image())
     path.write_bytes(path.read_bytes().replace(b"iii", b"iji", 1))
@@ -109,7 +109,9 @@ def test_abandoned_images_are_offered_to_one_worker_at_a_time(open_spool: OpenSp
         assert (len(offered), also_offered) == (1, [])
 
 
-def test_what_is_offered_and_not_adopted_stays_for_the_next(open_spool: OpenSpool, tmp_path: Path) -> None:
+def test_an_image_that_is_offered_and_not_adopted_stays_for_the_next_worker(
+    open_spool: OpenSpool, tmp_path: Path
+) -> None:
     gone = open_spool(1)
     gone.put(an_image())
     gone.close()
@@ -119,7 +121,7 @@ def test_what_is_offered_and_not_adopted_stays_for_the_next(open_spool: OpenSpoo
     assert len(adopt_all(open_spool(3))) == 1
 
 
-def test_an_image_is_known_whoever_has_it_by_now(open_spool: OpenSpool, tmp_path: Path) -> None:
+def test_an_image_is_found_after_another_worker_adopted_it(open_spool: OpenSpool, tmp_path: Path) -> None:
     gone = open_spool(1)
     gone.put(an_image())
     gone.close()
@@ -127,7 +129,7 @@ def test_an_image_is_known_whoever_has_it_by_now(open_spool: OpenSpool, tmp_path
     assert attempts_in(tmp_path) == {(5, 2)}
 
 
-def test_what_is_no_image_of_ours_is_no_attempt(open_spool: OpenSpool, tmp_path: Path) -> None:
+def test_a_foreign_file_in_the_spool_is_no_attempt(open_spool: OpenSpool, tmp_path: Path) -> None:
     open_spool(1)
     (tmp_path / "1" / "holiday.image").touch()
     assert attempts_in(tmp_path) == set()
@@ -160,7 +162,7 @@ def test_a_spool_has_room_again_once_images_are_dropped(open_spool: OpenSpool) -
     assert not spool.is_full
 
 
-def test_adopted_images_count(open_spool: OpenSpool) -> None:
+def test_adopted_images_count_towards_the_limit_of_the_spool(open_spool: OpenSpool) -> None:
     gone = open_spool(1)
     gone.put(an_image())
     gone.close()
@@ -182,7 +184,7 @@ def test_a_folder_that_cannot_be_made_is_named_with_its_setting(tmp_path: Path) 
         prepare(tmp_path / "file" / "spool")
 
 
-def test_room_is_kept_for_what_is_not_yet_encoded(open_spool: OpenSpool) -> None:
+def test_room_is_kept_for_images_that_are_not_yet_encoded(open_spool: OpenSpool) -> None:
     spool = open_spool(limit_bytes=5000)
     for task_id in (1, 2):
         spool.expect(an_image(task_id).lease, 2000)

@@ -55,12 +55,12 @@ def test_a_word_of_an_embedding_becomes_its_vectors() -> None:
     ]
 
 
-def test_the_longest_name_wins() -> None:
+def test_the_longest_matching_name_of_an_embedding_wins() -> None:
     (chunk,) = cut("bad hands", **{"bad": EmbeddingWord("a", 1), "bad hands": EmbeddingWord("b", 1)})
     assert [token.embedding for token in chunk] == [("b", 0)]
 
 
-def test_upper_and_lower_case_are_one() -> None:
+def test_an_embedding_is_found_in_upper_and_lower_case() -> None:
     assert cut("BaD", bad=EmbeddingWord("a", 1))[0][0].embedding == ("a", 0)
 
 
