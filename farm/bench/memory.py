@@ -74,7 +74,7 @@ def _render(farm: LocalFarm, client: Client, database: Database, checkpoint: str
     while not (job := client.job(job.id)).is_final:
         farm.keep_running()
     if job.status != "succeeded":
-        raise FarmError(f"A job of the bench ended as {job.status}:  {next(client.tasks(job.id)).reason}")
+        raise FarmError(f"A job of the bench ended as {job.status}: {next(client.tasks(job.id)).reason}")
     with database.begin() as session:
         parent = session.scalars(select(Worker.pid).where(Worker.status != "offline")).one()
     return sum(_resident_bytes(pid) for pid in _list_children(parent))

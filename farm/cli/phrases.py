@@ -71,9 +71,9 @@ def add_wildcards(path: Path) -> None:
             snippets.put_wildcard(session, name, lines)
     click.echo(f"Added {', '.join(f'__{name}__' for name in found.lines)}.")
     for file in found.left_out:
-        click.echo(f"Left out, because it is not a .txt, .yaml or .json file:  {one_line(file)}", err=True)
+        click.echo(f"Left out, because it is not a .txt, .yaml or .json file: {one_line(file)}", err=True)
     for file in found.empty:
-        click.echo(f"Left out, because it has no lines:  {one_line(file)}", err=True)
+        click.echo(f"Left out, because it has no lines: {one_line(file)}", err=True)
 
 
 @wildcards.command("list")

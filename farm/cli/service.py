@@ -27,4 +27,4 @@ def restore(worker: str, checkpoint: str | None) -> None:
     left = open_client().restore(worker, checkpoint)
     click.echo(f"Worker {one_line(worker)} takes {'checkpoint ' + checkpoint if checkpoint else 'all work'} again.")
     for exclusion in left:
-        click.echo(f"It is still kept from {exclusion.checkpoint or 'all work'}:  {one_line(exclusion.reason)}")
+        click.echo(f"It is still kept from {exclusion.checkpoint or 'all work'}: {one_line(exclusion.reason)}")

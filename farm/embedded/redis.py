@@ -108,7 +108,7 @@ def find_server() -> Path:
         return wheel
     found = next(filter(None, map(programs.find, _PROGRAMS)), None)
     if found is None:
-        raise ConfigError(f"No Valkey or Redis was found.  {_INSTALL}")
+        raise ConfigError(f"No Valkey or Redis was found. {_INSTALL}")
     if read_version(Path(found)) < _OLDEST:
         raise ConfigError(
             f"{found} is older than {_OLDEST[0]}.{_OLDEST[1]}, and gets no security updates. {_INSTALL}"

@@ -12,7 +12,7 @@ class RepeatedKey(ValueError):
 
 
 def refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of these pairs, as `object_pairs_hook` of `json` has them. Raises KeyTwice."""
+    """An object of these pairs, as `object_pairs_hook` of `json` has them. Raises RepeatedKey."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:

@@ -17,7 +17,7 @@ from farm.reports.shapes import (
     WorkerReport,
 )
 from farm.spec.fields import Name, Priority
-from farm.weights.addons import AddonKind as AddonKind
+from farm.weights.addons import AddonKind
 from web.api.blueprint import header
 from web.guard.paths import MAX_ID, MAX_SEQ
 
