@@ -1,12 +1,13 @@
 from collections import Counter
 
 from farm.intake.request import SWEPT, PromptRow
-from farm.spec.image import SPECS, Hires
+from farm.spec.hires import Hires
+from farm.spec.modes import MODES
 from farm.spec.settingnames import INFOTEXT_KEYS, OTHER_NAMES, SHORT_NAMES, TITLES, in_sentence
 
 
 def test_every_setting_of_a_request_and_of_a_spec_has_a_title() -> None:
-    fields = {*PromptRow.model_fields, *SWEPT}.union(*(spec.model_fields for spec in SPECS.values()))
+    fields = {*PromptRow.model_fields, *SWEPT}.union(*(mode.spec.model_fields for mode in MODES.values()))
     parts = {f"hires.{name}" for name in Hires.model_fields} - {"hires.width", "hires.height"}
     assert fields | parts <= TITLES.keys()
 

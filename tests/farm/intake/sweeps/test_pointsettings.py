@@ -4,13 +4,16 @@ from typing import Any
 
 from farm.intake.library import KnownCheckpoint, Library
 from farm.intake.sweeps.pointsettings import PromptSettings, apply_named_styles
-from farm.prompts.styles import Style
+from farm.prompts.styles import PromptStyle
 from farm.spec.families import FAMILIES
 from tests.factories import a_request
 
 LIBRARY = Library(
     checkpoints={"demo": KnownCheckpoint(1, "demo", FAMILIES["sd15"], "a" * 64)},
-    styles={"film": Style("film", "{prompt}, on film", "cartoon"), "ink": Style("ink", "<lora:ink:1>", "")},
+    styles={
+        "film": PromptStyle("film", "{prompt}, on film", "cartoon"),
+        "ink": PromptStyle("ink", "<lora:ink:1>", ""),
+    },
 )
 
 
