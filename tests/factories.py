@@ -32,8 +32,8 @@ from farm.store.protocol import Store
 from farm.weights import addons, checkpoints
 from farm.weights.addons import StoredAddon
 from farm.weights.blobs import StoredFile
-from farm.weights.checkpointfolder import CheckpointFolder
 from farm.weights.checkpoints import StoredCheckpoint
+from farm.weights.folder import CheckpointFolder
 from tests.fakes import MemoryStore
 
 LEASE_SECONDS = 30.0

@@ -7,7 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from farm.pictures.decoding import DECODERS, QueuedPicture
+from farm.pictures.decoderqueue import QueuedPicture
+from farm.pictures.decoders import DECODERS
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP")
 

@@ -10,8 +10,8 @@ from farm import __version__
 from farm.config import Settings
 from web import api, docs, errors, portal
 from web.files import files
-from web.guard import admission, auth, forwarded, limits, paths, safety
-from web.guard.bodies import FarmRequest
+from web.guard import admission, auth, foreign, forwarded, limits, paths
+from web.guard.jsonbody import FarmRequest
 from web.health import health
 from web.services import Services
 
@@ -35,7 +35,7 @@ def create_app(settings: Settings) -> OpenAPI:
     )
     app.request_class = FarmRequest
     Services.of(settings).install(app)
-    safety.register(app, settings)
+    foreign.register(app, settings)
     auth.register(app, settings)
     limits.register(app)
     paths.register(app)
@@ -53,4 +53,4 @@ def create_app(settings: Settings) -> OpenAPI:
 def _security(settings: Settings) -> list[dict[str, list[str]]]:
     """The keys that /openapi.json requires: any, or none on loopback without proxies."""
     keys: list[dict[str, list[str]]] = [{name: []} for name in _KEYS]
-    return [*keys, {}] if safety.is_private(settings) else keys
+    return [*keys, {}] if foreign.is_private(settings) else keys

@@ -4,7 +4,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template
 from flask_openapi3.openapi import OpenAPI
 from flask_openapi3_swagger.plugins import RegisterPlugin  # type: ignore[import-untyped]  # ships no types
 
-from web.guard.safety import allow_inline_styles
+from web.guard.foreign import allow_inline_styles
 
 docs = Blueprint("docs", __name__)
 

@@ -25,10 +25,10 @@ from farm.errors import ConfigError
 from farm.network.addresses import http_url
 from farm.store.protocol import open_store
 from web.app import create_app
+from web.guard.foreign import is_private
 from web.guard.forwarded import Proxies
-from web.guard.safety import is_private
+from web.serving.asgi import Front
 from web.serving.connections import OpenConnections
-from web.serving.front import Front
 from web.serving.heads import MAX_HEAD_BYTES
 from web.serving.protocol import FarmProtocol, SharedState
 

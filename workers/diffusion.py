@@ -26,7 +26,7 @@ from workers.compute.probe import check_device
 from workers.model.adapters import apply_addons
 from workers.model.pipelines import Pipelines
 from workers.model.provenance import Machine
-from workers.model.reads import Reads
+from workers.model.storereads import Reads
 from workers.model.weights_cache import open_weights
 from workers.modes import RENDERS
 from workers.renderer import OnStep, Picture

@@ -17,7 +17,7 @@ from farm.errors import FarmError
 from farm.intake.request import parse_request
 from farm.processes import programs
 from farm.weights import checkpoints as catalog
-from farm.weights.checkpointfolder import inspect_folder
+from farm.weights.folder import inspect_folder
 
 _SCALE = 4
 

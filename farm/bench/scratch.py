@@ -17,7 +17,7 @@ from farm.db.connection import Database, Role
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
 from farm.weights import checkpoints
-from farm.weights.checkpointfolder import CheckpointFolder
+from farm.weights.folder import CheckpointFolder
 
 
 @contextmanager

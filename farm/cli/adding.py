@@ -18,11 +18,11 @@ from rich.progress import (
 
 from farm import config
 from farm.cli.console import Columns, format_age, one_line, open_database
-from farm.cli.parts import require_worker_packages
+from farm.cli.extras import require_worker_packages
 from farm.spec.digests import shortened
 from farm.store.protocol import open_store
 from farm.weights.add import AddedWeights, ProgressListener, WeightsImporter
-from farm.weights.wishes import AddRequest
+from farm.weights.addrequest import AddRequest
 
 _PROGRESS = (
     TextColumn("{task.description}"),

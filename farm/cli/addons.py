@@ -8,7 +8,7 @@ from farm.reports import weights
 from farm.spec.families import FAMILIES
 from farm.weights import addons
 from farm.weights.addons import TITLES
-from farm.weights.wishes import AddRequest
+from farm.weights.addrequest import AddRequest
 
 _HELP = {
     "vae": "Add, list and remove VAEs, which take the place of a checkpoint's own.",

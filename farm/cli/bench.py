@@ -10,7 +10,7 @@ from farm.bench import overhead as overhead_bench
 from farm.bench import submit as submit_bench
 from farm.bench import threads as threads_bench
 from farm.bench.scratch import describe_machine
-from farm.cli.parts import require_worker_packages
+from farm.cli.extras import require_worker_packages
 
 
 @click.group()

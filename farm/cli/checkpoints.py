@@ -14,9 +14,9 @@ from farm.spec.families import FAMILIES
 from farm.store.protocol import open_store
 from farm.weights import blobs
 from farm.weights import checkpoints as catalog
-from farm.weights.checkpointfolder import inspect_folder
+from farm.weights.addrequest import AddRequest
+from farm.weights.folder import inspect_folder
 from farm.weights.presets import PRESETS
-from farm.weights.wishes import AddRequest
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 

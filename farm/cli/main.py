@@ -27,7 +27,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
     "db": ("db",),
     "keeper": ("keeper",),
     "listings": ("jobs", "job", "workers"),
-    "phrases": ("styles", "wildcards"),
+    "snippets": ("styles", "wildcards"),
     "serve": ("web", "worker"),
     "service": ("drain", "restore"),
     "submit": ("submit", "watch", "download"),
@@ -61,8 +61,8 @@ class FarmGroup(click.Group):
             return super().main(*args, **options)
         except Exception as error:  # unexpected errors, from anywhere below
             # Imported only when it is needed, because that takes long.
-            mishaps = import_module("farm.cli.mishaps")
-            click.echo(f"farm: {mishaps.explain_error(error)}", err=True)
+            unexpected = import_module("farm.cli.unexpected")
+            click.echo(f"farm: {unexpected.explain_error(error)}", err=True)
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:

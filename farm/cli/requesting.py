@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from farm.cli.overruling import infer_mode, keep_fields, merge_hires
+from farm.cli.again import infer_mode, keep_fields, merge_hires
 from farm.cli.rows import RequestedRow, SendPicture, send_picture, send_pictures
 from farm.client import Client
 from farm.errors import InvalidRequest

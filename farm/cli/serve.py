@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from farm import config
-from farm.cli.parts import require_worker_packages
+from farm.cli.extras import require_worker_packages
 from farm.processes import programs
 
 

@@ -10,7 +10,7 @@ import click
 
 from farm import config, logs
 from farm.cli.console import count_images
-from farm.cli.parts import require_worker_packages
+from farm.cli.extras import require_worker_packages
 from farm.cli.watching import download_images, exit_code, watch_job
 from farm.client import Client, KeyNeeded, PortalUnreachable
 from farm.embedded.machine import LocalFarm

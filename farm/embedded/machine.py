@@ -24,7 +24,7 @@ from farm.processes import programs
 from farm.store.protocol import open_store
 from farm.weights import checkpoints
 from farm.weights.add import SilentListener, WeightsImporter
-from farm.weights.wishes import AddRequest
+from farm.weights.addrequest import AddRequest
 
 log = structlog.get_logger(__name__)
 

@@ -6,8 +6,8 @@ What other tools write is read here too, or refused by name: `docs/foreign-files
 from farm.infotext.exif import as_exif, as_short_comment, as_user_comment
 from farm.infotext.files import read_file, read_image
 from farm.infotext.reader import spec_of
-from farm.infotext.reading import Infotext
 from farm.infotext.recognise import read_infotext
+from farm.infotext.result import Infotext
 from farm.infotext.writer import infotext
 
 __all__ = [

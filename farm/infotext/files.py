@@ -13,8 +13,8 @@ from PIL import Image
 from farm.errors import InvalidRequest
 from farm.infotext.chunks import SIGNATURE, Chunks, Damaged, read_chunks
 from farm.infotext.comments import BROKEN, exif_texts, xmp_comment
-from farm.infotext.reading import Infotext, NotRead
 from farm.infotext.recognise import PARAMETERS, read_texts
+from farm.infotext.result import Infotext, NotRead
 
 _FORMATS = ("JPEG", "WEBP", "AVIF")
 _LARGEST_FILE_BYTES = 512 * 2**20

@@ -6,7 +6,7 @@ from typing import Any
 
 from farm.infotext.grammar import ParsedText, parse
 from farm.infotext.keys import KEYS, SDNEXT_KEYS, VERSION_KEY, WEBUI_KEYS, Addons
-from farm.infotext.reading import (
+from farm.infotext.result import (
     AddonKind,
     Infotext,
     NotRead,

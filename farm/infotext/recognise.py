@@ -8,8 +8,8 @@ from typing import Any
 
 from farm.errors import InvalidRequest
 from farm.infotext.reader import is_parameters, read_parameters
-from farm.infotext.reading import Infotext, NotRead, shorten
-from farm.infotext.tools import civitai, comfy, drawthings, easy, fooocus, invoke, swarm
+from farm.infotext.result import Infotext, NotRead, shorten
+from farm.infotext.tools import civitai, comfy, drawthings, easydiffusion, fooocus, invoke, swarm
 from farm.infotext.tools.jsontext import looks_like_json, read_object
 
 PARAMETERS = "parameters"
@@ -23,7 +23,7 @@ _JSON: Sequence[tuple[Is, Read]] = (
     (lambda data: civitai.MARK in data, civitai.read_civitai),
     (comfy.is_comfy, comfy.read_comfy),
     (lambda data: any(mark in data for mark in fooocus.MARKS), fooocus.read_fooocus),
-    (easy.is_easy, easy.read_easy),
+    (easydiffusion.is_easy, easydiffusion.read_easy),
     (lambda data: all(mark in data for mark in drawthings.MARKS), drawthings.read_drawthings),
     (lambda data: "positive_prompt" in data, invoke.read_invoke),
 )
@@ -83,8 +83,8 @@ def _read(texts: Mapping[str, str]) -> Infotext:
         return comfy.read_comfy(read_object(texts["prompt"], "a workflow of ComfyUI", lambda _constant: None))
     if texts.get("Software") == "NovelAI":
         raise NotRead(_NOVELAI)
-    if easy.is_easy(texts):
-        return easy.read_easy(texts)
+    if easydiffusion.is_easy(texts):
+        return easydiffusion.read_easy(texts)
     for chunk, refusal in _REFUSED_CHUNKS.items():
         if chunk in texts:
             raise NotRead(refusal)
@@ -113,7 +113,7 @@ def _read_comment(texts: Mapping[str, str]) -> Infotext:
 def _read_text(text: str, what: str) -> Infotext:
     text = text.removeprefix("\ufeff")
     if not looks_like_json(text):
-        return easy.read_labelled(text) if easy.is_labelled(text) else read_parameters(text)
+        return easydiffusion.read_labelled(text) if easydiffusion.is_labelled(text) else read_parameters(text)
     data = read_object(text, what)
     for is_tools, read in _JSON:
         if is_tools(data):

@@ -14,10 +14,10 @@ twice:
 9. `farm.intake.sweeps.sweep.Sweep` spans the points of the axes; then for each prompt at each point:
 10. `farm.intake.sweeps.pointsettings.PromptSettings` joins the settings of job, prompt and axes, the styles and
     the LoRA weights.
-11. `farm.intake.dynamic.unfold_dynamic` chooses among `{a|b}` and `__wildcards__`.
+11. `farm.intake.dynamicprompts.unfold_dynamic` chooses among `{a|b}` and `__wildcards__`.
 12. `farm.intake.resolve.resolve_spec` looks names up, resolves width and height by `farm.spec.sizes`, and makes
     the spec.
-13. `farm.intake.notices.warnings_of_rows` looks through the prompts of the finished specs.
+13. `farm.intake.promptwarnings.warnings_of_rows` looks through the prompts of the finished specs.
 14. `farm.intake.rows.insert_job` locks what the specs name and inserts job, counters and tasks.
 
 `farm.intake.fieldpaths` names the field of what does not fit, and `farm.prompts.budget` bounds the work of all

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from farm.errors import FieldProblem, InvalidRequest
-from farm.intake.dynamic import unfold_dynamic
+from farm.intake.dynamicprompts import unfold_dynamic
 from farm.intake.fieldpaths import Origin
 from farm.intake.library import KnownCheckpoint, Library
-from farm.intake.notices import RowTexts, warnings_of_rows
+from farm.intake.promptwarnings import RowTexts, warnings_of_rows
 from farm.intake.request import JobRequest
 from farm.intake.resolve import Resolution, resolve_spec
 from farm.intake.sweeps.pointsettings import PromptSettings

@@ -13,7 +13,7 @@ from PIL import AvifImagePlugin, Image, PngImagePlugin
 
 from farm.errors import InvalidRequest
 from farm.pictures import clean
-from farm.pictures.decoding import receive, send
+from farm.pictures.decoderchannel import receive, send
 from farm.processes.confinement import confine, drop_root
 
 # A colour profile for a printer has some megabytes; Pillow's own bound is one.

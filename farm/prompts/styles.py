@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from farm.errors import FieldProblem, InvalidRequest
-from farm.formats.tables import BadTable, Row, canonical, misfit, read_table
+from farm.formats.delimited import BadTable, Row, canonical, misfit, read_table
 from farm.prompts.budget import LONGEST_PROMPT
 
 _PLACE = "{prompt}"

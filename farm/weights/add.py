@@ -18,6 +18,7 @@ from farm.spec.names import Names
 from farm.store.keys import weights_key
 from farm.store.protocol import Store
 from farm.weights import addons, checkpoints
+from farm.weights.addrequest import AddRequest
 from farm.weights.blobs import StoredFile, announce, hold_add_lock, mark_named, put_missing, tidy
 from farm.weights.files.hashing import hash_weights
 from farm.weights.hub.fetch import FetchedWeights, fetch
@@ -25,11 +26,10 @@ from farm.weights.hub.huggingface import fetch_vocabulary
 from farm.weights.hub.sources import LocalSource, Source, parse_source
 from farm.weights.hub.transport import DownloadError
 from farm.weights.ingest import IngestReport, IngestRequest, ingest
+from farm.weights.present import refuse_other_origin
 from farm.weights.presets import Preset
 from farm.weights.registration import Registration, build_registration, find_registered, is_whole
 from farm.weights.staging import open_staging_folder
-from farm.weights.taken import refuse_other_origin
-from farm.weights.wishes import AddRequest
 
 
 @dataclass(frozen=True)

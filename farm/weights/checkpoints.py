@@ -13,7 +13,7 @@ from farm.db.tables.weights import Checkpoint
 from farm.errors import Conflict, NotFound
 from farm.spec.names import Names, as_good_as, nearest_hint
 from farm.weights.blobs import StoredFile, as_column
-from farm.weights.checkpointfolder import CheckpointFolder
+from farm.weights.folder import CheckpointFolder
 
 IN_STORE = "store:weights"
 """The location of a checkpoint whose files lie in the store."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from farm.errors import FarmError
 from farm.processes import programs
 from farm.weights.files.header import BadWeights
-from farm.weights.files.stock import inspect_source_files
+from farm.weights.files.sourcefiles import inspect_source_files
 
 _BAD_WEIGHTS = 2
 # Room for slow disks: weights are read three times, and written once.

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from farm.infotext import Infotext
-from farm.infotext.reading import WeightsHash
+from farm.infotext.result import WeightsHash
 from farm.spec.digests import SHOWN_DIGITS, shortened
 from farm.spec.names import Names, title_parts
 from farm.weights.addons import TITLES

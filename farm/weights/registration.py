@@ -14,6 +14,7 @@ from farm.store.keys import weights_key
 from farm.store.protocol import Store
 from farm.weights import addons, checkpoints
 from farm.weights.addons import StoredAddon
+from farm.weights.addrequest import AddRequest, WeightsKind
 from farm.weights.blobs import StoredFile, read_files
 from farm.weights.checkpoints import StoredCheckpoint
 from farm.weights.files.foreign import source_hashes
@@ -21,7 +22,6 @@ from farm.weights.files.header import BadWeights
 from farm.weights.hub.fetch import FetchedWeights
 from farm.weights.ingest import IngestReport
 from farm.weights.presets import Preset
-from farm.weights.wishes import AddRequest, WeightsKind
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from farm.spec.image import ImageSpec
 from farm.store.protocol import open_store
 from farm.weights.files.hashing import hash_file
 from workers.canvas.inputs import Inputs, NoInputs, StoredInputs
-from workers.model.reads import Reads
+from workers.model.storereads import Reads
 from workers.model.weights import PlacedWeights, Weights
 from workers.model.weights_cache import CachedWeights
 from workers.renderer import OnStep, Picture

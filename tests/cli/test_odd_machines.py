@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from farm import config
-from farm.cli import mishaps
+from farm.cli import unexpected
 from farm.cli.console import find_portal
 from farm.errors import ConfigError
 from tests.cli.conftest import type_farm
@@ -121,14 +121,14 @@ class TestMishaps:
     ) -> None:
         (tmp_path / "logs").mkdir()
         monkeypatch.setenv("FARM_DATA_DIR", str(tmp_path))
-        mishaps.explain_error(KeyError("x\x1b[2J"))
+        unexpected.explain_error(KeyError("x\x1b[2J"))
         [kept] = (tmp_path / "logs").iterdir()
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         assert "KeyError" in kept.read_text()
 
     def test_a_message_cannot_command_the_terminal(self) -> None:
-        assert "\x1b" not in mishaps.explain_error(RuntimeError("\x1b[2J"))
+        assert "\x1b" not in unexpected.explain_error(RuntimeError("\x1b[2J"))
 
     def test_a_file_that_cannot_be_written_is_named_in_the_message(self) -> None:
         error = PermissionError(13, "Permission denied", "/a/b")
-        assert mishaps.explain_error(error) == "/a/b: Permission denied."
+        assert unexpected.explain_error(error) == "/a/b: Permission denied."

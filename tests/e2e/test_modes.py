@@ -11,8 +11,8 @@ from farm.reports.shapes import ImageReport
 from farm.store.protocol import open_store
 from farm.weights import checkpoints
 from farm.weights.add import SilentListener, WeightsImporter
-from farm.weights.checkpointfolder import inspect_folder
-from farm.weights.wishes import AddRequest
+from farm.weights.addrequest import AddRequest
+from farm.weights.folder import inspect_folder
 from tests.checkpoints import export_single_file, small_checkpoint
 from tests.farms import RunningFarm, run_farm
 from tests.ingesting import ingest_here

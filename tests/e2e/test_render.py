@@ -10,7 +10,7 @@ import pytest
 
 from farm.reports.shapes import ImageReport
 from farm.weights import checkpoints
-from farm.weights.checkpointfolder import inspect_folder
+from farm.weights.folder import inspect_folder
 from farm.weights.presets import preset
 from tests.farms import RunningFarm
 

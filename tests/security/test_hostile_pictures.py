@@ -20,9 +20,10 @@ from PIL import Image
 from farm.config import Settings
 from farm.db.connection import Database
 from farm.errors import Busy, InvalidRequest
-from farm.pictures import decoding
+from farm.pictures import decoderqueue
 from farm.pictures.clean import PictureLimits, clean
-from farm.pictures.decoding import DECODERS, QueuedPicture, choose_next, is_over_limit
+from farm.pictures.decoderqueue import QueuedPicture, choose_next, is_over_limit
+from farm.pictures.decoders import DECODERS
 from farm.pictures.sizes import estimate_cost
 from farm.processes import programs
 from farm.processes.kernel import probe
@@ -123,15 +124,15 @@ def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert send(HONEST) == "48 pixels wide"
     [process] = processes()
     process.suspend()
-    monkeypatch.setattr(decoding, "_LEAST_SECONDS", 0.2)
+    monkeypatch.setattr(decoderqueue, "_LEAST_SECONDS", 0.2)
     assert "takes too long to decode" in send(HONEST)
     assert not process.is_running()
 
 
 def test_a_picture_that_takes_more_of_a_processor_than_it_may_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "_SECONDS_FOR_PIXEL", 0.0)
-    monkeypatch.setattr(decoding, "_LEAST_SECONDS", 0.2)
-    monkeypatch.setattr(decoding, "_PATIENCE", 1_000.0)
+    monkeypatch.setattr(decoderqueue, "_SECONDS_FOR_PIXEL", 0.0)
+    monkeypatch.setattr(decoderqueue, "_LEAST_SECONDS", 0.2)
+    monkeypatch.setattr(decoderqueue, "_PATIENCE", 1_000.0)
     slow = encoded(Image.effect_noise((5_000, 5_000), 80), "PNG", compress_level=1)
     content_limits = PictureLimits(most_bytes=2**27, most_pixels=64_000_000)
     with pytest.raises(InvalidRequest, match="takes too long to decode"):

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from farm.processes import programs
-from farm.weights.checkpointfolder import BadCheckpoint, inspect_folder
 from farm.weights.files.header import BadWeights
-from farm.weights.files.stock import inspect_source_files
+from farm.weights.files.sourcefiles import inspect_source_files
+from farm.weights.folder import BadCheckpoint, inspect_folder
 from farm.weights.ingest import IngestRequest, ingest
 from tests.checkpoints import small_checkpoint
 from tests.costs import Meter

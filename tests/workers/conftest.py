@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from farm.queue.claim import ClaimedCheckpoint
-from farm.weights.checkpointfolder import inspect_folder
+from farm.weights.folder import inspect_folder
 from workers.bench import random_checkpoint
 from workers.model.pipelines import Pipelines
 

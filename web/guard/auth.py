@@ -14,8 +14,8 @@ from farm.config import Settings
 from web.guard import peers
 from web.guard.addresses import share_of
 from web.guard.admission import ANSWER_AFTER, PEER
+from web.guard.foreign import is_private
 from web.guard.refusals import Refusals, RefusalVerdict
-from web.guard.safety import is_private
 from web.services import services
 
 log = structlog.get_logger(__name__)

@@ -38,10 +38,10 @@ class SharedState:
 
 
 class FarmProtocol(H11Protocol):
-    """One connection. It waits from its first byte on, and works while `web.serving.front` has its request called.
+    """One connection. It waits from its first byte on, and works while `web.serving.asgi` has its request called.
 
     1. A head must be there `patience_seconds` after the connection, or after the first byte that follows an answer.
-    2. Bodies and answers are timed where they are read and sent, in `web.serving.front`.
+    2. Bodies and answers are timed where they are read and sent, in `web.serving.asgi`.
     3. What of an answer then still lies in the buffer gets as long again.
     """
 

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from farm.errors import CannotRender, ObjectMissing, RenderError, StoreError
 from farm.store.keys import input_key
 from farm.store.protocol import Store
-from workers.model.reads import Reads
+from workers.model.storereads import Reads
 
 _KEPT_PIXELS = 64_000_000
 

@@ -13,7 +13,7 @@ from transformers import CLIPTokenizer
 
 from workers.demo.architecture import NOISE_SCHEDULE, make_text_encoder, make_unet
 from workers.demo.drawing import Size
-from workers.demo.pools import LatentPool
+from workers.demo.latentpools import LatentPool
 from workers.demo.stages import TrainingStage, WeightAverage, learn, spread_phases
 from workers.demo.tokenizer import make_tokenizer
 from workers.demo.trainingplan import DenoiserPhase, TrainingPlan

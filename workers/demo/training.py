@@ -19,7 +19,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 
 from workers.demo.architecture import NOISE_SCHEDULE
 from workers.demo.denoiser_training import Denoiser, train_denoiser
-from workers.demo.pools import make_pools
+from workers.demo.latentpools import make_pools
 from workers.demo.trainingplan import PLAN, TrainingPlan
 from workers.demo.vae_training import refine_decoder, train_vae
 from workers.parent.devices import cpu_name

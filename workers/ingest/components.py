@@ -10,8 +10,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from farm.weights.files import bounds
-from farm.weights.files.bounds import TITLES
+from farm.weights.files import configbounds
+from farm.weights.files.configbounds import TITLES
 from farm.weights.files.header import BadWeights
 from workers.ingest.configs import Config
 from workers.ingest.keys import sift
@@ -47,7 +47,7 @@ class Component:
 
 def bare_model(component: str, config: Config) -> Any:
     """The component's class without weights. Raises BadWeights for a config that its class refuses."""
-    bounds.check_config(component, config)
+    configbounds.check_config(component, config)
     try:
         with torch.device("meta"):
             if component in _DIFFUSERS:
@@ -121,7 +121,7 @@ def write_scheduler(config: Config, folder: Path) -> None:
     if known is None:
         raise BadWeights(f"The scheduler {name[:60]} is not known here.")
     settings, _ = sift("scheduler", config)
-    bounds.check_config("scheduler", settings)
+    configbounds.check_config("scheduler", settings)
     try:
         known.from_config(settings).save_pretrained(folder)
     except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:

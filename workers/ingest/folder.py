@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from farm.spec.families import Family, family_of_parts
-from farm.weights.files import bounds
-from farm.weights.files.bounds import TITLES
+from farm.weights.files import configbounds
+from farm.weights.files.configbounds import TITLES
 from farm.weights.files.header import BadWeights
 from workers.ingest.components import Component, bare_model, gather
 from workers.ingest.configs import Config
@@ -42,7 +42,7 @@ def _family(folder: Path, index: Config, scheduler: Config) -> Family:
     if kind != "UNet2DConditionModel":
         raise BadWeights(f"{folder} holds a {kind[:60]}; this farm renders SD1, SD2 and SDXL.")
     for part, config in (("unet", unet), ("scheduler", scheduler)):
-        bounds.check_config(part, sift(part, config)[0])
+        configbounds.check_config(part, sift(part, config)[0])
     if not (folder / "text_encoder").is_dir() and (folder / "text_encoder_2").is_dir():
         raise BadWeights("It holds SDXL's refiner, which renders nothing by itself; add the base model.")
     is_sdxl = (folder / "text_encoder_2").is_dir()

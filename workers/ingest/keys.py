@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig
 
-from farm.weights.files.bounds import TITLES
+from farm.weights.files.configbounds import TITLES
 from workers.ingest.configs import Config
 
 _CLASSES = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}

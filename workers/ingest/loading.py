@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from farm.spec.families import Family
-from farm.weights.files.bounds import TITLES
+from farm.weights.files.configbounds import TITLES
 from farm.weights.files.header import BadWeights
 
 

@@ -19,7 +19,7 @@ from farm.processes.confinement import confine, end_with_parent
 from farm.weights.files import header
 from farm.weights.files.hashing import hash_file, hash_weights
 from farm.weights.files.header import BadWeights
-from farm.weights.files.stock import SourceFiles, inspect_source_files
+from farm.weights.files.sourcefiles import SourceFiles, inspect_source_files
 from farm.weights.ingest import remove_work_folders, work_folders
 from workers.ingest.opening.pickled import is_pickled, unpickle_all
 from workers.ingest.request import Outcome, Request

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from farm.spec.families import Family
-from farm.weights.files.bounds import TITLES
+from farm.weights.files.configbounds import TITLES
 from farm.weights.files.header import BadWeights
 from workers.ingest import configs
 from workers.ingest.components import Component, bare_model, gather

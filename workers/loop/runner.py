@@ -15,6 +15,7 @@ from farm.queue.claim import Batch
 from farm.queue.progress import ProgressBoard
 from farm.store.protocol import open_store
 from workers.loop.affinity import Affinity
+from workers.loop.avoided import PassedOver
 from workers.loop.batch_render import BatchRender, Draining
 from workers.loop.delivery.deliver import Delivery
 from workers.loop.delivery.spool import Spool
@@ -22,7 +23,6 @@ from workers.loop.heartbeat import Heartbeat
 from workers.loop.holdings import Holdings
 from workers.loop.orders import Orders
 from workers.loop.outcomes import Outcomes
-from workers.loop.passed_over import PassedOver
 from workers.loop.reporter import Reporter
 from workers.loop.stall import StallWatch
 from workers.renderer import Renderer

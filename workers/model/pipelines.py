@@ -19,8 +19,8 @@ from farm.queue.claim import ClaimedCheckpoint
 from farm.spec.families import FAMILIES, Family
 from workers.compute.memory import free_caches, is_out_of_memory
 from workers.compute.precision import DTYPES, resolve_precision
-from workers.model.bounded import Bounded
 from workers.model.loras import Loras
+from workers.model.lru import Bounded
 from workers.model.text.encoder import ChunkKey, EncodedChunk
 from workers.model.vae import VaeNeeds
 from workers.model.weights import PlacedWeights, Weights

@@ -20,7 +20,7 @@ from farm.store.protocol import Store
 from farm.weights.blobs import StoredFile
 from farm.weights.files.hashing import hash_file
 from workers.model.cache_folder import CacheFolder, Lock
-from workers.model.reads import Reads
+from workers.model.storereads import Reads
 from workers.model.weights import PlacedWeights
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from farm.spec.image import UpscaleSpec
 from workers.canvas.images import resize
 from workers.canvas.tiles import TileBlend, split_into_tiles
 from workers.renderer import OnStep
-from workers.sampling.conditions import Conditioning
+from workers.sampling.conditioning import Conditioning
 from workers.sampling.context import RenderContext, StepCallback, make_step_callback
 from workers.sampling.latents import NoiseSource, pictures_to_tensor
 from workers.sampling.passes import Pass, StartingLatents, denoise_from_latents

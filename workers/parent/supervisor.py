@@ -17,11 +17,11 @@ from farm.db.connection import Database, Role
 from farm.queue import endings, losses
 from farm.queue.workers import fleet
 from farm.queue.workers.fleet import WorkerIdentity
+from workers.parent.childlog import Tail
 from workers.parent.children import describe_ending, share_threads, start_child
 from workers.parent.devices import Device
 from workers.parent.givebacks import GiveBacks
 from workers.parent.pulse import Pulse
-from workers.parent.tail import Tail
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from workers.canvas.inputs import Inputs
 from workers.model.pipelines import Resident
 from workers.model.vae import Vae
 from workers.renderer import OnStep
-from workers.sampling.conditions import Conditioning
+from workers.sampling.conditioning import Conditioning
 from workers.sampling.encode_prompts import encode_conditioning
 
 StepCallback = Callable[[], None]

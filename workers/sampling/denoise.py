@@ -8,7 +8,7 @@ import torch
 
 from farm.spec.sizes import Size
 from workers.compute.placement import device_of, dtype_of
-from workers.sampling.conditions import Conditioning, PromptEmbeds
+from workers.sampling.conditioning import Conditioning, PromptEmbeds
 from workers.sampling.latents import NoiseSource, is_sdxl
 from workers.sampling.timesteps import TimestepSchedule
 

@@ -13,7 +13,13 @@ from workers.model.embeddings import load_vectors
 from workers.model.pipelines import Resident
 from workers.model.text.encoder import EncodedChunk, choose_layer, encode_chunk
 from workers.model.text.tokens import Chunk, EmbeddingWord, split_into_chunks
-from workers.sampling.conditions import Conditioning, EmbedsSchedule, PromptEmbeds, ScheduledEmbeds, WeightedPrompt
+from workers.sampling.conditioning import (
+    Conditioning,
+    EmbedsSchedule,
+    PromptEmbeds,
+    ScheduledEmbeds,
+    WeightedPrompt,
+)
 
 SectionedText = tuple[Section, ...]
 """The sections of one text, whose fragments have weights."""

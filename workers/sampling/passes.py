@@ -7,7 +7,7 @@ import torch
 
 from farm.spec.image import ImageSpec
 from farm.spec.sizes import Size
-from workers.sampling.conditions import Conditioning
+from workers.sampling.conditioning import Conditioning
 from workers.sampling.context import RenderContext, StepCallback
 from workers.sampling.denoise import KnownRegion, UNetInputs, denoise
 from workers.sampling.latents import NoiseSource, shrink_mask

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from farm.infotext.reading import Infotext, NotRead
+from farm.infotext.result import Infotext, NotRead
 from farm.infotext.tools.jsontext import (
     KeyRule,
     collect_values,

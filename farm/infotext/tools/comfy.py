@@ -8,7 +8,7 @@ node's name. Nodes off these paths do not matter.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from farm.infotext.reading import Infotext
+from farm.infotext.result import Infotext
 from farm.infotext.tools.comfygraph import ComfyNode, Graph, build_graph, unreadable_workflow
 from farm.infotext.tools.comfyprompt import translate_prompt
 from farm.infotext.tools.jsontext import (

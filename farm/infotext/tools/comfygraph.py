@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from farm.infotext.reading import NotRead, shorten
+from farm.infotext.result import NotRead, shorten
 
 # Nodes that hold one value, and their input with it.
 _HOLDERS = {

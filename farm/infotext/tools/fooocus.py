@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from farm.infotext.grammar import ParsedText
-from farm.infotext.reading import Infotext, NotRead, WeightsHash, parse_digest, shorten
+from farm.infotext.result import Infotext, NotRead, WeightsHash, parse_digest, shorten
 from farm.infotext.tools.comfyprompt import translate_prompt
 from farm.infotext.tools.jsontext import (
     KeyRule,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from farm.infotext.reading import Infotext, NotRead, parse_digest, shorten
+from farm.infotext.result import Infotext, NotRead, parse_digest, shorten
 from farm.infotext.tools.jsontext import (
     KeyRule,
     append_lora_tag,

@@ -13,7 +13,7 @@ from pathlib import PureWindowsPath
 from typing import Any
 
 from farm.formats.jsonkeys import RepeatedKey, refuse_repeated_keys
-from farm.infotext.reading import Infotext, NotRead, WeightsHash, missing_pictures, set_strength_aside, shorten
+from farm.infotext.result import Infotext, NotRead, WeightsHash, missing_pictures, set_strength_aside, shorten
 from farm.spec.modes import MODES, USUAL_MODE
 from farm.spec.samplers import split_name
 from farm.spec.settingnames import in_sentence

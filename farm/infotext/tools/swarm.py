@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from farm.infotext.reading import AddonKind, Infotext, NotRead, WeightsHash, parse_digest, shorten
+from farm.infotext.result import AddonKind, Infotext, NotRead, WeightsHash, parse_digest, shorten
 from farm.infotext.tools.comfyprompt import translate_prompt
 from farm.infotext.tools.jsontext import (
     KeyRule,

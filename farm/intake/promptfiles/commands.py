@@ -6,7 +6,7 @@ A line that begins with an option is read as a shell would; the words of the two
 import shlex
 from collections.abc import Iterator
 
-from farm.formats.tables import canonical
+from farm.formats.delimited import canonical
 from farm.intake.promptfiles.entries import Entry, Unreadable
 
 _JOINED = ("prompt", "negative_prompt")

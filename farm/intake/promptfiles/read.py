@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from farm.errors import FieldProblem, InvalidRequest
 from farm.formats.badline import BadLine
-from farm.formats.tables import misfit, read_table
+from farm.formats.delimited import misfit, read_table
 from farm.formats.text import STANDARD_INPUT, place_of, read_text, refuse
 from farm.formats.yamls import MOST_BYTES as MOST_YAML_BYTES
 from farm.formats.yamls import BadYaml

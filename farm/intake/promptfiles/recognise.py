@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from farm.formats.badline import BadLine
-from farm.formats.tables import canonical, header_of
+from farm.formats.delimited import canonical, header_of
 from farm.formats.yamls import MOST_BYTES as MOST_YAML_BYTES
 from farm.formats.yamls import BadYaml
 from farm.intake.promptfiles import yamlrows

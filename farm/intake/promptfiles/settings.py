@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from farm.errors import FieldProblem
-from farm.formats.tables import canonical
+from farm.formats.delimited import canonical
 from farm.intake.promptfiles import webui
 from farm.intake.promptfiles.entries import Misread
 from farm.intake.request import PromptRow

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from farm.errors import FieldProblem
-from farm.formats.tables import canonical
+from farm.formats.delimited import canonical
 from farm.intake.promptfiles.entries import Misread
 
 _HIRES: Mapping[str, str] = {

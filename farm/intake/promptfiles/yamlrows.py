@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from farm.formats.tables import canonical
+from farm.formats.delimited import canonical
 from farm.formats.yamls import BadYaml, Node, read_yaml
 from farm.intake.promptfiles.entries import Entries, Entry, Unreadable
 from farm.intake.promptfiles.settings import TEXTS, own_name

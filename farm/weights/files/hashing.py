@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from farm.weights.files.stock import inspect_source_files
+from farm.weights.files.sourcefiles import inspect_source_files
 
 _READ_BY_DIFFUSERS = (".safetensors", ".bin", ".json", ".txt", ".model")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from farm.weights.hub.part import PartialFile, check_disk, open_partial_file
+from farm.weights.hub.partialfile import PartialFile, check_disk, open_partial_file
 from farm.weights.hub.transport import (
     NO_ACCOUNT,
     Access,

@@ -14,7 +14,7 @@ import httpx
 
 from farm.config import Settings
 from farm.weights.hub.download import DownloadedFile, OnProgress, WrongHash, download, ignore_progress
-from farm.weights.hub.part import check_disk
+from farm.weights.hub.partialfile import check_disk
 from farm.weights.hub.pipeline_files import INDEX, Precision, RepoFile, choose_pipeline_files, choose_single_file
 from farm.weights.hub.sources import HuggingFaceSource
 from farm.weights.hub.transport import Access, DownloadError, get_json, open_hub_client

@@ -18,13 +18,13 @@ from farm.errors import Conflict, InvalidRequest, NotFound, StoreError
 from farm.store.protocol import Store
 from farm.weights import addons, checkpoints
 from farm.weights.add import AddedWeights, WeightsImporter
+from farm.weights.addrequest import AddRequest
 from farm.weights.blobs import read_files
-from farm.weights.checkpointfolder import inspect_folder
 from farm.weights.files.hashing import hash_file, hash_folder
 from farm.weights.files.header import BadWeights
+from farm.weights.folder import inspect_folder
 from farm.weights.hub.transport import DownloadError
 from farm.weights.ingest import ingest
-from farm.weights.wishes import AddRequest
 from tests.checkpoints import export_single_file, small_checkpoint
 from tests.factories import Scene, a_stored_checkpoint
 from tests.fakes import FailingStore

@@ -9,8 +9,8 @@ from farm.errors import Conflict, NotFound
 from farm.reports import weights
 from farm.weights import checkpoints
 from farm.weights.blobs import StoredFile
-from farm.weights.checkpointfolder import BadCheckpoint, CheckpointFolder, inspect_folder
 from farm.weights.checkpoints import StoredCheckpoint
+from farm.weights.folder import BadCheckpoint, CheckpointFolder, inspect_folder
 from tests.factories import Scene, a_checkpoint
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")

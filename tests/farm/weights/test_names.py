@@ -9,9 +9,9 @@ from farm.errors import Conflict, InvalidRequest, NotFound
 from farm.spec.names import Names, nearest
 from farm.weights import addons, checkpoints
 from farm.weights.addons import StoredAddon
+from farm.weights.addrequest import AddRequest, WeightsKind
 from farm.weights.hub.fetch import fetch
 from farm.weights.hub.sources import parse_source
-from farm.weights.wishes import AddRequest, WeightsKind
 from tests.factories import Scene, a_checkpoint
 
 SHA = {"a": "a" * 64, "b": "b" * 64}

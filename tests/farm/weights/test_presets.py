@@ -6,9 +6,9 @@ import pytest
 
 from farm.spec import samplers
 from farm.spec.families import FAMILIES
+from farm.weights.addrequest import AddRequest
 from farm.weights.hub.sources import HuggingFaceSource, LocalSource, parse_source
 from farm.weights.presets import PRESETS, NoSuchPreset, Preset, preset
-from farm.weights.wishes import AddRequest
 
 EVERY = pytest.mark.parametrize("found", PRESETS.values(), ids=PRESETS)
 BUNDLED = PRESETS["demo"]

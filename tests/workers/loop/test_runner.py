@@ -17,7 +17,7 @@ from farm.queue import steering
 from farm.reports.waiting import explain
 from farm.store.protocol import Store
 from farm.weights import checkpoints
-from farm.weights.checkpointfolder import CheckpointFolder, inspect_folder
+from farm.weights.folder import CheckpointFolder, inspect_folder
 from tests.chaos.null_renderer import NullRenderer
 from tests.factories import Scene, a_request, accept
 from tests.waiting import wait_until

@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 from workers.canvas.inputs import StoredInputs
 from workers.loop.orders import Orders
 from workers.loop.runner import Runner
-from workers.model.reads import Reads
+from workers.model.storereads import Reads
 from workers.model.weights_cache import CachedWeights
 
 SMALL = {"width": 64, "height": 64, "num_inference_steps": 2}
@@ -55,8 +55,8 @@ def work(
     scene: Scene, remote: UnreadStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], Runner]]:
     """Let a worker run, with a cold cache; its pauses are short."""
-    monkeypatch.setattr("workers.loop.passed_over._SHORTEST_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr("workers.loop.passed_over._LONGEST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr("workers.loop.avoided._SHORTEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("workers.loop.avoided._LONGEST_PAUSE_SECONDS", 0.2)
     orders, threads = Orders(drain_seconds=0), []
 
     def start() -> Runner:

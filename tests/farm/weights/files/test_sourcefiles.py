@@ -10,7 +10,7 @@ import pytest
 
 from farm.weights.files.hashing import hash_weights
 from farm.weights.files.header import BadWeights
-from farm.weights.files.stock import inspect_source_files
+from farm.weights.files.sourcefiles import inspect_source_files
 
 _NOBODY = 65534
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from workers.parent.tail import Tail
+from workers.parent.childlog import Tail
 
 
 def run(program: str) -> Tail:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workers.loop.passed_over import PassedOver
+from workers.loop.avoided import PassedOver
 
 
 class Clock:

@@ -5,7 +5,7 @@ import pytest
 from farm.config import Settings
 from farm.errors import Conflict
 from farm.weights.hub.sources import WebSource
-from farm.weights.taken import refuse_other_origin
+from farm.weights.present import refuse_other_origin
 
 ORIGIN = f"https://host/a.ckpt#sha256={'ab' * 32}"
 

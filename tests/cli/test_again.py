@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from farm.cli.overruling import infer_mode
+from farm.cli.again import infer_mode
 from farm.cli.requesting import build_request
 from farm.cli.rows import read_prompt_rows
 from farm.client import Client

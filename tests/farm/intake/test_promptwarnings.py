@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm.intake.notices import RowTexts, warnings_of_rows
+from farm.intake.promptwarnings import RowTexts, warnings_of_rows
 from farm.intake.unfold import expand
 from farm.prompts.budget import Allowance, Budget
 from tests.factories import LIBRARY, a_request

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from farm.infotext.reading import Infotext, NotRead, shorten
+from farm.infotext.result import Infotext, NotRead, shorten
 from farm.infotext.tools.jsontext import (
     KeyRule,
     append_lora_tag,

@@ -9,9 +9,9 @@ from sqlalchemy import null
 
 from farm.errors import FarmError
 from farm.spec.families import FAMILIES, SDXL_PIPELINE, family_of_parts
-from farm.weights.files import bounds
+from farm.weights.files import configbounds
 from farm.weights.files.hashing import hash_folder
-from farm.weights.files.stock import inspect_source_files
+from farm.weights.files.sourcefiles import inspect_source_files
 
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
@@ -50,8 +50,8 @@ def inspect_folder(path: Path) -> CheckpointFolder:
     for part in _PARTS:
         if not (path / part).is_dir():
             raise BadCheckpoint(f"{path} has no folder {part!r}.")
-    for part, file in bounds.find_config_files(path).items():
-        bounds.check_config(part, _read(file) or {})
+    for part, file in configbounds.find_config_files(path).items():
+        configbounds.check_config(part, _read(file) or {})
         _refuse_pickles(file.parent)
     return CheckpointFolder(path.resolve(), _family(path, named), hash_folder(path))
 
