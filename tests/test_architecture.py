@@ -25,7 +25,7 @@ HOMES = {
     "celery": ("farm/queue/doorbell.py", "workers/"),
     "kombu": ("farm/queue/doorbell.py", "workers/"),
     "alembic": ("farm/db/migrate.py", "migrations/"),
-    "httpx": ("farm/client.py", "farm/network/proxies.py", "farm/cli/", "farm/hub/"),
+    "httpx": ("farm/client.py", "farm/network/proxies.py", "farm/cli/", "farm/weights/hub/"),
     "click": ("farm/cli/", "workers/demo/"),
     "rich": ("farm/cli/",),
 }
