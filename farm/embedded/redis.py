@@ -116,9 +116,9 @@ def find_server() -> Path:
     return Path(found)
 
 
-def read_version(find_server: Path) -> tuple[int, int]:
+def read_version(program: Path) -> tuple[int, int]:
     """The version that a server prints, `Valkey server v=9.1.2 ...`; (0, 0) for another program."""
-    printed = subprocess.run([find_server, "--version"], capture_output=True, text=True, check=False).stdout
+    printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
     found = re.search(r"\bv=(\d+)\.(\d+)", printed)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 

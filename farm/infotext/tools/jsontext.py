@@ -63,10 +63,10 @@ def read_object(text: str, what: str, constant: Callable[[str], Any] = refuse_co
 
 
 def _parse_finite(text: str) -> float:
-    read_number = float(text)
-    if not math.isfinite(read_number):
+    number = float(text)
+    if not math.isfinite(number):
         raise ValueError(f"the number {shorten(text)} is too large")
-    return read_number
+    return number
 
 
 @dataclass(frozen=True)

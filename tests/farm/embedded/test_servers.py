@@ -100,11 +100,11 @@ class TestPostgres:
         assert processes_of(folder) == []
 
     def test_postgres_ends_with_the_process_that_started_it(self, folder: Path) -> None:
-        find_server = (
+        program = (
             "import sys; from pathlib import Path; from farm.embedded.postgres import Postgres; "
             "folder = Path(sys.argv[1]); Postgres(folder / 'pg', folder / 'run').start()"
         )
-        subprocess.run([sys.executable, "-c", find_server, str(folder)], check=True)
+        subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
         _, alive = psutil.wait_procs(processes_of(folder / "pg"), timeout=10)
         assert alive == []
 

@@ -114,9 +114,9 @@ class TestCheckpoints:
     ) -> None:
         first = importer.add(AddRequest("checkpoint", str(folder), name="a", note="mine"))
         assert first.is_new
-        importer.watch.stages.clear()
+        importer.listener.stages.clear()
         assert importer.add(AddRequest("checkpoint", str(folder), name="a")) == replace(first, is_new=False)
-        assert importer.watch.stages == []
+        assert importer.listener.stages == []
         assert checkpoint(importer, "a").note == "mine"
 
     def test_adding_weights_again_restores_files_that_the_store_lost(
@@ -143,7 +143,7 @@ class TestCheckpoints:
         a_stored_checkpoint(scene.database, importer.store, {"a": b"other"}, "a")
         with pytest.raises(Conflict, match="A different checkpoint is registered as 'a'"):
             importer.add(AddRequest("checkpoint", str(folder), name="a"))
-        assert importer.watch.stages == []
+        assert importer.listener.stages == []
 
     def test_a_checkpoint_with_another_vae_is_another_checkpoint(
         self, importer: WeightsImporter, folder: Path, file: Path
