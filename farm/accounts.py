@@ -62,7 +62,7 @@ def rotate_keys(session: Session, name: str) -> str:
 def revoke_key(session: Session, prefix: str) -> str:
     """Make the key with this prefix worthless, and return whose it was.
 
-    Takes a whole key too: whoever found one somewhere has nothing else. Raises NotFound.
+    Takes a whole key too: a person who found one somewhere has nothing else. Raises NotFound.
     """
     shown = prefix.split("_")[1] if prefix.startswith("farm_") else prefix
     found = session.scalars(select(ApiKey).where(ApiKey.prefix == shown)) if _PREFIX.fullmatch(shown) else None
@@ -80,7 +80,7 @@ def disable_user(session: Session, name: str) -> None:
     """
     found = _known_user(session, name)
     if found.name == LOCAL_USER:
-        raise InvalidRequest.at("name", f"{LOCAL_USER!r} is whoever asks without a key on loopback")
+        raise InvalidRequest.at("name", f"{LOCAL_USER!r} is the user who asks without a key on loopback")
     session.execute(update(User).where(User.id == found.id).values(disabled_at=func.now()))
     session.execute(_revoking().where(ApiKey.user_id == found.id))
 
@@ -142,7 +142,9 @@ def _checked(name: str) -> str:
 def _refuse_local(name: str) -> None:
     """No key may stand for who needs none, nor read as if it did. Raises InvalidRequest."""
     if _read_as_latin(name.strip()) == LOCAL_USER:
-        message = f"reads as {LOCAL_USER!r}, which means whoever asks without a key on loopback; choose another"
+        message = (
+            f"reads as {LOCAL_USER!r}, which means the user who asks without a key on loopback; choose another"
+        )
         raise InvalidRequest.at("name", message)
 
 

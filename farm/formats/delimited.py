@@ -51,9 +51,9 @@ def read_table(text: str, column: str) -> Table:
 
     Raises BadTable.
     """
-    told = _SPREADSHEET.match(text)
-    start = told.end() if told else 0
-    delimiter = _delimiter(text, start, column, told[1] if told else None)
+    declared = _SPREADSHEET.match(text)
+    start = declared.end() if declared else 0
+    delimiter = _delimiter(text, start, column, declared[1] if declared else None)
     rows = iter(_Reader(text, delimiter, start))
     header = next((row for row in rows if any(row.cells)), Row(1, ()))
     names = [canonical(cell) for cell in header.cells]
@@ -80,9 +80,9 @@ def misfit(header: Row, row: Row) -> str | None:
     return f"{unnamed[0][:80]!r} stands in a column without a name" if unnamed else None
 
 
-def _delimiter(text: str, start: int, column: str, told: str | None) -> str:
-    if told in _DELIMITERS:
-        return told
+def _delimiter(text: str, start: int, column: str, declared: str | None) -> str:
+    if declared in _DELIMITERS:
+        return declared
     for delimiter in _DELIMITERS:
         if column in header_of(text[start : start + 10_000], delimiter):
             return delimiter

@@ -1,6 +1,7 @@
 """The `parameters` text that AUTOMATIC1111's WebUI writes into images and reads back: the farm's and other tools'.
 
-What other tools write is read here too, or refused by name: `docs/foreign-files.md` lists them.
+What other tools write is read here too, or refused by name: `docs/foreign-files.md` lists them. Workers write texts
+here, the portal and the command line read them. Knows `spec`, no database and no registered weights.
 """
 
 from farm.infotext.exif import as_exif, as_short_comment, as_user_comment

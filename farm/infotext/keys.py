@@ -60,7 +60,7 @@ def _flag(text: str) -> bool:
 
 
 def _words(words: Mapping[Any, str]) -> Kind:
-    """What is none of these words is read as it is: whoever checks the field says what it takes."""
+    """What is none of these words is read as it is: the check of the field says what it takes."""
     fields = {text: field for field, text in words.items()}
     return Kind(lambda field: words[field], lambda text: fields.get(text, text))
 

@@ -2,12 +2,13 @@
 
 The object and its rows come and go together, although nothing spans the store and Postgres:
 
-- Whoever puts or deletes an input's object holds the lock on its key (`farm.db.keylock`), outside any transaction.
+- A process that puts or deletes an input's object holds the lock on its key (`farm.db.keylock`), outside any
+  transaction.
 - Before the object is put, its key is committed to `discards`; the rows of the upload are inserted, and the key
   taken out again, by one transaction after. A crash between leaves an object that is still to be discarded.
 - That transaction runs on the connection that holds the lock: who has lost the one cannot commit the other.
-- The rows of an old upload are deleted together with writing its key to `discards`. Whoever then deletes the
-  object looks, under the lock, whether the key still stands there: a new upload of the picture takes it out.
+- The rows of an old upload are deleted together with writing its key to `discards`. The process that then deletes
+  the object looks, under the lock, whether the key still stands there: a new upload of the picture takes it out.
 """
 
 from collections.abc import Collection, Mapping
@@ -73,7 +74,7 @@ def keep(desk: Desk, content: bytes, *, role: PictureRole, field: str = "image")
 
 
 def _touch(connection: Connection, sha256: str) -> bool:
-    """Whether the upload is there, and then used now. Waits for whoever is deleting its rows."""
+    """Whether the upload is there, and then used now. Waits for a process that is deleting its rows."""
     touched = update(Upload).where(Upload.sha256 == sha256).values(used_at=func.now())
     return connection.execute(touched).rowcount == 1
 

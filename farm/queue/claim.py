@@ -1,7 +1,7 @@
 """How a worker comes by work: claim a batch, and renew its leases.
 
 Only the database's clock enters a lease. A claim is one short transaction; nothing is rendered or
-uploaded inside one. How an attempt ends is told in `farm.queue.endings`.
+uploaded inside one. How an attempt ends stands in `farm.queue.endings`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -160,7 +160,7 @@ def _lease(task_id: int, job_id: int, attempt: int, spec: Mapping[str, Any]) -> 
 def renew(session: Session, worker_id: int, leases: Sequence[Lease], lease_seconds: float) -> set[Lease]:
     """Prolong leases; return those that still hold. The others were lost or cancelled: stop rendering them.
 
-    Whoever renews a lease holds it from then on: a worker that starts again takes over what the process
+    The worker that renews a lease holds it from then on: a worker that starts again takes over what the process
     before it had rendered and could not deliver.
     """
     keys = {(lease.task_id, lease.attempt): lease for lease in leases}

@@ -1,6 +1,6 @@
 """How an attempt ends: published, failed, or handed back. How one is lost with its worker: `farm.queue.losses`.
 
-Whoever ends an attempt must still hold it: every statement here is fenced by the attempt's number,
+A worker that ends an attempt must still hold it: every statement here is fenced by the attempt's number,
 and does nothing where another attempt owns the task by now.
 """
 

@@ -182,7 +182,7 @@ def lock_counters(session: Session, task_ids: Sequence[int]) -> None:
 
 
 def lock_counters_of_job(session: Session, job_id: int) -> None:
-    """The same for whoever changes all counters of a job besides."""
+    """The same for a caller that changes all counters of a job besides."""
     held = (
         select(Counters.batch_key).where(Counters.job_id == job_id).order_by(Counters.batch_key).with_for_update()
     )

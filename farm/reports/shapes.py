@@ -62,7 +62,7 @@ class AccountReport(Report):
 
 
 class PreviewReport(Report):
-    """What a request would become. `seconds` is null where nothing like it was rendered of late."""
+    """What a request would become. `seconds` is null where nothing like it was rendered recently."""
 
     images: int
     batches: int

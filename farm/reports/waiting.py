@@ -1,4 +1,4 @@
-"""Why images of a job are not running, told from counters and workers; of tasks few are counted, by an index."""
+"""Why images of a job are not running, from counters and workers; of tasks few are counted, by an index."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence

@@ -59,5 +59,5 @@ def family_of_parts(unet: Mapping[str, Any], prediction_type: object, *, is_sdxl
     base = "sdxl" if is_sdxl else "sd2" if unet.get("use_linear_projection") else "sd15"
     channels = unet.get("in_channels", 4)
     trainings = [family for family in FAMILIES.values() if (family.base, family.unet_channels) == (base, channels)]
-    told = [family for family in trainings if family.prediction_type == prediction_type]
-    return next(iter(told or trainings), None)
+    alike = [family for family in trainings if family.prediction_type == prediction_type]
+    return next(iter(alike or trainings), None)

@@ -48,7 +48,7 @@ class Store(Protocol):
         """Delete what puts that were cut off left behind so long ago; return how many pieces."""
 
     def link(self, key: str, *, seconds: int, filename: str | None = None) -> str:
-        """A URL that lets whoever holds it read the object for so long; relative if the portal serves it.
+        """A URL that lets anybody who has it read the object for so long; relative if the portal serves it.
 
         With a filename the browser saves instead of showing.
         """

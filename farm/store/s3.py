@@ -41,7 +41,7 @@ _OUTAGES = (
 _PASSING_CODES = ("InternalError", "RequestTimeout", "SlowDown", "Throttling", "ThrottlingException")
 _PASSING_STATUSES = (408, 429)
 
-# Whoever reads waits an outage out and asks again: what hangs is to be known for that within minutes.
+# A reader waits an outage out and asks again: a call that hangs must be known as such within minutes.
 _TRIES = 3
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 30.0

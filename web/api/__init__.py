@@ -1,4 +1,8 @@
-"""The API under /api/v1: one module for each noun."""
+"""The API under /api/v1: one module for each noun.
+
+`web.app` registers it. Queries and answers are the schemas here and the reports of `farm.reports`; errors go
+through `web.errors`. It does not import `web.portal`.
+"""
 
 from flask_openapi3.openapi import OpenAPI
 

@@ -1,4 +1,8 @@
-"""The pages: rendered here, refreshed in place by a few lines of JavaScript, complete without them."""
+"""The pages: rendered here, refreshed in place by a few lines of JavaScript, complete without them.
+
+`web.app` registers them; the submit form has a room of its own. They show `farm.reports` and do not import
+`web.api`.
+"""
 
 from flask import Flask
 

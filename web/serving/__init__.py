@@ -10,5 +10,5 @@ connection and a buffer, never a thread. It knows the portal only as a WSGI appl
     bodies          bodies and answers on their way, in memory or on disk
     heads           a request whose head is there
     wsgi            a whole request as a call of the portal
-    front           the ASGI application that connects these
+    asgi            the ASGI application that connects these
 """

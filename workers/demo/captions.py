@@ -65,8 +65,10 @@ def _of_shapes(scene: Shapes, random: Random) -> str:
     before = f"{random.choice(('on', 'on', 'against'))} {with_article(ground)}"
     if scene.relation is None:
         return _of_one(scene.things[0], ground, before, random)
-    told = _of_two(scene.things[0], scene.things[1], scene.relation, random)
-    return random.choice((told, f"{told} {before}", f"{told} {before}", f"{told} {before}", f"{told}, {ground}"))
+    sentence = _of_two(scene.things[0], scene.things[1], scene.relation, random)
+    return random.choice(
+        (sentence, f"{sentence} {before}", f"{sentence} {before}", f"{sentence} {before}", f"{sentence}, {ground}")
+    )
 
 
 def _of_one(thing: Thing, ground: str, before: str, random: Random) -> str:
@@ -148,7 +150,7 @@ _HOURS: dict[Hour, tuple[str, ...]] = {
 
 
 def _of_landscape(scene: Landscape, random: Random) -> str:
-    """Each prop is told of more often than not."""
+    """Each prop is named more often than not."""
     land, hour = random.choice(_LANDS[scene.land]), random.choice(_HOURS[scene.hour])
     ahead = list(_names(scene, ("house", "tree", "boat"), random))
     behind = list(_names(scene, ("sun", "moon", "stars", "cloud", "mountain"), random))

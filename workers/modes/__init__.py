@@ -1,4 +1,8 @@
-"""How each mode renders a batch: one module a mode, found through one table."""
+"""How each mode renders a batch: one module a mode, found through one table.
+
+`workers.diffusion` enters by `RENDERS`. A mode composes what `sampling`, `canvas` and `model` offer; nothing below
+knows which mode it works for.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

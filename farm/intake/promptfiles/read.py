@@ -52,11 +52,11 @@ def read_rows(path: Path) -> list[PlacedRow]:
     `-` is standard input. Raises InvalidRequest naming every bad row by file and line, and what is no prompt file.
     """
     try:
-        told = None if path == STANDARD_INPUT else format_of(path)
+        known = None if path == STANDARD_INPUT else format_of(path)
     except Mistaken as error:
         raise refuse(path, str(error)) from None
     text = read_text(path)
-    found = told or (guess(text) if _is_nameless(path) else "lines")
+    found = known or (guess(text) if _is_nameless(path) else "lines")
     try:
         entries = _READERS[found](text)
     except BadLine as error:

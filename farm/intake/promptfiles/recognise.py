@@ -1,4 +1,4 @@
-"""Which format a prompt file has: told by its suffix, and looked for in text that has none or says `.txt`."""
+"""Which format a prompt file has: by its suffix, or by its text where that has none or says `.txt`."""
 
 import re
 from collections.abc import Mapping

@@ -100,7 +100,7 @@ def apply(own: dict[str, Any], foreign: dict[str, Any]) -> list[FieldProblem]:
 def _unsupported(foreign: Mapping[str, Any]) -> Iterator[FieldProblem]:
     for name, value in foreign.items():
         if name in _UNSUPPORTED and not _is_off(value, _UNSUPPORTED[name]):
-            # What a second pass is told says nothing where there is none.
+            # Settings of a second pass say nothing where there is none.
             if name.startswith("hr_") and _is_off(foreign.get("enable_hr")):
                 continue
             if value in ("Use same checkpoint", "Use same sampler", "Use same scheduler"):

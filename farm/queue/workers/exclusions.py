@@ -1,7 +1,7 @@
 """Which workers are to render nothing, or nothing of one checkpoint, and why.
 
 One table serves three uses: a person drains a worker; the farm takes a worker out of service; the farm
-keeps a worker from a checkpoint. When the farm does so by itself is told in `farm.queue.quarantine`. A worker is
+keeps a worker from a checkpoint. When the farm does so by itself stands in `farm.queue.quarantine`. A worker is
 meant by its name, which outlives its process.
 """
 

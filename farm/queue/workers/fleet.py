@@ -102,7 +102,7 @@ def retire(session: Session, worker_id: int, reason: str) -> None:
 
 
 def retire_silent(session: Session, silent_seconds: float) -> Sequence[int]:
-    """Mark as gone whoever has not been heard of for so long; a worker that speaks again is back."""
+    """Mark as gone each worker that has sent no sign of life for so long; a worker that speaks again is back."""
     statement = (
         update(Worker)
         .where(
