@@ -17,8 +17,7 @@ from farm.db.tables.weights import Checkpoint
 from farm.queue import lifecycle
 from farm.queue.attempts import open_attempts
 from farm.queue.claimable import IS_ANYTHING_OFFERED, NEXT
-from farm.spec.image import ImageSpec
-from farm.spec.modes import read_spec
+from farm.spec.modes import AnySpec, read_spec
 from farm.weights.blobs import StoredFile, read_files
 
 _NEXT = text(NEXT).columns(Task.id, Task.status)
@@ -61,7 +60,7 @@ class Held:
 class Lease(Held):
     """A worker's claim on one attempt of one task, with what is to be rendered."""
 
-    spec: ImageSpec
+    spec: AnySpec
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import PlainValidator, SerializeAsAny, TypeAdapter
 
 from farm.spec import sizes
 from farm.spec.image import ImageSpec, ImageToImageSpec, InpaintSpec, OutpaintSpec, TextToImageSpec, UpscaleSpec
@@ -143,6 +143,14 @@ def read_spec(data: Mapping[str, Any]) -> ImageSpec:
     mode = _NAME.validate_python(data.get("mode", USUAL_MODE))
     spec: ImageSpec = MODES[mode].spec.model_validate({**data, "mode": mode})
     return spec
+
+
+def _as_spec(data: ImageSpec | Mapping[str, Any]) -> ImageSpec:
+    return data if isinstance(data, ImageSpec) else read_spec(data)
+
+
+AnySpec = Annotated[SerializeAsAny[ImageSpec], PlainValidator(_as_spec)]
+"""A spec of whatever mode as a field of what is written and read: with all the fields of its mode."""
 
 
 def pixel_steps(spec: ImageSpec) -> float:

@@ -1,12 +1,16 @@
 """Rendered images on disk: whole or not at all, and taken over by the next worker."""
 
+import json
+import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from farm.errors import ConfigError
 from farm.queue.claim import Lease
+from farm.spec.modes import read_spec
 from tests.factories import a_spec
 from workers.loop.delivery import spoolfile
 from workers.loop.delivery.spool import Spool, attempts_in, prepare
@@ -50,6 +54,30 @@ def adopt_all(spool: Spool) -> list[Path]:
 def test_an_image_that_was_put_is_read_back_the_same(open_spool: OpenSpool) -> None:
     spool = open_spool()
     assert spoolfile.read(spool.put(an_image())) == an_image()
+
+
+RECORDS = (Path(__file__).parents[3] / "releases" / "0.1.0-spool.jsonl").read_text().splitlines()
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: json.loads(record)["lease"]["spec"]["mode"])
+def test_an_image_of_every_mode_that_an_earlier_release_spooled_is_read_whole(tmp_path: Path, record: str) -> None:
+    """Lines as that release wrote them: an update must not lose what waits."""
+    with zipfile.ZipFile(tmp_path / "5-2.image", "w") as archive:
+        archive.writestr("record.json", record)
+        archive.writestr("image", b"i")
+        archive.writestr("thumbnail", b"t")
+    finished = spoolfile.read(tmp_path / "5-2.image")
+    assert finished.lease.spec.model_dump(mode="json") == json.loads(record)["lease"]["spec"]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: json.loads(record)["lease"]["spec"]["mode"])
+def test_an_image_of_every_mode_is_spooled_as_an_earlier_release_reads_it(tmp_path: Path, record: str) -> None:
+    """A release may be rolled back while images wait."""
+    lease = json.loads(record)["lease"]
+    finished = replace(an_image(), lease=Lease(**{**lease, "spec": read_spec(lease["spec"])}))
+    spoolfile.write(tmp_path / "5-2.image", finished)
+    with zipfile.ZipFile(tmp_path / "5-2.image") as archive:
+        assert json.loads(archive.read("record.json"))["lease"] == lease
 
 
 def test_a_spool_knows_whose_images_it_holds(open_spool: OpenSpool, tmp_path: Path) -> None:
