@@ -19,7 +19,7 @@ from rich.progress import (
 from farm import config
 from farm.cli.console import Columns, format_age, one_line, open_database
 from farm.cli.extras import require_worker_packages
-from farm.spec.digests import shortened
+from farm.spec.digests import shorten_digest
 from farm.store.protocol import open_store
 from farm.weights.add import AddedWeights, ProgressListener, WeightsImporter
 from farm.weights.addrequest import AddRequest
@@ -35,7 +35,7 @@ _PROGRESS = (
 COLUMNS: Columns = {
     "NAME": lambda weights: weights.name,
     "FAMILY": lambda weights: weights.family,
-    "HASH": lambda weights: shortened(weights.sha256),
+    "HASH": lambda weights: shorten_digest(weights.sha256),
     "SIZE": lambda weights: format_size(weights.size_bytes),
     "ORIGIN": lambda weights: weights.origin or "",
     "ADDED": lambda weights: format_age(weights.created_at),
@@ -99,7 +99,9 @@ def _print_result(request: AddRequest, added: AddedWeights) -> None:
     for warning in added.warnings:
         click.echo(f"Warning: {one_line(warning)}", err=True)
     done = "Added" if added.is_new else "Already registered:"
-    click.echo(f"{done} {request.title} {one_line(added.name)}: {added.family}, hash {shortened(added.sha256)}")
+    click.echo(
+        f"{done} {request.title} {one_line(added.name)}: {added.family}, hash {shorten_digest(added.sha256)}"
+    )
     if added.vae:
         click.echo(f"The VAE {added.vae} suits it: `farm vaes add {added.vae}`")
 

@@ -17,8 +17,8 @@ def _is_sure(mode: Mode[Any]) -> bool:
 # Settings of one mode alone say more than those that several take.
 _BY_CERTAINTY = sorted(MODES.values(), key=_is_sure, reverse=True)
 
-# What each says is said anew, and whole.
-_SAYS_ANEW: Mapping[str, frozenset[str]] = {
+# The settings of the image that an option replaces with itself.
+_REPLACES: Mapping[str, frozenset[str]] = {
     "scale": frozenset({"width", "height"}),
     "aspect": frozenset({"left", "right", "top", "bottom"}),
     "prompt": frozenset({"dynamic_prompts"}),
@@ -48,10 +48,10 @@ def keep_fields(before: Mapping[str, Any], names: Collection[str], mode: str) ->
     """
     dropped = _EVERY - _taken_by(mode)
     for name in names:
-        dropped |= _SAYS_ANEW.get(name, frozenset())
+        dropped |= _REPLACES.get(name, frozenset())
     enlarges = mode in MODES and "scale" in MODES[mode].takes
     if enlarges and before.get("mode") != mode:
-        dropped |= _SAYS_ANEW["scale"]
+        dropped |= _REPLACES["scale"]
     return {name: value for name, value in before.items() if name not in dropped}
 
 

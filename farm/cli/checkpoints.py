@@ -9,7 +9,7 @@ from farm.cli import adding
 from farm.cli.console import json_option, one_line, open_database, print_rows
 from farm.reports import weights
 from farm.reports.shapes import Report
-from farm.spec.digests import shortened
+from farm.spec.digests import shorten_digest
 from farm.spec.families import FAMILIES
 from farm.store.protocol import open_store
 from farm.weights import blobs
@@ -65,7 +65,7 @@ def _add_in_place(folder: Path, name: str | None, note: str | None) -> None:
     name = AddRequest("checkpoint", str(folder)).check_name(name or found.path.name)
     with open_database().begin() as session:
         catalog.add(session, name, found, note)
-    click.echo(f"Added checkpoint {one_line(name)}: {found.family}, hash {shortened(found.sha256)}")
+    click.echo(f"Added checkpoint {one_line(name)}: {found.family}, hash {shorten_digest(found.sha256)}")
 
 
 @checkpoints.command("list")

@@ -12,7 +12,7 @@ from farm.spec.image import AddonRef, LoraRef
 from farm.spec.settingnames import INFOTEXT_KEYS
 
 
-class Addons(BaseModel):
+class RecordedAddons(BaseModel):
     """What was added to the checkpoint, by name and full hash. It is true where anything was."""
 
     model_config = FROZEN
@@ -72,7 +72,9 @@ _SIZE = Kind(lambda size: f"{size[0]}x{size[1]}", _size)
 _FLAG = Kind(str, _flag)
 _SEALED = Kind(quote=quote_without_separators)
 _ADDONS = Kind(
-    lambda addons: addons.model_dump_json(exclude_none=True), Addons.model_validate_json, quote_without_separators
+    lambda addons: addons.model_dump_json(exclude_none=True),
+    RecordedAddons.model_validate_json,
+    quote_without_separators,
 )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from farm.infotext.grammar import ParsedText, parse
-from farm.infotext.keys import KEYS, SDNEXT_KEYS, VERSION_KEY, WEBUI_KEYS, Addons
+from farm.infotext.keys import KEYS, SDNEXT_KEYS, VERSION_KEY, WEBUI_KEYS, RecordedAddons
 from farm.infotext.result import (
     AddonKind,
     Infotext,
@@ -49,7 +49,7 @@ def read_parameters(text: str) -> Infotext:
     if not _is_ours(parsed):
         parsed = translate_keys(parsed)
     values, warnings = _values(parsed)
-    addons = values.get("addons", Addons())
+    addons = values.get("addons", RecordedAddons())
     if _is_ours(parsed):
         hashes = tuple(_of_addons(addons))
         return Infotext(_request(_fields(parsed, values)), tuple(warnings), values.get("model_hash"), hashes)
@@ -73,7 +73,7 @@ def spec_of(text: str) -> ImageSpec:
     """The very spec that a text of the farm was written from. Raises ValueError where another wrote it."""
     parsed = _parse(text)
     values, _warnings = _values(parsed)
-    addons = values.get("addons", Addons())
+    addons = values.get("addons", RecordedAddons())
     return read_spec({**_fields(parsed, values), **addons.model_dump()})
 
 
@@ -167,7 +167,7 @@ def _doubts(values: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[st
     yield from missing_pictures(fields["mode"])
 
 
-def _of_addons(addons: Addons) -> Iterator[WeightsHash]:
+def _of_addons(addons: RecordedAddons) -> Iterator[WeightsHash]:
     if addons.vae:
         yield WeightsHash("vae", addons.vae.name, addons.vae.sha256, is_exact=True)
     for lora in addons.loras:

@@ -5,8 +5,8 @@ from typing import Any
 
 from farm import __version__
 from farm.infotext.grammar import compose, parse
-from farm.infotext.keys import KEYS, Addons
-from farm.spec.digests import shortened
+from farm.infotext.keys import KEYS, RecordedAddons
+from farm.spec.digests import shorten_digest
 from farm.spec.hires import Hires
 from farm.spec.image import AddonRef, ImageSpec
 from farm.spec.modes import USUAL_MODE
@@ -47,7 +47,7 @@ def _text(spec: ImageSpec, values: Mapping[str, Any]) -> str:
 def _values(spec: ImageSpec, checkpoint_sha256: str) -> dict[str, Any]:
     values = {
         "size": (spec.width, spec.height),
-        "model_hash": shortened(checkpoint_sha256),
+        "model_hash": shorten_digest(checkpoint_sha256),
         "rng": "CPU",
         "version": VERSION,
         **_said(spec),
@@ -79,12 +79,12 @@ def _second_pass(hires: Hires) -> dict[str, Any]:
 def _addons(spec: ImageSpec) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if spec.vae:
-        values |= {"vae_hash": shortened(spec.vae.sha256), "vae": spec.vae.name}
+        values |= {"vae_hash": shorten_digest(spec.vae.sha256), "vae": spec.vae.name}
     if spec.loras:
         values["lora_hashes"] = _hashes(spec.loras)
     if spec.embeddings:
         values["embedding_hashes"] = _hashes(spec.embeddings)
-    addons = Addons(vae=spec.vae, loras=spec.loras, embeddings=spec.embeddings)
+    addons = RecordedAddons(vae=spec.vae, loras=spec.loras, embeddings=spec.embeddings)
     return {**values, "addons": addons} if addons else values
 
 

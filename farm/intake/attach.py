@@ -10,8 +10,8 @@ from farm.pictures import sources
 from farm.pictures.clean import PictureRole
 from farm.pictures.sources import Resolved
 from farm.pictures.uploads import Desk
-from farm.prompts import budget
-from farm.prompts.budget import OverBudget
+from farm.spec import budget
+from farm.spec.budget import OverBudget
 from farm.spec.fields import PICTURES
 
 # Each is read or fetched while the request waits.

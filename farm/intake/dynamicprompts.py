@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from farm.errors import FieldProblem, InvalidRequest
-from farm.prompts.budget import Budget, OverBudget
 from farm.prompts.dynamic import DynamicPrompt
 from farm.prompts.template import count_signs, may_be_dynamic
 from farm.prompts.wildcards import WildcardLookup
+from farm.spec.budget import Budget, OverBudget
 from farm.spec.sizes import Settings
 
 

@@ -19,7 +19,7 @@ from farm.spec.families import FAMILIES, Family
 from farm.spec.names import Names
 from farm.spec.sizes import Size
 from farm.weights import checkpoints
-from farm.weights.titles import UnknownName, named_by_title, named_exactly, unknown
+from farm.weights.lookup import UnknownName, find_by_name, find_by_title, unknown
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,16 @@ class Library:
             by_base[known.base].append(name)
         return {base: EmbeddingNames(names) for base, names in by_base.items()}
 
-    def checkpoint_named(self, title: str) -> str:
+    def find_checkpoint(self, title: str) -> str:
         """The name that a checkpoint is registered under. Raises UnknownName."""
-        return named_by_title("checkpoint", title, self.checkpoints, self._checkpoint_names)
+        return find_by_title("checkpoint", title, self.checkpoints, self._checkpoint_names)
 
-    def vae_named(self, title: str) -> str:
-        return named_by_title("VAE", title, self.vaes, self._vae_names)
+    def find_vae(self, title: str) -> str:
+        return find_by_title("VAE", title, self.vaes, self._vae_names)
 
-    def lora_named(self, name: str) -> str:
+    def find_lora(self, name: str) -> str:
         """The name that a LoRA is registered under, as a tag has it. Raises UnknownName."""
-        found = named_exactly("LoRA", name, self._lora_names)
+        found = find_by_name("LoRA", name, self._lora_names)
         if found is None:
             raise UnknownName(unknown("LoRA", name, self._lora_names))
         return found

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from farm.prompts.budget import Budget
 from farm.prompts.plan import warnings_of, warnings_of_negative
+from farm.spec.budget import Budget
 
 _MOST_WARNINGS = 20
 _MORE = "There are more warnings than these"

@@ -15,7 +15,7 @@ from farm.spec.fields import LARGEST_LORA_WEIGHT, PICTURES
 from farm.spec.image import AddonRef, ImageSpec, LoraRef
 from farm.spec.modes import MODES
 from farm.spec.sizes import Misfit, Settings
-from farm.weights.titles import UnknownName, unknown
+from farm.weights.lookup import UnknownName, unknown
 
 _MOST_PARTS = 16
 
@@ -67,7 +67,7 @@ def _lacking(mode: str, settings: Settings) -> Iterator[FieldProblem]:
 def _registered(settings: Settings, library: Library) -> tuple[dict[str, Any], list[FieldProblem]]:
     """The settings with checkpoint and VAE by the names that they are registered under, and what is unknown."""
     found, problems = dict(settings), []
-    for field, named in (("checkpoint", library.checkpoint_named), ("vae", library.vae_named)):
+    for field, named in (("checkpoint", library.find_checkpoint), ("vae", library.find_vae)):
         if settings.get(field) is not None:
             try:
                 found[field] = named(settings[field])
@@ -132,7 +132,7 @@ def _loras(prompt: str, checkpoint: KnownCheckpoint, library: Library) -> tuple[
 
 def _registered_tag(tag: NetworkTag, library: Library) -> NetworkTag:
     try:
-        return replace(tag, name=library.lora_named(tag.name))
+        return replace(tag, name=library.find_lora(tag.name))
     except UnknownName as error:
         raise Misfit(f"lora:{tag.name}", str(error)) from None
 

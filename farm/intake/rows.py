@@ -51,7 +51,7 @@ def insert_job(session: Session, new: NewJob, *, attempt_limit: int) -> int | No
     job_id = _insert_job_row(session, new)
     if job_id is None:
         return None
-    uploads.need(session, job_id, new.attached.pictures)
+    uploads.require_uploads(session, job_id, new.attached.pictures)
     _insert_counters(session, job_id, new)
     copy_tasks(session, task_rows(job_id, new.groups, attempt_limit))
     record(session, "job.submitted", job_id=job_id)

@@ -20,7 +20,7 @@ twice:
 13. `farm.intake.promptwarnings.warnings_of_rows` looks through the prompts of the finished specs.
 14. `farm.intake.rows.insert_job` locks what the specs name and inserts job, counters and tasks.
 
-`farm.intake.fieldpaths` names the field of what does not fit, and `farm.prompts.budget` bounds the work of all
+`farm.intake.fieldpaths` names the field of what does not fit, and `farm.spec.budget` bounds the work of all
 steps together.
 """
 

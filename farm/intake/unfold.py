@@ -12,9 +12,9 @@ from farm.intake.request import JobRequest
 from farm.intake.resolve import Resolution, resolve_spec
 from farm.intake.sweeps.pointsettings import PromptSettings
 from farm.intake.sweeps.sweep import Cell, Sweep
-from farm.prompts.budget import Budget, OverBudget
 from farm.prompts.template import count_signs
 from farm.prompts.wildcards import WildcardLookup
+from farm.spec.budget import Budget, OverBudget
 from farm.spec.fields import SEEDS
 from farm.spec.image import ImageSpec, batch_key
 from farm.spec.sizes import Misfit, Settings

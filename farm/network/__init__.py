@@ -1,5 +1,5 @@
-"""How the farm reaches other machines: through which proxies, and which addresses are public.
+"""How the farm reaches other machines: addresses, proxies, which addresses are public, and where a farm runs.
 
-Downloads of weights, pictures by address and the client of the portal enter here. Nothing here knows what is
-fetched.
+Downloads of weights, pictures by address, the client of the portal and the settings enter here. Nothing here knows
+what is fetched.
 """

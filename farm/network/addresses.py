@@ -56,7 +56,7 @@ HubUrl = Annotated[str, AfterValidator(_hub_address)]
 
 
 def _networks(text: str) -> str:
-    for part in listed(text):
+    for part in split_list(text):
         try:
             ip_network(part)
         except ValueError:
@@ -70,7 +70,7 @@ def _networks(text: str) -> str:
 Networks = Annotated[str, AfterValidator(_networks)]
 
 
-def listed(text: str) -> list[str]:
+def split_list(text: str) -> list[str]:
     """The parts of a setting that is a list with commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
 

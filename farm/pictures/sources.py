@@ -10,7 +10,7 @@ from farm.pictures.clean import PictureLimits, PictureRole
 from farm.pictures.fetcher import Fetcher
 from farm.pictures.sizes import estimate_cost
 from farm.pictures.uploads import Desk, keep
-from farm.prompts.budget import Allowance
+from farm.spec.budget import Allowance
 from farm.spec.digests import is_digest
 
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)

@@ -55,7 +55,7 @@ class Desk:
 def keep(desk: Desk, content: bytes, *, role: PictureRole, field: str = "image") -> Kept:
     """Clean a picture and keep it for `keep_uploads_hours`, or longer where a job needs it.
 
-    Sending the same picture again is harmless: it counts as used now, and its object is put anew, should
+    Sending the same picture again is harmless: it counts as used now, and its object is put again, should
     the store have lost it. Raises InvalidRequest, naming the field; Busy; StoreError.
     """
     cleaned = clean(content, role=role, limits=desk.limits, field=field, user=desk.user)
@@ -131,7 +131,7 @@ def lock_sizes(session: Session, digests: Collection[str]) -> Mapping[str, tuple
     return {sha256: (width, height) for sha256, width, height in session.execute(query)}
 
 
-def need(session: Session, job_id: int, digests: Collection[str], *, field: str = "image") -> None:
+def require_uploads(session: Session, job_id: int, digests: Collection[str], *, field: str = "image") -> None:
     """Keep these uploads as long as the job is there. Raises InvalidRequest for one that is not."""
     there = lock_sizes(session, digests)
     if missing := sorted(set(digests) - there.keys()):

@@ -14,9 +14,9 @@ from itertools import permutations, product
 from random import Random
 
 from farm.prompts import template
-from farm.prompts.budget import LONGEST_PROMPT, Allowance, Budget, format_count
 from farm.prompts.template import Choice, Template, TemplateNode, WeightedOption, WildcardName, parse, refusal
 from farm.prompts.wildcards import Nesting, WildcardLookup, Wildcards
+from farm.spec.budget import LONGEST_PROMPT, Allowance, Budget, format_count
 
 # A bound on the memory that all the prompts of one template may take.
 _MOST_CHARACTERS = 64 * 2**20

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from farm.errors import FieldProblem, InvalidRequest
 from farm.formats.delimited import BadTable, Row, canonical, misfit, read_table
-from farm.prompts.budget import LONGEST_PROMPT
+from farm.spec.budget import LONGEST_PROMPT
 
 _PLACE = "{prompt}"
 # What a style's text is called in files of 2022.

@@ -78,7 +78,7 @@ def retry(database: Database, settings: Settings, doorbell: Doorbell, job_id: in
         lifecycle.open_to_claims(session, job_id)
         if not lifecycle.move_job(session, job_id, JobStatus.ACTIVE, reason="retried by hand"):
             _require_active(session, job_id, "retried")
-        # The grids of a sweep are drawn anew when it has ended again.
+        # The grids of a sweep are drawn again when it has ended again.
         session.execute(update(Job).where(Job.id == job_id).values(awaits_grid=Job.request.has_key("axes")))
         pool = job.pool
     reach("portal.retried")

@@ -76,18 +76,18 @@ def job(session: Session, job_id: int) -> JobReport:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepSummary:
     """What a job sweeps and is styled with, as its request has it."""
 
     axes: Sequence[Mapping[str, Any]]
     styles: Sequence[str]
 
 
-def sweep(session: Session, job_id: int) -> Sweep:
+def sweep(session: Session, job_id: int) -> SweepSummary:
     """The job's axes and styles, without the rest of its request: that may hold a hundred thousand prompts."""
     query = select(Job.request["axes"], Job.request["styles"]).where(Job.id == job_id)
     axes, styles = session.execute(query).one()
-    return Sweep(axes or (), styles or ())
+    return SweepSummary(axes or (), styles or ())
 
 
 def tasks(

@@ -16,6 +16,6 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
-def shortened(sha256: str) -> str:
+def shorten_digest(sha256: str) -> str:
     """Its first digits, as the WebUI shows them."""
     return sha256[:SHOWN_DIGITS]

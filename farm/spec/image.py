@@ -175,7 +175,7 @@ class ImageToImageSpec(ImageSpec):
 
 
 class InpaintSpec(ImageSpec):
-    """A picture with the masked part painted anew: white in the mask is painted, unless it is inverted.
+    """A picture with the masked part repainted: white in the mask is painted, unless it is inverted.
 
     With the area `masked` the region around the mask is rendered at width x height and pasted back
     into the input, whose size is the output's; `input_size` holds it.

@@ -3,7 +3,7 @@
 It runs beside the keeper's rounds, not in them: no slow store may hold up the leases.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import structlog
 from sqlalchemy import func, select
@@ -46,15 +46,21 @@ class Cleaner:
 
     def make_round(self) -> None:
         """One round. A step that fails keeps no other from being made."""
-        for step in self._steps():
-            attempt(step)
+        for name, step in self._steps().items():
+            attempt(step, name)
 
-    def _steps(self) -> Sequence[Callable[[], None]]:
+    def _steps(self) -> Mapping[str, Callable[[], None]]:
         """In this order: what a job needed may be deleted once the job is."""
-        return (
-            *(self._prune_events, self._prune_attempts, self._delete_jobs, self._prune_uploads),
-            *(self._forget_workers, self._discard, self._discard_uploads, self._sweep),
-        )
+        return {
+            "prune events": self._prune_events,
+            "prune attempts": self._prune_attempts,
+            "delete jobs": self._delete_jobs,
+            "prune uploads": self._prune_uploads,
+            "forget workers": self._forget_workers,
+            "delete discarded objects": self._discard,
+            "delete discarded uploads": self._discard_uploads,
+            "sweep the store": self._sweep,
+        }
 
     def _prune_events(self) -> None:
         if days := self._settings.keep_events_days:

@@ -42,10 +42,10 @@ class GridMaker:
 
         What fails is tried again in a later round, and keeps no other from being done.
         """
-        attempt(lambda: run_alone(self._database, Lock.GRIDS, self._look_after_grids))
+        attempt(lambda: run_alone(self._database, Lock.GRIDS, self._look_after_grids), "draw the grids")
 
     def _look_after_grids(self) -> None:
-        attempt(lambda: delete_discarded(self._database, self._store))
+        attempt(lambda: delete_discarded(self._database, self._store), "delete what was drawn in vain")
         for job_id in self._due():
             self._draw(job_id)
 

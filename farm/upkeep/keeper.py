@@ -56,8 +56,13 @@ class Keeper:
         4. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
            ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
         """
-        steps = (self._expire, self._cancel_overdue, self._look_after_workers, self._ring)
-        was_away = [attempt_in_spite_of_bugs(step) for step in steps]
+        steps = {
+            "expire leases": self._expire,
+            "cancel overdue jobs": self._cancel_overdue,
+            "look after workers": self._look_after_workers,
+            "ring": self._ring,
+        }
+        was_away = [attempt_in_spite_of_bugs(step, name) for name, step in steps.items()]
         if all(was_away):
             # Workers could not renew either: after an outage each gets a lease's time to report. A single step
             # that keeps losing its connection is no outage.
@@ -79,7 +84,7 @@ class Keeper:
         with self._database.begin() as session:
             task_ids = losses.expired(session)
         for task_id in task_ids:
-            attempt_in_spite_of_bugs(partial(self._expire_some, task_id))
+            attempt_in_spite_of_bugs(partial(self._expire_some, task_id), f"expire the lease of task {task_id}")
 
     def _expire_some(self, task_id: int | None = None) -> None:
         with self._database.begin() as session:
@@ -94,7 +99,7 @@ class Keeper:
         with self._database.begin() as session:
             job_ids = overdue_jobs(session)
         for job_id in job_ids:
-            attempt_in_spite_of_bugs(partial(self._cancel_queued, job_id))
+            attempt_in_spite_of_bugs(partial(self._cancel_queued, job_id), f"cancel job {job_id}")
 
     def _cancel_queued(self, job_id: int) -> None:
         with self._database.begin() as session:

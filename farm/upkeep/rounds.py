@@ -38,22 +38,22 @@ class Rounds:
         self._stopped.set()
 
 
-def attempt(step: Step) -> bool:
-    """Make a step; whether Postgres was away. What Postgres or the store refuses is logged, not raised."""
+def attempt(step: Step, name: str) -> bool:
+    """Make a step; whether Postgres was away. What Postgres or the store refuses is logged by name, not raised."""
     try:
         step()
     except (SQLAlchemyError, StoreError) as error:
-        log.warning(_FAILED, error=str(error.args[0]))
+        log.warning(_FAILED, step=name, error=str(error.args[0]))
         return isinstance(error, SQLAlchemyError) and is_lost_connection(error)
     return False
 
 
-def attempt_in_spite_of_bugs(step: Step) -> bool:
+def attempt_in_spite_of_bugs(step: Step, name: str) -> bool:
     """As `attempt`, for steps on which the whole farm depends: nothing that one raises ends the rounds."""
     try:
-        return attempt(step)
+        return attempt(step, name)
     except Exception:  # a bug in one step must not stop the leases of the whole farm from ending
-        log.exception(_FAILED)
+        log.exception(_FAILED, step=name)
         return False
 
 

@@ -65,14 +65,16 @@ def _refuse_pickles(folder: Path) -> None:
 
 
 def _family(path: Path, pipeline: str) -> str:
-    """Refuse what predicts something else than its family: workers would take it at its family's word."""
+    """The family; a checkpoint that predicts something else than its family does is refused."""
     unet = _read(path / "unet" / "config.json") or {}
     scheduler = _read(path / "scheduler" / "scheduler_config.json") or {}
     prediction = scheduler.get("prediction_type", "epsilon")
     family = family_of_parts(unet, prediction, is_sdxl=pipeline == SDXL_PIPELINE)
-    if family is None or (family.base == "sd2" and family.prediction_type != prediction):
+    if family is None:
         channels = unet.get("in_channels", 4)
         raise BadCheckpoint(f"{path} has a UNet that takes {channels} channels; 4 and 9 are rendered here.")
+    if family.base == "sd2" and family.prediction_type != prediction:
+        raise BadCheckpoint(f"{path} predicts {prediction!r}, which no {family.name} checkpoint does.")
     return family.name
 
 

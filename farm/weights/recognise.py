@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from farm.infotext import Infotext
 from farm.infotext.result import WeightsHash
-from farm.spec.digests import SHOWN_DIGITS, shortened
+from farm.spec.digests import SHOWN_DIGITS, shorten_digest
 from farm.spec.names import Names, title_parts
 from farm.weights.addons import TITLES
 
@@ -85,4 +85,5 @@ def _has_hash(wanted: WeightsHash, key: tuple[str, str], here: RegisteredHashes)
 
 
 def _describe_mismatch(what: str, name: str, here: str, wanted: str) -> str:
-    return f"{name!r} is another {what} here: its hash is {shortened(here)}, the image's was {shortened(wanted)}"
+    own, other = shorten_digest(here), shorten_digest(wanted)
+    return f"{name!r} is another {what} here: its hash is {own}, the image's was {other}"

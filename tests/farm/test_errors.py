@@ -1,5 +1,5 @@
 from farm.errors import FieldProblem, InvalidRequest
-from farm.prompts.budget import OverBudget
+from farm.spec.budget import OverBudget
 
 
 def test_a_refusal_of_one_field_names_it_and_says_what_is_wrong() -> None:

@@ -27,7 +27,7 @@ from farm.pictures.decoders import DECODERS
 from farm.pictures.sizes import estimate_cost
 from farm.processes import programs
 from farm.processes.kernel import probe
-from farm.prompts.budget import for_pictures
+from farm.spec.budget import for_pictures
 from tests.costs import Meter
 from tests.pictures import FORMATS, a_picture, encoded
 from tests.portals import run_portal

@@ -5,7 +5,7 @@ from flask import Response
 from farm.reports import weights
 from farm.weights import addons, checkpoints
 from web.api.blueprint import json_answer, make_blueprint
-from web.api.schemas import AddonList, AddonsQuery, Checkpoints
+from web.api.schemas import Addons, AddonsQuery, Checkpoints
 from web.services import services
 
 api = make_blueprint("checkpoints", "Named weights.")
@@ -18,9 +18,9 @@ def index() -> Response:
     return json_answer(Checkpoints(checkpoints=weights.checkpoint_reports(found.values())))
 
 
-@api.get("/addons", summary="List the registered VAEs, embeddings and LoRAs", responses={200: AddonList})
+@api.get("/addons", summary="List the registered VAEs, embeddings and LoRAs", responses={200: Addons})
 def list_addons(query: AddonsQuery) -> Response:
     kinds = (query.kind,) if query.kind else addons.KINDS
     with services().database.begin() as session:
         found = [addon for kind in kinds for addon in addons.by_name(session, kind).values()]
-    return json_answer(AddonList(addons=weights.addon_reports(found)))
+    return json_answer(Addons(addons=weights.addon_reports(found)))

@@ -138,7 +138,7 @@ class AddonsQuery(Question):
     kind: AddonKind | None = Field(None, description="Only these.")
 
 
-class AddonList(BaseModel):
+class Addons(BaseModel):
     addons: list[AddonReport]
 
 

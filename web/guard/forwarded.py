@@ -13,7 +13,7 @@ from flask import Flask
 
 from farm.config import Settings
 from farm.errors import ConfigError
-from farm.network.addresses import listed
+from farm.network.addresses import split_list
 
 Environ = dict[str, Any]
 Network = IPv4Network | IPv6Network
@@ -32,7 +32,7 @@ class Proxies:
 
     @classmethod
     def of(cls, settings: Settings) -> "Proxies":
-        return cls(tuple(ip_network(part) for part in listed(settings.trusted_proxies)))
+        return cls(tuple(ip_network(part) for part in split_list(settings.trusted_proxies)))
 
     def trust(self, address: str) -> bool:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from farm.config import Settings
 from farm.errors import ConfigError
-from farm.network.addresses import listed
+from farm.network.addresses import split_list
 
 ConnectionEnds = tuple[tuple[str, int], tuple[str, int]]
 
@@ -32,7 +32,7 @@ def allowed_uids(settings: Settings) -> frozenset[int] | None:
 
     Raises ConfigError for an unknown user.
     """
-    names = listed(settings.local_users)
+    names = split_list(settings.local_users)
     if _ANYBODY in names or not can_identify_peers():
         return None
     return frozenset({os.geteuid(), 0, *map(_parse_uid, names)})

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from flask import Flask
 
-from farm.spec.digests import shortened
+from farm.spec.digests import shorten_digest
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 _SIZES = (("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
@@ -12,7 +12,7 @@ _SIZES = (("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
 
 def register(app: Flask) -> None:
     app.jinja_env.filters.update(
-        ago=ago, duration=duration, moment=moment, count=count, size=size, shortened=shortened
+        ago=ago, duration=duration, moment=moment, count=count, size=size, shorten_digest=shorten_digest
     )
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True

@@ -2,5 +2,5 @@
 it.
 
 It knows pixels and leases, but neither torch nor diffusers: what renders stands behind the protocol of
-`workers.renderer`. `workers.child` enters.
+`workers.renderer`. `workers.child` enters; the parent looks into the spool of a child that is gone.
 """

@@ -8,7 +8,7 @@ _LONGEST_PAUSE_SECONDS = 30.0
 _FORGOTTEN_SECONDS = 300.0
 
 
-class PassedOver:
+class AvoidedWork:
     """The batch keys whose reads failed. They share one pause, which doubles with each further failure.
 
     After the pause one of them is tried: if it fails all wait again, and if it renders the store is back.

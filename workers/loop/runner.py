@@ -15,7 +15,7 @@ from farm.queue.claim import Batch
 from farm.queue.progress import ProgressBoard
 from farm.store.protocol import open_store
 from workers.loop.affinity import Affinity
-from workers.loop.avoided import PassedOver
+from workers.loop.avoided import AvoidedWork
 from workers.loop.batch_render import BatchRender, Draining
 from workers.loop.delivery.deliver import Delivery
 from workers.loop.delivery.spool import Spool
@@ -62,7 +62,7 @@ class Runner:
         self._holdings = Holdings()
         self._outcomes = Outcomes(self._database, self._holdings)
         self._affinity = Affinity()
-        self._passed_over = PassedOver()
+        self._passed_over = AvoidedWork()
         self._failures = 0
         self._unforeseen = 0
         self._broken: DeviceBroken | None = None

@@ -1,4 +1,4 @@
 """The checkpoint on the device: its pipeline, text encoders, VAE, LoRAs and embeddings, and the files behind them.
 
-`sampling`, `modes` and the renderer enter. Loads and fits weights; never denoises.
+`sampling`, `canvas` and the renderer enter. Loads and fits weights; never denoises.
 """

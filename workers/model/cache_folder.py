@@ -20,7 +20,7 @@ from pathlib import Path
 _EVICTION = "eviction"
 
 
-class Lock:
+class FileLock:
     """A lock on a name. It is held until it is closed, or the process ends."""
 
     def __init__(self, path: Path) -> None:
@@ -69,7 +69,7 @@ class CacheFolder:
     def checkpoint(self, name: str) -> Path:
         return self._folder / "checkpoints" / name
 
-    def use(self, name: str, is_there: Callable[[], bool], make: Callable[[], None]) -> tuple[Lock, bool]:
+    def use(self, name: str, is_there: Callable[[], bool], make: Callable[[], None]) -> tuple[FileLock, bool]:
         """A lock under which the thing is there, made first if need be; and whether it had to be made.
 
         However many processes ask at the same time, one makes it and the others wait. Who uses it already is
@@ -133,8 +133,8 @@ class CacheFolder:
             {inode: size for path in (self.file(""), self.checkpoint("")) for inode, size in _inodes(path)}.values()
         )
 
-    def _lock(self, name: str) -> Lock:
-        return Lock(self._folder / "locks" / name)
+    def _lock(self, name: str) -> FileLock:
+        return FileLock(self._folder / "locks" / name)
 
     def _entries(self) -> list[_CachedItem]:
         """All checkpoints, and the files that belong to none of them: deleting the others would free nothing."""

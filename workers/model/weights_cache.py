@@ -19,7 +19,7 @@ from farm.store.keys import weights_key
 from farm.store.protocol import Store
 from farm.weights.blobs import StoredFile
 from farm.weights.files.hashing import hash_file
-from workers.model.cache_folder import CacheFolder, Lock
+from workers.model.cache_folder import CacheFolder, FileLock
 from workers.model.storereads import Reads
 from workers.model.weights import PlacedWeights
 
@@ -46,8 +46,8 @@ class CachedWeights:
         self._reads = reads or Reads()
         self._cache = CacheFolder(folder, limit_bytes)
         self._placed = PlacedWeights()
-        self._checkpoint: Lock | None = None
-        self._files: OrderedDict[str, Lock] = OrderedDict()
+        self._checkpoint: FileLock | None = None
+        self._files: OrderedDict[str, FileLock] = OrderedDict()
         self._checked: set[str] = set()
 
     def folder_of(self, checkpoint: ClaimedCheckpoint) -> Path:
@@ -107,7 +107,7 @@ class CachedWeights:
                 folder.rename(incoming / "damaged")
             (incoming / "folder").rename(folder)
 
-    def _use_file(self, sha256: str, is_sound: Callable[[], bool]) -> tuple[Lock, bool]:
+    def _use_file(self, sha256: str, is_sound: Callable[[], bool]) -> tuple[FileLock, bool]:
         return self._cache.use(sha256, is_sound, partial(self._fetch_with_room, sha256))
 
     def _is_checked(self, sha256: str) -> bool:

@@ -10,7 +10,7 @@ _LINES = 20
 _LONGEST_LINE = 500
 
 
-class Tail:
+class ChildLog:
     """Reads a pipe to its end on a thread of its own."""
 
     def __init__(self, pipe: IO[bytes]) -> None:

@@ -17,7 +17,7 @@ from farm.db.connection import Database, Role
 from farm.queue import endings, losses
 from farm.queue.workers import fleet
 from farm.queue.workers.fleet import WorkerIdentity
-from workers.parent.childlog import Tail
+from workers.parent.childlog import ChildLog
 from workers.parent.children import describe_ending, share_threads, start_child
 from workers.parent.devices import Device
 from workers.parent.givebacks import GiveBacks
@@ -38,7 +38,7 @@ class DeviceSlot:
     device: Device
     threads: int
     process: subprocess.Popen[bytes] | None = None
-    tail: Tail | None = None
+    tail: ChildLog | None = None
     pulse: Pulse | None = None
     worker_id: int = 0
     started_at: float = 0.0
@@ -180,7 +180,7 @@ class Supervisor:
             return
         assert slot.process.stderr is not None
         assert slot.process.stdout is not None
-        slot.tail = Tail(slot.process.stderr)
+        slot.tail = ChildLog(slot.process.stderr)
         slot.pulse = Pulse(slot.process.stdout)
         slot.started_at = time.monotonic()
 

@@ -1,5 +1,5 @@
-"""From noise to latents: prompts as conditions, timesteps and sigmas, noise sources, and the loop that all modes
+"""From noise to latents: prompts as conditioning, timesteps and sigmas, noise sources, and the loop that all modes
 share.
 
-`modes` enter. Imports `model`, `canvas` and `compute`; knows no mode.
+The modes and the renderer enter. Imports `model`, `canvas` and `compute`; knows no mode.
 """

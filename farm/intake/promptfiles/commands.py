@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from farm.formats.delimited import canonical
-from farm.intake.promptfiles.entries import Entry, Unreadable
+from farm.intake.promptfiles.entries import Entry, UnreadableRow
 
 _JOINED = ("prompt", "negative_prompt")
 _SWITCHES = ("restore_faces", "tiling", "do_not_save_samples", "do_not_save_grid")
@@ -17,20 +17,20 @@ def is_command(line: str) -> bool:
     return line.startswith("--")
 
 
-def read_command(place: str, line: str) -> Entry | Unreadable:
+def read_command(place: str, line: str) -> Entry | UnreadableRow:
     """The options of a line as the fields of a row."""
     try:
         words = shlex.split(line)
     except ValueError as error:
-        return Unreadable(place, f"is no line of options: {str(error)[0].lower()}{str(error)[1:]}")
+        return UnreadableRow(place, f"is no line of options: {str(error)[0].lower()}{str(error)[1:]}")
     fields: dict[str, str] = {}
     for name, value, why in _options(words):
         if why:
-            return Unreadable(place, why)
+            return UnreadableRow(place, why)
         if name in fields:
-            return Unreadable(place, f"`--{name}` stands twice")
+            return UnreadableRow(place, f"`--{name}` stands twice")
         fields[name] = value
-    return Entry(place, fields) if "prompt" in fields else Unreadable(place, "has options, but no --prompt")
+    return Entry(place, fields) if "prompt" in fields else UnreadableRow(place, "has options, but no --prompt")
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, str, str]]:

@@ -16,14 +16,14 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Unreadable:
+class UnreadableRow:
     """An entry that does not follow the file's format, and why."""
 
     place: str
     message: str
 
 
-Entries = list[Entry | Unreadable]
+Entries = list[Entry | UnreadableRow]
 
 
 class Misread(InvalidRequest):

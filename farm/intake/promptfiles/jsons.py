@@ -7,7 +7,7 @@ from typing import Any
 
 from farm.formats.badline import BadLine
 from farm.formats.jsonkeys import RepeatedKey, refuse_repeated_keys
-from farm.intake.promptfiles.entries import Entries, Entry, Unreadable
+from farm.intake.promptfiles.entries import Entries, Entry, UnreadableRow
 
 _DEEPEST = 20
 _SPACE = re.compile(r"[ \t\n]*")
@@ -34,7 +34,7 @@ def read_list(text: str) -> Entries:
     return list(_items(text, begin))
 
 
-def _items(text: str, begin: int) -> Iterator[Entry | Unreadable]:
+def _items(text: str, begin: int) -> Iterator[Entry | UnreadableRow]:
     position, number = _skip(text, begin + 1), 0
     line, counted = _line(text, begin), begin
     while text[position : position + 1] != "]":
@@ -51,12 +51,12 @@ def _items(text: str, begin: int) -> Iterator[Entry | Unreadable]:
     _end(text, position + 1)
 
 
-def _object(place: str, value: Mapping[str, Any]) -> Entry | Unreadable:
+def _object(place: str, value: Mapping[str, Any]) -> Entry | UnreadableRow:
     if "prompt" in value:
         return Entry(place, value)
     if "prompts" in value:
-        return Unreadable(place, f"is a whole request, as POST /api/v1/jobs takes it; here only {_FORMS}")
-    return Unreadable(place, f"is an object without a prompt; must be {_FORMS}")
+        return UnreadableRow(place, f"is a whole request, as POST /api/v1/jobs takes it; here only {_FORMS}")
+    return UnreadableRow(place, f"is an object without a prompt; must be {_FORMS}")
 
 
 def read_lines(text: str) -> Entries:
@@ -64,12 +64,12 @@ def read_lines(text: str) -> Entries:
     return [_of_line(f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
-def _of_line(place: str, line: str) -> Entry | Unreadable:
+def _of_line(place: str, line: str) -> Entry | UnreadableRow:
     try:
         value, end = _value(line, _skip(line, 0))
         _end(line, end)
     except BadJson as error:
-        return Unreadable(place, f"{error} at column {error.column}")
+        return UnreadableRow(place, f"{error} at column {error.column}")
     return Entry(place, _fields(value))
 
 

@@ -16,10 +16,10 @@ from farm.formats.yamls import MOST_BYTES as MOST_YAML_BYTES
 from farm.formats.yamls import BadYaml
 from farm.intake.promptfiles import jsons, yamlrows
 from farm.intake.promptfiles.commands import is_command, read_command
-from farm.intake.promptfiles.entries import Entries, Entry, Misread, Unreadable
+from farm.intake.promptfiles.entries import Entries, Entry, Misread, UnreadableRow
 from farm.intake.promptfiles.jsons import BadJson
 from farm.intake.promptfiles.recognise import Mistaken, check_lines, format_of, guess
-from farm.intake.promptfiles.settings import TEXTS, understood, with_points
+from farm.intake.promptfiles.settings import TEXTS, translate_names, with_points
 from farm.intake.request import PromptRow
 from farm.spec.fieldproblems import problems_of
 from farm.spec.names import nearest
@@ -81,11 +81,11 @@ def _rows(path: Path, entries: Entries) -> list[PlacedRow]:
     rows = []
     for entry in entries:
         place = f"{place_of(path)}, {entry.place}"
-        if isinstance(entry, Unreadable):
+        if isinstance(entry, UnreadableRow):
             problems.append(FieldProblem(place, entry.message))
             continue
         try:
-            fields = understood(entry.fields)
+            fields = translate_names(entry.fields)
         except Misread as misread:
             problems += [FieldProblem(f"{place}, {p.field}", p.message) for p in misread.problems]
             continue
@@ -127,10 +127,10 @@ def _lines(text: str) -> Entries:
     return [_line(place, line) for place, line in lines if line and not _COMMENT.match(line)]
 
 
-def _line(place: str, line: str) -> Entry | Unreadable:
+def _line(place: str, line: str) -> Entry | UnreadableRow:
     if line.startswith("#"):
         why = f"begins with {line.split()[0][:20]}, which may be a comment or a prompt: write `# ` before a comment"
-        return Unreadable(place, f"{why}, and begin a prompt with another sign")
+        return UnreadableRow(place, f"{why}, and begin a prompt with another sign")
     return read_command(place, line) if is_command(line) else Entry(place, {"prompt": line})
 
 
@@ -143,7 +143,7 @@ def _table(text: str) -> Entries:
         cells = {name: cell for name, cell in zip(table.header.cells, row.cells, strict=False) if cell}
         # Where commas part the cells, `1,234` may be a thousand as well.
         fields = cells if table.delimiter == "," else with_points(cells)
-        entries.append(Unreadable(place, why) if why else Entry(place, fields))
+        entries.append(UnreadableRow(place, why) if why else Entry(place, fields))
     return entries
 
 

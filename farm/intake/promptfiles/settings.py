@@ -28,7 +28,7 @@ _PASS = "hires."
 _DECIMAL_COMMA = re.compile(r"\A([-+]?\d+),(\d+)\Z")
 
 
-def understood(fields: Mapping[str, Any]) -> dict[str, Any]:
+def translate_names(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a row by the names of a request; those that mean nothing stay, for the row's check to refuse.
 
     Raises Misread where two say the same, and for what is known of the WebUI and not done here.

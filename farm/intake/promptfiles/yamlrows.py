@@ -5,7 +5,7 @@ from typing import Any
 
 from farm.formats.delimited import canonical
 from farm.formats.yamls import BadYaml, Node, read_yaml
-from farm.intake.promptfiles.entries import Entries, Entry, Unreadable
+from farm.intake.promptfiles.entries import Entries, Entry, UnreadableRow
 from farm.intake.promptfiles.settings import TEXTS, own_name
 
 # YAML 1.1 counts 010 in eights and 1:30 in sixties, and reads 1_000 as a thousand.
@@ -26,14 +26,14 @@ def read_rows(text: str) -> Entries:
     return [_entry(node) for node in top.value]
 
 
-def _entry(node: Node) -> Entry | Unreadable:
+def _entry(node: Node) -> Entry | UnreadableRow:
     place = f"line {node.line}"
     try:
         if isinstance(node.value, dict):
             return Entry(place, {name: _value(own_name(name), inner) for name, inner in node.value.items()})
         return Entry(place, {"prompt": _value("prompt", node)})
     except BadYaml as error:
-        return Unreadable(f"line {error.line}", str(error))
+        return UnreadableRow(f"line {error.line}", str(error))
 
 
 def _value(field: str, node: Node) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 from farm.intake.library import Library
 from farm.intake.request import Axis, ImageSettings, JobRequest
 from farm.intake.sweeps.sweep import LORA_AXIS, Point, Value
-from farm.prompts.budget import LONGEST_PROMPT
 from farm.prompts.styles import apply_styles
+from farm.spec.budget import LONGEST_PROMPT
 from farm.spec.fields import LARGEST_LORA_WEIGHT, SEEDS
 from farm.spec.names import plain
 from farm.spec.sizes import Misfit, Settings, read_size

@@ -4,7 +4,7 @@ import pytest
 
 from farm.intake.promptwarnings import RowTexts, warnings_of_rows
 from farm.intake.unfold import expand
-from farm.prompts.budget import Allowance, Budget
+from farm.spec.budget import Allowance, Budget
 from tests.factories import LIBRARY, a_request
 
 UNCLOSED = "1 bracket is never closed: the weight holds to the end of the prompt"

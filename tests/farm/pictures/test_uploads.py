@@ -13,7 +13,7 @@ from farm.errors import InvalidRequest, NotFound, StoreError
 from farm.pictures import sources, uploads
 from farm.pictures.clean import PictureRole
 from farm.pictures.uploads import Desk
-from farm.prompts.budget import for_pictures
+from farm.spec.budget import for_pictures
 from farm.store.keys import input_key
 from farm.upkeep import orphans, retention
 from farm.upkeep.cleaner import Cleaner
@@ -59,7 +59,7 @@ def let_hours_pass(scene: Scene, hours: int) -> None:
 
 def need(scene: Scene, job_id: int, *digests: str) -> None:
     with scene.database.begin() as session:
-        uploads.need(session, job_id, digests)
+        uploads.require_uploads(session, job_id, digests)
 
 
 def kept(scene: Scene) -> set[str]:
@@ -339,7 +339,7 @@ class TestAtOnce:
         with scene.database.begin() as submitting, scene.database.begin() as session:
             assert uploads.lock_sizes(submitting, [digest]) == {digest: (48, 32)}
             assert retention.prune_uploads(session, 24) == 0
-            uploads.need(submitting, job_id, [digest])
+            uploads.require_uploads(submitting, job_id, [digest])
         assert kept(scene) == {digest}
 
     def test_a_job_that_needs_an_upload_just_deleted_is_refused(self, scene: Scene, desk: Desk) -> None:

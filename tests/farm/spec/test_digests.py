@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from farm.spec.digests import is_digest, shortened
+from farm.spec.digests import is_digest, shorten_digest
 
 SHA256 = hashlib.sha256(b"a picture").hexdigest()
 
@@ -17,4 +17,4 @@ def test_a_text_that_is_no_sha256_in_full_is_no_digest(text: str) -> None:
 
 
 def test_a_digest_is_shortened_to_the_ten_digits_that_the_webui_shows() -> None:
-    assert shortened("e1441589a6f3c5a53f5f54d0975a18a7") == "e1441589a6"
+    assert shorten_digest("e1441589a6f3c5a53f5f54d0975a18a7") == "e1441589a6"

@@ -211,12 +211,12 @@ class TestFailures:
     def test_staging_folders_of_killed_processes_are_cleared(
         self, importer: WeightsImporter, tmp_path: Path
     ) -> None:
-        abandoned = importer.settings.data_dir / "ingest" / "adding-abandoned"
-        abandoned.mkdir(parents=True)
-        (abandoned / "weights").write_bytes(b"half")
+        take_abandoned = importer.settings.data_dir / "ingest" / "adding-abandoned"
+        take_abandoned.mkdir(parents=True)
+        (take_abandoned / "weights").write_bytes(b"half")
         with pytest.raises(BadWeights):
             importer.add(AddRequest("lora", str(tmp_path)))
-        assert not abandoned.exists()
+        assert not take_abandoned.exists()
 
     @pytest.mark.parametrize("name", ["a\nb", "", "x" * 201])
     def test_an_unusable_name_is_refused(self, importer: WeightsImporter, folder: Path, name: str) -> None:

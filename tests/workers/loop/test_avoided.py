@@ -2,7 +2,7 @@
 
 import pytest
 
-from workers.loop.avoided import PassedOver
+from workers.loop.avoided import AvoidedWork
 
 
 class Clock:
@@ -20,22 +20,22 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def passed_over(clock: Clock) -> PassedOver:
-    return PassedOver(clock)
+def passed_over(clock: Clock) -> AvoidedWork:
+    return AvoidedWork(clock)
 
 
-def test_no_batch_key_is_passed_over_at_first(passed_over: PassedOver) -> None:
+def test_no_batch_key_is_passed_over_at_first(passed_over: AvoidedWork) -> None:
     assert passed_over.now() == frozenset()
 
 
-def test_a_batch_key_that_failed_is_passed_over_for_a_pause(passed_over: PassedOver, clock: Clock) -> None:
+def test_a_batch_key_that_failed_is_passed_over_for_a_pause(passed_over: AvoidedWork, clock: Clock) -> None:
     passed_over.note_failure("a")
     assert passed_over.now() == {"a"}
     clock.now = 2.0
     assert passed_over.now() == frozenset()
 
 
-def test_pauses_double_up_to_half_a_minute(passed_over: PassedOver, clock: Clock) -> None:
+def test_pauses_double_up_to_half_a_minute(passed_over: AvoidedWork, clock: Clock) -> None:
     pauses = []
     for _ in range(7):
         passed_over.note_failure("a")
@@ -46,7 +46,7 @@ def test_pauses_double_up_to_half_a_minute(passed_over: PassedOver, clock: Clock
     assert pauses == [2, 4, 8, 16, 30, 30, 30]
 
 
-def test_a_repeated_failure_keeps_all_batch_keys_waiting(passed_over: PassedOver, clock: Clock) -> None:
+def test_a_repeated_failure_keeps_all_batch_keys_waiting(passed_over: AvoidedWork, clock: Clock) -> None:
     for key in ("a", "b"):
         passed_over.note_failure(key)
     clock.now = 10.0
@@ -54,20 +54,20 @@ def test_a_repeated_failure_keeps_all_batch_keys_waiting(passed_over: PassedOver
     assert passed_over.now() == {"a", "b"}
 
 
-def test_a_success_frees_all_batch_keys(passed_over: PassedOver) -> None:
+def test_a_success_frees_all_batch_keys(passed_over: AvoidedWork) -> None:
     for key in ("a", "b"):
         passed_over.note_failure(key)
     passed_over.note_success("a")
     assert passed_over.now() == frozenset()
 
 
-def test_a_success_that_needed_no_read_frees_no_batch_key(passed_over: PassedOver) -> None:
+def test_a_success_that_needed_no_read_frees_no_batch_key(passed_over: AvoidedWork) -> None:
     passed_over.note_failure("a")
     passed_over.note_success("resident")
     assert passed_over.now() == {"a"}
 
 
-def test_an_outage_of_long_ago_does_not_lengthen_the_next_pause(passed_over: PassedOver, clock: Clock) -> None:
+def test_an_outage_of_long_ago_does_not_lengthen_the_next_pause(passed_over: AvoidedWork, clock: Clock) -> None:
     """Others may have rendered what was left to them: nothing here ever saw the store come back."""
     for _ in range(5):
         passed_over.note_failure("a")

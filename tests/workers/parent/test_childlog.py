@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from workers.parent.childlog import Tail
+from workers.parent.childlog import ChildLog
 
 
-def run(program: str) -> Tail:
+def run(program: str) -> ChildLog:
     child = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
     assert child.stderr is not None
-    tail = Tail(child.stderr)
+    tail = ChildLog(child.stderr)
     child.wait(30)
     return tail
 

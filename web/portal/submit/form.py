@@ -141,7 +141,7 @@ def sent_form(mode: str, key: str, sent: MultiDict[str, str]) -> SubmitForm:
     return SubmitForm(mode, key, values, tuple(sent.getlist("styles")))
 
 
-def switched(form: SubmitForm, mode: str) -> SubmitForm:
+def switch_mode(form: SubmitForm, mode: str) -> SubmitForm:
     """The form of another mode with what was filled in before; usual values become those of the other mode."""
     filled = {name: text for name, text in form.values.items() if text != form.usual[name]}
     usual = usual_values(mode)

@@ -17,7 +17,7 @@ from web.guard.multipart import read_form
 from web.guard.paths import MAX_ID
 from web.portal.submit.choices import WORDS, read_choices
 from web.portal.submit.filling import form_of_image, form_of_job
-from web.portal.submit.form import SubmitForm, empty_form, sent_form, switched
+from web.portal.submit.form import SubmitForm, empty_form, sent_form, switch_mode
 from web.portal.submit.pictures import pictures_of, show_all, take_files
 from web.services import services
 
@@ -56,7 +56,7 @@ def submit() -> Response:
     desk = services().desk_of(current_user())
     form, problems = take_files(desk, form, files)
     if sent.get("switch") in MODES:
-        return make_response(_page(switched(form, sent["switch"]).with_problems(problems)))
+        return make_response(_page(switch_mode(form, sent["switch"]).with_problems(problems)))
     try:
         if sent.get("action") == "read":
             return make_response(_page(_form_of_image(files, form.key)))

@@ -33,7 +33,7 @@ def adopt(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[
 
 
 def _adopt(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[Lease, Path]]:
-    with spool.abandoned() as paths:
+    with spool.take_abandoned() as paths:
         found = dict(_read_leases(spool, paths))
         kept = _renew(database, spool.worker_id, list(found.values()), lease_seconds) if found else set()
         if kept is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from farm.infotext import infotext
 from farm.queue.claim import ClaimedCheckpoint, Lease
-from workers.loop.delivery.files import encode, encode_thumbnail
+from workers.loop.delivery.encode import encode, encode_thumbnail
 from workers.loop.delivery.spoolfile import FinishedImage
 from workers.renderer import Picture
 

@@ -102,7 +102,7 @@ class Spool:
             self._sizes.pop(path, None)
 
     @contextmanager
-    def abandoned(self) -> Iterator[list[Path]]:
+    def take_abandoned(self) -> Iterator[list[Path]]:
         """The images of workers that are gone, for `adopt` and `drop`. No other process sees them then."""
         with ExitStack() as held:
             with _locked(self._folder / _LOCK):

@@ -22,7 +22,7 @@ from sd_prompt_reader.image_data_reader import ImageDataReader
 from farm.sheets.contact import Tile, make_contact_sheet
 from farm.sheets.layout import Figure, Sheet
 from tests.factories import a_spec
-from workers.loop.delivery.files import encode, encode_thumbnail
+from workers.loop.delivery.encode import encode, encode_thumbnail
 
 FORMATS = {"png": "png", "jpeg": "jpg", "webp": "webp", "avif": "avif"}
 SETTINGS = "Negative prompt: {blur}\nSteps: 20, Sampler: Euler a, CFG scale: 7.0, Seed: 7, Size: 48x32"

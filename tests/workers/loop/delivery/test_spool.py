@@ -47,7 +47,7 @@ def an_image(task_id: int = 5, attempt: int = 2, size: int = 1000) -> FinishedIm
 
 
 def adopt_all(spool: Spool) -> list[Path]:
-    with spool.abandoned() as paths:
+    with spool.take_abandoned() as paths:
         return [spool.adopt(path) for path in paths]
 
 
@@ -133,7 +133,7 @@ def test_abandoned_images_are_offered_to_one_worker_at_a_time(open_spool: OpenSp
     gone.put(an_image())
     gone.close()
     first, second = open_spool(2), open_spool(3)
-    with first.abandoned() as offered, second.abandoned() as also_offered:
+    with first.take_abandoned() as offered, second.take_abandoned() as also_offered:
         assert (len(offered), also_offered) == (1, [])
 
 
@@ -143,7 +143,7 @@ def test_an_image_that_is_offered_and_not_adopted_stays_for_the_next_worker(
     gone = open_spool(1)
     gone.put(an_image())
     gone.close()
-    with open_spool(2).abandoned():
+    with open_spool(2).take_abandoned():
         pass
     assert attempts_in(tmp_path) == {(5, 2)}
     assert len(adopt_all(open_spool(3))) == 1

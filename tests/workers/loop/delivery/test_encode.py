@@ -15,7 +15,7 @@ from farm.infotext import infotext, read_image, spec_of
 from farm.spec.image import ImageSpec
 from tests.factories import a_spec
 from tests.specs import specs
-from workers.loop.delivery.files import THUMBNAIL_SIDE, encode, encode_png, encode_thumbnail
+from workers.loop.delivery.encode import THUMBNAIL_SIDE, encode, encode_png, encode_thumbnail
 from workers.loop.delivery.spoolfile import EncodedFile
 
 FORMATS = ("png", "jpeg", "webp", "avif")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from farm.spec.digests import SHOWN_DIGITS, shortened
+from farm.spec.digests import SHOWN_DIGITS, shorten_digest
 from farm.spec.names import Names, did_you_mean, title_parts
 
 _MOST_NAMED = 20
@@ -20,7 +20,7 @@ class UnknownName(Exception):
     """A name that stands for nothing here, or not for one thing."""
 
 
-def named_exactly(what: str, name: str, names: Names) -> str | None:
+def find_by_name(what: str, name: str, names: Names) -> str | None:
     """The registered name that is meant; None where none is like it. Raises UnknownName for several."""
     alike = names.alike(name)
     if len(alike) > 1:
@@ -28,14 +28,14 @@ def named_exactly(what: str, name: str, names: Names) -> str | None:
     return alike[0] if alike else None
 
 
-def named_by_title(what: str, title: str, known: Mapping[str, Hashed], names: Names) -> str:
+def find_by_title(what: str, title: str, known: Mapping[str, Hashed], names: Names) -> str:
     """The registered name that a title of the WebUI means; a hash in it must be that of the weights.
 
     A hash alone tells weights, too, where nothing has the name. Raises UnknownName.
     """
     name, digest = title, None
     for name, digest in title_parts(title):
-        if found := named_exactly(what, name, names):
+        if found := find_by_name(what, name, names):
             _check_digest(what, found, digest, known)
             return found
     alike = _of_digest(digest, known)
@@ -55,7 +55,7 @@ def _check_digest(what: str, name: str, digest: str | None, known: Mapping[str, 
     twin = _of_digest(digest, known)
     hint = f". What has that hash is called {twin[0]!r} here" if twin else ""
     raise UnknownName(
-        f"{name!r} is another {what} here: its hash is {shortened(known[name].sha256)}, not {digest}{hint}"
+        f"{name!r} is another {what} here: its hash is {shorten_digest(known[name].sha256)}, not {digest}{hint}"
     )
 
 
