@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
+from farm.pictures.decoderpool import DECODERS
 from farm.pictures.decoderqueue import QueuedPicture
-from farm.pictures.decoders import DECODERS
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP")
 

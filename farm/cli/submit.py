@@ -18,7 +18,7 @@ from farm.client import AnswerLost, Client, ask_until_answered
 from farm.intake.promptfiles.recognise import ACCEPTED
 from farm.intake.request import JobRequest
 from farm.reports.shapes import JobReport, PreviewReport
-from farm.weights.recognise import RegisteredHashes, match_registered
+from farm.weights.hashmatch import RegisteredHashes, match_registered
 
 _PATIENCE_SECONDS = 30.0
 _FOLDER = click.Path(file_okay=False, path_type=Path)

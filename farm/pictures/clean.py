@@ -4,7 +4,7 @@ A picture is stored as a PNG that this module encodes, named by its sha256. Ever
 second picture after it, an exploit for a decoder) is dropped.
 
 The portal calls `clean`, which checks only lengths and headers, and has `decode` run in a process of
-`farm.pictures.decoders`.
+`farm.pictures.decoderpool`.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from PIL import Image, ImageCms, ImageFile
 
 from farm.errors import InvalidRequest
 from farm.pictures.containers import find_trailing_data, walk_jpeg
+from farm.pictures.decoderpool import DECODERS, LEAST_COST
 from farm.pictures.decoderprocess import DecodingFailed, DecodingTooSlow
-from farm.pictures.decoders import DECODERS, LEAST_COST
 from farm.pictures.masks import read_mask
 from farm.pictures.sizes import estimate_cost
 

@@ -17,8 +17,7 @@ from pathlib import Path
 import structlog
 
 from farm.processes import kernel, syscalls
-from farm.processes.libraries import list_library_paths
-from farm.processes.policy import (
+from farm.processes.confinementplan import (
     NO_CALLS,
     NO_FILES,
     OF_FILES,
@@ -29,6 +28,7 @@ from farm.processes.policy import (
     ConfinementPlan,
     plan_confinement,
 )
+from farm.processes.libraries import list_library_paths
 
 __all__ = ["confine", "drop_root", "end_with_parent", "limit"]
 

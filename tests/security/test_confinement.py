@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from farm.processes import programs
+from farm.processes.confinementplan import NO_CALLS, NO_FILES, plan_confinement
 from farm.processes.kernel import KernelFeatures, probe
-from farm.processes.policy import NO_CALLS, NO_FILES, plan_confinement
 from workers.ingest.opening.pickled import unpickle
 
 # Older kernels are in the decisions below, and in what is said where nothing confines.

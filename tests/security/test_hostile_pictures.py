@@ -22,8 +22,8 @@ from farm.db.connection import Database
 from farm.errors import Busy, InvalidRequest
 from farm.pictures import decoderqueue
 from farm.pictures.clean import PictureLimits, clean
+from farm.pictures.decoderpool import DECODERS
 from farm.pictures.decoderqueue import QueuedPicture, choose_next, is_over_limit
-from farm.pictures.decoders import DECODERS
 from farm.pictures.sizes import estimate_cost
 from farm.processes import programs
 from farm.processes.kernel import probe

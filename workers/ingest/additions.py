@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from farm.weights.files.family import Sniffed, sniff
 from farm.weights.files.header import BadWeights
-from farm.weights.files.sniff import Sniffed, sniff
 from workers.ingest.kinds import expect
 from workers.ingest.opening.sources import open_weights
 from workers.ingest.opening.tensors import LazyTensor, TensorFiles, write

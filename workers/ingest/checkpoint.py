@@ -7,8 +7,8 @@ from pathlib import Path
 import diffusers
 
 from farm.spec.families import FAMILIES, Family
+from farm.weights.files.family import Sniffed, sniff
 from farm.weights.files.header import BadWeights
-from farm.weights.files.sniff import Sniffed, sniff
 from workers.ingest import keys
 from workers.ingest.components import LIBRARIES, Component, write_component, write_scheduler
 from workers.ingest.configs import Config, scheduler_config

@@ -1,7 +1,7 @@
 """What a file holds, and whether that is what was asked for."""
 
+from farm.weights.files.family import Sniffed
 from farm.weights.files.header import BadWeights
-from farm.weights.files.sniff import Sniffed
 
 _KINDS = {"checkpoint": "a checkpoint", "vae": "a VAE", "lora": "a LoRA", "embedding": "an embedding"}
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from farm.spec.families import FAMILIES, Family
-from farm.weights.files.sniff import Sniffed, sniff
+from farm.weights.files.family import Sniffed, sniff
 from workers.ingest.components import write_component
 from workers.ingest.folder import read_component
 from workers.ingest.keys import left_out

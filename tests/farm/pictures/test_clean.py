@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from farm.errors import Busy, InvalidRequest
-from farm.pictures import decoders
+from farm.pictures import decoderpool
 from farm.pictures.clean import CleanPicture, PictureLimits, clean_mask, clean_picture
 from tests.pictures import FORMATS, a_picture, busy_decoders, decoded, encoded
 
@@ -369,7 +369,7 @@ class TestPolyglots:
 
 
 def test_a_picture_that_waits_too_long_for_a_decoder_is_refused_as_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders, "_MOST_WAITING_SECONDS", 0.05)
+    monkeypatch.setattr(decoderpool, "_MOST_WAITING_SECONDS", 0.05)
     with busy_decoders(), pytest.raises(Busy):
         clean_picture(encoded(a_picture()), limits=LIMITS)
     assert clean_picture(encoded(a_picture()), limits=LIMITS).width == 48

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from farm.db.connection import Database
 from farm.db.tables.jobs import Job, Task
-from farm.pictures import decoders
+from farm.pictures import decoderpool
 from tests.factories import a_worker
 from tests.pictures import a_doubtful_mask, a_picture, busy_decoders, encoded
 
@@ -59,7 +59,7 @@ def test_a_repeat_takes_in_no_picture_again(client: FlaskClient, monkeypatch: py
     headers = {"Idempotency-Key": "monday"}
     job = {"mode": "img2img", "prompts": ["x"], "image": base64.b64encode(encoded(a_picture())).decode()}
     first = client.post("/api/v1/jobs", json=job, headers=headers)
-    monkeypatch.setattr(decoders, "_MOST_WAITING_SECONDS", 0.05)
+    monkeypatch.setattr(decoderpool, "_MOST_WAITING_SECONDS", 0.05)
     with busy_decoders():
         again = client.post("/api/v1/jobs", json=job, headers=headers)
         other = client.post("/api/v1/jobs", json={**job, "prompts": ["y"]}, headers=headers)

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from farm.client import Client
 from farm.config import Settings
 from farm.errors import InvalidRequest
-from farm.pictures import decoders
+from farm.pictures import decoderpool
 from farm.store.protocol import Store
 from tests.pictures import FORMATS, a_doubtful_mask, a_picture, busy_decoders, decoded, encoded
 from tests.web.conftest import OpenPortal
@@ -134,7 +134,7 @@ class TestRefusals:
 def test_a_sender_is_asked_to_come_back_while_too_many_pictures_are_decoded(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoders, "_MOST_WAITING_SECONDS", 0.05)
+    monkeypatch.setattr(decoderpool, "_MOST_WAITING_SECONDS", 0.05)
     with busy_decoders():
         answer = send(client, PICTURE)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")

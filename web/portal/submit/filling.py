@@ -12,7 +12,7 @@ from farm.infotext import Infotext, read_file
 from farm.intake.request import JobRequest, parse_request
 from farm.intake.rows import read_request
 from farm.weights import addons, checkpoints
-from farm.weights.recognise import RegisteredHashes, match_registered
+from farm.weights.hashmatch import RegisteredHashes, match_registered
 from web.portal.submit import axes
 from web.portal.submit.form import SubmitForm, as_text, usual_values
 

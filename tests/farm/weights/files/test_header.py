@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from farm.weights.files.family import Sniffed, sniff
 from farm.weights.files.header import BadWeights, Header, Tensor, read
-from farm.weights.files.sniff import Sniffed, sniff
 
 _ENTRY = {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}
 

@@ -6,7 +6,7 @@ import pytest
 
 from farm.infotext import Infotext, infotext, read_infotext
 from farm.spec.image import AddonRef, LoraRef
-from farm.weights.recognise import RegisteredHashes, match_registered
+from farm.weights.hashmatch import RegisteredHashes, match_registered
 from tests.factories import a_spec
 
 MADE, OTHER = "ab" * 32, "cd" * 32
