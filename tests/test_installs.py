@@ -24,7 +24,7 @@ from tests.waiting import wait_until
 SERVERS = """
 import sys
 from pathlib import Path
-from farm import migrate
+from farm.db import migrate
 from farm.embedded.postgres import Postgres
 from farm.embedded.redis import Redis
 

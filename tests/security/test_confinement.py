@@ -233,11 +233,11 @@ def test_code_that_a_failing_reader_runs_has_no_rights_of_root(tmp_path: Path) -
 BARE_KERNEL = """
 import errno, json, sys
 from pathlib import Path
-from farm.processes.confinement import calls, kernel
+from farm.processes import kernel, syscalls
 from farm.weights.ingest import IngestRequest, ingest
-refused = b"".join(calls._if_equal(number, 0x50000 | errno.ENOSYS) for number in (444, 445, 446, 317, 277))
+refused = b"".join(syscalls._if_equal(number, 0x50000 | errno.ENOSYS) for number in (444, 445, 446, 317, 277))
 kernel.isolate_process()
-kernel.filter_calls(calls._load(0) + refused + calls._return(0x7FFF0000))
+kernel.filter_calls(syscalls._load(0) + refused + syscalls._return(0x7FFF0000))
 report = ingest(IngestRequest("embedding", Path(sys.argv[1]), Path(sys.argv[2])))
 sys.stdout.write(json.dumps(report.warnings))
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from farm.db.locks import Lock
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("farm", "workers", "web", "migrations")
 REGISTER = "farm/db/locks.py"
 

@@ -54,7 +54,7 @@ def test_upgrading_twice_is_harmless(empty_url: str, engine: Engine) -> None:
 
 
 def test_two_processes_that_upgrade_at_once_both_succeed(empty_url: str, engine: Engine) -> None:
-    program = "import sys; from farm import migrate; migrate.upgrade(sys.argv[1])"
+    program = "import sys; from farm.db import migrate; migrate.upgrade(sys.argv[1])"
     upgrades = [subprocess.Popen([sys.executable, "-c", program, empty_url]) for _ in range(2)]
     assert [upgrade.wait(30) for upgrade in upgrades] == [0, 0]
     assert migrate.is_current(engine)

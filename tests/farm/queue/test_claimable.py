@@ -10,7 +10,7 @@ from farm.queue import steering
 from farm.upkeep.keeper import pools_to_ring
 from tests.factories import Scene
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 STATES: dict[str, tuple[Callable[[Scene, int], None], bool]] = {
     "queued": (lambda scene, job_id: None, True),

@@ -483,7 +483,7 @@ class TestS3:
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a server."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
-    monkeypatch.setattr("farm.store.protocol.s3._READ_SECONDS", 0.1)
+    monkeypatch.setattr("farm.store.s3._READ_SECONDS", 0.1)
 
 
 @pytest.fixture

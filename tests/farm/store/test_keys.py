@@ -18,7 +18,7 @@ from farm.store.keys import (
     weights_key,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SHA256 = "0123456789abcdef" * 4
 TOKEN = "00ff" * 4
 

@@ -197,8 +197,8 @@ class TestTidying:
 _ADD_FOR_EVER = """
 import sys, time
 from farm.db.connection import Database, Role
-from farm.store.protocol.disk import DiskStore
-from farm.store.protocol.links import LinkSigner
+from farm.store.disk import DiskStore
+from farm.store.links import LinkSigner
 from farm.weights.blobs import StoredFile, announce, hold_add_lock
 with hold_add_lock(Database(sys.argv[1], Role.TOOL)) as connection:
     announce(connection, [StoredFile("c", "c" * 64, 1)])
