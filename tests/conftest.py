@@ -61,8 +61,8 @@ _LONGEST = (
     "test_installs",
     "e2e/",
     "chaos/",
-    "farm/test_hygiene",
-    "model/",
+    "farm/db/test_timeouts_and_vacuum",
+    "tests/model/",
     "web/test_fuzz",
     "cli/",
 )

@@ -123,7 +123,7 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_request_that_multiplies_is_refused_with_the_number(attack: str, costs: Meter) -> None:
     message, fields = ATTACKS[attack]
-    with costs.at_most(seconds=8, mebibytes=200):
+    with costs.at_most(seconds=12, mebibytes=200):
         assert message in refusal(**fields)
 
 
