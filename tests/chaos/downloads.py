@@ -66,7 +66,7 @@ class Downloads:
 
     def _compare(self, path: Path, picture: ImageReport | GridReport) -> None:
         self.saved += 1
-        # Of a grid the client has compared the size, which is all that is told of it.
+        # Of a grid the client has compared the size, which is all that is reported of it.
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         if isinstance(picture, ImageReport) and sha256 != picture.sha256:
             self.problems.append(f"{path.name} was downloaded and is not the image that was published")

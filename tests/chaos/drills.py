@@ -50,7 +50,7 @@ class Ablation:
 
 
 def no_fence(seed: int) -> Ablation:
-    """Zombies publish: whoever is stopped past its lease holds a batch that another worker renders meanwhile."""
+    """Zombies publish: one worker, stopped past its lease, holds a batch that another renders meanwhile."""
     faults = {"child stopped past its lease, then continued": stop_child_past_lease}
     return Ablation("the fence", _aimed(_busy(seed, keepers=1, is_fenced=False), faults), "stored_twice")
 

@@ -96,7 +96,7 @@ def open_null(settings: Settings, label: str, device_name: str, threads: int) ->
 
 
 def _obey(prompt: str) -> None:
-    """What some prompts do to whoever renders them."""
+    """What some prompts do to the worker that renders them."""
     match prompt:
         case "fail":
             raise RenderError("the prompt says so")

@@ -68,7 +68,7 @@ def _repeat(rounds: int, once: Callable[[int], float]) -> tuple[float, ...]:
 
 
 def _lose(stage: Stage, number: int, strike: Callable[[Host], None]) -> float:
-    """Seconds from the loss of whoever renders an image to the next attempt at it.
+    """Seconds from the loss of the worker that renders an image to the next attempt at it.
 
     Each time with another checkpoint: a worker that keeps dying over one is kept from it.
     """

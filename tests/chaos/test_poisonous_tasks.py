@@ -1,4 +1,4 @@
-"""Tasks that kill or hang whoever renders them."""
+"""Tasks that kill or hang the worker that renders them."""
 
 from collections.abc import Sequence
 from typing import Any

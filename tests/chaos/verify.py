@@ -109,7 +109,7 @@ def _failed(stage: Stage) -> Iterator[str]:
 
 
 def _kept_away(stage: Stage) -> Iterator[str]:
-    """Whoever could not read the store is not to blame for it."""
+    """A worker that could not read the store is not to blame for it."""
     for worker, reason in stage.rows("SELECT worker_name, reason FROM exclusions"):
         yield f"worker {worker} is kept from work: {reason}"
 

@@ -1,6 +1,6 @@
 """Everything that may happen to a farm, in any order, done to the real one and to the one in memory.
 
-Old leases are never thrown away: whoever held one may come back as a zombie and write.
+Old leases are never thrown away: a worker that held one may come back as a zombie and write.
 """
 
 from collections.abc import Callable, Sequence

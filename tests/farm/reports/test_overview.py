@@ -1,4 +1,4 @@
-"""What people and programs are told."""
+"""What people and programs read."""
 
 import pytest
 from sqlalchemy import text
