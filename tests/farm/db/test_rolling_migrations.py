@@ -74,7 +74,9 @@ COLUMNS = """
 """
 CONSTRAINTS = """
     SELECT conrelid::regclass::text AS table, conname AS name, pg_get_constraintdef(oid) AS rule,
-           ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)) AS columns
+           ARRAY(
+               SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)
+           ) AS columns
     FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
 """
 
