@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from functools import cached_property, partial
+from typing import Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Engine, create_engine, event, func, select, text
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.adapt import Loader
+from sqlalchemy import Engine, NullPool, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
@@ -21,11 +25,12 @@ _KNOWS_TRANSACTION_TIMEOUT = 170000
 
 @dataclass(frozen=True)
 class Limits:
-    """How long one statement, one transaction and one wait for a lock may take, and how many connections to keep.
+    """How long one statement, one transaction and one wait for a lock may take, and how many connections there are.
 
     None may go on for ever: an open transaction keeps Postgres from tidying up, and every claim pays for that.
     `idle_seconds` is how long a transaction may be open with nothing going on in it: a process that freezes
-    in one, or is cut off from Postgres, holds its locks for so long, and others wait for them.
+    in one, or is cut off from Postgres, holds its locks for so long, and others wait for them. `pool_size`
+    connections are kept open, or none where it is 0; `overflow` more are opened where those are in use.
     """
 
     statement: str
@@ -33,13 +38,19 @@ class Limits:
     lock: str
     idle_seconds: int
     pool_size: int
+    overflow: int = 4
 
 
 class Role(Enum):
     """A kind of process and its limits."""
 
     PORTAL = Limits("30s", "2min", "5s", 30, 20)
-    WORKER = Limits("10s", "1min", "5s", 5, 8)
+    # A device has two connections, however many threads its process has: Postgres has some hundred for all. The
+    # heartbeat's is its own, so that nothing slow can hold up a lease.
+    WORKER = Limits("10s", "1min", "5s", 5, 1, overflow=0)
+    HEARTBEAT = Limits("10s", "20s", "5s", 5, 1, overflow=0)
+    # The parent of a machine's workers has little to ask: a connection only while it does.
+    PARENT = Limits("10s", "1min", "5s", 5, 0)
     KEEPER = Limits("60s", "5min", "5s", 5, 2)
     TOOL = Limits("10min", "15min", "10s", 30, 4)
 
@@ -66,10 +77,7 @@ class Database:
         )
         engine = create_engine(
             driver_url(self.url),
-            pool_size=limits.pool_size,
-            max_overflow=4,
-            pool_pre_ping=True,
-            pool_timeout=10,
+            **_pool(limits),
             connect_args={
                 "options": options,
                 "application_name": f"farm-{self.role.name.lower()}",
@@ -82,6 +90,7 @@ class Database:
             },
         )
         event.listen(engine, "connect", partial(_limit_transactions, limits.transaction))
+        event.listen(engine, "connect", _read_infinity)
         return engine
 
     @contextmanager
@@ -116,11 +125,44 @@ class Database:
         self.engine.dispose()
 
 
+def _pool(limits: Limits) -> dict[str, Any]:
+    if not limits.pool_size:
+        return {"poolclass": NullPool}
+    return {
+        "pool_size": limits.pool_size,
+        "max_overflow": limits.overflow,
+        "pool_pre_ping": True,
+        "pool_timeout": 10,
+    }
+
+
 def _limit_transactions(longest: str, connection: psycopg.Connection, _: object) -> None:
     """Not among the options of the connection: servers before 17 would refuse it."""
     if connection.info.server_version >= _KNOWS_TRANSACTION_TIMEOUT:
         connection.execute(sql.SQL("SET transaction_timeout = {}").format(longest))
         connection.commit()
+
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+"""What `infinity` is read as, which Python has no time for."""
+
+_READS_TIMES = psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, psycopg.pq.Format.TEXT)
+
+
+class _ReadsEndlessTimes(Loader):
+    """Reads times as psycopg does, and `infinity` too, which it refuses."""
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        super().__init__(oid, context)
+        assert _READS_TIMES is not None
+        self._load = _READS_TIMES(oid, context).load
+
+    def load(self, data: Buffer) -> datetime:
+        return NEVER if bytes(data) == b"infinity" else self._load(data)
+
+
+def _read_infinity(connection: psycopg.Connection, _: object) -> None:
+    connection.adapters.register_loader("timestamptz", _ReadsEndlessTimes)
 
 
 PASSING = (OperationalError, InterfaceError, InternalError, PoolTimeout)

@@ -132,7 +132,9 @@ NEXT = f"""
             WHERE {_MAY_TRY.format(line="ranked")})
         LIMIT 1
     ), mates AS (
-        SELECT c.job_id, c.batch_key, c.queued FROM head JOIN counters c USING (batch_key)
+        SELECT c.job_id, c.batch_key, c.queued + coalesce((
+            SELECT sum(queued) FROM deltas d WHERE d.job_id = c.job_id AND d.batch_key = c.batch_key), 0) AS queued
+        FROM head JOIN counters c USING (batch_key)
         WHERE {_SUITS_CLAIMANT}
         ORDER BY (c.job_id = head.job_id) DESC, c.priority DESC, c.job_id LIMIT 16
     ), part AS (

@@ -76,6 +76,8 @@ def retry(database: Database, settings: Settings, doorbell: Doorbell, job_id: in
             raise Conflict(f"Job {job_id} has no failed images to retry.")
         excuse_attempts(session, [m.task_id for m in moved])
         lifecycle.open_to_claims(session, job_id)
+        # A publish locks no counters: one that ends the job now does so before, or sees what is queued again.
+        session.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True))
         if not lifecycle.move_job(session, job_id, JobStatus.ACTIVE, reason="retried by hand"):
             _require_active(session, job_id, "retried")
         # The grids of a sweep are drawn again when it has ended again.

@@ -9,6 +9,7 @@ from itertools import chain
 import pytest
 from sqlalchemy import text
 
+from farm.db.connection import NEVER
 from farm.db.events import record
 from farm.queue import claim as dispatch
 from farm.queue import endings, lifecycle, losses, steering
@@ -66,7 +67,8 @@ class TestClaim:
         scene.claim(worker_id, lease_seconds=30)
         [task] = scene.tasks(job_id)
         assert (task.status, task.attempt, task.worker_id) == ("running", 1, worker_id)
-        assert 28 < scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM tasks") <= 30
+        assert task.lease_until == NEVER
+        assert 28 < scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM workers") <= 30
 
     def test_a_claim_opens_the_record_of_each_attempt(self, scene: Scene) -> None:
         scene.submit(images_per_prompt=2)
@@ -106,6 +108,7 @@ class TestClaim:
         scene.submit()
         [lease] = scene.claim(scene.worker())
         scene.publish(lease)
+        scene.fold()
         assert scene.scalar("SELECT gpu_seconds FROM users WHERE name = 'local'") == pytest.approx(0.5)
 
     def test_the_resident_checkpoint_is_preferred_among_equals(self, scene: Scene) -> None:
@@ -285,58 +288,6 @@ class TestRetryElsewhere:
             scene.fail(*scene.claim(failing, limit=1))
         untried = scene.submit()
         assert job_ids(scene.claim(failing)) == [untried]
-
-
-class TestRenew:
-    def test_renewing_moves_the_end_of_the_lease(self, scene: Scene) -> None:
-        scene.submit()
-        worker_id = scene.worker()
-        leases = scene.claim(worker_id, lease_seconds=1)
-        assert scene.renew(worker_id, *leases) == set(leases)
-        assert scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM tasks") > 20
-
-    def test_renewing_returns_the_leases_that_still_hold(self, scene: Scene) -> None:
-        first, second = scene.submit(), scene.submit()
-        worker_id = scene.worker()
-        leases = scene.claim(worker_id)
-        steering.cancel(scene.database, first)
-        assert [lease.job_id for lease in scene.renew(worker_id, *leases)] == [second]
-
-    def test_a_stale_attempt_cannot_renew_the_lease_of_the_next(self, scene: Scene) -> None:
-        scene.submit()
-        worker_id = scene.worker()
-        [stale] = scene.lose(worker_id)
-        scene.claim(worker_id)
-        assert scene.renew(worker_id, stale) == set()
-
-    def test_a_renewed_lease_does_not_expire(self, scene: Scene) -> None:
-        scene.submit()
-        worker_id = scene.worker()
-        leases = scene.claim(worker_id)
-        scene.let_leases_end(*leases)
-        scene.renew(worker_id, *leases)
-        assert scene.expire() == 0
-
-    def test_very_many_leases_are_renewed_at_once(self, scene: Scene) -> None:
-        """A full spool holds thousands of images; as pairs in a list they are too many for Postgres' stack."""
-        scene.submit(images_per_prompt=2)
-        worker_id = scene.worker()
-        leases = scene.claim(worker_id)
-        many = [replace(leases[0], task_id=number) for number in range(10_000, 50_000)]
-        assert scene.renew(worker_id, *many, *leases) == set(leases)
-        spared = {(lease.task_id, lease.attempt) for lease in (*many, leases[0])}
-        assert scene.release_dead(worker_id, spared=spared) == 1
-
-    def test_renewing_no_leases_returns_none(self, scene: Scene) -> None:
-        assert scene.renew(scene.worker()) == set()
-
-    def test_a_worker_that_renews_a_lease_holds_it(self, scene: Scene) -> None:
-        job_id = scene.submit()
-        before, after = scene.worker(), scene.worker()
-        leases = scene.claim(before)
-        assert scene.renew(after, *leases) == set(leases)
-        assert scene.tasks(job_id)[0].worker_id == after
-        assert scene.release_dead(before) == 0
 
 
 class TestPublish:
@@ -782,6 +733,6 @@ def test_checking_whether_a_job_is_done_does_not_block_its_events(scene: Scene) 
     """Two workers that lose tasks of one job each record events of it, and each look whether it is done."""
     job_id = scene.submit(images_per_prompt=2)
     with scene.database.begin() as looking, scene.database.begin() as recording:
-        lifecycle._finish_if_done(looking, job_id, None)
+        lifecycle.finish_what_is_done(looking, [job_id])
         recording.execute(text("SET LOCAL lock_timeout = '500ms'"))
         record(recording, "task.requeue", job_id=job_id)
