@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from farm.db.connection import Database
 from farm.db.tables.accounts import User
 from farm.db.tables.jobs import Counters, Job, Task
 from farm.db.tables.schema import METADATA
+from farm.errors import Raced
 from farm.intake import submit
 from farm.intake.library import KnownCheckpoint, Library
 from farm.intake.repeats import AcceptedJob
 from farm.intake.request import JobRequest, parse_request
 from farm.pictures.uploads import Desk
 from farm.queue import claim as dispatch
-from farm.queue import endings, losses
+from farm.queue import corrections, endings, losses, steering
 from farm.queue.claim import Batch, ClaimedCheckpoint, Lease
 from farm.queue.doorbell import Doorbell
 from farm.queue.endings import StoredObject
@@ -122,9 +124,11 @@ def a_worker(database: Database, device: str = "cpu", pool: str = "default", sta
 
 
 def claim(database: Database, worker_id: int, *, limit: int = 8, **options: Any) -> Batch | None:
+    """The batch a worker gets next; None if there is none, or others hold all there is."""
     options = {"pool": "default", "lease_seconds": LEASE_SECONDS, **options}
-    with database.begin() as session:
+    with suppress(Raced), database.begin() as session:
         return dispatch.claim(session, worker_id, limit=limit, **options)
+    return None
 
 
 def publish(database: Database, lease: Lease, *, relief: Sequence[str] = ()) -> bool:
@@ -225,10 +229,22 @@ class Scene:
             session.execute(update(Task).where(Task.id.in_([x.task_id for x in leases])).values(lease_until=past))
 
     def let_jobs_begin(self) -> None:
-        """Time passes: the `not_before` of every job has come."""
+        """Time passes: the `not_before` of every job has come, and a keeper has seen to it."""
         with self.database.begin() as session:
             for table in ("jobs", "counters"):
                 session.execute(text(f"UPDATE {table} SET not_before = now() WHERE not_before IS NOT NULL"))
+            corrections.wake_lines(session)
+
+    def set_turn(self, owner: str, turn: float) -> None:
+        """Whose turn it is, where no plan decides: the lowest is next."""
+        self.execute(
+            "UPDATE queues SET turn = :turn WHERE owner_id = (SELECT id FROM users WHERE name = :owner)",
+            turn=turn,
+            owner=owner,
+        )
+
+    def priority(self, job_id: int, priority: int) -> None:
+        steering.set_priority(self.database, job_id, priority)
 
     def let_days_pass(self, days: int) -> None:
         """Time passes: all that was recorded is so many days older."""

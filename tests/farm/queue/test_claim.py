@@ -78,29 +78,41 @@ class TestClaim:
         urgent = scene.submit(priority=60, width=768)
         assert job_ids(scene.claim(scene.worker())) == [urgent]
 
-    def test_the_owner_who_had_fewer_gpu_seconds_goes_first(self, scene: Scene) -> None:
-        a_user(scene.database, "greedy", gpu_seconds=1000)
-        a_user(scene.database, "modest", gpu_seconds=100)
+    def test_the_owner_whose_turn_it_is_goes_first(self, scene: Scene) -> None:
+        a_user(scene.database, "greedy")
+        a_user(scene.database, "modest")
         scene.submit(owner="greedy", width=768)
         modest = scene.submit(owner="modest")
+        scene.set_turn("greedy", 1000)
+        scene.set_turn("modest", 100)
         assert job_ids(scene.claim(scene.worker())) == [modest]
 
     def test_priority_counts_more_than_a_fair_share(self, scene: Scene) -> None:
-        a_user(scene.database, "greedy", gpu_seconds=1000)
+        a_user(scene.database, "greedy")
         urgent = scene.submit(owner="greedy", priority=51)
         scene.submit(width=768)
+        scene.set_turn("greedy", 1000)
         assert job_ids(scene.claim(scene.worker())) == [urgent]
 
-    def test_gpu_seconds_are_forgotten_with_time(self, scene: Scene) -> None:
-        a_user(scene.database, "greedy", gpu_seconds=1000)
-        a_user(scene.database, "modest", gpu_seconds=100)
-        long_ago = scene.submit(owner="greedy")
-        scene.submit(owner="modest", width=768)
-        with scene.database.begin() as session:
-            session.execute(
-                text("UPDATE users SET gpu_seconds_at = now() - interval '1 day' WHERE name = 'greedy'")
-            )
-        assert job_ids(scene.claim(scene.worker())) == [long_ago]
+    def test_an_owner_who_comes_back_takes_the_turn_of_what_they_are_owed(self, scene: Scene) -> None:
+        a_user(scene.database, "greedy")
+        a_user(scene.database, "modest")
+        scene.execute(
+            "INSERT INTO shares (pool, owner_id, lag) "
+            "SELECT 'default', id, CASE name WHEN 'greedy' THEN -900 ELSE 90 END FROM users WHERE name IN ('greedy', 'modest')"
+        )
+        scene.submit(owner="greedy")
+        modest = scene.submit(owner="modest", width=768)
+        assert scene.column("SELECT turn FROM queues ORDER BY turn") == [-90, 900]
+        assert job_ids(scene.claim(scene.worker())) == [modest]
+
+    def test_owners_whose_turns_are_close_do_not_alternate_checkpoints(self, scene: Scene) -> None:
+        resident = a_checkpoint(scene.database, "resident", sha256="c" * 64)
+        a_user(scene.database, "ana")
+        scene.submit()
+        second = scene.submit(owner="ana", checkpoint="resident")
+        scene.set_turn("ana", 10)
+        assert job_ids(scene.claim(scene.worker(), preferred=[resident])) == [second]
 
     def test_publishing_charges_the_owner(self, scene: Scene) -> None:
         scene.submit()
@@ -112,13 +124,13 @@ class TestClaim:
         resident = a_checkpoint(scene.database, "resident", sha256="c" * 64)
         scene.submit()
         second = scene.submit(checkpoint="resident")
-        assert job_ids(scene.claim(scene.worker(), resident=resident)) == [second]
+        assert job_ids(scene.claim(scene.worker(), preferred=[resident])) == [second]
 
     def test_the_resident_checkpoint_never_overtakes_a_higher_priority(self, scene: Scene) -> None:
         resident = a_checkpoint(scene.database, "resident", sha256="c" * 64)
         urgent = scene.submit(priority=51)
         scene.submit(checkpoint="resident")
-        assert job_ids(scene.claim(scene.worker(), resident=resident)) == [urgent]
+        assert job_ids(scene.claim(scene.worker(), preferred=[resident])) == [urgent]
 
     def test_the_oldest_of_equals_goes_first(self, scene: Scene) -> None:
         oldest = scene.submit(width=768)
@@ -738,7 +750,7 @@ def test_two_workers_that_die_with_tasks_of_the_same_jobs_do_not_deadlock(scene:
     for worker_id in (ordered, crossed):
         scene.claim(worker_id, limit=1)
     for worker_id, job_id in ((ordered, later), (crossed, later)):
-        scene.execute("UPDATE counters SET priority = 90 WHERE job_id = :id", id=job_id)
+        scene.priority(job_id, 90)
         assert [lease.job_id for lease in scene.claim(worker_id, limit=1)] == [later]
     scene.execute(
         "UPDATE tasks SET losses = 7 WHERE job_id = :job_id AND worker_id = :worker_id",
