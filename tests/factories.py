@@ -243,6 +243,26 @@ class Scene:
             owner=owner,
         )
 
+    def plan(self, pool: str = "default") -> None:
+        """A leader planned the pool just now."""
+        self.execute("INSERT INTO plans (pool) VALUES (:pool) ON CONFLICT (pool) DO NOTHING", pool=pool)
+
+    def seat(self, worker_id: int, job_id: int, *, images: int = 8) -> None:
+        """The plan of the job's pool, made just now, seats the worker on the job's group and its owner."""
+        self.plan(str(self.scalar("SELECT pool FROM jobs WHERE id = :job_id", job_id=job_id)))
+        self.execute(
+            "INSERT INTO seats (worker_id, group_id, owner_id, images, reason) "
+            "SELECT :worker_id, group_id, owner_id, :images, 'for a test' FROM counters "
+            "WHERE job_id = :job_id ORDER BY batch_key LIMIT 1",
+            worker_id=worker_id,
+            job_id=job_id,
+            images=images,
+        )
+
+    def make_old(self) -> None:
+        """Time passes: all lines are ready for a minute."""
+        self.execute("UPDATE counters SET ready_at = ready_at - interval '1 minute'")
+
     def priority(self, job_id: int, priority: int) -> None:
         steering.set_priority(self.database, job_id, priority)
 
