@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import Select, insert, select, text, update
+from sqlalchemy.orm import Session
 
 from farm.config import Settings
 from farm.db.connection import Database
 from farm.db.tables.accounts import User
 from farm.db.tables.jobs import Counters, Job, Task
 from farm.db.tables.schema import METADATA
+from farm.db.tables.workers import Worker
 from farm.errors import Raced
 from farm.intake import submit
 from farm.intake.library import KnownCheckpoint, Library
@@ -22,8 +24,9 @@ from farm.intake.repeats import AcceptedJob
 from farm.intake.request import JobRequest, parse_request
 from farm.pictures.uploads import Desk
 from farm.queue import claim as dispatch
-from farm.queue import corrections, endings, losses, steering
-from farm.queue.claim import Batch, ClaimedCheckpoint, Lease
+from farm.queue import corrections, endings, leases, losses, steering
+from farm.queue.claim import Batch, ClaimedCheckpoint
+from farm.queue.claimed import Lease
 from farm.queue.doorbell import Doorbell
 from farm.queue.endings import StoredObject
 from farm.queue.workers import exclusions, fleet
@@ -164,6 +167,12 @@ def a_user(database: Database, name: str, gpu_seconds: float = 0) -> None:
         session.execute(insert(User).values(name=name, gpu_seconds=gpu_seconds))
 
 
+def explain(session: Session, query: Select[Any]) -> str:
+    """How Postgres would carry out a query."""
+    literal = query.compile(session.get_bind().engine, compile_kwargs={"literal_binds": True})
+    return "\n".join(session.execute(text(f"EXPLAIN {literal}")).scalars())
+
+
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
@@ -214,19 +223,25 @@ class Scene:
         with self.database.begin() as session:
             endings.hand_back(session, leases, reason)
 
-    def renew(self, worker_id: int, *leases: Lease) -> set[Lease]:
+    def renew(self, worker_id: int, *held: Lease) -> set[Lease]:
         with self.database.begin() as session:
-            return dispatch.renew(session, worker_id, leases, LEASE_SECONDS)
+            return leases.renew(session, worker_id, held, LEASE_SECONDS)
 
     def release_dead(self, worker_id: int, error: str = "killed by signal 9", **evidence: Any) -> int:
         with self.database.begin() as session:
             return losses.release_dead(session, worker_id, error, **evidence)
 
-    def let_leases_end(self, *leases: Lease) -> None:
-        """Time passes: the ends of these leases lie in the past."""
+    def let_leases_end(self, *held: Lease) -> None:
+        """Time passes: these attempts are held no more, whatever else their workers hold."""
         with self.database.begin() as session:
             past = text("now() - interval '1 second'")
-            session.execute(update(Task).where(Task.id.in_([x.task_id for x in leases])).values(lease_until=past))
+            session.execute(update(Task).where(Task.id.in_([x.task_id for x in held])).values(lease_until=past))
+
+    def let_lease_end_of(self, worker_id: int) -> None:
+        """Time passes without a word of the worker: its lease, and so all that it holds, lies in the past."""
+        with self.database.begin() as session:
+            past = text("now() - interval '1 second'")
+            session.execute(update(Worker).where(Worker.id == worker_id).values(lease_until=past))
 
     def let_jobs_begin(self) -> None:
         """Time passes: the `not_before` of every job has come, and a keeper has seen to it."""

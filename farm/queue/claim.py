@@ -1,25 +1,26 @@
-"""How a worker comes by work: claim a batch, and renew its leases.
+"""How a worker comes by work: it claims a batch. How it keeps it stands in `farm.queue.leases`.
 
 Only the database's clock enters a lease. A claim is one short transaction; nothing is rendered or
 uploaded inside one. How an attempt ends stands in `farm.queue.endings`.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Integer, any_, func, literal, select, text, tuple_, update
+from sqlalchemy import ARRAY, BigInteger, any_, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from farm.db.tables.jobs import Counters, Job, Task
 from farm.db.tables.weights import Checkpoint
 from farm.errors import Raced
-from farm.queue import lifecycle
+from farm.queue import leases, lifecycle
 from farm.queue.attempts import open_attempts
 from farm.queue.candidates import FAR, IS_ANYTHING_LEFT, NEAR, SEATED, UNSEATED
-from farm.spec.modes import AnySpec, read_spec
+from farm.queue.claimed import WITH_WORKER, Lease, Unreadable
+from farm.spec.modes import read_spec
 from farm.weights.blobs import StoredFile, read_files
 
 _SEATED = text(SEATED).columns(Task.id, Task.status)
@@ -42,32 +43,6 @@ class ClaimedCheckpoint:
     def size_bytes(self) -> int:
         """How much of it may have to be fetched."""
         return sum(file.size for file in self.files or ())
-
-
-@dataclass(frozen=True)
-class Held:
-    """One attempt of one task that a worker has claimed."""
-
-    task_id: int
-    job_id: int
-    attempt: int
-
-    def log_fields(self) -> dict[str, int]:
-        return {"job_id": self.job_id, "task_id": self.task_id, "attempt": self.attempt}
-
-
-@dataclass(frozen=True)
-class Lease(Held):
-    """A worker's claim on one attempt of one task, with what is to be rendered."""
-
-    spec: AnySpec
-
-
-@dataclass(frozen=True)
-class Unreadable(Held):
-    """A claimed attempt whose spec this release cannot read, and why."""
-
-    error: str
 
 
 @dataclass(frozen=True)
@@ -107,7 +82,8 @@ def claim(
     """
     seated = {"pool": pool, "claimant": worker_id, "passed_over": list(passed_over)}
     unseated = {**seated, "residents": list(residents), "preferred": list(preferred)}
-    values = {"attempt": Task.attempt + 1, "worker_id": worker_id, "lease_until": _lease_end(lease_seconds)}
+    values = {"attempt": Task.attempt + 1, "worker_id": worker_id, "lease_until": WITH_WORKER}
+    leases.start(session, worker_id, lease_seconds)
     take = partial(lifecycle.move, session, lifecycle.CLAIM, values=values)
     moved = take(_SEATED.bindparams(**seated, limit=limit)) or take(
         _UNSEATED.bindparams(**unseated, **NEAR, limit=limit)
@@ -177,42 +153,3 @@ def _lease(task_id: int, job_id: int, attempt: int, spec: Mapping[str, Any]) -> 
         return Lease(task_id, job_id, attempt, read_spec(spec))
     except ValidationError as error:
         return Unreadable(task_id, job_id, attempt, f"This release cannot read what is to be rendered: {error}")
-
-
-def renew(session: Session, worker_id: int, leases: Sequence[Lease], lease_seconds: float) -> set[Lease]:
-    """Prolong leases; return those that still hold. The others were lost or cancelled: stop rendering them.
-
-    The worker that renews a lease holds it from then on: a worker that starts again takes over what the process
-    before it had rendered and could not deliver.
-    """
-    keys = {(lease.task_id, lease.attempt): lease for lease in leases}
-    held = (
-        select(Task.id)
-        .where(is_one_of(keys), Task.status == "running")
-        .order_by(Task.id)
-        .with_for_update()
-        .cte("held")
-    )
-    rows = session.execute(
-        update(Task)
-        .where(Task.id == held.c.id)
-        .values(worker_id=worker_id, lease_until=_lease_end(lease_seconds))
-        .returning(Task.id, Task.attempt)
-        .execution_options(synchronize_session=False)
-    )
-    return {keys[row.id, row.attempt] for row in rows}
-
-
-def is_one_of(attempts: Iterable[tuple[int, int]]) -> ColumnElement[bool]:
-    """Whether a task runs one of these (task id, attempt). Two arrays: a spool may hold tens of thousands."""
-    task_ids, numbers = zip(*attempts, strict=True) if (attempts := list(attempts)) else ((), ())
-    pairs = (
-        func.unnest(literal(list(task_ids), ARRAY(BigInteger)), literal(list(numbers), ARRAY(Integer)))
-        .table_valued("task_id", "number")
-        .render_derived()
-    )
-    return tuple_(Task.id, Task.attempt).in_(select(pairs.c.task_id, pairs.c.number))
-
-
-def _lease_end(lease_seconds: float) -> ColumnElement[Any]:
-    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, literal(lease_seconds))

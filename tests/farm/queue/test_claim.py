@@ -12,16 +12,17 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from farm.db.connection import driver_url
+from farm.db.connection import NEVER, driver_url
 from farm.db.events import record
 from farm.errors import Raced
 from farm.queue import claim as dispatch
 from farm.queue import endings, lifecycle, losses, steering
+from farm.queue.claimed import Lease
 from farm.queue.workers import fleet
 from tests.factories import Scene, a_checkpoint, a_user, an_object, claim
 
 
-def job_ids(leases: tuple[dispatch.Lease, ...]) -> list[int]:
+def job_ids(leases: tuple[Lease, ...]) -> list[int]:
     return [lease.job_id for lease in leases]
 
 
@@ -71,7 +72,8 @@ class TestClaim:
         scene.claim(worker_id, lease_seconds=30)
         [task] = scene.tasks(job_id)
         assert (task.status, task.attempt, task.worker_id) == ("running", 1, worker_id)
-        assert 28 < scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM tasks") <= 30
+        assert task.lease_until == NEVER
+        assert 28 < scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM workers") <= 30
 
     def test_a_claim_opens_the_record_of_each_attempt(self, scene: Scene) -> None:
         scene.submit(images_per_prompt=2)
@@ -485,58 +487,6 @@ class TestRetryElsewhere:
             scene.fail(*scene.claim(failing, limit=1))
         untried = scene.submit()
         assert job_ids(scene.claim(failing)) == [untried]
-
-
-class TestRenew:
-    def test_renewing_moves_the_end_of_the_lease(self, scene: Scene) -> None:
-        scene.submit()
-        worker_id = scene.worker()
-        leases = scene.claim(worker_id, lease_seconds=1)
-        assert scene.renew(worker_id, *leases) == set(leases)
-        assert scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM tasks") > 20
-
-    def test_renewing_returns_the_leases_that_still_hold(self, scene: Scene) -> None:
-        first, second = scene.submit(), scene.submit()
-        worker_id = scene.worker()
-        leases = scene.claim(worker_id)
-        steering.cancel(scene.database, first)
-        assert [lease.job_id for lease in scene.renew(worker_id, *leases)] == [second]
-
-    def test_a_stale_attempt_cannot_renew_the_lease_of_the_next(self, scene: Scene) -> None:
-        scene.submit()
-        worker_id = scene.worker()
-        [stale] = scene.lose(worker_id)
-        scene.claim(worker_id)
-        assert scene.renew(worker_id, stale) == set()
-
-    def test_a_renewed_lease_does_not_expire(self, scene: Scene) -> None:
-        scene.submit()
-        worker_id = scene.worker()
-        leases = scene.claim(worker_id)
-        scene.let_leases_end(*leases)
-        scene.renew(worker_id, *leases)
-        assert scene.expire() == 0
-
-    def test_very_many_leases_are_renewed_at_once(self, scene: Scene) -> None:
-        """A full spool holds thousands of images; as pairs in a list they are too many for Postgres' stack."""
-        scene.submit(images_per_prompt=2)
-        worker_id = scene.worker()
-        leases = scene.claim(worker_id)
-        many = [replace(leases[0], task_id=number) for number in range(10_000, 50_000)]
-        assert scene.renew(worker_id, *many, *leases) == set(leases)
-        spared = {(lease.task_id, lease.attempt) for lease in (*many, leases[0])}
-        assert scene.release_dead(worker_id, spared=spared) == 1
-
-    def test_renewing_no_leases_returns_none(self, scene: Scene) -> None:
-        assert scene.renew(scene.worker()) == set()
-
-    def test_a_worker_that_renews_a_lease_holds_it(self, scene: Scene) -> None:
-        job_id = scene.submit()
-        before, after = scene.worker(), scene.worker()
-        leases = scene.claim(before)
-        assert scene.renew(after, *leases) == set(leases)
-        assert scene.tasks(job_id)[0].worker_id == after
-        assert scene.release_dead(before) == 0
 
 
 class TestPublish:
