@@ -18,11 +18,12 @@ from farm.db.tables.weights import Checkpoint
 from farm.errors import Raced
 from farm.queue import leases, lifecycle
 from farm.queue.attempts import open_attempts
-from farm.queue.candidates import FAR, IS_ANYTHING_LEFT, NEAR, SEATED, UNSEATED
+from farm.queue.candidates import BY_INDEXES, FAR, IS_ANYTHING_LEFT, NEAR, SEATED, UNSEATED
 from farm.queue.claimed import WITH_WORKER, Lease, Unreadable
 from farm.spec.modes import read_spec
 from farm.weights.blobs import StoredFile, read_files
 
+_BY_INDEXES = text(BY_INDEXES)
 _SEATED = text(SEATED).columns(Task.id, Task.status)
 _UNSEATED = text(UNSEATED).columns(Task.id, Task.status)
 _IS_ANYTHING_LEFT = text(IS_ANYTHING_LEFT)
@@ -83,6 +84,7 @@ def claim(
     seated = {"pool": pool, "claimant": worker_id, "passed_over": list(passed_over)}
     unseated = {**seated, "residents": list(residents), "preferred": list(preferred)}
     values = {"attempt": Task.attempt + 1, "worker_id": worker_id, "lease_until": WITH_WORKER}
+    session.execute(_BY_INDEXES)
     leases.start(session, worker_id, lease_seconds)
     take = partial(lifecycle.move, session, lifecycle.CLAIM, values=values)
     moved = take(_SEATED.bindparams(**seated, limit=limit)) or take(

@@ -119,6 +119,7 @@ ALTER TABLE workers
     ADD COLUMN residents    bigint[] NOT NULL DEFAULT '{}',
     ADD COLUMN cached       bigint[] NOT NULL DEFAULT '{}',
     ADD COLUMN free_at      timestamptz;
+CREATE INDEX workers_idle ON workers (pool) WHERE status = 'idle';
 CREATE INDEX workers_leases ON workers (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX tasks_running_of_job ON tasks (job_id, worker_id) WHERE status = 'running';
 
@@ -200,7 +201,7 @@ CREATE INDEX estimates_ended ON estimates (ended_at DESC) WHERE ended_at IS NOT 
 DOWNGRADE = """
 DROP VIEW line_counts;
 DROP TABLE estimates, outlooks, loads, speeds, shares, plans, seats, deltas, queues;
-DROP INDEX tasks_running_of_job, workers_leases;
+DROP INDEX tasks_running_of_job, workers_idle, workers_leases;
 -- What was held by its worker's lease is held by its own again, and ends soon unless the worker renews it.
 UPDATE tasks SET lease_until = now() + make_interval(secs => 20) WHERE lease_until = 'infinity';
 ALTER TABLE workers DROP COLUMN lease_until, DROP COLUMN device_class, DROP COLUMN memory_bytes, DROP COLUMN residents,
