@@ -258,20 +258,46 @@ class Scene:
             owner=owner,
         )
 
-    def plan(self, pool: str = "default") -> None:
-        """A leader planned the pool just now."""
-        self.execute("INSERT INTO plans (pool) VALUES (:pool) ON CONFLICT (pool) DO NOTHING", pool=pool)
+    def owe(self, owner: str, lag: float) -> None:
+        """An owner is owed so many GPU-seconds, and their turn says it."""
+        self.execute(
+            "INSERT INTO shares (pool, owner_id, lag) SELECT 'default', id, :lag FROM users WHERE name = :owner "
+            "ON CONFLICT (pool, owner_id, project_id) DO UPDATE SET lag = :lag",
+            owner=owner,
+            lag=lag,
+        )
+        self.set_turn(owner, -lag)
 
-    def seat(self, worker_id: int, job_id: int, *, images: int = 8) -> None:
-        """The plan of the job's pool, made just now, seats the worker on the job's group and its owner."""
+    def plan(self, pool: str = "default") -> None:
+        """A leader plans the pool, and from then on: a test takes how long it takes."""
+        self.execute(
+            "INSERT INTO plans (pool, planned_at) VALUES (:pool, now() + interval '1 hour') "
+            "ON CONFLICT (pool) DO UPDATE SET planned_at = excluded.planned_at",
+            pool=pool,
+        )
+
+    def seat(
+        self,
+        worker_id: int,
+        job_id: int,
+        *,
+        images: int = 8,
+        batch_key: str | None = None,
+        owner: str | None = None,
+    ) -> None:
+        """The plan of the job's pool seats the worker on its group; for its owner, where no other is named."""
         self.plan(str(self.scalar("SELECT pool FROM jobs WHERE id = :job_id", job_id=job_id)))
         self.execute(
             "INSERT INTO seats (worker_id, group_id, owner_id, images, reason) "
-            "SELECT :worker_id, group_id, owner_id, :images, 'for a test' FROM counters "
-            "WHERE job_id = :job_id ORDER BY batch_key LIMIT 1",
+            "SELECT :worker_id, group_id, coalesce((SELECT id FROM users WHERE name = :owner), owner_id), :images, "
+            "'for a test' FROM counters WHERE job_id = :job_id AND batch_key = coalesce(:batch_key, batch_key) "
+            "ORDER BY batch_key LIMIT 1 ON CONFLICT (worker_id) DO UPDATE "
+            "SET group_id = excluded.group_id, owner_id = excluded.owner_id, images = excluded.images",
             worker_id=worker_id,
             job_id=job_id,
             images=images,
+            batch_key=batch_key,
+            owner=owner,
         )
 
     def make_old(self) -> None:
