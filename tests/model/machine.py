@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from farm.db.tables.accounts import User
 from farm.errors import Conflict
-from farm.queue import claim, corrections, deadlines, endings, losses, steering
+from farm.queue import claim, corrections, deadlines, endings, leases, losses, steering
 from farm.queue.claimed import Lease
 from farm.queue.workers import exclusions, fleet
 from tests.factories import LEASE_SECONDS, Scene, a_checkpoint, an_object
@@ -115,7 +115,7 @@ class FarmMachine(RuleBasedStateMachine):
     def rehearse_zombie(self, session: Session, zombie: Lease) -> None:
         match next(self.turns):
             case 0:
-                assert claim.renew(session, self.expected.workers[0], [zombie], LEASE_SECONDS) == set()
+                assert leases.renew(session, self.expected.workers[0], [zombie], LEASE_SECONDS) == set()
             case 1:
                 assert not endings.fail(session, zombie, "too late", is_retryable=True)
             case 2:
