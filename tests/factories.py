@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from farm.db.tables.accounts import User
 from farm.db.tables.jobs import Job, Task, line_counts
 from farm.db.tables.schema import METADATA
 from farm.db.tables.workers import Worker
+from farm.errors import Raced
 from farm.intake import submit
 from farm.intake.library import KnownCheckpoint, Library
 from farm.intake.repeats import AcceptedJob
 from farm.intake.request import JobRequest, parse_request
 from farm.pictures.uploads import Desk
 from farm.queue import claim as dispatch
-from farm.queue import deltas, endings, leases, losses
+from farm.queue import corrections, deltas, endings, leases, losses, steering
 from farm.queue.claim import Batch, ClaimedCheckpoint
 from farm.queue.claimed import AttemptKey, Lease
 from farm.queue.deltas import Folded
@@ -126,9 +128,11 @@ def a_worker(database: Database, device: str = "cpu", pool: str = "default", sta
 
 
 def claim(database: Database, worker_id: int, *, limit: int = 8, **options: Any) -> Batch | None:
+    """The batch a worker gets next; None if there is none, or others hold all there is."""
     options = {"pool": "default", "lease_seconds": LEASE_SECONDS, **options}
-    with database.begin() as session:
+    with suppress(Raced), database.begin() as session:
         return dispatch.claim(session, worker_id, limit=limit, **options)
+    return None
 
 
 def publish(database: Database, lease: Lease, *, relief: Sequence[str] = ()) -> bool:
@@ -269,10 +273,68 @@ class Scene:
             session.execute(update(Worker).where(Worker.id == worker_id).values(lease_until=past))
 
     def let_jobs_begin(self) -> None:
-        """Time passes: the `not_before` of every job has come."""
+        """Time passes: the `not_before` of every job has come, and a keeper has seen to it."""
         with self.database.begin() as session:
             for table in ("jobs", "counters"):
                 session.execute(text(f"UPDATE {table} SET not_before = now() WHERE not_before IS NOT NULL"))
+            corrections.wake_lines(session)
+
+    def set_turn(self, owner: str, turn: float) -> None:
+        """Whose turn it is, where no plan decides: the lowest is next."""
+        self.execute(
+            "UPDATE queues SET turn = :turn WHERE owner_id = (SELECT id FROM users WHERE name = :owner)",
+            turn=turn,
+            owner=owner,
+        )
+
+    def owe(self, owner: str, lag: float) -> None:
+        """An owner is owed so many GPU-seconds, and their turn says it."""
+        self.execute(
+            "INSERT INTO shares (pool, owner_id, lag) SELECT 'default', id, :lag FROM users WHERE name = :owner "
+            "ON CONFLICT (pool, owner_id, project_id) DO UPDATE SET lag = :lag",
+            owner=owner,
+            lag=lag,
+        )
+        self.set_turn(owner, -lag)
+
+    def plan(self, pool: str = "default") -> None:
+        """A leader plans the pool, and from then on: a test takes how long it takes."""
+        self.execute(
+            "INSERT INTO plans (pool, planned_at) VALUES (:pool, now() + interval '1 hour') "
+            "ON CONFLICT (pool) DO UPDATE SET planned_at = excluded.planned_at",
+            pool=pool,
+        )
+
+    def seat(
+        self,
+        worker_id: int,
+        job_id: int,
+        *,
+        images: int = 8,
+        batch_key: str | None = None,
+        owner: str | None = None,
+    ) -> None:
+        """The plan of the job's pool seats the worker on its group; for its owner, where no other is named."""
+        self.plan(str(self.scalar("SELECT pool FROM jobs WHERE id = :job_id", job_id=job_id)))
+        self.execute(
+            "INSERT INTO seats (worker_id, group_id, owner_id, images, reason) "
+            "SELECT :worker_id, group_id, coalesce((SELECT id FROM users WHERE name = :owner), owner_id), :images, "
+            "'for a test' FROM counters WHERE job_id = :job_id AND batch_key = coalesce(:batch_key, batch_key) "
+            "ORDER BY batch_key LIMIT 1 ON CONFLICT (worker_id) DO UPDATE "
+            "SET group_id = excluded.group_id, owner_id = excluded.owner_id, images = excluded.images",
+            worker_id=worker_id,
+            job_id=job_id,
+            images=images,
+            batch_key=batch_key,
+            owner=owner,
+        )
+
+    def make_old(self) -> None:
+        """Time passes: all lines are ready for a minute."""
+        self.execute("UPDATE counters SET ready_at = ready_at - interval '1 minute'")
+
+    def priority(self, job_id: int, priority: int) -> None:
+        steering.set_priority(self.database, job_id, priority)
 
     def let_days_pass(self, days: int) -> None:
         """Time passes: all that was recorded is so many days older."""

@@ -287,16 +287,6 @@ def move_job(session: Session, job_id: int, target: JobStatus, *, reason: str | 
     return moved
 
 
-def open_to_claims(session: Session, job_id: int) -> None:
-    """Let workers claim the job's queued tasks. Call before `move_job`: lock order."""
-    update_counters(session, job_id, is_open=True)
-
-
-def close_to_claims(session: Session, job_id: int) -> None:
-    """Keep workers from the job's queued tasks. Call before `move_job`: lock order."""
-    update_counters(session, job_id, is_open=False)
-
-
 def update_counters(session: Session, job_id: int, **values: Any) -> None:
     """Change what the claim reads of a job, locking its counters in the order that `move` does."""
     lock_counters_of_job(session, job_id)

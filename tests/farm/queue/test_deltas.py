@@ -82,9 +82,9 @@ class TestFold:
     def test_so_many_lines_are_folded_at_a_time_the_oldest_deltas_first(self, scene: Scene) -> None:
         jobs = [scene.submit(images_per_prompt=2) for _ in range(3)]
         worker_id = scene.worker()
-        for _ in jobs:
+        for number, job_id in enumerate(jobs):
+            scene.priority(job_id, 60 + number)
             scene.claim(worker_id, limit=1)
-            scene.execute("UPDATE counters SET priority = priority + job_id WHERE queued = 2")
         assert [scene.fold(2).has_more, scene.fold(2).has_more] == [True, False]
         assert scene.counters() == scene.recount()
 
@@ -126,7 +126,7 @@ class TestFold:
         held, free = scene.submit(images_per_prompt=3), scene.submit(images_per_prompt=3, width=768)
         worker_id = scene.worker()
         scene.claim(worker_id, limit=1)
-        scene.execute("UPDATE counters SET priority = 90 WHERE job_id = :id", id=free)
+        scene.priority(free, 90)
         scene.claim(worker_id, limit=1)
         with scene.database.begin() as session:
             session.execute(text("SELECT FROM counters WHERE job_id = :id FOR UPDATE"), {"id": held})
