@@ -1,6 +1,7 @@
-"""The state that one plan works on: which device is at which checkpoint, what is left to give out, which seats are given.
+"""The state that one plan works on: where each device is, what is left to give out, which seats are given.
 
-It lives within one call of `plan` and is changed by the steps of it, in order. Nothing else here changes anything.
+It lives within one call of `plan` and is changed by the steps of it, in order. Nothing else here changes
+anything.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,7 +44,6 @@ class Board:
     moved: dict[int, int] = field(default_factory=dict)
     """Devices that change their checkpoint by this plan, and to which."""
     stays_until: dict[int, float] = field(default_factory=dict)
-    held_until: dict[int, float] = field(default_factory=dict)
     load_budget: float = 0.0
     usage: Mapping[int, float] = field(default_factory=dict)
     largest_batch: int = 1
@@ -64,7 +64,7 @@ class Board:
             self.on.setdefault(checkpoint, set()).add(device)
 
     def move(self, device: int, checkpoint: int, reason: SeatReason) -> None:
-        """Give a device another checkpoint; where that costs a load, it stays for as long as that and a batch take."""
+        """Give a device another checkpoint; it stays for as long as the load, if any, and a batch take."""
         self.place(device, checkpoint)
         self.moved[device] = checkpoint
         self.reasons[device] = reason
@@ -110,7 +110,7 @@ class Board:
         return self.count(at) - max(usage + 0.5 * usage**0.5, self.wanted.get(at, 0.0))
 
     def missed(self, device: int) -> float:
-        """Seconds that are lost if it leaves: somebody will have to load its checkpoint again, as likely as it is used."""
+        """Seconds that are lost if it leaves: its checkpoint will be loaded again, as likely as it is used."""
         return self.policy.missed_seconds * min(1.0, max(0.0, 1.0 - self.spare(device)))
 
 
