@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from farm.dispatch.batches import Batches
 from farm.dispatch.board import Board, seat_devices
+from farm.dispatch.bounds import unseated
 from farm.dispatch.busy import force, move_busy
 from farm.dispatch.classes import Row, rank_rows, usual_class
 from farm.dispatch.demand import Demand, find_demand
@@ -13,6 +14,7 @@ from farm.dispatch.dry import move_dry
 from farm.dispatch.feasible import find_feasible
 from farm.dispatch.hysteresis import slacks, tolerance, tolerances
 from farm.dispatch.interactive import seat_interactive
+from farm.dispatch.outlook import foresee
 from farm.dispatch.planned import Figures, Plan, SeatReason, Share
 from farm.dispatch.seats import fill
 from farm.dispatch.shares import Key, effective_weights, next_lags
@@ -44,11 +46,11 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     move_dry(board)
     move_busy(board, limits)
     waiting = _find_unseated(board, snapshot.carried)
-    bound = unseated_bound(theta, len(board.rows), len(board.devices), snapshot)
-    force(board, waiting, bound)
+    force(board, waiting, unseated(snapshot.policy, theta, len(board.rows), len(board.devices)))
     _fill_all(board)
     return Plan(
         seats=tuple(board.seats[device] for device in sorted(board.seats)),
+        outlooks=foresee(board),
         shares=tuple(
             Share(*key, demand.rates.get(key, 0.0), lags[key], demand.asked.get(key, 0.0))
             for key in sorted(lags, key=lambda key: (key[0], key[1] or 0))
@@ -56,11 +58,6 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
         carried=_carry(board, snapshot, now, waiting),
         figures=_figures(board, snapshot, waiting, load, theta),
     )
-
-
-def unseated_bound(theta: float, checkpoints: int, devices: int, snapshot: Snapshot) -> float:
-    """For how many seconds a checkpoint with work waits for a device before it is given one by force."""
-    return max(snapshot.policy.served_seconds, 2 * theta * checkpoints / max(1, devices))
 
 
 def _lay_out(snapshot: Snapshot, now: float) -> Board:

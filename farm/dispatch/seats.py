@@ -64,7 +64,7 @@ def _next_row(board: Board, queue: list[tuple[Order, int, Row]], device: int) ->
 
 
 def _order(board: Board, row: Row) -> Order:
-    """Class, priority, who waited too long here; then what only few devices can do, and who is owed most."""
+    """Class, priority, who waited too long; then first come, or who is owed most without room for all."""
     first_come = (*row.level, 0, row.since, row.group.id, row.key[0])
     if row.level[0] != BULK or not board.demand.is_saturated:
         return first_come

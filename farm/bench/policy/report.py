@@ -16,7 +16,7 @@ class Result:
 
     `waits` are the p50, p95, p99 and longest of an image until its rendering begins, in seconds, by class.
     `worst` is the deviation that is furthest beyond what the law allows, and what it allows there (None: no owner's
-    share bound them for a window). `gap` is the longest that an owner waited for a checkpoint, `bound` what is stated.
+    share bound them for a window). `gap` is an owner's longest wait for a checkpoint, `bound` what is stated.
     """
 
     scenario: Scenario
@@ -62,10 +62,10 @@ def simulate(scenario: Scenario, seed: int) -> Result:
 
 def describe(result: Result) -> list[str]:
     """The figures of one run, for people."""
+    times = f"reloading {100 * result.reloading:.2f} %, rendering {100 * result.rendering:.1f} %"
     lines = [
-        f"{result.scenario.name}",
-        f"  reloading {100 * result.reloading:.2f} %, rendering {100 * result.rendering:.1f} %, "
-        f"mean batch {result.batch:.2f}, saturated {100 * result.saturated:.0f} % of the time",
+        result.scenario.name,
+        f"  {times}, mean batch {result.batch:.2f}, saturated {100 * result.saturated:.0f} % of the time",
     ]
     if result.worst is not None:
         deviation, allowed = result.worst
