@@ -4,7 +4,7 @@ It lives within one call of `plan` and is changed by the steps of it, in order. 
 anything.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from farm.dispatch.batches import Batches
@@ -114,10 +114,13 @@ class Board:
         return self.policy.missed_seconds * min(1.0, max(0.0, 1.0 - self.spare(device)))
 
 
-def seat_devices(board: Board, devices: Iterable[Device]) -> None:
-    """Find where each device is: at its seat's checkpoint, else at what it renders, else at what it used last."""
-    for device in devices:
-        board.place(device.id, _place(device, board.groups))
+def place_devices(board: Board, interactive: Mapping[int, int]) -> None:
+    """Find where each device is: at its seat's checkpoint, else at what it renders, else at what it used last.
+
+    A seat for interactive work is no place: the device goes on with what it did before.
+    """
+    for device in board.devices.values():
+        board.place(device.id, _place(device, board.groups, interactive.get(device.id)))
     ready = board.now + board.policy.soon_seconds
     board.soon = sorted(
         (d for d, device in board.devices.items() if device.free_at <= ready),
@@ -125,9 +128,9 @@ def seat_devices(board: Board, devices: Iterable[Device]) -> None:
     )
 
 
-def _place(device: Device, groups: Mapping[int, Group]) -> int | None:
+def _place(device: Device, groups: Mapping[int, Group], interactive: int | None) -> int | None:
     seat = device.seat
-    if seat is not None and seat.reason != SeatReason.INTERACTIVE and seat.group in groups:
+    if seat is not None and seat.group != interactive and seat.group in groups:
         return groups[seat.group].checkpoint
     if device.serving is not None and device.serving.group in groups:
         return groups[device.serving.group].checkpoint

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
+from farm.dispatch.ahead import read_ahead
 from farm.dispatch.batches import Batches
-from farm.dispatch.board import Board, seat_devices
+from farm.dispatch.board import Board, place_devices
 from farm.dispatch.bounds import unseated
 from farm.dispatch.busy import force, move_busy
 from farm.dispatch.classes import Row, rank_rows, usual_class
@@ -47,7 +47,8 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     move_busy(board, limits)
     waiting = _find_unseated(board, snapshot.carried)
     force(board, waiting, unseated(snapshot.policy, theta, len(board.rows), len(board.devices)))
-    _fill_all(board)
+    _fill_all(board, snapshot.carried.interactive)
+    read_ahead(board)
     return Plan(
         seats=tuple(board.seats[device] for device in sorted(board.seats)),
         outlooks=foresee(board),
@@ -87,7 +88,7 @@ def _lay_out(snapshot: Snapshot, now: float) -> Board:
         load_budget=_refill(carried, len(devices), seconds, snapshot),
         largest_batch=max((device.max_batch for device in devices.values()), default=1),
     )
-    seat_devices(board, devices.values())
+    place_devices(board, carried.interactive)
     return board
 
 
@@ -159,7 +160,7 @@ def _find_unseated(board: Board, carried: Carried) -> dict[int, float]:
     }
 
 
-def _fill_all(board: Board) -> None:
+def _fill_all(board: Board, interactive: Mapping[int, int]) -> None:
     """Fresh seats for devices that are free soon or change their checkpoint; the others keep theirs."""
     soon = set(board.soon)
     live = {row.group.id for rows in board.rows.values() for row in rows}
@@ -174,15 +175,10 @@ def _fill_all(board: Board) -> None:
         fill(board, checkpoint, waiting[checkpoint])
     for number, found in board.devices.items():
         seat = found.seat
-        if number in soon or number in board.seats or seat is None or seat.reason == SeatReason.INTERACTIVE:
+        if number in soon or number in board.seats or seat is None or seat.group == interactive.get(number):
             continue
         if seat.group in live:
             board.seats[number] = seat
-    for number, seat in board.seats.items():
-        checkpoint = board.groups[seat.group].checkpoint
-        coming = None if checkpoint in board.devices[number].residents else checkpoint
-        if seat.next_checkpoint != coming:
-            board.seats[number] = replace(seat, next_checkpoint=coming)
 
 
 def _carry(board: Board, snapshot: Snapshot, now: float, waiting: Mapping[int, float]) -> Carried:
@@ -199,6 +195,7 @@ def _carry(board: Board, snapshot: Snapshot, now: float, waiting: Mapping[int, f
         unseated_since={c: since for c, since in waiting.items() if board.count(c) == 0},
         served_at=served_at,
         usage=board.usage,
+        interactive={d: seat.group for d, seat in board.seats.items() if seat.reason == SeatReason.INTERACTIVE},
         load_seconds=board.load_budget,
     )
 
