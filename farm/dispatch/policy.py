@@ -1,0 +1,54 @@
+"""Every number that a planner's decisions turn on, each with what it trades."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The numbers of dispatch. One of them is a setting for operators: `reload_share`."""
+
+    reload_share: float = 0.03
+    """Fairness against reloading: the part of all device time that may go into loads made for nothing but fairness.
+
+    Less of it lets an owner be further from their fair share for longer (docs/dispatch.md has the curve and the
+    law).
+    """
+
+    horizon_seconds: float = 90.0
+    """Within how long a queue should be drained: it asks for its seconds of work divided by this."""
+    correction_seconds: float = 120.0
+    """Within how long a lag should be made good."""
+    half_life_seconds: float = 3600.0
+    """How fast a lag is forgotten."""
+    lag_limit_seconds: float = 300.0
+    """The largest lag, in seconds of the owner's rate (of one device, if the rate is less)."""
+    window_seconds: float = 600.0
+    """Over how long shares are to be fair."""
+    tolerance: float = 0.05
+    """How far from the fair share an owner may be over a window, where the law allows it."""
+
+    interactive_images: int = 16
+    """How many queued images of an owner are interactive at a time: those beyond count as bulk."""
+    interactive_load_rate: float = 0.1
+    """Seconds of loading a second and device that interactive work may cause."""
+    hold_seconds: float = 30.0
+    """How long a device keeps a checkpoint for more of the same interactive work."""
+
+    deadline_margin_seconds: float = 120.0
+    """How long before its slack is used up work with a deadline goes first."""
+    rise_seconds: float = 900.0
+    """After how long of waiting work goes ahead of every priority of its class."""
+
+    cold_images: int = 16
+    """How many images make a load worth it at once."""
+    cold_seconds: float = 60.0
+    """After how long fewer images do."""
+    served_seconds: float = 120.0
+    """How long an owner waits at most for a seat of a checkpoint that others are served from."""
+
+    period_seconds: float = 1.0
+    """How often a plan is made."""
+    soon_seconds: float = 3.0
+    """A device that is free within so long needs a fresh seat; others keep theirs."""
+    limit_images: int = 64
+    """The largest batch."""
