@@ -36,6 +36,8 @@ class Policy:
 
     deadline_margin_seconds: float = 120.0
     """How long before its slack is used up work with a deadline goes first."""
+    deadline_part: float = 0.5
+    """The part of the devices that urgent deadlines may have before other work: invented ones cannot take a pool."""
     rise_seconds: float = 900.0
     """After how long of waiting work goes ahead of every priority of its class."""
 
@@ -48,7 +50,9 @@ class Policy:
 
     period_seconds: float = 1.0
     """How often a plan is made."""
-    soon_seconds: float = 3.0
+    soon_seconds: float = 2.0
     """A device that is free within so long needs a fresh seat; others keep theirs."""
     limit_images: int = 64
     """The largest batch."""
+    batch_pixels: int = 64 * 1024 * 1024
+    """The largest batch, in pixels of all its images together."""

@@ -6,13 +6,9 @@ Times are seconds on the database's clock (Unix time); sizes are bytes. A snapsh
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 
 from farm.dispatch.measured import Loads, Speeds
 from farm.dispatch.policy import Policy
-
-_NOTHING: Mapping[str, int] = MappingProxyType({})
-
 
 class WorkClass(StrEnum):
     """What kind of waiting a job can stand."""
@@ -61,12 +57,13 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What a device renders now."""
+    """What a device renders now. Where a batch holds images of several owners, the one with most of them."""
 
     group: int
     owner: int
     project: int | None
     images: int
+    class_: WorkClass = WorkClass.BULK
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,7 @@ class Device:
     seat: Seat | None = None
     max_batch: int = 8
     barred: frozenset[int] = frozenset()
-    too_large: Mapping[str, int] = _NOTHING
+    too_large: Mapping[str, int] = field(default_factory=dict)
     is_ready: bool = True
 
 
@@ -136,8 +133,9 @@ class Carried:
     `planned_at` is when the plan before was made (None: there was none). `stays_until` says by device until
     when it is not moved for fairness, `held_until` until when it keeps a checkpoint for interactive work.
     `unseated_since` says by checkpoint since when it waits without a device. `served_at` says by checkpoint,
-    owner and project when a device was last seated there for them. `load_seconds` is what interactive loads may
-    cost now.
+    owner and project when a device was last seated there for them. `usage` says by checkpoint how many devices
+    rendered it recently, on average. `load_seconds` is what interactive loads may cost now (None: as much as
+    they ever may).
     """
 
     planned_at: float | None = None
@@ -145,7 +143,8 @@ class Carried:
     held_until: Mapping[int, float] = field(default_factory=dict)
     unseated_since: Mapping[int, float] = field(default_factory=dict)
     served_at: Mapping[tuple[int, int, int | None], float] = field(default_factory=dict)
-    load_seconds: float = 0.0
+    usage: Mapping[int, float] = field(default_factory=dict)
+    load_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
