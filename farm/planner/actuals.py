@@ -45,7 +45,8 @@ def note_starts(session: Session, jobs: Collection[int]) -> None:
 
 def last_noted_end(session: Session) -> float:
     """When the last job ended whose end is noted: Unix time."""
-    return session.execute(_SINCE).scalar_one() - OVERLAP_SECONDS
+    last: float = session.execute(_SINCE).scalar_one()
+    return last - OVERLAP_SECONDS
 
 
 def note_ends(session: Session, since: float) -> int:

@@ -67,7 +67,7 @@ def read_backlogs(session: Session, pool: str) -> list[Backlog]:
 
 def _split(row: Row[Any]) -> Iterator[Backlog]:
     """The first images of what has not begun are interactive, the rest is of the class that the job has."""
-    class_ = WorkClass(row[3])
+    class_ = WorkClass(row._mapping["class"])
     first = 0 if class_ is WorkClass.INTERACTIVE else row.first_images
     limit = row.max_devices if row.is_limited else None
     key = (row.group_id, row.owner_id, row.project_id)
@@ -80,7 +80,9 @@ def _split(row: Row[Any]) -> Iterator[Backlog]:
 def read_groups(session: Session, ids: Collection[int]) -> tuple[list[Group], dict[int, float]]:
     """These groups, and the expected seconds of an image by group, as far as they are measured."""
     rows: Sequence[Row[Any]] = session.execute(_GROUPS, {"ids": sorted(ids)}).all()
-    groups = [Group(*row[:6]) for row in rows]
+    groups = [
+        Group(row.id, row.checkpoint_id, row.family, row.pixels, row.batch_limit, row.pixel_steps) for row in rows
+    ]
     return groups, {row.id: row.seconds for row in rows if row.seconds is not None}
 
 

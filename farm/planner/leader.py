@@ -120,9 +120,9 @@ class Leader:
             with self._database.begin() as session:
                 folded = fold(session)
                 actuals.note_starts(session, folded.started)
-            for (pool, *account), seconds in folded.charges.items():
+            for (pool, owner, project), seconds in folded.charges.items():
                 if pool in state.pools:
-                    state.pools[pool].ledger.charge(tuple(account), seconds)
+                    state.pools[pool].ledger.charge((owner, project), seconds)
             state.known.learned.observe(folded.samples)
             if not folded.is_full:
                 return

@@ -88,7 +88,7 @@ class Learned:
 
     def observe(self, samples: Iterable[Sample]) -> None:
         for sample in samples:
-            if sample.pixels and sample.steps > 0 and sample.batch >= 1 and (sample.render_seconds or 0) > 0:
+            if sample.pixels and sample.steps > 0 and sample.render_seconds:
                 key = (sample.family, sample.pixels, sample.device_class, sample.batch)
                 _add(self._speeds, key, sample.render_seconds / sample.batch / sample.steps)
             if sample.load_seconds:
@@ -121,8 +121,8 @@ class Learned:
             best[key] = min(best.get(key, mean.value), mean.value)
         found: dict[tuple[str, str | None], list[float]] = {}
         for (family, pixels, device_class), seconds in best.items():
-            for key in ((family, device_class), (family, None)):
-                found.setdefault(key, []).append(seconds / pixels)
+            found.setdefault((family, device_class), []).append(seconds / pixels)
+            found.setdefault((family, None), []).append(seconds / pixels)
         return {key: sum(rates) / len(rates) for key, rates in found.items()}
 
     def families(self) -> set[str]:

@@ -62,7 +62,8 @@ def read_pools(session: Session) -> Sequence[str]:
 
 def read_now(session: Session) -> float:
     """The moment of this transaction on the database's clock, in seconds of Unix time."""
-    return session.execute(_NOW).scalar_one()
+    now: float = session.execute(_NOW).scalar_one()
+    return now
 
 
 def read_snapshot(

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from farm.reports.durations import in_about
+
 
 class Report(BaseModel):
     """A frozen answer, made from rows or from the API's JSON."""
@@ -27,8 +29,30 @@ class ImageCounts(Report):
         return self.succeeded + self.failed + self.cancelled
 
 
+class ExpectedReport(Report):
+    """When a job is expected to start and to end: seconds from now, as ranges; null where nobody can say.
+
+    What has started has no start to come.
+    """
+
+    starts_low: float | None = None
+    starts_high: float | None = None
+    ends_low: float | None = None
+    ends_high: float | None = None
+
+    @property
+    def in_words(self) -> str:
+        """`starts in about 2 to 4 min, ends in about 20 to 30 min`; nothing where nobody can say."""
+        parts = []
+        if self.starts_low is not None and self.starts_high is not None:
+            parts.append(f"starts {in_about(self.starts_low, self.starts_high)}")
+        if self.ends_low is not None and self.ends_high is not None:
+            parts.append(f"ends {in_about(self.ends_low, self.ends_high)}")
+        return ", ".join(parts)
+
+
 class JobReport(Report):
-    """One job."""
+    """One job. `expected` is null where the plan says nothing of it, and in lists."""
 
     id: int
     name: str
@@ -46,6 +70,7 @@ class JobReport(Report):
     warnings: list[str] = []
     awaits_grid: bool = False
     images: ImageCounts
+    expected: ExpectedReport | None = None
 
     @property
     def is_final(self) -> bool:
@@ -53,20 +78,33 @@ class JobReport(Report):
 
 
 class AccountReport(Report):
-    """One account. `keys`: the public beginnings of its valid keys."""
+    """One account. `keys`: the public beginnings of its valid keys; `weight`: its part of the devices."""
 
     name: str
+    weight: float = 1.0
     created_at: datetime
     disabled_at: datetime | None
     keys: list[str]
 
 
+class ProjectReport(Report):
+    """A label that jobs share; `weight`: its part of the devices, relative to others."""
+
+    name: str
+    weight: float
+    created_at: datetime
+
+
 class PreviewReport(Report):
-    """What a request would become. `seconds` is null where nothing like it was rendered recently."""
+    """What a request would become. `seconds` is null where nothing like it was rendered recently.
+
+    `expected` is when it would start and end if it were submitted now; null where nobody plans.
+    """
 
     images: int
     batches: int
     seconds: float | None
+    expected: ExpectedReport | None = None
     warnings: list[str]
 
 
@@ -253,3 +291,66 @@ class FarmReport(Report):
     workers_live: int
     workers_in_service: int
     workers_busy: int
+
+
+class PlanReport(Report):
+    """The last plan of a pool, so many seconds old. `demand` is how many devices all that waits asks for."""
+
+    pool: str
+    age_seconds: float
+    devices: int = 0
+    seated: int = 0
+    idle: int = 0
+    demand: float = 0.0
+    is_saturated: bool = False
+    moves: int = 0
+    queued: int = 0
+    unseated: int = 0
+    oldest_seconds: float = 0.0
+
+
+class ShareReport(Report):
+    """What an owner gets of a pool, for a project or without one.
+
+    `rate` is how many devices at a time it may have now, `lag` how many GPU-seconds it is owed (less than nothing:
+    owes), `used_seconds` what it was charged altogether.
+    """
+
+    owner: str
+    project: str | None
+    pool: str
+    weight: float
+    rate: float
+    lag: float
+    used_seconds: float
+
+
+class ErrorReport(Report):
+    """How far off estimates were: what came, divided by what was expected, in the median and for the worst tenth.
+
+    `within` is the part of them that came within their range.
+    """
+
+    jobs: int
+    median: float | None
+    p90: float | None
+    within: float | None
+
+    @property
+    def in_words(self) -> str:
+        """`12 jobs: 83 % within the range, median 1.1 times, worst tenth 1.9 times what was expected`."""
+        if not self.jobs or self.median is None or self.p90 is None or self.within is None:
+            return "no job yet"
+        return (
+            f"{self.jobs} job{'' if self.jobs == 1 else 's'}: {100 * self.within:.0f} % within the range, "
+            f"median {self.median:.2g} times, worst tenth {self.p90:.2g} times what was expected"
+        )
+
+
+class StatsReport(FarmReport):
+    """The farm at a glance, who gets how much of it, and how good its estimates were."""
+
+    plans: list[PlanReport]
+    shares: list[ShareReport]
+    starts: ErrorReport
+    ends: ErrorReport

@@ -3,8 +3,8 @@
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
 from farm.queue.workers import exclusions
-from farm.reports import workers
-from farm.reports.shapes import WorkerReport
+from farm.reports import stats, workers
+from farm.reports.shapes import StatsReport, WorkerReport
 from web.evidence import hide_evidence
 from web.guard.auth import current_user
 from web.services import services
@@ -14,7 +14,7 @@ pages = Blueprint("workers_page", __name__)
 
 @pages.get("/workers")
 def index() -> str:
-    return render_template("workers.html", workers=_workers())
+    return render_template("workers.html", workers=_workers(), stats=_stats())
 
 
 @pages.get("/workers/live")
@@ -39,6 +39,11 @@ def restore() -> Response:
 
 def _back() -> Response:
     return make_response(redirect(url_for("workers_page.index"), 303))
+
+
+def _stats() -> StatsReport:
+    with services().database.begin() as session:
+        return stats.stats(session)
 
 
 def _workers() -> list[WorkerReport]:
