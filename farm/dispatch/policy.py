@@ -48,6 +48,9 @@ class Policy:
     served_seconds: float = 120.0
     """How long an owner waits at most for a seat of a checkpoint that others are served from."""
 
+    missed_seconds: float = 30.0
+    """What taking away a device counts that is going to be needed where it is."""
+
     period_seconds: float = 1.0
     """How often a plan is made."""
     soon_seconds: float = 2.0

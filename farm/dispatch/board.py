@@ -1,0 +1,134 @@
+"""The state that one plan works on: which device is at which checkpoint, what is left to give out, which seats are given.
+
+It lives within one call of `plan` and is changed by the steps of it, in order. Nothing else here changes anything.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from farm.dispatch.batches import Batches
+from farm.dispatch.classes import Row
+from farm.dispatch.demand import Demand
+from farm.dispatch.feasible import Feasible
+from farm.dispatch.measured import Loads
+from farm.dispatch.planned import SeatReason
+from farm.dispatch.policy import Policy
+from farm.dispatch.shares import Key
+from farm.dispatch.snapshot import Device, Group, Seat
+
+
+@dataclass(slots=True)
+class Board:
+    """Devices by number, rows by checkpoint, and what the steps before decided."""
+
+    now: float
+    policy: Policy
+    loads: Loads
+    groups: Mapping[int, Group]
+    devices: dict[int, Device]
+    feasible: Feasible
+    batches: Batches
+    demand: Demand
+    rows: dict[int, list[Row]]
+    """By checkpoint; only checkpoints that have work."""
+    owed: dict[Key, float]
+    """Lags, less what the seats given by this plan are going to cost."""
+    weights: Mapping[Key, float]
+    wanted: dict[int, float] = field(default_factory=dict)
+    slack: Mapping[int, float] = field(default_factory=dict)
+    at: dict[int, int | None] = field(default_factory=dict)
+    on: dict[int, set[int]] = field(default_factory=dict)
+    seats: dict[int, Seat] = field(default_factory=dict)
+    reasons: dict[int, SeatReason] = field(default_factory=dict)
+    moved: dict[int, int] = field(default_factory=dict)
+    """Devices that change their checkpoint by this plan, and to which."""
+    stays_until: dict[int, float] = field(default_factory=dict)
+    held_until: dict[int, float] = field(default_factory=dict)
+    load_budget: float = 0.0
+    usage: Mapping[int, float] = field(default_factory=dict)
+    largest_batch: int = 1
+    soon: list[int] = field(default_factory=list)
+    """Devices that are idle or will be soon, in the order in which they are free."""
+
+    def count(self, checkpoint: int) -> int:
+        """How many devices are at a checkpoint."""
+        devices = self.on.get(checkpoint)
+        return len(devices) if devices else 0
+
+    def place(self, device: int, checkpoint: int | None) -> None:
+        before = self.at.get(device)
+        if before is not None:
+            self.on[before].discard(device)
+        self.at[device] = checkpoint
+        if checkpoint is not None:
+            self.on.setdefault(checkpoint, set()).add(device)
+
+    def move(self, device: int, checkpoint: int, reason: SeatReason) -> None:
+        """Give a device another checkpoint; where that costs a load, it stays for as long as that and a batch take."""
+        self.place(device, checkpoint)
+        self.moved[device] = checkpoint
+        self.reasons[device] = reason
+        load = self.load_seconds(device, checkpoint)
+        if load > 0:
+            self.stays_until[device] = self.free_at(device) + load + self.batch_seconds(device, checkpoint)
+
+    def free_at(self, device: int) -> float:
+        return max(self.now, self.devices[device].free_at)
+
+    def load_seconds(self, device: int, checkpoint: int) -> float:
+        """What rendering a checkpoint costs the device before it begins: 0 if it is resident."""
+        found = self.devices[device]
+        if checkpoint in found.residents:
+            return 0.0
+        return self.loads.seconds(checkpoint, found.class_, is_cached=checkpoint in found.cached)
+
+    def batch_seconds(self, device: int, checkpoint: int) -> float:
+        """The seconds of one efficient batch of a checkpoint's first row."""
+        row = self.rows[checkpoint][0]
+        return row.seconds * self.batches.images(row.group, self.devices[device])
+
+    def may(self, device: int, checkpoint: int) -> bool:
+        """Whether the device may render anything of a checkpoint that is left."""
+        kind = self.feasible.type_by_device[device]
+        types = self.feasible.types_by_group
+        return any(
+            row.left and row.devices_left != 0 and kind in types[row.group.id] for row in self.rows[checkpoint]
+        )
+
+    def surplus(self, checkpoint: int | None) -> float:
+        """How many devices a checkpoint has beyond what it should have."""
+        if checkpoint is None:
+            return float("inf")
+        return self.count(checkpoint) - self.wanted.get(checkpoint, 0.0)
+
+    def spare(self, device: int) -> float:
+        """How many devices its checkpoint has beyond what it used recently, and what it should have."""
+        at = self.at[device]
+        if at is None:
+            return 1e3
+        usage = self.usage.get(at, 0.0)
+        return self.count(at) - max(usage + 0.5 * usage**0.5, self.wanted.get(at, 0.0))
+
+    def missed(self, device: int) -> float:
+        """Seconds that are lost if it leaves: somebody will have to load its checkpoint again, as likely as it is used."""
+        return self.policy.missed_seconds * min(1.0, max(0.0, 1.0 - self.spare(device)))
+
+
+def seat_devices(board: Board, devices: Iterable[Device]) -> None:
+    """Find where each device is: at its seat's checkpoint, else at what it renders, else at what it used last."""
+    for device in devices:
+        board.place(device.id, _place(device, board.groups))
+    ready = board.now + board.policy.soon_seconds
+    board.soon = sorted(
+        (d for d, device in board.devices.items() if device.free_at <= ready),
+        key=lambda d: (max(board.now, board.devices[d].free_at), d),
+    )
+
+
+def _place(device: Device, groups: Mapping[int, Group]) -> int | None:
+    seat = device.seat
+    if seat is not None and seat.reason != SeatReason.INTERACTIVE and seat.group in groups:
+        return groups[seat.group].checkpoint
+    if device.serving is not None and device.serving.group in groups:
+        return groups[device.serving.group].checkpoint
+    return device.residents[0] if device.residents else None

@@ -1,0 +1,129 @@
+"""In which order what waits is served: interactive, urgent deadlines, bulk by priority; what waits long enough rises.
+
+An owner's interactive images beyond `interactive_images`, queued and in flight, count as bulk: who submits ten thousand
+small jobs has two batches ahead of the others, not the farm. What an account has waiting for a checkpoint and was not
+served for `rise_seconds` goes before every priority, with the urgent deadlines.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from farm.dispatch.batches import Batches
+from farm.dispatch.policy import Policy
+from farm.dispatch.shares import Key
+from farm.dispatch.snapshot import Backlog, Device, Group, Snapshot, WorkClass
+
+INTERACTIVE, URGENT, BULK = 0, 1, 2
+Level = tuple[int, int]
+"""A rank and, within it, the priority negated: lower goes first."""
+
+
+@dataclass(slots=True)
+class Row:
+    """Images of one group and account that are served alike. `left` is changed while a plan seats devices."""
+
+    group: Group
+    key: Key
+    level: Level
+    left: int
+    seconds: float
+    """Device seconds an image."""
+    since: float
+    """Since when they wait for being served: since they became ready, or since their account was last served there."""
+    class_: WorkClass
+    devices_left: int | None = None
+    """How many more devices may take them (None: any number)."""
+    must_have: float = 0.0
+    """How many devices are needed to end before the deadline."""
+
+    @property
+    def work(self) -> float:
+        return self.left * self.seconds
+
+
+def rank_rows(snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches, now: float) -> list[Row]:
+    """Every backlog as one row or two, in no particular order."""
+    policy = snapshot.policy
+    usual = usual_class(snapshot.devices)
+    quota = _interactive_quota(snapshot)
+    running = _running_devices(snapshot.devices)
+    devices = sum(device.is_ready for device in snapshot.devices)
+    served_at = snapshot.carried.served_at
+    dated = sum(1 for b in snapshot.backlogs if b.deadline_at is not None)
+    most = max(1.0, policy.deadline_part * devices / max(1, dated))
+    rows = []
+    for backlog in _oldest_first(snapshot.backlogs):
+        group = groups.get(backlog.group)
+        if group is None or backlog.images <= 0:
+            continue
+        key = backlog.owner, backlog.project
+        since = max(backlog.oldest_at, served_at.get((group.checkpoint, *key), 0.0))
+        seconds = batches.seconds_an_image(group, usual)
+        row = Row(group, key, (BULK, -backlog.priority), backlog.images, seconds, since, backlog.class_)
+        if backlog.max_devices is not None:
+            row.devices_left = max(0, backlog.max_devices - running.get((group.id, key), 0))
+        if backlog.deadline_at is not None:
+            load = snapshot.loads.seconds(group.checkpoint, usual, is_cached=False)
+            row.must_have = devices_needed(row.work, backlog.deadline_at - now - load, most, policy)
+        if row.must_have > 0 or now - since > policy.rise_seconds:
+            row.level = (URGENT, 0)
+        elif backlog.class_ is WorkClass.INTERACTIVE:
+            first = min(quota.get(key, policy.interactive_images), row.left)
+            quota[key] = quota.get(key, policy.interactive_images) - first
+            if first > 0:
+                rows.append(_first_images(row, first))
+                row.left -= first
+        if row.left:
+            rows.append(row)
+    return rows
+
+
+def devices_needed(work: float, seconds: float, most: float, policy: Policy) -> float:
+    """How many devices must take `work` now to end it within `seconds`: 0 while `most` of them later would do.
+
+    It is `most` once the deadline has passed.
+    """
+    if seconds - work / most > policy.deadline_margin_seconds:
+        return 0.0
+    return most if seconds <= 0 else min(most, max(work / seconds, 0.51))
+
+
+def usual_class(devices: Iterable[Device]) -> str:
+    """The class that most devices are of: what seconds of work are counted in."""
+    counts: dict[str, int] = {}
+    for device in devices:
+        counts[device.class_] = counts.get(device.class_, 0) + 1
+    return max(counts, key=lambda class_: (counts[class_], class_), default="")
+
+
+def _first_images(row: Row, images: int) -> Row:
+    level = (INTERACTIVE, row.level[1])
+    return Row(row.group, row.key, level, images, row.seconds, row.since, row.class_, row.devices_left)
+
+
+def _oldest_first(backlogs: tuple[Backlog, ...]) -> Iterable[Backlog]:
+    """Interactive ones in the order in which they came; the order of the others does not matter."""
+    interactive = [b for b in backlogs if b.class_ is WorkClass.INTERACTIVE]
+    interactive.sort(key=lambda b: (-b.priority, b.oldest_at, b.group, b.owner))
+    yield from interactive
+    yield from (b for b in backlogs if b.class_ is not WorkClass.INTERACTIVE)
+
+
+def _interactive_quota(snapshot: Snapshot) -> dict[Key, int]:
+    """How many more interactive images of those accounts go first that have some in flight."""
+    quota: dict[Key, int] = {}
+    for device in snapshot.devices:
+        serving = device.serving
+        if serving is not None and serving.class_ is WorkClass.INTERACTIVE:
+            key = serving.owner, serving.project
+            quota[key] = max(0, quota.get(key, snapshot.policy.interactive_images) - serving.images)
+    return quota
+
+
+def _running_devices(devices: Iterable[Device]) -> dict[tuple[int, Key], int]:
+    running: dict[tuple[int, Key], int] = {}
+    for device in devices:
+        if device.serving is not None:
+            key = device.serving.group, (device.serving.owner, device.serving.project)
+            running[key] = running.get(key, 0) + 1
+    return running

@@ -1,0 +1,98 @@
+"""How many devices each account and each checkpoint should have: shares by class and priority, then by checkpoint.
+
+Higher levels (class, then priority) are given what they ask for before lower ones are asked. Work that only few devices
+can do shares those devices first.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from farm.dispatch.classes import INTERACTIVE, URGENT, Level, Row
+from farm.dispatch.feasible import Feasible
+from farm.dispatch.policy import Policy
+from farm.dispatch.shares import Key, divide
+from farm.dispatch.snapshot import Account
+
+Types = frozenset[int]
+
+
+@dataclass(slots=True)
+class Demand:
+    """Rates in devices at a time by account; what is asked for, and what of it the shares allow, by checkpoint."""
+
+    rates: dict[Key, float] = field(default_factory=dict)
+    asked: dict[Key, float] = field(default_factory=dict)
+    allowed: dict[int, dict[Key, float]] = field(default_factory=dict)
+    """By checkpoint and account, in devices."""
+    total: float = 0.0
+    is_saturated: bool = False
+
+
+def find_demand(
+    rows: Iterable[Row], accounts: Mapping[Key, Account], feasible: Feasible, policy: Policy, devices: int
+) -> Demand:
+    """Divide `devices` among the rows."""
+    demand = Demand()
+    levels: dict[Level, dict[Types, dict[Key, float]]] = {}
+    asked = [(row, _asked(row, policy)) for row in rows]
+    for row, devices_asked in asked:
+        by_key = levels.setdefault(_level(row), {}).setdefault(feasible.types_by_group[row.group.id], {})
+        by_key[row.key] = by_key.get(row.key, 0.0) + devices_asked
+        demand.total += devices_asked
+    left = float(devices)
+    used: dict[Types, float] = {}
+    parts: dict[tuple[Level, Types, Key], float] = {}
+    for level in sorted(levels):
+        capacity = min(left, policy.deadline_part * devices) if level[0] == URGENT else left
+        given = _divide_level(levels[level], capacity, used, accounts, feasible)
+        for (types, key), devices_given in given.items():
+            parts[level, types, key] = devices_given / levels[level][types][key]
+            used[types] = used.get(types, 0.0) + devices_given
+            left -= devices_given
+            demand.rates[key] = demand.rates.get(key, 0.0) + devices_given
+    for row, devices_asked in asked:
+        part = parts[_level(row), feasible.types_by_group[row.group.id], row.key]
+        demand.asked[row.key] = demand.asked.get(row.key, 0.0) + devices_asked
+        by_key = demand.allowed.setdefault(row.group.checkpoint, {})
+        by_key[row.key] = by_key.get(row.key, 0.0) + devices_asked * part
+    demand.is_saturated = devices - left >= devices - 0.5
+    return demand
+
+
+def _level(row: Row) -> Level:
+    """Interactive work has no priorities among itself: it is served in the order in which it came."""
+    return (row.level[0], 0) if row.level[0] == INTERACTIVE else row.level
+
+
+def _asked(row: Row, policy: Policy) -> float:
+    devices = max(row.left * row.seconds / policy.horizon_seconds, row.must_have, 1e-6)
+    return devices if row.devices_left is None else min(devices, row.devices_left + 1e-6)
+
+
+def _divide_level(
+    wanted: Mapping[Types, Mapping[Key, float]],
+    capacity: float,
+    used: Mapping[Types, float],
+    accounts: Mapping[Key, Account],
+    feasible: Feasible,
+) -> dict[tuple[Types, Key], float]:
+    """Cap what only few types can do by the room there, the fewest first; then divide the whole."""
+    capped: dict[Types, dict[Key, float]] = {}
+    for types in sorted(wanted, key=lambda types: (feasible.room(types), sorted(types))):
+        room = feasible.room(types)
+        within = sum(devices for other, devices in used.items() if other <= types)
+        within += sum(sum(by_key.values()) for other, by_key in capped.items() if other <= types)
+        asked = wanted[types]
+        if sum(asked.values()) > room - within:
+            asked = divide(max(0.0, room - within), asked, accounts)
+        capped[types] = dict(asked)
+    totals: dict[Key, float] = {}
+    for by_key in capped.values():
+        for key, devices in by_key.items():
+            totals[key] = totals.get(key, 0.0) + devices
+    rates = divide(max(0.0, capacity), totals, accounts)
+    return {
+        (types, key): devices * (rates[key] / totals[key] if totals[key] > 0 else 0.0)
+        for types, by_key in capped.items()
+        for key, devices in by_key.items()
+    }

@@ -1,0 +1,217 @@
+"""The plan: who gets what next, made of everything that is known, by the rules of this package in their order."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from farm.dispatch.batches import Batches
+from farm.dispatch.board import Board, seat_devices
+from farm.dispatch.busy import force, move_busy
+from farm.dispatch.classes import Row, rank_rows, usual_class
+from farm.dispatch.demand import Demand, find_demand
+from farm.dispatch.dry import move_dry
+from farm.dispatch.feasible import find_feasible
+from farm.dispatch.hysteresis import slacks, tolerance, tolerances
+from farm.dispatch.interactive import seat_interactive
+from farm.dispatch.planned import Figures, Plan, SeatReason, Share
+from farm.dispatch.seats import fill
+from farm.dispatch.shares import Key, effective_weights, next_lags
+from farm.dispatch.snapshot import Account, Carried, Device, Group, Snapshot
+from farm.dispatch.split import split
+
+_USAGE_SECONDS = 300.0
+_BUDGET_SECONDS = 60.0
+
+
+def plan(snapshot: Snapshot, now: float) -> Plan:
+    """Seat the devices of a pool.
+
+    1. What may be rendered where (`feasible`), in which order (`classes`), and what it asks for (`demand`).
+    2. How many devices each checkpoint should have (`split`), and how far off it may be (`hysteresis`).
+    3. Seats for interactive work; devices without work go where they are needed; then, for fairness, some with work.
+    4. What each device renders at its checkpoint (`seats`). A device that is not free soon keeps its seat.
+    """
+    board = _lay_out(snapshot, now)
+    demand = board.demand
+    load = _usual_load(snapshot, board)
+    theta = tolerance(demand.rates.values(), load, len(board.devices), snapshot.policy)
+    limits = tolerances(demand.rates, theta, snapshot.policy)
+    board.slack = slacks(demand.allowed, limits, snapshot.policy)
+    seats = {checkpoint: board.count(checkpoint) for checkpoint in board.rows}
+    board.wanted = split(demand, seats, board.owed, snapshot.policy)
+    lags = dict(board.owed)
+    seat_interactive(board)
+    move_dry(board)
+    move_busy(board, limits)
+    waiting = _find_unseated(board, snapshot.carried)
+    bound = unseated_bound(theta, len(board.rows), len(board.devices), snapshot)
+    force(board, waiting, bound)
+    _fill_all(board)
+    return Plan(
+        seats=tuple(board.seats[device] for device in sorted(board.seats)),
+        shares=tuple(
+            Share(*key, demand.rates.get(key, 0.0), lags[key])
+            for key in sorted(lags, key=lambda key: (key[0], key[1] or 0))
+        ),
+        carried=_carry(board, snapshot, now, waiting),
+        figures=_figures(board, snapshot, waiting),
+    )
+
+
+def unseated_bound(theta: float, checkpoints: int, devices: int, snapshot: Snapshot) -> float:
+    """For how many seconds a checkpoint with work waits for a device before it is given one by force."""
+    return max(snapshot.policy.served_seconds, 2 * theta * checkpoints / max(1, devices))
+
+
+def _lay_out(snapshot: Snapshot, now: float) -> Board:
+    policy, carried = snapshot.policy, snapshot.carried
+    groups = {group.id: group for group in snapshot.groups}
+    devices = {device.id: device for device in snapshot.devices if device.is_ready}
+    batches = Batches(snapshot.speeds, snapshot.loads, policy)
+    rows = rank_rows(snapshot, groups, batches, now)
+    feasible = find_feasible(devices.values(), snapshot.groups)
+    accounts = _find_accounts(snapshot, rows)
+    demand = find_demand(rows, accounts, feasible, policy, len(devices))
+    seconds = max(0.0, now - carried.planned_at) if carried.planned_at is not None else 0.0
+    board = Board(
+        now=now,
+        policy=policy,
+        loads=snapshot.loads,
+        groups=groups,
+        devices=devices,
+        feasible=feasible,
+        batches=batches,
+        demand=demand,
+        rows=_by_checkpoint(rows),
+        owed=_find_lags(accounts, demand, snapshot, seconds),
+        weights=effective_weights(list(demand.asked), accounts),
+        stays_until=_still_ahead(carried.stays_until, devices, now),
+        held_until=_still_ahead(carried.held_until, devices, now),
+        usage=_find_usage(devices.values(), groups, carried, seconds),
+        load_budget=_refill(carried, len(devices), seconds, snapshot),
+        largest_batch=max((device.max_batch for device in devices.values()), default=1),
+    )
+    seat_devices(board, devices.values())
+    return board
+
+
+def _find_accounts(snapshot: Snapshot, rows: list[Row]) -> dict[Key, Account]:
+    accounts = {(account.owner, account.project): account for account in snapshot.accounts}
+    for row in rows:
+        if row.key not in accounts:
+            accounts[row.key] = Account(*row.key)
+    return accounts
+
+
+def _find_lags(
+    accounts: Mapping[Key, Account], demand: Demand, snapshot: Snapshot, seconds: float
+) -> dict[Key, float]:
+    lags = {key: account.lag for key, account in accounts.items()}
+    rates = demand.rates
+    if not demand.is_saturated:
+        rates = {key: float(account.running_devices) for key, account in accounts.items()}
+    return next_lags(lags, rates, demand.asked, snapshot.policy, seconds=seconds, is_saturated=demand.is_saturated)
+
+
+def _by_checkpoint(rows: list[Row]) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.group.checkpoint, []).append(row)
+    return found
+
+
+def _still_ahead(times: Mapping[int, float], devices: Mapping[int, Device], now: float) -> dict[int, float]:
+    return {device: until for device, until in times.items() if until > now and device in devices}
+
+
+def _find_usage(
+    devices: Iterable[Device], groups: Mapping[int, Group], carried: Carried, seconds: float
+) -> dict[int, float]:
+    keep = 0.5 ** (seconds / _USAGE_SECONDS)
+    usage = {c: devices * keep for c, devices in carried.usage.items() if devices > 0.01}
+    for device in devices:
+        if device.serving is not None and device.serving.group in groups:
+            checkpoint = groups[device.serving.group].checkpoint
+            usage[checkpoint] = usage.get(checkpoint, 0.0) + 1.0 - keep
+    return usage
+
+
+def _refill(carried: Carried, devices: int, seconds: float, snapshot: Snapshot) -> float:
+    rate = snapshot.policy.interactive_load_rate * devices
+    full = max(rate * _BUDGET_SECONDS, 30.0)
+    return full if carried.load_seconds is None else min(full, carried.load_seconds + rate * seconds)
+
+
+def _usual_load(snapshot: Snapshot, board: Board) -> float:
+    class_ = usual_class(board.devices.values())
+    loads = [snapshot.loads.seconds(checkpoint, class_, is_cached=False) for checkpoint in board.rows]
+    return sum(loads) / len(loads) if loads else 0.0
+
+
+def _find_unseated(board: Board, carried: Carried) -> dict[int, float]:
+    return {
+        c: carried.unseated_since.get(c, board.now)
+        for c, rows in board.rows.items()
+        if board.count(c) == 0 and any(row.left for row in rows)
+    }
+
+
+def _fill_all(board: Board) -> None:
+    """Fresh seats for devices that are free soon or change their checkpoint; the others keep theirs."""
+    soon = set(board.soon)
+    waiting: dict[int, list[int]] = {}
+    for device in board.soon:
+        at = board.at[device]
+        if device not in board.seats and at is not None and at in board.rows:
+            waiting.setdefault(at, []).append(device)
+    for mover in sorted(set(board.moved) - soon - set(board.seats), key=lambda d: (board.free_at(d), d)):
+        waiting.setdefault(board.moved[mover], []).append(mover)
+    for checkpoint in sorted(waiting):
+        fill(board, checkpoint, waiting[checkpoint])
+    for number, found in board.devices.items():
+        seat = found.seat
+        if number in soon or number in board.seats or seat is None or seat.reason == SeatReason.INTERACTIVE:
+            continue
+        if seat.group in board.groups and any(
+            row.group.id == seat.group for row in board.rows.get(board.groups[seat.group].checkpoint, ())
+        ):
+            board.seats[number] = seat
+    for number, seat in board.seats.items():
+        checkpoint = board.groups[seat.group].checkpoint
+        coming = None if checkpoint in board.devices[number].residents else checkpoint
+        if seat.next_checkpoint != coming:
+            board.seats[number] = replace(seat, next_checkpoint=coming)
+
+
+def _carry(board: Board, snapshot: Snapshot, now: float, waiting: Mapping[int, float]) -> Carried:
+    policy = snapshot.policy
+    oldest = now - 2 * policy.rise_seconds
+    served_at = {key: at for key, at in snapshot.carried.served_at.items() if at > oldest}
+    for device in board.devices.values():
+        serving = device.serving
+        if serving is not None and serving.group in board.groups:
+            served_at[board.groups[serving.group].checkpoint, serving.owner, serving.project] = now
+    return Carried(
+        planned_at=now,
+        stays_until=board.stays_until,
+        held_until=board.held_until,
+        unseated_since={c: since for c, since in waiting.items() if board.count(c) == 0},
+        served_at=served_at,
+        usage=board.usage,
+        load_seconds=board.load_budget,
+    )
+
+
+def _figures(board: Board, snapshot: Snapshot, waiting: Mapping[int, float]) -> Figures:
+    idle = sum(1 for d, device in board.devices.items() if device.free_at <= board.now and d not in board.seats)
+    oldest = min((backlog.oldest_at for backlog in snapshot.backlogs), default=board.now)
+    return Figures(
+        devices=len(board.devices),
+        seated=len(board.seats),
+        idle=idle,
+        demand=board.demand.total,
+        is_saturated=board.demand.is_saturated,
+        moves=len(board.moved),
+        queued=sum(backlog.images for backlog in snapshot.backlogs),
+        unseated=sum(1 for c in waiting if board.count(c) == 0),
+        oldest_seconds=board.now - oldest,
+    )
