@@ -1,7 +1,5 @@
 """What came of the estimates: when each job really started and ended."""
 
-from collections.abc import Collection
-
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -12,9 +10,14 @@ _MOST = 5_000
 
 _START = text(
     """
-    UPDATE estimates SET started_at = now()
-    WHERE job_id IN (SELECT job_id FROM estimates
-                     WHERE job_id = ANY(:jobs) AND started_at IS NULL ORDER BY job_id FOR UPDATE SKIP LOCKED)
+    UPDATE estimates e SET started_at = n.started_at
+    FROM (
+        SELECT o.job_id, d.started_at
+        FROM (SELECT job_id, min(created_at) AS started_at FROM deltas WHERE queued < 0 GROUP BY job_id) d
+        JOIN estimates o USING (job_id)
+        WHERE o.started_at IS NULL ORDER BY o.job_id FOR UPDATE OF o SKIP LOCKED
+    ) n
+    WHERE e.job_id = n.job_id
     """
 )
 _SINCE = text(
@@ -37,10 +40,9 @@ _END = text(
 )
 
 
-def note_starts(session: Session, jobs: Collection[int]) -> None:
-    """Images of these jobs were claimed: those that had not started have started now."""
-    if jobs:
-        session.execute(_START, {"jobs": sorted(jobs)})
+def note_starts(session: Session) -> None:
+    """Note which jobs started, by what claims appended; before that is folded, in the same transaction."""
+    session.execute(_START)
 
 
 def last_noted_end(session: Session) -> float:

@@ -12,26 +12,24 @@ _FIRST_IMAGES = 2
 """So many images of a line of which nothing has started count as interactive: they show whether it is worth it."""
 
 # The partial index on `is_ready AND has_queued` holds these lines and no others. What claims and publishes appended
-# since the last fold is little, and is added here. OFFSET 0 keeps Postgres from joining all jobs that ever were for
-# the few with deadlines; of those, each factor of 1.5 in the time that is left is summed apart.
+# since the last fold is little, and is added here. Deadlines are summed apart by each factor of 1.5 in the time that
+# is left. Nothing is ordered, since Postgres would sort all lines before it sums them.
 _BACKLOGS = text(
     f"""
     WITH appended AS MATERIALIZED (
         SELECT job_id, batch_key, sum(queued) AS queued, sum(running + succeeded + failed) AS begun
         FROM deltas GROUP BY job_id, batch_key
     ), lines AS (
-        SELECT c.group_id, c.owner_id, c.project_id, c.class, c.priority, c.max_devices, c.ready_at, j.deadline,
+        SELECT c.group_id, c.owner_id, c.project_id, c.class, c.priority, c.max_devices, c.ready_at,
+               CASE WHEN c.class = 'deadline' THEN (SELECT deadline FROM jobs WHERE id = c.job_id) END AS deadline,
                c.queued + coalesce(a.queued, 0) AS queued,
                c.running + c.succeeded + c.failed + c.cancelled + coalesce(a.begun, 0) > 0 AS has_begun
         FROM counters c
         LEFT JOIN appended a USING (job_id, batch_key)
-        LEFT JOIN LATERAL (
-            SELECT deadline FROM jobs WHERE id = c.job_id AND c.class = 'deadline' OFFSET 0
-        ) j ON true
         WHERE c.pool = :pool AND c.is_ready AND c.has_queued AND c.is_open AND c.group_id IS NOT NULL
     )
     SELECT group_id, owner_id, project_id, class, priority, max_devices IS NOT NULL AS is_limited,
-           floor(ln(greatest(60, extract(epoch FROM deadline - now()))) / ln(1.5)) AS urgency,
+           floor(ln(greatest(60, extract(epoch FROM deadline - now())::float8)) / ln(1.5::float8)) AS urgency,
            sum(queued)::bigint AS images,
            coalesce(sum(least(queued, {_FIRST_IMAGES})) FILTER (WHERE NOT has_begun), 0)::bigint AS first_images,
            extract(epoch FROM coalesce(min(ready_at), now()))::float8 AS oldest_at,
@@ -41,7 +39,6 @@ _BACKLOGS = text(
     FROM lines
     WHERE queued > 0
     GROUP BY group_id, owner_id, project_id, class, priority, is_limited, urgency
-    ORDER BY group_id, owner_id, project_id, class, priority, is_limited, urgency
     """
 )
 _GROUPS = text(
@@ -62,7 +59,14 @@ _BYTES = text(
 
 def read_backlogs(session: Session, pool: str) -> list[Backlog]:
     """What is ready in the pool, by group, owner, project, class and priority."""
-    return [backlog for row in session.execute(_BACKLOGS, {"pool": pool}) for backlog in _split(row)]
+    found = [backlog for row in session.execute(_BACKLOGS, {"pool": pool}) for backlog in _split(row)]
+    return sorted(found, key=_order)
+
+
+def _order(backlog: Backlog) -> tuple[object, ...]:
+    """By group, owner, project, class and priority; then what is due first, and what any number may render."""
+    key = (backlog.group, backlog.owner, backlog.project or 0, backlog.class_, backlog.priority)
+    return (*key, backlog.deadline_at or 0.0, backlog.max_devices or 0)
 
 
 def _split(row: Row[Any]) -> Iterator[Backlog]:

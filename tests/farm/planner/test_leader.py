@@ -138,9 +138,7 @@ def test_an_idle_worker_with_a_new_seat_is_rung(farm: HandMade, keeper: Callable
     assert rung == [("default", 1)]
 
 
-def test_a_plan_that_takes_too_long_is_reported(
-    farm: HandMade, keeper: Callable[..., Leader]
-) -> None:
+def test_a_plan_that_takes_too_long_is_reported(farm: HandMade, keeper: Callable[..., Leader]) -> None:
     farm.worker()
     leader = keeper()
     leader._policy = leader._policy.__class__(period_seconds=-1.0)

@@ -43,7 +43,7 @@ def test_the_first_images_of_what_has_not_begun_are_interactive(farm: HandMade) 
     farm.line(group, local, queued=1)
     farm.line(group, local, queued=10, running=1)
     found = [summed(b)[2:] for b in farm.look().snapshot.backlogs]
-    assert found == [("interactive", 50, 3), ("bulk", 50, 18)]
+    assert found == [("bulk", 50, 18), ("interactive", 50, 3)]
 
 
 def test_appended_changes_count_before_they_are_folded(farm: HandMade) -> None:
