@@ -93,7 +93,7 @@ class Client:
     def submit(self, request: JobRequest, idempotency_key: str | None = None) -> tuple[JobReport, list[str]]:
         """Submit a job; return it with the portal's warnings."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        body = request.model_dump(mode="json", exclude_defaults=True)
+        body = request.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         answer = self._call("POST", "/jobs", json=body, headers=headers)
         return JobReport.model_validate(answer), answer["warnings"]
 
@@ -109,7 +109,7 @@ class Client:
 
     def preview(self, request: JobRequest) -> PreviewReport:
         """What a request would unfold into; nothing is stored but the pictures that it carries."""
-        body = request.model_dump(mode="json", exclude_defaults=True)
+        body = request.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return PreviewReport.model_validate(self._call("POST", "/jobs", json=body, params={"dry_run": "true"}))
 
     def jobs(self, *, status: str | None = None, limit: int = 50) -> list[JobReport]:

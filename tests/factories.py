@@ -3,25 +3,30 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import Select, insert, select, text, update
+from sqlalchemy.orm import Session
 
 from farm.config import Settings
 from farm.db.connection import Database
 from farm.db.tables.accounts import User
 from farm.db.tables.jobs import Counters, Job, Task
 from farm.db.tables.schema import METADATA
+from farm.db.tables.workers import Worker
+from farm.errors import Raced
 from farm.intake import submit
 from farm.intake.library import KnownCheckpoint, Library
 from farm.intake.repeats import AcceptedJob
 from farm.intake.request import JobRequest, parse_request
 from farm.pictures.uploads import Desk
 from farm.queue import claim as dispatch
-from farm.queue import endings, losses
-from farm.queue.claim import Batch, ClaimedCheckpoint, Lease
+from farm.queue import corrections, endings, leases, losses, steering
+from farm.queue.claim import Batch, ClaimedCheckpoint
+from farm.queue.claimed import Lease
 from farm.queue.doorbell import Doorbell
 from farm.queue.endings import StoredObject
 from farm.queue.workers import exclusions, fleet
@@ -122,9 +127,11 @@ def a_worker(database: Database, device: str = "cpu", pool: str = "default", sta
 
 
 def claim(database: Database, worker_id: int, *, limit: int = 8, **options: Any) -> Batch | None:
+    """The batch a worker gets next; None if there is none, or others hold all there is."""
     options = {"pool": "default", "lease_seconds": LEASE_SECONDS, **options}
-    with database.begin() as session:
+    with suppress(Raced), database.begin() as session:
         return dispatch.claim(session, worker_id, limit=limit, **options)
+    return None
 
 
 def publish(database: Database, lease: Lease, *, relief: Sequence[str] = ()) -> bool:
@@ -158,6 +165,12 @@ def a_user(database: Database, name: str, gpu_seconds: float = 0) -> None:
     """Register a user who has used the GPUs for so long just now."""
     with database.begin() as session:
         session.execute(insert(User).values(name=name, gpu_seconds=gpu_seconds))
+
+
+def explain(session: Session, query: Select[Any]) -> str:
+    """How Postgres would carry out a query."""
+    literal = query.compile(session.get_bind().engine, compile_kwargs={"literal_binds": True})
+    return "\n".join(session.execute(text(f"EXPLAIN {literal}")).scalars())
 
 
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -210,25 +223,63 @@ class Scene:
         with self.database.begin() as session:
             endings.hand_back(session, leases, reason)
 
-    def renew(self, worker_id: int, *leases: Lease) -> set[Lease]:
+    def renew(self, worker_id: int, *held: Lease) -> set[Lease]:
         with self.database.begin() as session:
-            return dispatch.renew(session, worker_id, leases, LEASE_SECONDS)
+            return leases.renew(session, worker_id, held, LEASE_SECONDS)
 
     def release_dead(self, worker_id: int, error: str = "killed by signal 9", **evidence: Any) -> int:
         with self.database.begin() as session:
             return losses.release_dead(session, worker_id, error, **evidence)
 
-    def let_leases_end(self, *leases: Lease) -> None:
-        """Time passes: the ends of these leases lie in the past."""
+    def let_leases_end(self, *held: Lease) -> None:
+        """Time passes: these attempts are held no more, whatever else their workers hold."""
         with self.database.begin() as session:
             past = text("now() - interval '1 second'")
-            session.execute(update(Task).where(Task.id.in_([x.task_id for x in leases])).values(lease_until=past))
+            session.execute(update(Task).where(Task.id.in_([x.task_id for x in held])).values(lease_until=past))
+
+    def let_lease_end_of(self, worker_id: int) -> None:
+        """Time passes without a word of the worker: its lease, and so all that it holds, lies in the past."""
+        with self.database.begin() as session:
+            past = text("now() - interval '1 second'")
+            session.execute(update(Worker).where(Worker.id == worker_id).values(lease_until=past))
 
     def let_jobs_begin(self) -> None:
-        """Time passes: the `not_before` of every job has come."""
+        """Time passes: the `not_before` of every job has come, and a keeper has seen to it."""
         with self.database.begin() as session:
             for table in ("jobs", "counters"):
                 session.execute(text(f"UPDATE {table} SET not_before = now() WHERE not_before IS NOT NULL"))
+            corrections.wake_lines(session)
+
+    def set_turn(self, owner: str, turn: float) -> None:
+        """Whose turn it is, where no plan decides: the lowest is next."""
+        self.execute(
+            "UPDATE queues SET turn = :turn WHERE owner_id = (SELECT id FROM users WHERE name = :owner)",
+            turn=turn,
+            owner=owner,
+        )
+
+    def plan(self, pool: str = "default") -> None:
+        """A leader planned the pool just now."""
+        self.execute("INSERT INTO plans (pool) VALUES (:pool) ON CONFLICT (pool) DO NOTHING", pool=pool)
+
+    def seat(self, worker_id: int, job_id: int, *, images: int = 8) -> None:
+        """The plan of the job's pool, made just now, seats the worker on the job's group and its owner."""
+        self.plan(str(self.scalar("SELECT pool FROM jobs WHERE id = :job_id", job_id=job_id)))
+        self.execute(
+            "INSERT INTO seats (worker_id, group_id, owner_id, images, reason) "
+            "SELECT :worker_id, group_id, owner_id, :images, 'for a test' FROM counters "
+            "WHERE job_id = :job_id ORDER BY batch_key LIMIT 1",
+            worker_id=worker_id,
+            job_id=job_id,
+            images=images,
+        )
+
+    def make_old(self) -> None:
+        """Time passes: all lines are ready for a minute."""
+        self.execute("UPDATE counters SET ready_at = ready_at - interval '1 minute'")
+
+    def priority(self, job_id: int, priority: int) -> None:
+        steering.set_priority(self.database, job_id, priority)
 
     def let_days_pass(self, days: int) -> None:
         """Time passes: all that was recorded is so many days older."""

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from farm.bench.scratch import scratch_database
 from farm.db.connection import Database, Role
-from farm.queue import claim
+from farm.queue import claim, corrections
 from farm.queue.workers import fleet
 from farm.queue.workers.fleet import WorkerIdentity
 from farm.spec.image import TextToImageSpec
@@ -78,6 +78,7 @@ def _fill(session: Session, queued: int) -> None:
     session.execute(_INSERT_JOBS, {"jobs": _JOBS})
     session.execute(_INSERT_TASKS, {"spec": spec, "each": each})
     session.execute(_INSERT_COUNTERS, {"each": each})
+    corrections.adopt_lines(session)
 
 
 def _vacuum(database: Database) -> None:

@@ -16,11 +16,8 @@ from farm.db.tables.artifacts import Artifact, Result
 from farm.db.tables.jobs import Attempt, Task
 from farm.queue import lifecycle, quarantine, shares
 from farm.queue.attempts import end_attempts, storable
-from farm.queue.claim import Held, Lease, Unreadable, is_one_of
+from farm.queue.claimed import AttemptKey, Held, Lease, Unreadable, is_one_of
 from farm.queue.workers import capacity
-
-AttemptKey = tuple[int, int]
-"""(task id, number of the attempt)"""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ What may take long, deleting and sweeping, is done beside it by `farm.upkeep.cle
 """
 
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import structlog
@@ -17,7 +18,7 @@ from farm.crashpoints import reach
 from farm.db.connection import Database, is_lost_connection
 from farm.db.tables.jobs import Counters
 from farm.db.tables.workers import Worker
-from farm.queue import losses
+from farm.queue import corrections, losses
 from farm.queue.claimable import is_claimable
 from farm.queue.deadlines import cancel_queued, overdue_jobs
 from farm.queue.doorbell import Doorbell
@@ -28,6 +29,13 @@ log = structlog.get_logger(__name__)
 
 _SILENT_LEASES = 2.0
 _MOST_RINGS = 16
+_CORRECTIONS: Mapping[str, Callable[[Session], object]] = {
+    "adopt lines": corrections.adopt_lines,
+    "wake lines": corrections.wake_lines,
+    "open queues": corrections.open_missing_queues,
+    "close queues": corrections.close_empty_queues,
+}
+"""In order. Each is a transaction of its own: one that fails leaves the others be."""
 
 
 class Keeper:
@@ -53,13 +61,15 @@ class Keeper:
         1. Leases that have ended: their tasks are queued again, or set aside when they lost too many workers.
         2. Jobs past their deadline: what has not started is cancelled.
         3. Workers not heard of for two leases are marked as gone.
-        4. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
+        4. Lines whose `not_before` has come are made ready, and what else leads claims to lines is corrected.
+        5. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
            ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
         """
         steps = {
             "expire leases": self._expire,
             "cancel overdue jobs": self._cancel_overdue,
             "look after workers": self._look_after_workers,
+            **{name: partial(self._correct, correct) for name, correct in _CORRECTIONS.items()},
             "ring": self._ring,
         }
         was_away = [attempt_in_spite_of_bugs(step, name) for name, step in steps.items()]
@@ -108,6 +118,10 @@ class Keeper:
     def _look_after_workers(self) -> None:
         with self._database.begin() as session:
             fleet.retire_silent(session, _SILENT_LEASES * self._settings.lease_seconds)
+
+    def _correct(self, correct: Callable[[Session], object]) -> None:
+        with self._database.begin() as session:
+            correct(session)
 
     def _ring(self) -> None:
         """As many rings as workers: one alone may be heard by a parent whose worker is busy, or has just died."""

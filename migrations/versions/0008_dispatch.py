@@ -53,6 +53,7 @@ WHERE (c.queued > 0 OR c.running > 0) AND j.id = c.job_id
   AND g.pool = c.pool AND g.batch_key = c.batch_key AND g.batch_limit IS NOT DISTINCT FROM c.batch_limit;
 
 CREATE INDEX counters_ready ON counters (group_id, priority DESC, job_id) WHERE is_ready AND has_queued;
+CREATE INDEX counters_ready_of_seat ON counters (group_id, owner_id, priority DESC, job_id) WHERE is_ready AND has_queued;
 CREATE INDEX counters_ready_of_owner ON counters (pool, priority DESC, owner_id, job_id) WHERE is_ready AND has_queued;
 -- Lines whose time is to come, and those that an older portal wrote.
 CREATE INDEX counters_to_wake ON counters (not_before) WHERE is_open AND has_queued AND NOT is_ready;
@@ -120,6 +121,7 @@ ALTER TABLE workers
     ADD COLUMN residents    bigint[] NOT NULL DEFAULT '{}',
     ADD COLUMN cached       bigint[] NOT NULL DEFAULT '{}',
     ADD COLUMN free_at      timestamptz;
+CREATE INDEX workers_idle ON workers (pool) WHERE status = 'idle';
 CREATE INDEX workers_leases ON workers (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX tasks_running_of_job ON tasks (job_id, worker_id) WHERE status = 'running';
 
@@ -201,7 +203,7 @@ CREATE INDEX estimates_ended ON estimates (ended_at DESC) WHERE ended_at IS NOT 
 DOWNGRADE = """
 DROP VIEW line_counts;
 DROP TABLE estimates, outlooks, loads, speeds, shares, plans, seats, deltas, queues;
-DROP INDEX tasks_running_of_job, workers_leases;
+DROP INDEX tasks_running_of_job, workers_idle, workers_leases;
 -- What was held by its worker's lease is held by its own again, and ends soon unless the worker renews it.
 UPDATE tasks SET lease_until = now() + make_interval(secs => 20) WHERE lease_until = 'infinity';
 ALTER TABLE workers DROP COLUMN lease_until, DROP COLUMN device_class, DROP COLUMN memory_bytes, DROP COLUMN residents,

@@ -23,7 +23,7 @@ from farm.db.tables.artifacts import Result
 from farm.db.tables.jobs import Task
 from farm.queue import claim, endings, lifecycle
 from farm.queue.attempts import end_attempts
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 from farm.queue.doorbell import Doorbell
 from farm.queue.endings import StoredObject
 from workers.parent import supervisor

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from farm.db.tables.accounts import User
 from farm.errors import Conflict
 from farm.queue import claim, deadlines, endings, losses, steering
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 from farm.queue.workers import exclusions, fleet
 from tests.factories import LEASE_SECONDS, Scene, an_object
 from tests.model.expected import ExpectedFarm, ExpectedJob, ExpectedTask

@@ -1,4 +1,4 @@
-"""Keeps a worker's leases alive; learns what was lost or cancelled, and whether the worker is out of service."""
+"""Keeps a worker's lease alive; learns what was lost or cancelled, and whether the worker is out of service."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm.config import Settings
 from farm.db.connection import Database
 from farm.errors import NotFound
-from farm.queue import claim
-from farm.queue.claim import Lease
+from farm.queue import leases
+from farm.queue.claimed import Lease
 from farm.queue.workers import fleet
 from workers.loop.holdings import Holdings
 
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """A thread that renews every lease held and reports what the worker does.
+    """A thread that renews the worker's lease and reports what the worker does, in one statement and one look.
 
     `on_forgotten` is called where the farm knows this worker no more: it must end, and start under a new id.
     """
@@ -82,10 +82,16 @@ class Heartbeat:
         held = self._holdings.all()
         try:
             with self._database.begin() as session:
+                lease_seconds = self._settings.lease_seconds
                 is_out = fleet.beat(
-                    session, self._worker_id, self._status_with(held), self._resident, self._trouble
+                    session,
+                    self._worker_id,
+                    self._status_with(held),
+                    self._resident,
+                    self._trouble,
+                    lease_seconds=lease_seconds,
                 )
-                kept = claim.renew(session, self._worker_id, held, self._settings.lease_seconds) if held else set()
+                kept = leases.still_held(session, self._worker_id, held, lease_seconds)
         except SQLAlchemyError as error:
             log.warning("The heartbeat did not reach Postgres.", worker=self._worker_id, error=str(error.args[0]))
             return

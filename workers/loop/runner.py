@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -9,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.db.connection import Database, Role, is_lost_connection
-from farm.errors import DeviceBroken, FarmError, LeaseLost, OutOfMemory, RenderError, StoreAway
+from farm.errors import DeviceBroken, FarmError, LeaseLost, OutOfMemory, Raced, RenderError, StoreAway
 from farm.queue import claim
 from farm.queue.claim import Batch
 from farm.queue.progress import ProgressBoard
@@ -38,6 +39,9 @@ BROKEN = 76
 _DELIVERY_THREADS = 2
 # More than one task has tries: a single bad task is not taken for a broken device.
 _MOST_UNFORESEEN = 5
+# A rival's claim takes some milliseconds. Who lost so many races leaves it to the next ring or look.
+_MOST_RACES = 8
+_RACE_PAUSE_SECONDS = 0.002, 0.02
 _LONGEST_PAUSE_SECONDS = 8.0
 
 
@@ -144,19 +148,9 @@ class Runner:
         self._heartbeat.report_trouble("delivery", held_up if self._delivery.is_held_up and not is_full else None)
 
     def _claim(self) -> Batch | None:
+        """The next batch; None where nothing is ready for this worker, or nothing can be claimed now."""
         try:
-            with self._database.begin() as session:
-                batch = claim.claim(
-                    session,
-                    self._worker_id,
-                    pool=self._settings.pool,
-                    limit=self._settings.max_batch,
-                    lease_seconds=self._settings.lease_seconds,
-                    resident=self._affinity.preference(self._renderer.resident_id),
-                    passed_over=self._passed_over.now(),
-                )
-                if batch:
-                    reach("worker.claiming")
+            batch = self._claim_in_spite_of_others()
         except Exception as error:  # whatever it is, it is reported, and this worker tries again
             log.warning("Could not claim.", worker=self._worker_id, exc_info=not isinstance(error, SQLAlchemyError))
             self._heartbeat.report_trouble("claim", f"it cannot claim work: {_describe_failure(error)}")
@@ -168,6 +162,39 @@ class Runner:
             reach("worker.claimed")
             self._outcomes.fail_unreadable(batch.unreadable)
         return batch
+
+    def _claim_in_spite_of_others(self) -> Batch | None:
+        """Claim again where others were faster: what is left when they are done is there in milliseconds."""
+        residents = self._residents
+        preferred = self._affinity.preference(residents)
+        for _ in range(_MOST_RACES):
+            try:
+                return self._claim_once(residents, preferred)
+            except Raced:
+                self._orders.pause(random.uniform(*_RACE_PAUSE_SECONDS))
+        return None
+
+    def _claim_once(self, residents: Sequence[int], preferred: Sequence[int]) -> Batch | None:
+        with self._database.begin() as session:
+            batch = claim.claim(
+                session,
+                self._worker_id,
+                pool=self._settings.pool,
+                limit=self._settings.max_batch,
+                lease_seconds=self._settings.lease_seconds,
+                residents=residents,
+                preferred=preferred,
+                passed_over=self._passed_over.now(),
+            )
+            if batch:
+                reach("worker.claiming")
+        return batch
+
+    @property
+    def _residents(self) -> Sequence[int]:
+        """The checkpoints on the device, the most recently used first."""
+        resident = self._renderer.resident_id
+        return () if resident is None else (resident,)
 
     def _work_on(self, batch: Batch) -> None:
         """Render a batch and hand its images over.

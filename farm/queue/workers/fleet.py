@@ -66,13 +66,25 @@ def register(session: Session, identity: WorkerIdentity) -> int:
 
 
 def beat(
-    session: Session, worker_id: int, status: str, checkpoint_id: int | None, trouble: str | None = None
+    session: Session,
+    worker_id: int,
+    status: str,
+    checkpoint_id: int | None,
+    trouble: str | None = None,
+    *,
+    lease_seconds: float | None = None,
 ) -> bool:
     """Say that the worker lives, what it does and which checkpoint is resident; hear if it is out of service.
 
-    `trouble` is what keeps it from work though it lives, as people are to read it. Raises NotFound where the
-    worker was away for so long that it has been forgotten.
+    `trouble` is what keeps it from work though it lives, as people are to read it. `lease_seconds` is for how long
+    it holds its tasks from now on; None where it holds none. Raises NotFound where the worker was away for so long
+    that it has been forgotten.
     """
+    lease = (
+        {}
+        if lease_seconds is None
+        else {"lease_until": func.now() + func.make_interval(0, 0, 0, 0, 0, 0, lease_seconds)}
+    )
     statement = (
         update(Worker)
         .where(Worker.id == worker_id)
@@ -81,6 +93,7 @@ def beat(
             checkpoint_id=checkpoint_id,
             reason=trouble and storable(trouble),
             last_seen_at=func.now(),
+            **lease,
         )
         .returning(is_out_of_service())
         .execution_options(synchronize_session=False)

@@ -8,7 +8,7 @@ import pytest
 from farm.config import Settings
 from farm.db.connection import Database, Role
 from farm.queue import steering
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 from tests.factories import Scene
 from tests.waiting import wait_until
 from workers.loop.heartbeat import Heartbeat
@@ -65,9 +65,9 @@ def claim(scene: Scene, holdings: Holdings, worker_id: int) -> Lease:
 def test_a_held_lease_is_renewed(scene: Scene, beating: Beating, holdings: Holdings) -> None:
     worker_id = scene.worker()
     lease = claim(scene, holdings, worker_id)
-    scene.let_leases_end(lease)
+    scene.let_lease_end_of(worker_id)
     beating(worker_id)
-    wait_until(lambda: scene.scalar("SELECT lease_until > now() FROM tasks"))
+    wait_until(lambda: scene.scalar("SELECT lease_until > now() FROM workers"))
     assert holdings.holds(lease)
 
 

@@ -16,7 +16,7 @@ from farm.crashpoints import reach
 from farm.db.connection import PASSING, Database
 from farm.errors import LeaseLost, StoreError
 from farm.queue import endings
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 from farm.queue.endings import StoredObject
 from farm.store.keys import RenderedRole, rendered_key
 from farm.store.protocol import Store

@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 import workers.loop.delivery.deliver
-from farm.queue.claim import ClaimedCheckpoint, Lease
+from farm.queue.claim import ClaimedCheckpoint
+from farm.queue.claimed import Lease
 from farm.store.protocol import Store
 from tests.factories import LEASE_SECONDS, Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
