@@ -12,8 +12,8 @@ _FIRST_IMAGES = 2
 """So many images of a line of which nothing has started count as interactive: they show whether it is worth it."""
 
 # The partial index on `is_ready AND has_queued` holds these lines and no others. What claims and publishes appended
-# since the last fold is little, and is added here. Deadlines are summed apart by each factor of 1.5 in the time that
-# is left. Nothing is ordered, since Postgres would sort all lines before it sums them.
+# since the last fold is little, and is added here. Deadlines are summed apart by each factor of 1.5 in the time
+# that is left. Nothing is ordered, since Postgres would sort all lines before it sums them.
 _BACKLOGS = text(
     f"""
     WITH appended AS MATERIALIZED (

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
+from farm.planner import actuals
 from farm.planner.learn import Sample
 
 ChargeKey = tuple[str, int, int | None]
@@ -13,13 +14,14 @@ ChargeKey = tuple[str, int, int | None]
 
 @dataclass(frozen=True)
 class Folded:
-    """What one fold brought. `is_full`: there may be more to fold."""
+    """What one fold brought. `has_more`: the next one finds something too."""
 
     charges: Mapping[ChargeKey, float] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
-    started: frozenset[int] = frozenset()
-    is_full: bool = False
+    has_more: bool = False
 
 
 def fold(session: Session) -> Folded:
+    """Fold what was appended; note which jobs started, before that is forgotten."""
+    actuals.note_starts(session)
     return Folded()

@@ -119,12 +119,11 @@ class Leader:
         for _ in range(_MOST_FOLDS):
             with self._database.begin() as session:
                 folded = fold(session)
-                actuals.note_starts(session, folded.started)
             for (pool, owner, project), seconds in folded.charges.items():
                 if pool in state.pools:
                     state.pools[pool].ledger.charge((owner, project), seconds)
             state.known.learned.observe(folded.samples)
-            if not folded.is_full:
+            if not folded.has_more:
                 return
 
     def _keep_books(self, state: _State) -> None:

@@ -20,6 +20,8 @@ _MOVED = 0.02
 """A mean that moved by no more than this part is not written again."""
 _MOST_WRITTEN = 1_000
 _MOST_KEPT = 20_000
+_LEAST_LOAD_SECONDS = 0.1
+"""What took less was no load: the checkpoint was there."""
 
 _LOAD_SPEEDS = text(
     "SELECT family, pixels, device_class, batch, seconds_per_step, samples FROM speeds "
@@ -91,8 +93,8 @@ class Learned:
             if sample.pixels and sample.steps > 0 and sample.render_seconds:
                 key = (sample.family, sample.pixels, sample.device_class, sample.batch)
                 _add(self._speeds, key, sample.render_seconds / sample.batch / sample.steps)
-            if sample.load_seconds:
-                _add(self._loads, (sample.checkpoint, sample.device_class), sample.load_seconds)
+            if (sample.load_seconds or 0.0) >= _LEAST_LOAD_SECONDS:
+                _add(self._loads, (sample.checkpoint, sample.device_class), sample.load_seconds or 0.0)
 
     def speeds(self, groups: Iterable[Group] = (), device_classes: Iterable[str] = ()) -> Speeds:
         """The measured speeds. Sizes of these groups that were not measured follow from others of their family."""

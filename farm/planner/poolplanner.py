@@ -66,7 +66,7 @@ class PoolPlanner:
         self.ledger.store(session)
         if self._look:
             snapshot = self._look.snapshot
-            write_turns(session, self.pool, snapshot.backlogs, snapshot.accounts)
+            write_turns(session, self.pool, snapshot.accounts)
             expected = expect_seconds(snapshot, known.learned.families())
             write_seconds(session, expected, self._look.stored_seconds)
 

@@ -32,14 +32,6 @@ _STATEMENTS = {
             SELECT pool, owner_id, project_id FROM shares
             WHERE updated_at < now() - interval '90 days' LIMIT {_MOST})
     """,
-    "queues": f"""
-        DELETE FROM queues WHERE (pool, priority, owner_id) IN (
-            SELECT pool, priority, owner_id FROM queues q
-            WHERE NOT is_waiting AND NOT EXISTS (
-                SELECT FROM counters c WHERE c.pool = q.pool AND c.priority = q.priority
-                AND c.owner_id = q.owner_id AND c.is_open AND c.has_queued)
-            ORDER BY pool, priority, owner_id LIMIT {_MOST} FOR UPDATE SKIP LOCKED)
-    """,
     "speeds": f"""
         DELETE FROM speeds WHERE (family, pixels, device_class, batch) IN (
             SELECT family, pixels, device_class, batch FROM speeds

@@ -76,7 +76,7 @@ def test_a_size_that_was_not_measured_follows_from_others_of_its_family() -> Non
 
 def test_loads_are_learned_by_checkpoint_and_device() -> None:
     learned = Learned()
-    learned.observe([a_sample(8.0, load=12.0), a_sample(8.0)])
+    learned.observe([a_sample(8.0, load=12.0), a_sample(8.0), a_sample(8.0, load=0.002)])
     assert learned.loads({}).seconds(1, "H200", is_cached=True) == 12.0
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import event
 
 from farm.dispatch.planned import Figures, Outlook, Plan, Share, WaitReason
 from farm.dispatch.policy import Policy
-from farm.dispatch.snapshot import Account, Backlog, Seat, Snapshot, WorkClass
+from farm.dispatch.snapshot import Account, Seat, Snapshot, WorkClass
 from farm.planner.learn import Learned
 from farm.planner.ledger import Ledger
 from farm.planner.outlooks import Board
@@ -83,7 +83,7 @@ def test_nothing_is_written_again_that_did_not_change(farm: HandMade) -> None:
 
     run(planner, farm)
     keep_books()
-    tables = ("seats", "outlooks", "shares", "queues", "groups")
+    tables = ("seats", "outlooks", "shares", "groups")
     before = [written(farm.scene, table) for table in tables]
     assert all(before)
     run(planner, farm)
@@ -187,22 +187,24 @@ def test_owners_take_turns_by_what_they_are_owed_for_their_weight() -> None:
     assert find_turns(accounts) == {1: -10.0, 2: -10.0}
 
 
-def test_owners_with_nothing_ready_rest(farm: HandMade) -> None:
-    local, ana, group = farm.owner(), farm.owner("ana"), farm.group(farm.checkpoint())
-    farm.line(group, local)
-    farm.scene.execute("INSERT INTO queues (pool, priority, owner_id) VALUES ('default', 50, :ana)", ana=ana)
-    backlogs = [Backlog(group, local, None, WorkClass.BULK, 50, 4, 0.0)]
+def test_turns_follow_what_is_owed(farm: HandMade) -> None:
+    local, ana = farm.owner(), farm.owner("ana")
+    for owner, turn in ((local, 0), (ana, 99)):
+        farm.scene.execute(
+            "INSERT INTO queues (pool, priority, owner_id, turn) VALUES ('default', 50, :owner, :turn)",
+            owner=owner,
+            turn=turn,
+        )
+    accounts = [Account(local, lag=-20.0), Account(ana, lag=-98.0)]
     with farm.scene.database.begin() as session:
-        write_turns(session, "default", backlogs, [Account(local, lag=-20.0)])
-    rows = "SELECT owner_id * 1000 + turn FROM queues WHERE is_waiting = :waiting"
-    assert farm.scene.column(rows, waiting=True) == [local * 1000 + 20.0]
-    assert farm.scene.column(rows, waiting=False) == [ana * 1000]
+        assert [write_turns(session, "default", accounts), write_turns(session, "default", accounts)] == [1, 0]
+    assert farm.scene.column("SELECT turn FROM queues ORDER BY owner_id") == [20.0, 99.0]
 
 
-def test_an_owner_whose_work_came_meanwhile_does_not_rest(farm: HandMade) -> None:
-    local, group = farm.owner(), farm.group(farm.checkpoint())
-    farm.line(group, local)
+def test_a_queue_that_somebody_holds_keeps_its_turn(farm: HandMade) -> None:
+    local = farm.owner()
     farm.scene.execute("INSERT INTO queues (pool, priority, owner_id) VALUES ('default', 50, :id)", id=local)
-    with farm.scene.database.begin() as session:
-        write_turns(session, "default", [], [])
-    assert farm.scene.column("SELECT is_waiting FROM queues") == [True]
+    with farm.scene.database.engine.begin() as other, farm.scene.database.begin() as session:
+        other.exec_driver_sql("SELECT FROM queues FOR UPDATE")
+        write_turns(session, "default", [Account(local, lag=-20.0)])
+    assert farm.scene.column("SELECT turn FROM queues") == [0.0]
