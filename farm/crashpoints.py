@@ -19,6 +19,8 @@ POINTS: Mapping[str, str] = {
     "portal.rung": "the workers have been rung; the client has no answer",
     "portal.cancelling": "a job's tasks are cancelled and not yet committed",
     "portal.retried": "failed tasks are queued again and committed; no worker has been rung",
+    "keeper.folding": "appended changes are added to the counts and not yet committed",
+    "keeper.folded": "appended changes are added to the counts and committed",
     "keeper.expiring": "ended leases are taken back and not yet committed",
     "keeper.expired": "ended leases are taken back and committed; no worker has been rung",
     "parent.registered": "a worker is registered and its process not yet started",

@@ -20,7 +20,7 @@ from farm.intake.repeats import Identity
 from farm.intake.request import JobRequest, parse_request
 from farm.intake.unfold import Unfolded
 from farm.pictures import uploads
-from farm.queue import lines
+from farm.queue import readiness
 from farm.queue.lifecycle import JobStatus, TaskStatus
 from farm.spec.modes import MODES
 
@@ -60,7 +60,7 @@ def insert_job(session: Session, new: NewJob, *, attempt_limit: int) -> int | No
     copy_tasks(session, task_rows(job_id, new.groups, attempt_limit))
     record(session, "job.submitted", job_id=job_id)
     _insert_lines(session, job_id, new)
-    lines.open_queues(session, [job_id])
+    readiness.open_queues(session, [job_id])
     return job_id
 
 
@@ -144,8 +144,8 @@ def _insert_lines(session: Session, job_id: int, new: NewJob) -> None:
     request = new.attached.request
     batch_limit = 1 if request.deterministic else None
     owner_id, project_id = session.execute(select(Job.owner_id, Job.project_id).where(Job.id == job_id)).one()
-    readiness = lines.readiness(session, request.not_before)
-    group_ids = lines.enter_groups(session, request.pool, batch_limit, kinds.values())
+    start = readiness.when_ready(session, request.not_before)
+    group_ids = readiness.enter_groups(session, request.pool, batch_limit, kinds.values())
     session.execute(
         insert(Counters),
         [
@@ -161,8 +161,8 @@ def _insert_lines(session: Session, job_id: int, new: NewJob) -> None:
                 "class_": _class(request, images.total()),
                 "not_before": request.not_before,
                 "is_open": True,
-                "is_ready": readiness.is_ready,
-                "ready_at": readiness.ready_at,
+                "is_ready": start.is_ready,
+                "ready_at": start.ready_at,
                 "batch_limit": batch_limit,
                 "max_devices": request.max_devices,
                 "pixels": kind.pixels,
@@ -177,11 +177,12 @@ def _insert_lines(session: Session, job_id: int, new: NewJob) -> None:
     )
 
 
-def _kind(group: Unfolded) -> lines.Kind:
+def _kind(group: Unfolded) -> readiness.Kind:
     """What has no steps counts as one step over its picture."""
     spec = group.template
     pixels = math.prod(spec.heaviest_size)
-    return lines.Kind(group.batch_key, group.checkpoint.id, pixels, MODES[spec.mode].pixel_steps(spec) or pixels)
+    pixel_steps = MODES[spec.mode].pixel_steps(spec) or pixels
+    return readiness.Kind(group.batch_key, group.checkpoint.id, pixels, pixel_steps)
 
 
 def _class(request: JobRequest, images: int) -> str:

@@ -1,7 +1,7 @@
 """What may be claimed: when a line (the tasks of one job and batch key) is ready, and which worker suits it.
 
 That a line is ready is a flag, `is_ready`, so that the indexes of a claim hold nothing else. It is flipped by what
-people do to a job (`farm.queue.lines`), and where a time has come by the keeper (`farm.queue.corrections`).
+people do to a job (`farm.queue.readiness`), and where a time has come by the keeper (`farm.queue.corrections`).
 
 A worker suits a line unless it is kept from the line's checkpoint or is known to have too little memory for it. One
 that does not suit it leaves it to those that do, as long as there are such; so no line is left by all. In the same

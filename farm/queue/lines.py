@@ -1,127 +1,244 @@
-"""Lines and what leads claims to them: the groups of lines, the flag that says one is ready, the queues of owners.
+"""The counts of lines: appended to by what is frequent, changed directly by what is not, and added up for readers.
 
-A line is the tasks of one job and batch key: a row of `counters`. It belongs to a group, which jobs share, and is
-ready while its job is open and its time has come. A row of `queues` says that an owner has ready lines. Who changes
-a job flips its flags here; what nobody is there for, the keeper does (`farm.queue.corrections`).
-
-Locks are taken in the order tasks, counters, groups, queues, job.
+A line is a row of `counters`: the tasks of one job and batch key. Its counts are those of the row and its deltas
+together. A delta is appended without a look at the row, so claims and publishes of one line wait for nobody.
+What changes a row, or takes deltas away, holds the row's lock and folds the line's deltas into it first: so no
+count becomes negative, and no change is counted twice.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
-from sqlalchemy import Text, any_, case, func, literal, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import ColumnElement, Lateral, func, select, text, union_all
 from sqlalchemy.orm import Session
 
-from farm.db.tables.dispatch import Group
-from farm.db.tables.jobs import Counters
-from farm.queue import lifecycle
-from farm.queue.claimable import is_claimable_sql
+from farm.db.tables.dispatch import Delta
+from farm.db.tables.jobs import Counters, Job
+from farm.queue.shares import ESTIMATED_SECONDS
+
+STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What the images of a group have in common.
+class LineKey(NamedTuple):
+    """Which line: lines are locked in the order of their keys."""
 
-    `pixels` are those of the heaviest pass; `pixel_steps` the sum over all passes of pixels times steps.
-    """
-
+    job_id: int
     batch_key: str
-    checkpoint_id: int
-    pixels: int
-    pixel_steps: float
 
 
 @dataclass(frozen=True)
-class Readiness:
-    """Whether a job may start now, and since when or from when on."""
+class Sample:
+    """What a batch of so many images took, for the measured speeds. `images` of it were published together."""
 
-    is_ready: bool
-    ready_at: datetime
-
-
-def readiness(session: Session, not_before: datetime | None) -> Readiness:
-    """That of a job which may not start before this time, by the database's clock."""
-    since = func.greatest(func.now(), not_before)
-    return Readiness(*session.execute(select(since == func.now(), since)).one())
+    worker_id: int | None
+    images: int
+    batch: int | None
+    render_seconds: float | None
+    load_seconds: float | None
 
 
-def enter_groups(session: Session, pool: str, batch_limit: int | None, kinds: Iterable[Kind]) -> Mapping[str, int]:
-    """The ids of groups of a pool, by batch key; those that are not there yet are entered.
+@dataclass(frozen=True)
+class Change:
+    """A change of a line: of its counts, by status, and of the GPU-seconds that its owner is charged."""
 
-    In the order of their keys, so that no two transactions wait for each other. What is there already is only
-    protected from being deleted, which hinders nobody.
-    """
-    shared = {"pool": pool, "batch_limit": batch_limit}
-    rows = [{**shared, **vars(kind)} for kind in sorted(kinds, key=lambda kind: kind.batch_key)]
-    session.connection().execute(upsert(Group).on_conflict_do_nothing(), rows)
-    keys = literal([row["batch_key"] for row in rows], ARRAY(Text))
-    query = select(Group.batch_key, Group.id).where(
-        Group.pool == pool, Group.batch_limit.is_not_distinct_from(batch_limit), Group.batch_key == any_(keys)
-    )
-    return dict(tuple(row) for row in session.execute(query.with_for_update(read=True, key_share=True)))
+    line: LineKey
+    counts: Mapping[str, int] = field(default_factory=dict)
+    charged_seconds: float = 0.0
+    sample: Sample | None = None
 
 
-KEY_OF_QUEUE = "c.pool, c.priority, c.owner_id"
-"""What a queue is found by, of a row `c` of `counters`."""
+@dataclass(frozen=True)
+class Offer:
+    """What a claim must know of a line: how much of it is queued, and what an image of it is expected to take."""
 
-_LAG_OF_OWNER = "(SELECT sum(lag) FROM shares s WHERE s.pool = c.pool AND s.owner_id = c.owner_id)"
-OPEN_READY = f"""
-    INSERT INTO queues (pool, priority, owner_id, turn)
-    SELECT {KEY_OF_QUEUE}, coalesce(-{_LAG_OF_OWNER}, 0) FROM ready c
-    ORDER BY {KEY_OF_QUEUE}
-    ON CONFLICT (pool, priority, owner_id) DO UPDATE SET is_waiting = true
-"""
-"""SQL that opens the queues in a CTE `ready`. Who comes back takes the turn that their lag gives them."""
+    queued: int
+    seconds: float
 
-_OPEN_QUEUES = text(
+
+@dataclass(frozen=True)
+class Standing:
+    """A line after a fold: whose it is, and how many of its tasks are not final."""
+
+    owner_id: int
+    project_id: int | None
+    pool: str
+    group_id: int | None
+    left: int
+
+
+_COUNTS = ", ".join(STATUSES)
+_SUMS = ", ".join(f"coalesce(sum({status}), 0)::integer AS {status}" for status in STATUSES)
+_IS_ANY_COUNT = f"({_COUNTS}) <> ({', '.join('0' for _ in STATUSES)})"
+
+_APPEND = text(
     f"""
-    WITH ready AS (
-        SELECT DISTINCT {KEY_OF_QUEUE} FROM counters c WHERE c.job_id = ANY (:job_ids) AND {is_claimable_sql("c")}
-    ) {OPEN_READY}
+    INSERT INTO deltas (job_id, batch_key, {_COUNTS}, charged_seconds, worker_id, images, batch, render_seconds,
+                        load_seconds)
+    SELECT job_id, batch_key, {", ".join(f"coalesce({status}, 0)" for status in STATUSES)}, charged_seconds,
+           worker_id, images, batch, render_seconds, load_seconds
+    FROM jsonb_to_recordset(CAST(:changes AS jsonb)) AS c(
+        job_id bigint, batch_key text, {", ".join(f"{status} integer" for status in STATUSES)},
+        charged_seconds float8, worker_id bigint, images integer, batch integer, render_seconds float8,
+        load_seconds float8)
     """
 )
 
 
-def open_queues(session: Session, job_ids: Sequence[int]) -> None:
-    """Lead claims to the owners of these jobs, as far as they have ready lines.
+def append(session: Session, changes: Iterable[Change]) -> None:
+    """Append changes, without a lock on anything; those that change nothing are left out."""
+    rows = [
+        {
+            **change.line._asdict(),
+            **change.counts,
+            "charged_seconds": change.charged_seconds,
+            **_sample(change.sample),
+        }
+        for change in changes
+        if change.counts or change.charged_seconds or change.sample
+    ]
+    if rows:
+        session.execute(_APPEND, {"changes": json.dumps(rows)})
 
-    Call it late: jobs of an owner share these rows. They are locked even where nothing changes, so that no
-    keeper which cannot see this transaction's lines yet closes a queue meanwhile.
+
+def _sample(sample: Sample | None) -> Mapping[str, Any]:
+    return asdict(sample) if sample else {}
+
+
+KEYS = "unnest(CAST(:job_ids AS bigint[]), CAST(:batch_keys AS text[])) AS k(job_id, batch_key)"
+"""SQL for the lines that `arrays` names."""
+
+_LOCK = text(
+    f"""
+    SELECT c.job_id, c.batch_key FROM counters c JOIN {KEYS} USING (job_id, batch_key)
+    ORDER BY c.job_id, c.batch_key FOR UPDATE OF c
     """
-    session.execute(_OPEN_QUEUES, {"job_ids": list(job_ids)})
+)
+_LOCK_FREE = text(f"{_LOCK.text} SKIP LOCKED")
 
 
-def open_lines(session: Session, job_id: int) -> None:
-    """Let workers claim the job's queued tasks, once their time has come. Call before `move_job`: lock order."""
-    since = func.greatest(func.now(), Counters.not_before)
-    _change_lines(
-        session,
-        job_id,
-        is_open=True,
-        is_ready=since == func.now(),
-        ready_at=case((Counters.is_ready, Counters.ready_at), else_=since),
+def lock(session: Session, lines: Collection[LineKey]) -> None:
+    """Lock the rows of lines, in the order of their keys."""
+    session.execute(_LOCK, arrays(lines)).all()
+
+
+def lock_free(session: Session, lines: Collection[LineKey]) -> list[LineKey]:
+    """Lock those of the lines that nobody else holds; return which."""
+    return [LineKey(*row) for row in session.execute(_LOCK_FREE, arrays(lines))]
+
+
+# The deltas keep what they say of charges and speeds: only their counts are used up here.
+_SHIFT = text(
+    f"""
+    WITH folded AS MATERIALIZED (
+        SELECT d.id, d.job_id, d.batch_key, {", ".join(f"d.{status}" for status in STATUSES)}
+        FROM deltas d JOIN {KEYS} USING (job_id, batch_key) WHERE {_IS_ANY_COUNT}
+    ), emptied AS (
+        UPDATE deltas SET {", ".join(f"{status} = 0" for status in STATUSES)} WHERE id IN (SELECT id FROM folded)
+    ), changes AS (
+        SELECT job_id, batch_key, {_SUMS} FROM (
+            SELECT job_id, batch_key, {_COUNTS} FROM folded
+            UNION ALL
+            SELECT * FROM jsonb_to_recordset(CAST(:shifts AS jsonb)) AS s(
+                job_id bigint, batch_key text, {", ".join(f"{status} integer" for status in STATUSES)})
+        ) one GROUP BY job_id, batch_key
     )
-    open_queues(session, [job_id])
+    UPDATE counters c SET {", ".join(f"{status} = c.{status} + x.{status}" for status in STATUSES)}
+    FROM changes x WHERE c.job_id = x.job_id AND c.batch_key = x.batch_key
+    """
+)
 
 
-def close_lines(session: Session, job_id: int) -> None:
-    """Keep workers from the job's queued tasks. Call before `move_job`: lock order."""
-    _change_lines(session, job_id, is_open=False, is_ready=False)
+def shift(session: Session, counts: Mapping[LineKey, Mapping[str, int]]) -> None:
+    """Change the counts of lines directly: lock their rows in order, fold their deltas, apply the changes."""
+    if not counts:
+        return
+    lock(session, counts.keys())
+    shifts = [{**line._asdict(), **changed} for line, changed in counts.items()]
+    session.execute(_SHIFT, {**arrays(counts.keys()), "shifts": json.dumps(shifts)})
 
 
-def set_priority_of_lines(session: Session, job_id: int, priority: int) -> None:
-    """Move the job's lines to the queue of this priority. Call before the job's row is changed: lock order."""
-    _change_lines(session, job_id, priority=priority)
-    open_queues(session, [job_id])
+_ADD = text(
+    f"""
+    UPDATE counters c SET {", ".join(f"{status} = c.{status} + x.{status}" for status in STATUSES)}
+    FROM jsonb_to_recordset(CAST(:counts AS jsonb)) AS x(
+        job_id bigint, batch_key text, {", ".join(f"{status} integer" for status in STATUSES)})
+    WHERE c.job_id = x.job_id AND c.batch_key = x.batch_key
+    RETURNING c.job_id, c.batch_key, c.owner_id, c.project_id, c.pool, c.group_id, c.queued + c.running
+    """
+)
 
 
-def _change_lines(session: Session, job_id: int, **values: Any) -> None:
-    """Change what claims read of a job, locking its lines in the order that `lifecycle.move` does."""
-    lifecycle.lock_counters_of_job(session, job_id)
-    change = update(Counters).where(Counters.job_id == job_id).values(**values)
-    session.execute(change.execution_options(synchronize_session=False))
+def add(session: Session, counts: Mapping[LineKey, Mapping[str, int]]) -> Mapping[LineKey, Standing]:
+    """Add what was folded to the rows of lines, which are locked; return where they stand then."""
+    if not counts:
+        return {}
+    rows = [{**line._asdict(), **added} for line, added in counts.items()]
+    updated = session.execute(_ADD, {"counts": json.dumps(rows)})
+    return {LineKey(job_id, batch_key): Standing(*rest) for job_id, batch_key, *rest in updated}
+
+
+_OFFERS = text(
+    f"""
+    SELECT c.job_id, c.batch_key, c.queued + coalesce(d.queued, 0), {ESTIMATED_SECONDS}
+    FROM {KEYS} JOIN counters c USING (job_id, batch_key)
+    LEFT JOIN groups g ON g.id = c.group_id
+    LEFT JOIN LATERAL (
+        SELECT sum(queued)::integer AS queued FROM deltas WHERE job_id = c.job_id AND batch_key = c.batch_key
+    ) d ON true
+    """
+)
+
+
+def offers(session: Session, lines: Collection[LineKey]) -> Mapping[LineKey, Offer]:
+    """How much is queued of each line, deltas included, and what an image of it is expected to take."""
+    rows = session.execute(_OFFERS, arrays(lines))
+    return {LineKey(job_id, batch_key): Offer(queued, seconds) for job_id, batch_key, queued, seconds in rows}
+
+
+def counts_of_job() -> Lateral:
+    """The counts of a row of jobs, by status and their `total`, to be joined: its lines and deltas, added up.
+
+    That is one look at two ranges of indexes, however many lines the job has, and one moment for both.
+    """
+    each = union_all(
+        *(
+            select(*(getattr(table, status) for status in STATUSES)).where(table.job_id == Job.id).correlate(Job)
+            for table in (Counters, Delta)
+        )
+    ).subquery("each")
+    sums = [func.coalesce(func.sum(each.c[status]), 0).label(status) for status in STATUSES]
+    total = func.coalesce(func.sum(sum((each.c[status] for status in STATUSES[1:]), each.c.queued)), 0)
+    return select(*sums, total.label("total")).select_from(each).lateral("counts")
+
+
+def queued_now() -> ColumnElement[int]:
+    """How much of a row of counters is queued, deltas included."""
+    appended = (
+        select(func.sum(Delta.queued))
+        .where(Delta.job_id == Counters.job_id, Delta.batch_key == Counters.batch_key)
+        .correlate(Counters)
+        .scalar_subquery()
+    )
+    return Counters.queued + func.coalesce(appended, 0)
+
+
+_LEFT = text(
+    """
+    SELECT j.job_id, coalesce((SELECT sum(queued + running) FROM counters WHERE job_id = j.job_id), 0)
+                   + coalesce((SELECT sum(queued + running) FROM deltas WHERE job_id = j.job_id), 0)
+    FROM unnest(CAST(:job_ids AS bigint[])) AS j(job_id)
+    """
+)
+
+
+def left_of(session: Session, job_ids: Collection[int]) -> Mapping[int, int]:
+    """How many tasks of each job are not final, as this transaction sees it."""
+    return {job_id: int(left) for job_id, left in session.execute(_LEFT, {"job_ids": list(job_ids)})}
+
+
+def arrays(lines: Iterable[LineKey]) -> dict[str, Sequence[Any]]:
+    """The keys of lines as statements take them."""
+    lines = list(lines)
+    return {"job_ids": [line.job_id for line in lines], "batch_keys": [line.batch_key for line in lines]}

@@ -17,6 +17,7 @@ from farm.dispatch.planned import WaitReason
 from farm.errors import NotFound
 from farm.queue.claimable import is_claimable
 from farm.queue.lifecycle import JobStatus
+from farm.queue.lines import queued_now
 from farm.queue.workers import capacity
 from farm.queue.workers.capacity import Fitness, Need
 from farm.queue.workers.fleet import takes_work
@@ -99,7 +100,7 @@ def _needs(session: Session, job_id: int) -> set[Need]:
     query = (
         select(Counters.checkpoint_id, Checkpoint.family, func.min(Counters.pixels), func.max(Counters.pixels))
         .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
-        .where(Counters.job_id == job_id, Counters.has_queued)
+        .where(Counters.job_id == job_id, Counters.has_queued, queued_now() > 0)
         .group_by(Counters.checkpoint_id, Checkpoint.family)
     )
     return {
@@ -204,9 +205,9 @@ def _line(session: Session, job: Job) -> Iterator[str]:
     is_equal = Counters.priority == job.priority
     is_own = Counters.owner_id == job.owner_id
     query = select(
-        func.sum(Counters.queued).filter(is_higher),
-        func.sum(Counters.queued).filter(is_equal, is_own, Counters.job_id < job.id),
-        func.sum(Counters.queued).filter(is_equal, ~is_own),
+        func.sum(queued_now()).filter(is_higher),
+        func.sum(queued_now()).filter(is_equal, is_own, Counters.job_id < job.id),
+        func.sum(queued_now()).filter(is_equal, ~is_own),
     ).where(
         Counters.pool == job.pool,
         is_claimable(),

@@ -126,6 +126,7 @@ class TestClaim:
         scene.submit()
         [lease] = scene.claim(scene.worker())
         scene.publish(lease)
+        scene.fold()
         assert scene.scalar("SELECT gpu_seconds FROM users WHERE name = 'local'") == pytest.approx(0.5)
 
     def test_the_resident_checkpoint_is_preferred_among_equals(self, scene: Scene) -> None:
@@ -932,6 +933,6 @@ def test_checking_whether_a_job_is_done_does_not_block_its_events(scene: Scene) 
     """Two workers that lose tasks of one job each record events of it, and each look whether it is done."""
     job_id = scene.submit(images_per_prompt=2)
     with scene.database.begin() as looking, scene.database.begin() as recording:
-        lifecycle._finish_if_done(looking, job_id, None)
+        lifecycle.finish_what_is_done(looking, [job_id])
         recording.execute(text("SET LOCAL lock_timeout = '500ms'"))
         record(recording, "task.requeue", job_id=job_id)

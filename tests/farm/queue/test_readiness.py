@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from farm.queue import corrections, lines, steering
+from farm.queue import corrections, readiness, steering
 from tests.factories import Scene, a_user
 
 LATER = "2999-01-01T00:00:00Z"
@@ -211,6 +211,6 @@ class TestCorrections:
         scene.claim(scene.worker())
         with scene.database.begin() as submitting:
             submitting.execute(text("UPDATE counters SET queued = 1"))
-            lines.open_queues(submitting, [job_id])
+            readiness.open_queues(submitting, [job_id])
             self.correct(scene)
         assert scene.column("SELECT is_waiting FROM queues") == [True]
