@@ -12,6 +12,7 @@ import httpx
 from farm.errors import Conflict, FarmError, FieldProblem, InvalidRequest, NotFound
 from farm.intake.request import JobRequest
 from farm.network.proxies import open_http
+from farm.reports.figures import StatsReport
 from farm.reports.shapes import (
     AddonReport,
     CheckpointReport,
@@ -20,7 +21,6 @@ from farm.reports.shapes import (
     ImageReport,
     JobReport,
     PreviewReport,
-    StatsReport,
     TaskReport,
     UploadReport,
     WorkerReport,

@@ -3,7 +3,7 @@
 import click
 
 from farm.cli.console import json_option, one_line, open_client, print_json, print_table
-from farm.reports.shapes import PlanReport, StatsReport
+from farm.reports.figures import PlanReport, StatsReport
 
 _LATE_SECONDS = 10.0
 

@@ -35,7 +35,6 @@ from farm.errors import FieldProblem, InvalidRequest
 from farm.intake import estimates
 from farm.intake.attach import AttachedRequest, attach_pictures
 from farm.intake.library import read_library
-from farm.intake.prospects import keep_estimate, prospect
 from farm.intake.repeats import AcceptedJob, Identity, find_repeat
 from farm.intake.request import JobRequest
 from farm.intake.rows import NewJob, insert_job
@@ -43,6 +42,7 @@ from farm.intake.unfold import JobLimits, Unfolding, expand
 from farm.pictures.uploads import Desk
 from farm.queue.doorbell import Doorbell
 from farm.queue.workers import fleet
+from farm.reports import prospects
 from farm.reports.expected import Expected
 
 _MOST_RINGS = 16
@@ -106,7 +106,7 @@ def _prospect(session: Session, owner: str, request: JobRequest, unfolding: Unfo
     """When the job starts and ends; of one that is not to start now, nobody says so."""
     if request.not_before and not _is_past(request.not_before, datetime.now(UTC)):
         return None
-    return prospect(session, unfolding.groups, owner=owner, pool=request.pool, priority=request.priority)
+    return estimates.prospect(session, unfolding.groups, owner=owner, pool=request.pool, priority=request.priority)
 
 
 def _unfold(desk: Desk, attached: AttachedRequest) -> Unfolding:
@@ -151,7 +151,7 @@ def _store(
             assert repeat is not None, "the rival's row made this insert do nothing"
             return repeat
         if expected is not None:
-            keep_estimate(session, job_id, expected)
+            prospects.keep(session, job_id, expected)
         serving = fleet.workers_in_service(session, request.pool)
         reach("portal.accepting")
     reach("portal.accepted")

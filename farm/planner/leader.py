@@ -15,14 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm.config import Settings
 from farm.db.connection import Database
 from farm.dispatch.policy import Policy
-from farm.planner import actuals
 from farm.planner.folding import fold
 from farm.planner.leadership import Leadership
-from farm.planner.learn import Learned
 from farm.planner.ledger import Ledger
+from farm.planner.measuring import actuals
+from farm.planner.measuring.learn import Learned
 from farm.planner.poolplanner import MakePlan, PoolPlanner
 from farm.planner.prune import prune
-from farm.planner.read import Known, read_now, read_pools
+from farm.planner.reading.snapshots import Known, read_now, read_pools
 from farm.queue.doorbell import Doorbell
 
 log = structlog.get_logger(__name__)

@@ -11,10 +11,10 @@ from farm.db.connection import Database
 from farm.dispatch.planned import Plan
 from farm.dispatch.policy import Policy
 from farm.dispatch.snapshot import Carried, Seat, Snapshot
-from farm.planner.expect import expect_seconds, write_seconds
 from farm.planner.ledger import Ledger
+from farm.planner.measuring.expect import expect_seconds, write_seconds
 from farm.planner.outlooks import Board
-from farm.planner.read import Known, Look, read_snapshot
+from farm.planner.reading.snapshots import Known, Look, read_snapshot
 from farm.planner.turns import write_turns
 from farm.planner.write import write_heartbeat, write_seats
 

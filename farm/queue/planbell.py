@@ -66,7 +66,7 @@ class PlanBell:
 
     def _start_listening(self) -> redis.client.PubSub:
         if self._heard is None:
-            self._heard = self._redis.pubsub()
+            self._heard = self._redis.pubsub()  # type: ignore[no-untyped-call]  # redis types only a part of itself
             self._heard.subscribe(_CHANNEL)
         return self._heard
 

@@ -7,7 +7,7 @@ from math import ceil
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from farm.reports.shapes import ErrorReport
+from farm.reports.figures import ErrorReport
 
 _COMPARED = 500
 _LEAST_SECONDS = 5.0

@@ -4,7 +4,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from farm.reports import accuracy, overview
-from farm.reports.shapes import PlanReport, ShareReport, StatsReport
+from farm.reports.figures import PlanReport, ShareReport, StatsReport
 
 _MOST_SHARES = 50
 

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from farm.queue.workers import exclusions
 from farm.reports import stats, workers
-from farm.reports.shapes import StatsReport
+from farm.reports.figures import StatsReport
 from web.api.blueprint import json_answer, make_blueprint, problem
 from web.api.schemas import Drain, Excluded, Restore, Workers
 from web.guard.auth import current_user

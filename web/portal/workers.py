@@ -4,7 +4,8 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 
 from farm.queue.workers import exclusions
 from farm.reports import stats, workers
-from farm.reports.shapes import StatsReport, WorkerReport
+from farm.reports.figures import StatsReport
+from farm.reports.shapes import WorkerReport
 from web.evidence import hide_evidence
 from web.guard.auth import current_user
 from web.services import services

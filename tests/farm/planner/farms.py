@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.dispatch.policy import Policy
-from farm.planner.learn import Learned
 from farm.planner.ledger import Ledger
-from farm.planner.read import Known, Look, read_snapshot
+from farm.planner.measuring.learn import Learned
+from farm.planner.reading.snapshots import Known, Look, read_snapshot
 from tests.factories import Scene, a_checkpoint, a_user
 
 

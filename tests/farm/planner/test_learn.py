@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.dispatch.snapshot import Group
-from farm.planner.learn import Learned, Sample
-from farm.planner.means import Mean
+from farm.planner.measuring.learn import Learned, Sample
+from farm.planner.measuring.means import Mean
 from tests.factories import Scene
 from tests.farm.planner.farms import HandMade
 

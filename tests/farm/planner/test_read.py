@@ -4,7 +4,7 @@ import pytest
 
 from farm.dispatch.snapshot import Account, Backlog, Group, Seat, Serving, WorkClass
 from farm.planner.ledger import Ledger
-from farm.planner.read import read_pools
+from farm.planner.reading.snapshots import read_pools
 from tests.factories import Scene
 from tests.farm.planner.farms import HandMade
 

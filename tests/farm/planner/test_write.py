@@ -9,11 +9,11 @@ from sqlalchemy import event
 from farm.dispatch.planned import Figures, Outlook, Plan, Share, WaitReason
 from farm.dispatch.policy import Policy
 from farm.dispatch.snapshot import Account, Seat, Snapshot, WorkClass
-from farm.planner.learn import Learned
 from farm.planner.ledger import Ledger
+from farm.planner.measuring.learn import Learned
 from farm.planner.outlooks import Board
 from farm.planner.poolplanner import PoolPlanner
-from farm.planner.read import Known
+from farm.planner.reading.snapshots import Known
 from farm.planner.turns import find_turns, write_turns
 from tests.factories import Scene
 from tests.farm.planner.farms import HandMade

@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm.planner.actuals import last_noted_end, note_ends, note_starts
+from farm.planner.measuring.actuals import last_noted_end, note_ends, note_starts
 from farm.reports.accuracy import Compared, errors, summarize
 from farm.reports.stats import stats
 from tests.factories import Scene

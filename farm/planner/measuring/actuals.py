@@ -8,12 +8,13 @@ OVERLAP_SECONDS = 300
 _FIRST_TASKS = 16
 _MOST = 5_000
 
+# Whatever was appended of a job, it began with a claim.
 _START = text(
     """
     UPDATE estimates e SET started_at = n.started_at
     FROM (
         SELECT o.job_id, d.started_at
-        FROM (SELECT job_id, min(created_at) AS started_at FROM deltas WHERE queued < 0 GROUP BY job_id) d
+        FROM (SELECT job_id, min(created_at) AS started_at FROM deltas GROUP BY job_id) d
         JOIN estimates o USING (job_id)
         WHERE o.started_at IS NULL ORDER BY o.job_id FOR UPDATE OF o SKIP LOCKED
     ) n

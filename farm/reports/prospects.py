@@ -1,21 +1,16 @@
-"""When a job would start and end that is not there yet: by the stored plan of its pool, and by what was measured.
+"""When a job would start and end that is not there yet, by how its owner stands in the stored plan of its pool.
 
 The plan says how full the pool is and what each owner gets of it; from there on a job that is to come is estimated
 like the queue that it will be: a range, which is kept with the job and compared with what came.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from farm.intake.unfold import Unfolded
-from farm.queue.workers.fleet import is_up_sql
 from farm.reports.expected import FASTER, INTERACTIVE_IMAGES, PLAN_SECONDS, SLOWER, Expected
-from farm.spec.modes import pixel_steps
 
-_LOAD_SECONDS = 15.0
 _BATCH_IMAGES = 8
 _LEAST_RATE = 0.05
 """Whoever has the smallest share of a pool is not said to wait for ever."""
@@ -38,25 +33,6 @@ _STANDING = text(
         WHERE c.pool = :pool AND c.owner_id = u.id AND c.is_open AND c.has_queued AND c.priority >= :priority
     ) a
     WHERE p.pool = :pool AND u.name = :owner AND p.planned_at > now() - make_interval(secs => {PLAN_SECONDS})
-    """
-)
-# Of each device class the fastest batch; the mean over the workers that are there.
-_SPEEDS = text(
-    f"""
-    SELECT s.family, s.pixels, avg(s.seconds)::float8 AS seconds
-    FROM (SELECT family, pixels, device_class, min(seconds_per_step) AS seconds FROM speeds
-          WHERE family = ANY(:families) GROUP BY family, pixels, device_class) s
-    JOIN workers w ON coalesce(w.device_class, w.device_name) = s.device_class
-    WHERE w.pool = :pool AND {is_up_sql("w")}
-    GROUP BY s.family, s.pixels
-    """
-)
-_LOADS = text(
-    f"""
-    SELECT k.id, (SELECT avg(seconds) FROM loads WHERE checkpoint_id = k.id)::float8 AS seconds,
-           EXISTS (SELECT FROM workers w WHERE w.pool = :pool AND {is_up_sql("w")}
-                   AND (k.id = ANY(w.residents) OR w.checkpoint_id = k.id)) AS is_resident
-    FROM checkpoints k WHERE k.id = ANY(:checkpoints)
     """
 )
 _KEEP = text(
@@ -110,14 +86,10 @@ class Work:
     load_high: float
 
 
-def prospect(
-    session: Session, groups: Sequence[Unfolded], *, owner: str, pool: str, priority: int
-) -> Expected | None:
-    """When a job of these groups would start and end; None where there is no plan, or no device."""
+def read_standing(session: Session, owner: str, pool: str, priority: int) -> Standing | None:
+    """How an owner stands, for work of this priority; None where nobody plans the pool, or it has no device."""
     row = session.execute(_STANDING, {"pool": pool, "owner": owner, "priority": priority}).one_or_none()
-    if row is None or not row.devices:
-        return None
-    return expect(Standing(**row._mapping), _measure(session, groups, pool))
+    return Standing(**row._mapping) if row is not None and row.devices else None
 
 
 def expect(standing: Standing, work: Work) -> Expected:
@@ -139,7 +111,7 @@ def expect(standing: Standing, work: Work) -> Expected:
     return Expected(*starts, ends[0], max(ends))
 
 
-def keep_estimate(session: Session, job_id: int, expected: Expected) -> None:
+def keep(session: Session, job_id: int, expected: Expected) -> None:
     """Keep what is expected of a job that was just inserted, to be compared with what comes."""
     session.execute(_KEEP, {"job_id": job_id, **vars(expected)})
 
@@ -149,30 +121,3 @@ def _batch_seconds(work: Work) -> float:
     if not work.seconds:
         return 10.0
     return work.seconds / work.images * min(work.images, _BATCH_IMAGES)
-
-
-def _measure(session: Session, groups: Sequence[Unfolded], pool: str) -> Work:
-    families = {group.checkpoint.family.name for group in groups}
-    speeds = session.execute(_SPEEDS, {"families": sorted(families), "pool": pool}).all()
-    rates: dict[str, list[float]] = {}
-    for row in speeds:
-        rates.setdefault(row.family, []).append(row.seconds / row.pixels)
-    loads = session.execute(_LOADS, {"checkpoints": sorted({g.checkpoint.id for g in groups}), "pool": pool}).all()
-    seconds = [_LOAD_SECONDS if row.seconds is None else row.seconds for row in loads]
-    return Work(
-        images=sum(len(group.seeds) for group in groups),
-        seconds=_seconds(groups, {family: sum(found) / len(found) for family, found in rates.items()}),
-        load_low=0.0 if any(row.is_resident for row in loads) else 0.5 * min(seconds, default=0.0),
-        load_high=max(seconds, default=0.0),
-    )
-
-
-def _seconds(groups: Iterable[Unfolded], rates: Mapping[str, float]) -> float | None:
-    """Device seconds of all images, by seconds for a pixel's step; None where a family was not rendered yet."""
-    total = 0.0
-    for group in groups:
-        steps = pixel_steps(group.template) * len(group.seeds)
-        if steps and group.checkpoint.family.name not in rates:
-            return None
-        total += rates.get(group.checkpoint.family.name, 0.0) * steps
-    return total

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from farm.dispatch.policy import Policy
 from farm.dispatch.snapshot import Account, Backlog, Carried, Device, Snapshot
-from farm.planner.backlogs import read_backlogs, read_bytes, read_groups
-from farm.planner.devices import Running, read_devices, read_running, read_seats
-from farm.planner.learn import Learned
 from farm.planner.ledger import AccountKey, Ledger, read_weights
+from farm.planner.measuring.learn import Learned
+from farm.planner.reading.backlogs import read_backlogs, read_bytes, read_groups
+from farm.planner.reading.devices import Running, read_devices, read_running, read_seats
 from farm.queue.workers.fleet import is_up_sql
 
 _NOW = text("SELECT extract(epoch FROM now())::float8")

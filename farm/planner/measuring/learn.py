@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from farm.dispatch.measured import Load, Loads, SpeedKey, Speeds
 from farm.dispatch.snapshot import Group
-from farm.planner.means import Mean
+from farm.planner.measuring.means import Mean
 
 K = TypeVar("K", SpeedKey, tuple[int, str])
 LoadKey = tuple[int, str]

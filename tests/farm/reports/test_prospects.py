@@ -3,9 +3,9 @@
 import pytest
 
 from farm.intake import submit
-from farm.intake.prospects import Standing, Work, expect
 from farm.pictures.uploads import Desk
 from farm.reports.expected import Expected
+from farm.reports.prospects import Standing, Work, expect
 from tests.factories import Scene, a_checkpoint, a_request
 from tests.fakes import MemoryStore
 from tests.farm.planner.farms import HandMade
