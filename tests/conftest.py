@@ -50,6 +50,7 @@ _ON_ONE_FARM = {
     "tests/cli/test_commands.py": "running",
     "tests/cli/test_submit.py": "running",
     "tests/e2e/test_prompts_are_followed.py": "running",
+    "tests/e2e/test_connections.py": "running",
     "tests/e2e/test_render.py": "running",
     "tests/e2e/test_devices.py": "two_workers",
     "tests/e2e/test_faults.py": "two_workers",

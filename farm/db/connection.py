@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cached_property, partial
+from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
-from sqlalchemy import Engine, create_engine, event, func, select, text
+from sqlalchemy import Engine, NullPool, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
@@ -24,11 +25,12 @@ _KNOWS_TRANSACTION_TIMEOUT = 170000
 
 @dataclass(frozen=True)
 class Limits:
-    """How long one statement, one transaction and one wait for a lock may take, and how many connections to keep.
+    """How long one statement, one transaction and one wait for a lock may take, and how many connections there are.
 
     None may go on for ever: an open transaction keeps Postgres from tidying up, and every claim pays for that.
     `idle_seconds` is how long a transaction may be open with nothing going on in it: a process that freezes
-    in one, or is cut off from Postgres, holds its locks for so long, and others wait for them.
+    in one, or is cut off from Postgres, holds its locks for so long, and others wait for them. `pool_size`
+    connections are kept open, or none where it is 0; `overflow` more are opened where those are in use.
     """
 
     statement: str
@@ -36,13 +38,19 @@ class Limits:
     lock: str
     idle_seconds: int
     pool_size: int
+    overflow: int = 4
 
 
 class Role(Enum):
     """A kind of process and its limits."""
 
     PORTAL = Limits("30s", "2min", "5s", 30, 20)
-    WORKER = Limits("10s", "1min", "5s", 5, 8)
+    # A device has two connections, however many threads its process has: Postgres has some hundred for all. The
+    # heartbeat's is its own, so that nothing slow can hold up a lease.
+    WORKER = Limits("10s", "1min", "5s", 5, 1, overflow=0)
+    HEARTBEAT = Limits("10s", "20s", "5s", 5, 1, overflow=0)
+    # The parent of a machine's workers has little to ask: a connection only while it does.
+    PARENT = Limits("10s", "1min", "5s", 5, 0)
     KEEPER = Limits("60s", "5min", "5s", 5, 2)
     TOOL = Limits("10min", "15min", "10s", 30, 4)
 
@@ -69,10 +77,7 @@ class Database:
         )
         engine = create_engine(
             driver_url(self.url),
-            pool_size=limits.pool_size,
-            max_overflow=4,
-            pool_pre_ping=True,
-            pool_timeout=10,
+            **_pool(limits),
             connect_args={
                 "options": options,
                 "application_name": f"farm-{self.role.name.lower()}",
@@ -118,6 +123,17 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _pool(limits: Limits) -> dict[str, Any]:
+    if not limits.pool_size:
+        return {"poolclass": NullPool}
+    return {
+        "pool_size": limits.pool_size,
+        "max_overflow": limits.overflow,
+        "pool_pre_ping": True,
+        "pool_timeout": 10,
+    }
 
 
 def _limit_transactions(longest: str, connection: psycopg.Connection, _: object) -> None:

@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 class Heartbeat:
     """A thread that renews the worker's lease and reports what the worker does, in one statement and one look.
 
+    `database` is its own, so that nothing else can hold up a renewal; `stop` closes it.
     `on_forgotten` is called where the farm knows this worker no more: it must end, and start under a new id.
     """
 
@@ -51,6 +52,7 @@ class Heartbeat:
         self._stopped = True
         self._changed.set()
         self._thread.join(5)
+        self._database.close()
 
     def report_status(self, status: str, resident: int | None) -> None:
         """Report what the worker does and which checkpoint is resident; a change is sent at once."""

@@ -70,7 +70,9 @@ class Runner:
         self._failures = 0
         self._unforeseen = 0
         self._broken: DeviceBroken | None = None
-        self._heartbeat = Heartbeat(settings, self._database, worker_id, self._holdings, orders.drain)
+        self._heartbeat = Heartbeat(
+            settings, Database.of(settings, Role.HEARTBEAT), worker_id, self._holdings, orders.drain
+        )
         self._reporter = Reporter(ProgressBoard(settings.required_redis_url))
         self._stalls = StallWatch(settings.stall_seconds, self._give_up_stalled)
         self._batch_render = BatchRender(renderer, orders, self._holdings, self._reporter, self._stalls)

@@ -294,7 +294,7 @@ def test_an_image_that_cannot_be_adopted_now_stays_where_it_is(
         raise OperationalError("UPDATE tasks", {}, Exception("the server closed the connection"))
 
     with monkeypatch.context() as postgres:
-        postgres.setattr("farm.queue.claim.renew", away)
+        postgres.setattr("farm.queue.leases.adopt", away)
         heir.adopt()
     assert [path.parent.name for path in (tmp_path / "spool").rglob("*.image")] == [str(WORKER_ID)]
     heir.adopt()
