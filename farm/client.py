@@ -12,6 +12,7 @@ import httpx
 from farm.errors import Conflict, FarmError, FieldProblem, InvalidRequest, NotFound
 from farm.intake.request import JobRequest
 from farm.network.proxies import open_http
+from farm.reports.figures import StatsReport
 from farm.reports.shapes import (
     AddonReport,
     CheckpointReport,
@@ -144,6 +145,10 @@ class Client:
 
     def workers(self) -> list[WorkerReport]:
         return [WorkerReport.model_validate(worker) for worker in self._call("GET", "/workers")["workers"]]
+
+    def stats(self) -> StatsReport:
+        """The farm in figures: plans, shares, and how good its estimates were."""
+        return StatsReport.model_validate(self._call("GET", "/stats"))
 
     def drain(self, worker: str, reason: str | None = None) -> list[ExclusionReport]:
         """Let a worker finish and claim nothing more; return what it is excluded from."""

@@ -15,7 +15,8 @@ from farm.errors import NotFound
 from farm.queue import lines
 from farm.queue.lifecycle import JobStatus
 from farm.queue.workers.fleet import is_in_service
-from farm.reports.shapes import AttemptReport, FarmReport, ImageCounts, JobReport, TaskReport
+from farm.reports.expected import read_outlook
+from farm.reports.shapes import AttemptReport, ExpectedReport, FarmReport, ImageCounts, JobReport, TaskReport
 
 _OPEN = (JobStatus.ACTIVE, JobStatus.PAUSED)
 
@@ -68,11 +69,17 @@ def jobs(
 
 
 def job(session: Session, job_id: int) -> JobReport:
-    """One job. Raises NotFound."""
+    """One job, and when it is expected to start and end. Raises NotFound."""
     row = session.execute(_job_query().where(Job.id == job_id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
-    return _job_report(row)
+    found = _job_report(row)
+    return found if found.is_final else found.model_copy(update={"expected": _expected(session, job_id)})
+
+
+def _expected(session: Session, job_id: int) -> ExpectedReport | None:
+    expected = read_outlook(session, job_id).expected
+    return ExpectedReport.model_validate(expected) if expected.says_something else None
 
 
 @dataclass(frozen=True)

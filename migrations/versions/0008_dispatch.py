@@ -58,6 +58,8 @@ CREATE INDEX counters_ready_of_owner ON counters (pool, priority DESC, owner_id,
 -- Lines whose time is to come, and those that an older portal wrote.
 CREATE INDEX counters_to_wake ON counters (not_before) WHERE is_open AND has_queued AND NOT is_ready;
 CREATE INDEX counters_to_adopt ON counters (job_id) WHERE has_queued AND group_id IS NULL;
+-- A group that no line names any more is deleted.
+CREATE INDEX counters_of_group ON counters (group_id);
 
 -- The owners with something ready, by priority: what a claim walks that has no seat. `turn`: the lowest is next.
 CREATE TABLE queues (
