@@ -1,6 +1,7 @@
 """`farm bench`: measurements that print figures, each on a scratch farm of its own."""
 
 import os
+from typing import Any
 
 import click
 
@@ -9,6 +10,9 @@ from farm.bench import memory as memory_bench
 from farm.bench import overhead as overhead_bench
 from farm.bench import submit as submit_bench
 from farm.bench import threads as threads_bench
+from farm.bench.fleet import report as fleet_report
+from farm.bench.fleet import run as fleet_run
+from farm.bench.fleet.options import FleetOptions
 from farm.bench.scratch import describe_machine
 from farm.cli.extras import require_worker_packages
 
@@ -96,3 +100,32 @@ def threads(images: int, rounds: int) -> None:
             f"  {figures.policy:<33}alone {figures.alone_seconds:6.2f} s, next to a busy process "
             f"{figures.beside_seconds:6.2f} s: {figures.ratio:.1f} times"
         )
+
+
+@bench.command()
+@click.option("--devices", default=1000, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--tasks", default=100_000, show_default=True, type=click.IntRange(1, 10_000_000), help="Images.")
+@click.option("--owners", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--checkpoints", default=200, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--image-seconds", type=click.FloatRange(0.001, 3600), help="Left out: what --offered needs.")
+@click.option("--load-seconds", default=15.0, show_default=True, type=click.FloatRange(0, 3600))
+@click.option("--slots", default=1, show_default=True, type=click.IntRange(1, 64), help="Checkpoints on a device.")
+@click.option("--offered", default=0.8, show_default=True, type=click.FloatRange(0.01, 2), help="Of the ceiling.")
+@click.option("--load", default=0.0, show_default=True, type=click.FloatRange(0, 2), help="0: all jobs at once.")
+@click.option("--seed", default=1, show_default=True)
+def fleet(**options: Any) -> None:
+    """Many simulated devices on a real Postgres and Redis, with the real claims, renewals and publishes.
+
+    First the ceiling is measured: what the machine claims and publishes where nothing renders. Then the devices
+    render, as fast as makes --offered of it, all jobs at once or, with --load, so much of what they can render.
+    Ends with status 1 where an invariant is broken.
+    """
+    click.echo(f"{describe_machine()}, load average {os.getloadavg()[0]:.1f}")
+    ceilings, figures = fleet_run.measure(FleetOptions(**options))
+    for line in (
+        *fleet_report.describe_ceilings(ceilings, figures.options.devices),
+        *fleet_report.describe(figures),
+    ):
+        click.echo(line)
+    if figures.broken:
+        raise click.exceptions.Exit(1)
