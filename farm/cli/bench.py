@@ -123,7 +123,7 @@ def fleet(**options: Any) -> None:
     click.echo(f"{describe_machine()}, load average {os.getloadavg()[0]:.1f}")
     ceilings, figures = fleet_run.measure(FleetOptions(**options))
     for line in (
-        *fleet_report.describe_ceilings(ceilings, figures.options.devices),
+        *fleet_report.describe_ceilings(ceilings, figures),
         *fleet_report.describe(figures),
     ):
         click.echo(line)

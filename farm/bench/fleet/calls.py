@@ -59,6 +59,12 @@ class WorkerCalls:
         with self._database.begin() as session:
             return [fleet.register(session, _identify(number)) for number in numbers]
 
+    def retire(self, worker_ids: Sequence[int]) -> None:
+        """The devices are gone: nothing is left to them."""
+        with self._database.begin() as session:
+            for worker_id in worker_ids:
+                fleet.retire(session, worker_id, "the measurement is over")
+
     def beat(self, worker_id: int, held: Collection[Lease], residents: Sequence[int], is_busy: bool) -> set[Lease]:
         """One heartbeat, as a worker's: report the state, renew; return what is still held."""
         status = "busy" if is_busy else "idle"
@@ -117,10 +123,16 @@ def submit(
         "seed": 1,
         "pool": POOL,
         "priority": job.priority,
+        "num_inference_steps": job.steps,
     }
     request = parse_request(body)
     spec = TextToImageSpec(
-        checkpoint=checkpoint.name, prompt=request.prompts[0].prompt, width=job.width, height=job.height, seed=1
+        checkpoint=checkpoint.name,
+        prompt=request.prompts[0].prompt,
+        width=job.width,
+        height=job.height,
+        num_inference_steps=job.steps,
+        seed=1,
     )
     key = batch_key(spec, checkpoint.sha256, checkpoint.family.name)
     group = Unfolded(spec, checkpoint, key, range(1, 1 + job.images), row=0)

@@ -68,6 +68,7 @@ class Driver:
             self._set_turn(device, starts)
             self._set_beat(device, starts)
         self._serve(is_over)
+        self._calls.retire([device.worker_id for device in self._devices])
         self._calls.close()
         self._samples.cpu_seconds = time.process_time() - cpu_before
         return self._samples

@@ -9,9 +9,9 @@ from farm.bench.fleet.samples import quantile
 from farm.bench.fleet.watch import Cost
 
 
-def describe_ceilings(ceilings: Sequence[Ceiling], devices: int) -> Iterator[str]:
+def describe_ceilings(ceilings: Sequence[Ceiling], figures: FleetFigures) -> Iterator[str]:
     """What this machine takes where no device ever renders."""
-    yield f"ceiling, beside the renewals of {devices:,} devices:"
+    yield f"ceiling, beside the renewals of {figures.options.devices:,} devices:"
     for found in ceilings:
         how = f"in batches of {found.batch}" if found.batch > 1 else "one by one"
         yield (
@@ -26,8 +26,8 @@ def describe(figures: FleetFigures) -> Iterator[str]:
     """What the fleet did."""
     options, samples, timing = figures.options, figures.samples, figures.timing
     yield (
-        f"{options.devices:,} devices; {options.tasks:,} images in {figures.jobs:,} jobs of {options.owners} owners "
-        f"and {options.checkpoints} checkpoints; {timing.image_seconds:.2f} s an image of 512 x 512, "
+        f"{options.devices:,} devices; {options.tasks:,} images in {figures.jobs:,} jobs of {options.owners} "
+        f"owners and {options.checkpoints} checkpoints; {timing.image_seconds:.2f} s an image of 512 x 512, "
         f"{timing.load_seconds:.0f} s a load"
     )
     device_seconds = options.devices * figures.drain_seconds
@@ -55,8 +55,8 @@ def _describe_calls(figures: FleetFigures) -> Iterator[str]:
     samples = figures.samples
     yield (
         f"claim: p50 {_ms(samples.claims, 0.5)}, p95 {_ms(samples.claims, 0.95)}, p99 "
-        f"{_ms(samples.claims, 0.99)} ms of {len(samples.claims):,}; {len(samples.empty_claims):,} more found nothing; "
-        f"begun late by p99 {_ms(samples.late, 0.99)} ms"
+        f"{_ms(samples.claims, 0.99)} ms of {len(samples.claims):,}; {len(samples.empty_claims):,} more found "
+        f"nothing; begun late by p99 {_ms(samples.late, 0.99)} ms"
     )
     yield (
         f"publish of a batch: p50 {_ms(samples.publishes, 0.5)}, p99 {_ms(samples.publishes, 0.99)} ms; "

@@ -40,6 +40,7 @@ class PlannedJob:
     images: int
     work_class: str
     priority: int
+    steps: int = 20
 
     @property
     def cost(self) -> float:
