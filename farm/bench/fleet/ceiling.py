@@ -30,8 +30,7 @@ class Ceiling:
 def measure(farm: BenchFarm, options: FleetOptions, *, seconds: float, rounds: int) -> Sequence[Ceiling]:
     """Claim and publish as fast as goes, in turn in batches as large as may be and one by one."""
     checkpoints = bench_farm.fill(farm.database, options)
-    jobs = draw_jobs(tasks=options.tasks, owners=options.owners, checkpoints=options.checkpoints, seed=options.seed)
-    bench_farm.submit_all(farm, list(spread_arrivals(jobs, images_per_second=0)), checkpoints)
+    bench_farm.submit_all(farm, list(spread_arrivals(draw_jobs(options), images_per_second=0)), checkpoints)
     sizes = dict.fromkeys((options.batch, 1))
     found = {size: [] for size in sizes}
     for _ in range(rounds):

@@ -24,16 +24,21 @@ from farm.queue.doorbell import Doorbell
 from farm.spec.families import FAMILIES
 
 _FAMILY = "sd15"
+_KEEPER = "the keeper"
 _MOST_RINGS = 16
 
 
 @dataclass(frozen=True)
 class BenchFarm:
-    """A farm with a keeper at work. `parts` are the ids of its processes, by what they are called."""
+    """A farm, mostly with a keeper at work. `parts` are the ids of its processes, by what they are called."""
 
     settings: Settings
     database: Database
     parts: Mapping[str, int]
+
+    @property
+    def has_keeper(self) -> bool:
+        return _KEEPER in self.parts
 
 
 @contextmanager
@@ -42,7 +47,7 @@ def keep(settings: Settings, database: Database, folder: Path, servers: Mapping[
     command = programs.build_command("farm", "keeper")
     keeper = spawn(command, env=build_environment(settings), log=folder / "keeper.log")
     try:
-        yield BenchFarm(settings, database, {**servers, "the keeper": keeper.pid})
+        yield BenchFarm(settings, database, {**servers, _KEEPER: keeper.pid})
     finally:
         stop(keeper, grace_seconds=10)
 

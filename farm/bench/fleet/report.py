@@ -39,7 +39,7 @@ def describe(figures: FleetFigures) -> Iterator[str]:
         f"drained in {figures.drain_seconds:.1f} s, ideal {figures.ideal_seconds:.1f} s: "
         f"{figures.drain_seconds / figures.ideal_seconds:.2f} times"
     )
-    yield f"mean batch {_mean(samples.batches):.2f} of {options.batch}"
+    yield f"mean batch {figures.mean_batch:.2f} of {options.batch}"
     yield (
         f"off the fair share in the first half: {figures.deviation.mean:.1%} (mean of the owners), "
         f"{figures.deviation.worst:.1%} (worst)"
@@ -100,7 +100,3 @@ def _describe_counts(cost: Cost) -> str:
 
 def _ms(seconds: Sequence[float], part: float) -> str:
     return f"{quantile(seconds, part) * 1000:.1f}"
-
-
-def _mean(values: Sequence[int]) -> float:
-    return sum(values) / len(values) if values else 0.0

@@ -28,7 +28,7 @@ _LEAST_PATIENCE_SECONDS = 120.0
 _SETTLE_SECONDS = 30.0
 _LOOK_SECONDS = 0.5
 
-_UNFINISHED = text("SELECT count(*) FROM jobs WHERE finished_at IS NULL")
+_UNFINISHED = text("SELECT count(*) FROM line_counts WHERE queued > 0 OR running > 0")
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,24 @@ class FleetFigures:
     ideal_seconds: float
     broken: Mapping[str, int]
 
+    @property
+    def mean_batch(self) -> float:
+        batches = self.samples.batches
+        return sum(batches) / max(1, len(batches))
+
 
 def measure(options: FleetOptions) -> tuple[Sequence[Ceiling], FleetFigures]:
     """Measure the ceiling on a farm of its own, and then let the fleet work on another."""
-    with _scratch_farm(options) as farm:
+    with scratch_farm(options) as farm:
         ceilings = ceiling.measure(farm, options, seconds=_CEILING_SECONDS, rounds=_CEILING_ROUNDS)
-    with _scratch_farm(options) as farm:
-        return ceilings, run(farm, options, image_seconds=_image_seconds(options, ceilings[0]))
+    with scratch_farm(options) as farm:
+        jobs = draw_jobs(options)
+        return ceilings, run(farm, options, jobs, image_seconds=_image_seconds(options, jobs, ceilings[0]))
 
 
-def run(farm: BenchFarm, options: FleetOptions, *, image_seconds: float) -> FleetFigures:
+def run(
+    farm: BenchFarm, options: FleetOptions, jobs: Sequence[PlannedJob], *, image_seconds: float
+) -> FleetFigures:
     """Let the fleet do its work.
 
     1. Owners, checkpoints, and the jobs that lie there when it begins.
@@ -63,7 +71,6 @@ def run(farm: BenchFarm, options: FleetOptions, *, image_seconds: float) -> Flee
     3. Once every job is finished, or patience ends, the devices end, and what they did is looked over.
     """
     timing = Timing(image_seconds, options.load_seconds)
-    jobs = draw_jobs(tasks=options.tasks, owners=options.owners, checkpoints=options.checkpoints, seed=options.seed)
     rate = options.load * options.devices / image_seconds
     arrivals = list(spread_arrivals(jobs, images_per_second=rate))
     checkpoints = bench_farm.fill(farm.database, options)
@@ -102,11 +109,10 @@ def ideal_seconds(options: FleetOptions, timing: Timing, arrivals: Sequence[tupl
     return ideal + loads + timing.load_seconds / 2
 
 
-def _image_seconds(options: FleetOptions, reached: Ceiling) -> float:
+def _image_seconds(options: FleetOptions, jobs: Sequence[PlannedJob], reached: Ceiling) -> float:
     """As many as were asked for, or so many that all devices together render their part of the ceiling."""
     if options.image_seconds is not None:
         return options.image_seconds
-    jobs = draw_jobs(tasks=options.tasks, owners=options.owners, checkpoints=options.checkpoints, seed=options.seed)
     mean_cost = sum(job.cost for job in jobs) / options.tasks
     return options.devices / (options.offered * reached.images_per_second * mean_cost)
 
@@ -121,7 +127,7 @@ def _wait_until_finished(farm: BenchFarm, deadline: float) -> None:
 
 def _look_over(farm: BenchFarm) -> Mapping[str, int]:
     """What is broken for good: the last deltas are folded a moment after the last publish."""
-    deadline = time.monotonic() + _SETTLE_SECONDS
+    deadline = time.monotonic() + (_SETTLE_SECONDS if farm.has_keeper else 0.0)
     while True:
         with farm.database.begin() as session:
             broken = find_broken(session)
@@ -131,9 +137,13 @@ def _look_over(farm: BenchFarm) -> Mapping[str, int]:
 
 
 @contextmanager
-def _scratch_farm(options: FleetOptions) -> Iterator[BenchFarm]:
+def scratch_farm(options: FleetOptions, *, has_keeper: bool = True) -> Iterator[BenchFarm]:
+    """A farm for one run, with servers of its own; without a keeper nobody plans, and claims find work alone."""
     with scratch_servers() as servers:
         settings = servers.settings.model_copy(update={"max_batch": options.batch})
         processes = {"PostgreSQL": servers.postgres_pid, "Redis": servers.redis_pid}
+        if not has_keeper:
+            yield BenchFarm(settings, servers.database, processes)
+            return
         with bench_farm.keep(settings, servers.database, servers.folder, processes) as farm:
             yield farm

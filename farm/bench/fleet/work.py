@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from farm.bench.fleet.options import FleetOptions
+
 _SIDES = ((512, 512), (512, 768), (768, 768))
 _SIDES_WEIGHTS = (70, 20, 10)
 _PIXELS = 512 * 512
@@ -53,18 +55,18 @@ def image_cost(width: int, height: int) -> float:
     return width * height / _PIXELS
 
 
-def draw_jobs(*, tasks: int, owners: int, checkpoints: int, seed: int) -> Sequence[PlannedJob]:
+def draw_jobs(options: FleetOptions) -> Sequence[PlannedJob]:
     """Jobs with so many images in all, the same for the same seed.
 
     Popularity follows Zipf's law: the n-th checkpoint is wanted 1/n as much as the first. Each owner has a few
     favourites, drawn by popularity, and owners want unequally much, by the root of that law.
     """
-    chance = random.Random(seed)
-    favourites = [_draw_favourites(chance, checkpoints) for _ in range(owners)]
-    appetite = list(accumulate((number + 1) ** -0.5 for number in range(owners)))
-    jobs, left = [], tasks
+    chance = random.Random(options.seed)
+    favourites = [_draw_favourites(chance, options.checkpoints) for _ in range(options.owners)]
+    appetite = list(accumulate((number + 1) ** -0.5 for number in range(options.owners)))
+    jobs, left = [], options.tasks
     while left:
-        owner = chance.choices(range(owners), cum_weights=appetite)[0]
+        owner = chance.choices(range(options.owners), cum_weights=appetite)[0]
         job = _draw_job(chance, owner, chance.choice(favourites[owner]), left)
         jobs.append(job)
         left -= job.images
