@@ -161,7 +161,7 @@ def _fill_all(url: str, fillings: Sequence[Filling]) -> Iterator[Mapping[Filling
         for number, filling in enumerate(fillings):
             copy = url.replace("/farm?", f"/farm{number}?")
             with psycopg.connect(url.replace("/farm?", "/postgres?"), autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE farm{number} TEMPLATE farm")  # type: ignore[arg-type]
+                connection.execute(f"CREATE DATABASE farm{number} TEMPLATE farm")
             _fill(copy, filling)
             farms[filling] = _ClaimFarm(copy)
         yield farms

@@ -32,7 +32,7 @@ def measure(farm: BenchFarm, options: FleetOptions, *, seconds: float, rounds: i
     checkpoints = bench_farm.fill(farm.database, options)
     bench_farm.submit_all(farm, list(spread_arrivals(draw_jobs(options), images_per_second=0)), checkpoints)
     sizes = dict.fromkeys((options.batch, 1))
-    found = {size: [] for size in sizes}
+    found: dict[int, list[Ceiling]] = {size: [] for size in sizes}
     for _ in range(rounds):
         for size in sizes:
             found[size].append(_measure_once(farm, replace(options, batch=size), seconds))

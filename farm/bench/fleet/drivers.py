@@ -54,7 +54,7 @@ class DriverProcesses:
         self._hear_all(_START_SECONDS)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *exc: object) -> None:
         for process, _ in self._parts:
             process.kill()
             process.join()
