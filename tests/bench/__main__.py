@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from farm.bench.scratch import describe_machine, scratch_folder
 from tests.bench.contest import carry_out, describe
+from tests.bench.former import beside
+from tests.bench.former.life import write_life
+from tests.bench.former.record import LIFE, record
 from tests.bench.mix import Mix
 from tests.bench.weights import write_checkpoints
 
@@ -43,6 +46,19 @@ def _yardstick(arguments: argparse.Namespace) -> bool:
     return are_same
 
 
+def _try_former_release(arguments: argparse.Namespace) -> bool:
+    """Whether its workers keep every promise beside this release, which is the order of an upgrade."""
+    verdicts = list(beside.try_all(arguments.revision))
+    _say(beside.describe(verdicts))
+    return not any(verdict.broken for verdict in verdicts if verdict.trial.former == "worker")
+
+
+def _record_former_release(arguments: argparse.Namespace) -> bool:
+    """Write down anew what the release tells Postgres, for the suite to tell it again."""
+    write_life(record(arguments.revision), LIFE)
+    return True
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -59,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     yardstick.add_argument("--steps", type=int, default=8)
     yardstick.add_argument("--job", type=int, default=20, help="images that an owner submits at a time")
     yardstick.add_argument("--in-a-row", type=int, default=1, help="images of a checkpoint that come together")
+    former = add("former-release", _try_former_release, "a former release beside this one, on one database")
+    former.add_argument("revision", help="of git, of the release before this one")
+    recorded = add("record-former-release", _record_former_release, "what a former release tells Postgres, anew")
+    recorded.add_argument("revision", help="of git, with the schema of tests/releases/0007-in-use.sql")
     return parser
 
 
