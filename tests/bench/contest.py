@@ -57,7 +57,7 @@ def describe(outcome: Outcome) -> str:
     mix = outcome.mix
     several = f"{len(mix.owners)} owners, each with a checkpoint of their own"
     owners = several if len(mix.owners) > 1 else "one owner"
-    head = ("", "seconds", "images/s", "loads", "seconds a load")
+    head = ("", "seconds", "images/s", "loads", "seconds a load", "load of the machine")
     rows = [_row("plain Celery farm", mix, outcome.plain), _row("this farm", mix, outcome.farm)]
     title = f"{owners}: {mix.images} images of {len(mix.checkpoints)} checkpoints"
     return "\n".join([title, table(head, rows), f"{outcome.ratio:.1f} times as fast. {_describe_images(outcome)}"])
@@ -65,7 +65,8 @@ def describe(outcome: Outcome) -> str:
 
 def _row(name: str, mix: Mix, run: Run) -> Sequence[str]:
     load = f"{sum(run.loads) / len(run.loads):.2f}" if run.loads else ""
-    return name, f"{run.seconds:.1f}", f"{mix.images / run.seconds:.2f}", str(len(run.loads)), load
+    figures = f"{run.seconds:.1f}", f"{mix.images / run.seconds:.2f}", str(len(run.loads)), load
+    return name, *figures, f"{run.machine_load:.1f}"
 
 
 def _describe_images(outcome: Outcome) -> str:

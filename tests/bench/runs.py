@@ -1,6 +1,7 @@
 """One run of a mix: on a farm as `farm up` starts it, or on the plain one."""
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -47,12 +48,14 @@ class Rendered:
 class Run:
     """The images in the order of the mix; `seconds` from the first request to the last image kept.
 
-    `loads` are the seconds of each load of weights, on whichever device.
+    `loads` are the seconds of each load of weights, on whichever device; `machine_load` is the load average over
+    the last minute: where it exceeds the number of workers by more than one or two, others use the machine.
     """
 
     seconds: float
     loads: Sequence[float]
     images: Sequence[Rendered]
+    machine_load: float = 0.0
 
 
 def render_on_farm(mix: Mix, weights: Path, folder: Path, endpoint: str, *, workers: int) -> Run:
@@ -69,11 +72,11 @@ def render_on_farm(mix: Mix, weights: Path, folder: Path, endpoint: str, *, work
         started = time.time()
         jobs = _submit(mix, clients)
         wait_until(lambda: _last_end(database) is not None, _PATIENCE_SECONDS)
-        ended = _last_end(database)
+        ended, machine_load = _last_end(database), os.getloadavg()[0]
         assert ended is not None
         found = dict(_fetch(jobs, clients))
         loads = list(_read_loads(folder / "logs" / "worker.log"))
-    return Run(ended - started, loads, [found[number] for number in range(mix.images)])
+    return Run(ended - started, loads, [found[number] for number in range(mix.images)], machine_load)
 
 
 def _prepare(database: Database, mix: Mix, weights: Path) -> dict[str, str]:
@@ -142,10 +145,10 @@ def render_on_plain_farm(
         with plainfarm.run_workers(site, workers, folder / "workers.log"):
             started = time.time()
             loads = plainfarm.render_all(site, specs)
-            seconds = time.time() - started
+            seconds, machine_load = time.time() - started, os.getloadavg()[0]
     finally:
         redis.stop()
-    return Run(seconds, [load for load in loads if load], list(_read_objects(specs, endpoint)))
+    return Run(seconds, [load for load in loads if load], list(_read_objects(specs, endpoint)), machine_load)
 
 
 def _known(number: int, name: str, folder: Path) -> ClaimedCheckpoint:

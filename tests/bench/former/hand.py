@@ -12,6 +12,7 @@ from typing import Any
 
 from psycopg.types.json import Json, Jsonb
 from sqlalchemy import Engine, event, text
+from sqlalchemy.orm import Session
 
 from farm import config
 from farm.db.connection import Database, Role
@@ -161,13 +162,13 @@ def recording(engine: Engine) -> Iterator[list[Mapping[str, Any]]]:
         for each in [parameters] if isinstance(parameters, Mapping) else parameters:
             told.append({"sql": sql, "parameters": {name: _as_json(value) for name, value in each.items()}})
 
-    def copy(session: Any, given: Iterable[Any]) -> None:
-        given = list(given)
-        told.append({"sql": rows._COPY_TASKS, "rows": given})
-        copy_tasks(session, given)
+    def copy(session: Session, rows_of_tasks: Iterable[Any]) -> None:
+        copied = list(rows_of_tasks)
+        told.append({"sql": rows._COPY_TASKS, "rows": copied})
+        copy_tasks(session, copied)
 
     event.listen(engine, "before_cursor_execute", note)
-    rows.copy_tasks = copy
+    rows.copy_tasks = copy  # type: ignore[assignment]  # its parameter has another name
     try:
         yield told
     finally:

@@ -74,7 +74,7 @@ def read_standing(connection: psycopg.Connection) -> Standing:
 
 def write_life(life: Life, path: Path) -> None:
     statements = list(dict.fromkeys(statement.sql for step in life.steps for statement in step.statements))
-    lines = [{"sql": sql} for sql in statements]
+    lines: list[dict[str, Any]] = [{"sql": sql} for sql in statements]
     lines += [
         {"step": step.name, "told": [[statements.index(s.sql), s.parameters, s.rows] for s in step.statements]}
         for step in life.steps

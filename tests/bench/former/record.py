@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -17,7 +18,7 @@ IN_USE = RELEASES / "0007-in-use.sql"
 LIFE = RELEASES / "0007-life.jsonl"
 FORMER_SCHEMA = "0007"
 
-PICTURE = {"checkpoint": "demo", "width": 64, "height": 64, "num_inference_steps": 4, "seed": 1}
+PICTURE: dict[str, Any] = {"checkpoint": "demo", "width": 64, "height": 64, "num_inference_steps": 4, "seed": 1}
 OLD_WORKER = 1
 """It renders when the schema is upgraded."""
 
