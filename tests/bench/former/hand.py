@@ -190,7 +190,7 @@ def main() -> None:
             try:
                 answer = {"result": getattr(hand, name)(*arguments, **fields)}
             except Exception as error:  # whatever it is, this release is to see it
-                answer = {"error": f"{type(error).__name__}: {error}".split("\n[SQL")[0]}
+                answer = {"error": f"{type(error).__name__}: {error}".split("\n")[0]}
         sys.stdout.write(json.dumps({**answer, "told": told}, default=str) + "\n")
         sys.stdout.flush()
 
