@@ -20,7 +20,8 @@ from tests.checkpoints import small_checkpoint
 from tests.loras import merged, random_factors, save, save_kohya, save_old_diffusers, save_peft
 from workers.model.adapters import apply_addons
 from workers.model.lorafiles import read_lora
-from workers.model.pipelines import Pipelines, Resident
+from workers.model.pipelines import Pipelines
+from workers.model.resident import Resident
 from workers.model.weights import PlacedWeights
 from workers.sampling.encode_prompts import encode_conditioning
 
