@@ -78,14 +78,15 @@ def _read_branch(root: Path, path: str, files: GroupFiles) -> Iterator[HostMemor
 def _read_group(folder: Path, files: GroupFiles) -> HostMemory | None:
     """A group's bound; None where it has none. Cached pages that are not in use count as available."""
     try:
-        limit, usage = (folder / files.limit).read_text().strip(), int((folder / files.usage).read_text())
-        if limit == "max":
+        text = (folder / files.limit).read_text().strip()
+        if text == "max":
             return None
+        limit, usage = int(text), int((folder / files.usage).read_text())
         statistics = _read_pairs((folder / "memory.stat").read_text())
     except (OSError, ValueError):
         return None
     used = max(0, usage - statistics.get(files.unused_cache, 0))
-    return HostMemory(int(limit), max(0, int(limit) - used))
+    return HostMemory(limit, max(0, limit - used))
 
 
 def _read_pairs(text: str) -> Mapping[str, int]:

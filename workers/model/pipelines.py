@@ -78,13 +78,10 @@ class Pipelines:
         3. It is read and moved to the device; if that lacks memory, all others go, and at last it is offloaded.
         """
         family = _family_of(checkpoint)
-        if found := self._find(checkpoint):
-            self._keep([*self._keys_but(found), found.key])
-        else:
-            found = self._load(checkpoint, family, self.weights.folder_of(checkpoint))
-        found.ids[checkpoint.id] = None
-        self._keep_within_budget(found)
-        return found
+        resident = self._find(checkpoint) or self._load(checkpoint, family, self.weights.folder_of(checkpoint))
+        resident.ids[checkpoint.id] = None
+        self._note_use(resident)
+        return resident
 
     def keep_only(self, checkpoint: ClaimedCheckpoint) -> bool:
         """Drop all other residents; whether there were any."""
@@ -148,14 +145,12 @@ class Pipelines:
             room = self.budget.weight_bytes(checkpoint.family, coming_bytes=coming_bytes) - coming_bytes
             self._keep(list(others)[count_to_drop(list(others.values()), room) :])
 
-    def _keep_within_budget(self, used: Resident) -> None:
+    def _note_use(self, used: Resident) -> None:
+        """Put it last, and drop those that the budget has no room for any more beside it."""
         others = {resident.key: resident.nbytes for resident in self._residents if resident is not used}
         if others:
             room = self.budget.weight_bytes(used.checkpoint.family) - used.nbytes
             self._keep([*list(others)[count_to_drop(list(others.values()), room) :], used.key])
-
-    def _keys_but(self, one: Resident) -> list[ResidentKey]:
-        return [resident.key for resident in self._residents if resident is not one]
 
     def _keep(self, keys: Sequence[ResidentKey]) -> bool:
         """Let these be the residents, in this order; whether others were dropped."""
