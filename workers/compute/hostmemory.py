@@ -1,5 +1,6 @@
 """How much memory of the host this process may use: the machine's, or what a control group leaves of it."""
 
+import ctypes
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,20 @@ def read_host_memory(proc: Path = _PROC, groups: Path = _GROUPS) -> HostMemory:
     machine = _read_machine(proc)
     bounds = [machine, *_read_groups(proc, groups)]
     return HostMemory(min(bound.total for bound in bounds), min(bound.available for bound in bounds))
+
+
+def give_back_heap() -> None:
+    """Give freed memory back to the system.
+
+    The C library keeps what lies between pieces that are in use: without this a worker's memory grew by a tenth
+    while checkpoints came and went in half precision.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        # Not the GNU C library.
+        return
+    trim(0)
 
 
 def _read_machine(proc: Path) -> HostMemory:

@@ -1,10 +1,11 @@
 """How much memory a process may use, as the machine and each generation of control groups say it."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from workers.compute.hostmemory import HostMemory, read_host_memory
+from workers.compute.hostmemory import HostMemory, give_back_heap, read_host_memory
 
 GIB = 2**30
 MACHINE = HostMemory(16 * GIB, 8 * GIB)
@@ -80,3 +81,19 @@ def test_a_group_without_a_bound_bounds_nothing(proc: Path, tmp_path: Path, limi
 def test_a_machine_without_proc_counts_half_of_its_memory_as_available(tmp_path: Path) -> None:
     memory = read_host_memory(tmp_path / "proc", tmp_path / "groups")
     assert memory.available == memory.total // 2 > 0
+
+
+def resident_bytes() -> int:
+    """What this process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_freed_memory_between_pieces_in_use_is_given_back() -> None:
+    # Too small for pages of their own.
+    pieces = [bytearray(100_000) for _ in range(1000)]
+    kept = pieces[::50]
+    before = resident_bytes()
+    del pieces
+    give_back_heap()
+    assert len(kept) == 20
+    assert before - resident_bytes() > 50 * 2**20

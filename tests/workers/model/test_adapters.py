@@ -411,6 +411,22 @@ def test_another_vae_takes_its_own_precision_and_not_that_of_the_checkpoints(
     assert resident.pipeline.vae.dtype == torch.float32
 
 
+def test_a_kept_vae_that_overflowed_beside_another_checkpoint_is_read_in_full_precision(
+    load: Load, placed: dict[str, Path]
+) -> None:
+    pipelines = Pipelines("cpu", "fp16")
+    resident = pipelines.load(load("sdxl").checkpoint)
+    asked = spec(vae=other_vae(resident, placed))
+    assert asked.vae is not None
+    precisions = []
+    for _ in range(3):
+        with apply_addons(resident, asked, PlacedWeights(placed)):
+            precisions.append(resident.pipeline.vae.dtype)
+        pipelines.vae_needs.precisions[asked.vae.sha256] = torch.float32
+    assert precisions == [torch.float16, torch.float32, torch.float32]
+    assert len(resident.vaes) == 1
+
+
 def test_a_vae_that_does_not_fit_is_refused_with_the_reason(
     load: Load, placed: dict[str, Path], tmp_path: Path
 ) -> None:
