@@ -45,7 +45,7 @@ def pooled_url(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[s
     if user is not None:
         let_connect(postgres, user.pw_name)
     process = spawn(
-        [program, str(file)], log=Path(f"{file}.log"), user=user, cwd=folder, death_signal=signal.SIGINT
+        [program, str(file)], log=folder / "pgbouncer.log", user=user, cwd=folder, death_signal=signal.SIGINT
     )
     wait_until((folder / f".s.PGSQL.{PORT}").exists, seconds=10)
     yield f"postgresql://farm@/farm?host={quote(str(folder), safe='')}&port={PORT}"
