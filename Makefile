@@ -11,6 +11,7 @@
 # make recovery   how long the farm takes to go on after a loss, and in an outage (8 minutes)
 # make endurance  steady work for half an hour: does anything grow?
 # make yardstick  the same images through the farm and through a plain Celery farm, side by side (15 minutes)
+# make pgbouncer  workers behind PgBouncer, which must be installed (Debian: apt-get install pgbouncer)
 # make fuzz       try the portal with random requests and broken files, others each time, for some minutes
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ TORCH ?=
 # Where TORCH=cpu finds torch, or a mirror of it; everything else still comes from PyPI.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo up test tests check fuzz model chaos recovery endurance yardstick clean
+.PHONY: demo up test tests check fuzz model pgbouncer chaos recovery endurance yardstick clean
 
 demo: $(VENV)/.up
 	rm -rf demo
@@ -39,6 +40,9 @@ tests: $(VENV)/.test
 fuzz: $(VENV)/.test
 	FARM_FUZZ_EXAMPLES=500 FARM_FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest -n0 tests/web/test_fuzz.py \
 		tests/farm/infotext/test_fuzz.py tests/farm/intake/promptfiles/test_fuzz.py
+
+pgbouncer: $(VENV)/.test
+	$(BIN)/python -m pytest -n0 tests/pooled/check_pgbouncer.py
 
 model: $(VENV)/.test
 	$(BIN)/python -m pytest -n0 tests/model --hypothesis-profile=model
