@@ -9,6 +9,10 @@ from farm.bench import memory as memory_bench
 from farm.bench import overhead as overhead_bench
 from farm.bench import submit as submit_bench
 from farm.bench import threads as threads_bench
+from farm.bench.policy import curve as policy_curve
+from farm.bench.policy import report as policy_report
+from farm.bench.policy.scenario import Made
+from farm.bench.policy.scenarios import SCENARIOS, drain
 from farm.bench.scratch import describe_machine
 from farm.cli.extras import require_worker_packages
 
@@ -96,3 +100,56 @@ def threads(images: int, rounds: int) -> None:
             f"  {figures.policy:<33}alone {figures.alone_seconds:6.2f} s, next to a busy process "
             f"{figures.beside_seconds:6.2f} s: {figures.ratio:.1f} times"
         )
+
+
+@bench.command()
+@click.option("--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="Default: all.")
+@click.option("--devices", type=click.IntRange(1, 10_000), help="As many, instead of the scenario's own.")
+@click.option("--hours", type=click.FloatRange(0.2, 100), help="Of virtual time, instead of the scenario's own.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--curve", is_flag=True, help="Fairness against reloading, by the setting, instead.")
+@click.option("--deaths", is_flag=True, help="By how much deaths of 5 % of the devices lengthen a drain, instead.")
+def policy(
+    names: tuple[str, ...], devices: int | None, hours: float | None, seed: int, curve: bool, deaths: bool
+) -> None:
+    """The real planner in virtual time; exits with 1 if an invariant breaks."""
+    click.echo(describe_machine())
+    if curve:
+        _print_curve(seed, hours or 1.0)
+    elif deaths:
+        _print_deaths(seed, devices or 1000)
+    else:
+        _print_scenarios(names or tuple(SCENARIOS), devices, hours, seed)
+
+
+def _print_scenarios(names: tuple[str, ...], devices: int | None, hours: float | None, seed: int) -> None:
+    broken = 0
+    for name in names:
+        scenario = SCENARIOS[name]()
+        if devices is not None:
+            scenario = scenario.of(made=(Made(devices, slots=scenario.made[0].slots),))
+        if hours is not None:
+            scenario = scenario.of(hours=hours)
+        result = policy_report.simulate(scenario, seed)
+        click.echo("\n".join([f"[{name}] of {scenario.devices:,} devices", *policy_report.describe(result)]))
+        broken += len(result.broken)
+    if broken:
+        raise click.exceptions.Exit(1)
+
+
+def _print_curve(seed: int, hours: float) -> None:
+    for name, part, result in policy_curve.measure_curve(seed, hours):
+        worst = f"{100 * result.worst[0]:+6.1f} %" if result.worst else "-"
+        click.echo(
+            f"{name:<10}reload_share {part:5.3f}: reloading {100 * result.reloading:5.2f} %, worst share {worst}"
+        )
+
+
+def _print_deaths(seed: int, devices: int) -> None:
+    ended = [policy_report.simulate(drain(devices, dying=dying), seed) for dying in (0.0, 0.05)]
+    for result in ended:
+        click.echo(f"{result.scenario.name}, {devices:,} devices: {result.ended_at:.0f} s")
+        click.echo("\n".join(f"  BROKEN: {what}" for what in result.broken) or "  nothing lost")
+    click.echo(f"longer by {100 * (ended[1].ended_at / ended[0].ended_at - 1):.1f} %")
+    if any(result.broken for result in ended):
+        raise click.exceptions.Exit(1)

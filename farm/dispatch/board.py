@@ -1,9 +1,10 @@
-"""The state that one plan works on: which device is at which checkpoint, what is left to give out, which seats are given.
+"""The state that one plan works on: where each device is, what is left to give out, which seats are given.
 
-It lives within one call of `plan` and is changed by the steps of it, in order. Nothing else here changes anything.
+It lives within one call of `plan` and is changed by the steps of it, in order. Nothing else here changes
+anything.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from farm.dispatch.batches import Batches
@@ -43,7 +44,6 @@ class Board:
     moved: dict[int, int] = field(default_factory=dict)
     """Devices that change their checkpoint by this plan, and to which."""
     stays_until: dict[int, float] = field(default_factory=dict)
-    held_until: dict[int, float] = field(default_factory=dict)
     load_budget: float = 0.0
     usage: Mapping[int, float] = field(default_factory=dict)
     largest_batch: int = 1
@@ -64,7 +64,7 @@ class Board:
             self.on.setdefault(checkpoint, set()).add(device)
 
     def move(self, device: int, checkpoint: int, reason: SeatReason) -> None:
-        """Give a device another checkpoint; where that costs a load, it stays for as long as that and a batch take."""
+        """Give a device another checkpoint; it stays for as long as the load, if any, and a batch take."""
         self.place(device, checkpoint)
         self.moved[device] = checkpoint
         self.reasons[device] = reason
@@ -110,14 +110,17 @@ class Board:
         return self.count(at) - max(usage + 0.5 * usage**0.5, self.wanted.get(at, 0.0))
 
     def missed(self, device: int) -> float:
-        """Seconds that are lost if it leaves: somebody will have to load its checkpoint again, as likely as it is used."""
+        """Seconds that are lost if it leaves: its checkpoint will be loaded again, as likely as it is used."""
         return self.policy.missed_seconds * min(1.0, max(0.0, 1.0 - self.spare(device)))
 
 
-def seat_devices(board: Board, devices: Iterable[Device]) -> None:
-    """Find where each device is: at its seat's checkpoint, else at what it renders, else at what it used last."""
-    for device in devices:
-        board.place(device.id, _place(device, board.groups))
+def place_devices(board: Board, interactive: Mapping[int, int]) -> None:
+    """Find where each device is: at its seat's checkpoint, else at what it renders, else at what it used last.
+
+    A seat for interactive work is no place: the device goes on with what it did before.
+    """
+    for device in board.devices.values():
+        board.place(device.id, _place(device, board.groups, interactive.get(device.id)))
     ready = board.now + board.policy.soon_seconds
     board.soon = sorted(
         (d for d, device in board.devices.items() if device.free_at <= ready),
@@ -125,9 +128,9 @@ def seat_devices(board: Board, devices: Iterable[Device]) -> None:
     )
 
 
-def _place(device: Device, groups: Mapping[int, Group]) -> int | None:
+def _place(device: Device, groups: Mapping[int, Group], interactive: int | None) -> int | None:
     seat = device.seat
-    if seat is not None and seat.reason != SeatReason.INTERACTIVE and seat.group in groups:
+    if seat is not None and seat.group != interactive and seat.group in groups:
         return groups[seat.group].checkpoint
     if device.serving is not None and device.serving.group in groups:
         return groups[device.serving.group].checkpoint

@@ -24,10 +24,11 @@ def longest_wait(
 ) -> float:
     """The longest time in seconds that an account waits, once ready, for being served at a checkpoint.
 
-    `checkpoints` have work, `devices` suit them, and at most `accounts` wait for the same checkpoint. However low its
-    priority: after `rise_seconds` it counts among the urgent. A checkpoint without a device is given one by force after
-    `unseated`, at most `checkpoints / devices` of them before it, each for its stay; and of its accounts each has a
-    batch, as many in a stay as fit. It holds while interactive work, which goes first, leaves a device to the others.
+    `checkpoints` have work, `devices` suit them, and at most `accounts` wait for the same checkpoint. However
+    low its priority: after `rise_seconds` it counts among the urgent. A checkpoint without a device is given
+    one by force after `unseated`, at most `checkpoints / devices` of them before it, each for its stay; and of
+    its accounts each has a batch, as many in a stay as fit. It holds while interactive work, which goes first,
+    leaves a device to the others.
     """
     # The largest theta: every rate is half a device off, and of those there are no more than accounts or devices.
     theta = min(policy.lag_limit_seconds, 0.25 * load_seconds / policy.reload_share)

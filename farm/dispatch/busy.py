@@ -6,12 +6,11 @@ from farm.dispatch.planned import SeatReason
 from farm.dispatch.shares import Key
 
 
-
 def move_busy(board: Board, limits: dict[Key, float]) -> None:
     """While there is not room for all: move seats from what has too many to what has too few, one at a time.
 
-    A seat moves where the difference is more than one device beyond what both may be off, and only for a checkpoint
-    that has none or whose owners are owed something: differences that cancel out move nothing.
+    A seat moves where the difference is more than one device beyond what both may be off, and only for a
+    checkpoint that has none or whose owners are owed something: differences that cancel out move nothing.
     """
     if not board.demand.is_saturated:
         return
@@ -53,7 +52,7 @@ def _donor(board: Board, giver: int, taker: int) -> int | None:
 def _may_leave(board: Board, device: int) -> bool:
     if device in board.seats or device in board.moved:
         return False
-    return max(board.stays_until.get(device, 0.0), board.held_until.get(device, 0.0)) <= board.now
+    return board.stays_until.get(device, 0.0) <= board.now
 
 
 def force(board: Board, waiting: dict[int, float], bound: float) -> None:
@@ -74,4 +73,4 @@ def force(board: Board, waiting: dict[int, float], bound: float) -> None:
         if device is None:
             return
         board.move(device, checkpoint, SeatReason.OVERDUE)
-        board.stays_until[device] += FORCED_STAY_SECONDS
+        board.stays_until[device] = board.stays_until.get(device, board.free_at(device)) + FORCED_STAY_SECONDS

@@ -1,8 +1,8 @@
-"""In which order what waits is served: interactive, urgent deadlines, bulk by priority; what waits long enough rises.
+"""In which order what waits is served: interactive, urgent deadlines, bulk by priority; what waits long rises.
 
-An owner's interactive images beyond `interactive_images`, queued and in flight, count as bulk: who submits ten thousand
-small jobs has two batches ahead of the others, not the farm. What an account has waiting for a checkpoint and was not
-served for `rise_seconds` goes before every priority, with the urgent deadlines.
+An owner's interactive images beyond `interactive_images`, queued and in flight, count as bulk: who submits ten
+thousand small jobs has two batches ahead of the others, not the farm. What an account has waiting for a
+checkpoint and was not served for `rise_seconds` goes before every priority, with the urgent deadlines.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ class Row:
     seconds: float
     """Device seconds an image."""
     since: float
-    """Since when they wait for being served: since they became ready, or since their account was last served there."""
+    """Since when they wait: since they became ready, or since their account was last served there."""
     class_: WorkClass
     devices_left: int | None = None
     """How many more devices may take them (None: any number)."""
@@ -97,8 +97,8 @@ def usual_class(devices: Iterable[Device]) -> str:
 
 
 def _first_images(row: Row, images: int) -> Row:
-    level = (INTERACTIVE, row.level[1])
-    return Row(row.group, row.key, level, images, row.seconds, row.since, row.class_, row.devices_left)
+    """Interactive work has no priorities among itself: it is served in the order in which it came."""
+    return Row(row.group, row.key, (INTERACTIVE, 0), images, row.seconds, row.since, row.class_, row.devices_left)
 
 
 def _oldest_first(backlogs: tuple[Backlog, ...]) -> Iterable[Backlog]:

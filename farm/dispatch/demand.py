@@ -1,13 +1,13 @@
 """How many devices each account and each checkpoint should have: shares by class and priority, then by checkpoint.
 
-Higher levels (class, then priority) are given what they ask for before lower ones are asked. Work that only few devices
-can do shares those devices first.
+Higher levels (class, then priority) are given what they ask for before lower ones are asked. Work that only few
+devices can do shares those devices first.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from farm.dispatch.classes import INTERACTIVE, URGENT, Level, Row
+from farm.dispatch.classes import URGENT, Level, Row
 from farm.dispatch.feasible import Feasible
 from farm.dispatch.policy import Policy
 from farm.dispatch.shares import Key, divide
@@ -28,40 +28,52 @@ class Demand:
     is_saturated: bool = False
 
 
+@dataclass(slots=True, eq=False)
+class _Cell:
+    """What rows of one level, account and set of types ask for together, and the part that they are given."""
+
+    asked: float = 0.0
+    part: float = 0.0
+
+
 def find_demand(
     rows: Iterable[Row], accounts: Mapping[Key, Account], feasible: Feasible, policy: Policy, devices: int
 ) -> Demand:
     """Divide `devices` among the rows."""
     demand = Demand()
-    levels: dict[Level, dict[Types, dict[Key, float]]] = {}
-    asked = [(row, _asked(row, policy)) for row in rows]
-    for row, devices_asked in asked:
-        by_key = levels.setdefault(_level(row), {}).setdefault(feasible.types_by_group[row.group.id], {})
-        by_key[row.key] = by_key.get(row.key, 0.0) + devices_asked
-        demand.total += devices_asked
+    levels: dict[Level, dict[Types, dict[Key, _Cell]]] = {}
+    cells: list[tuple[Row, float, _Cell]] = []
+    for row in rows:
+        by_key = levels.setdefault(row.level, {}).setdefault(feasible.types_by_group[row.group.id], {})
+        cell = by_key.get(row.key)
+        if cell is None:
+            cell = by_key[row.key] = _Cell()
+        asked = _asked(row, policy)
+        cell.asked += asked
+        cells.append((row, asked, cell))
+    demand.total = sum(asked for _, asked, _ in cells)
     left = float(devices)
     used: dict[Types, float] = {}
-    parts: dict[tuple[Level, Types, Key], float] = {}
     for level in sorted(levels):
         capacity = min(left, policy.deadline_part * devices) if level[0] == URGENT else left
-        given = _divide_level(levels[level], capacity, used, accounts, feasible)
+        wanted = {types: {key: cell.asked for key, cell in found.items()} for types, found in levels[level].items()}
+        given = _divide_level(wanted, capacity, used, accounts, feasible)
         for (types, key), devices_given in given.items():
-            parts[level, types, key] = devices_given / levels[level][types][key]
+            cell = levels[level][types][key]
+            cell.part = devices_given / cell.asked
             used[types] = used.get(types, 0.0) + devices_given
             left -= devices_given
             demand.rates[key] = demand.rates.get(key, 0.0) + devices_given
-    for row, devices_asked in asked:
-        part = parts[_level(row), feasible.types_by_group[row.group.id], row.key]
-        demand.asked[row.key] = demand.asked.get(row.key, 0.0) + devices_asked
-        by_key = demand.allowed.setdefault(row.group.checkpoint, {})
-        by_key[row.key] = by_key.get(row.key, 0.0) + devices_asked * part
+    allowed = demand.allowed
+    for row, asked, cell in cells:
+        key = row.key
+        demand.asked[key] = demand.asked.get(key, 0.0) + asked
+        by_account = allowed.get(row.group.checkpoint)
+        if by_account is None:
+            by_account = allowed[row.group.checkpoint] = {}
+        by_account[key] = by_account.get(key, 0.0) + asked * cell.part
     demand.is_saturated = devices - left >= devices - 0.5
     return demand
-
-
-def _level(row: Row) -> Level:
-    """Interactive work has no priorities among itself: it is served in the order in which it came."""
-    return (row.level[0], 0) if row.level[0] == INTERACTIVE else row.level
 
 
 def _asked(row: Row, policy: Policy) -> float:

@@ -51,19 +51,17 @@ def move_dry(board: Board) -> None:
     1. To another checkpoint that they hold: it costs nothing.
     2. To checkpoints that lack more than half a device, those that lack most first.
     3. While there is not room for all: to whatever is worth the load.
-    A device that keeps a checkpoint for interactive work does not load another.
     """
     dry, spare = find_dry(board)
     dry = _use_residents(board, dry, spare)
-    free = [d for d in dry if board.held_until.get(d, 0.0) <= board.now]
     needs = [(-need, c) for c in board.rows if spare[c] > 0 and (need := _need(board, c, spare)) > 0.5]
     heapq.heapify(needs)
-    while needs and free:
+    while needs and dry:
         _, checkpoint = heapq.heappop(needs)
-        device = _choose(board, free, checkpoint)
+        device = _choose(board, dry, checkpoint)
         if device is None:
             continue
-        free.remove(device)
+        dry.remove(device)
         board.move(device, checkpoint, SeatReason.DRY)
         spare[checkpoint] -= 1
         need = _need(board, checkpoint, spare)

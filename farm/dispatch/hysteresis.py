@@ -1,16 +1,19 @@
 """How much an owner may be owed before a device changes its checkpoint for it: fairness against reloading.
 
-Whole devices cannot give fractional rates, so they must change places now and then. With a fair rate whose fractional
-part is phi, at a load of L seconds, a lag that may grow to theta either way costs about L phi (1 - phi) / theta devices'
-time. So for a part rho of the time of D devices theta = L sum(phi (1 - phi)) / (rho D). The same gives the law: deviation
-from the fair share over a window W times the part of time spent reloading is at least about
-L sum(phi (1 - phi)) / (W x D), x the owner's devices.
+Whole devices cannot give fractional rates, so they must change places now and then. With a fair rate whose
+fractional part is phi, at a load of L seconds, a lag that may grow to theta either way costs about L phi (1 -
+phi) / theta devices' time. So for a part rho of the time of D devices theta = L sum(phi (1 - phi)) / (rho D).
+The same gives the law: deviation from the fair share over a window W times the part of time spent reloading is
+at least about L sum(phi (1 - phi)) / (W x D), x the owner's devices.
 """
 
 from collections.abc import Iterable, Mapping
 
 from farm.dispatch.policy import Policy
 from farm.dispatch.shares import Key
+
+_PART = 0.4
+"""What of the tolerated deviation a lag may be: it swings both ways within a window, and batches are whole."""
 
 
 def fractions(rates: Iterable[float]) -> float:
@@ -36,7 +39,7 @@ def tolerances(rates: Mapping[Key, float], theta: float, policy: Policy) -> dict
     """The lag in seconds at which each account is worth a change: more for those who have more."""
     low = min(max(30.0, theta), policy.lag_limit_seconds)
     return {
-        key: max(low, min(policy.tolerance * policy.window_seconds * rate / 2, policy.lag_limit_seconds))
+        key: max(low, min(_PART * policy.tolerance * policy.window_seconds * rate, policy.lag_limit_seconds))
         for key, rate in rates.items()
     }
 

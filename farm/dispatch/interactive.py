@@ -4,7 +4,6 @@ from farm.dispatch.board import Board
 from farm.dispatch.classes import INTERACTIVE, Row
 from farm.dispatch.planned import SeatReason
 from farm.dispatch.seats import give
-from farm.dispatch.snapshot import Seat
 
 _CANDIDATES = 128
 """How many of the devices that are free soonest are considered for a load: thousands are not needed."""
@@ -13,9 +12,9 @@ _CANDIDATES = 128
 def seat_interactive(board: Board) -> None:
     """Seat the oldest interactive images first.
 
-    1. The device that holds the checkpoint and is free first, if that is within a load and a batch.
-    2. Else the device that could begin first, loading included, and whose checkpoint is missed least. Such loads cost
-       the budget, and the device keeps the checkpoint for a while.
+    1. The device that holds the checkpoint and is free first, if that is within a load and a batch. 2. Else the
+    device that could begin first, loading included, and whose checkpoint is missed least. Such loads cost
+       the budget.
     """
     rows = [row for rows in board.rows.values() for row in rows if row.level[0] == INTERACTIVE and row.left]
     if not rows:
@@ -57,15 +56,13 @@ def _find_device(board: Board, row: Row, holders: dict[int, list[int]], nearest:
     )
     if other is None or _cost(board, other, checkpoint) >= wait or board.load_budget <= 0:
         return best
-    _load(board, other, row)
+    board.load_budget -= board.load_seconds(other, checkpoint)
     holders.setdefault(checkpoint, []).append(other)
     return other
 
 
 def _may_load(board: Board, device: int, row: Row) -> bool:
-    if device in board.seats or board.held_until.get(device, 0.0) > board.now:
-        return False
-    return board.feasible.may(device, row.group.id)
+    return device not in board.seats and board.feasible.may(device, row.group.id)
 
 
 def _cost(board: Board, device: int, checkpoint: int) -> float:
@@ -76,15 +73,3 @@ def _cost(board: Board, device: int, checkpoint: int) -> float:
     if at is None or len(found.residents) < found.slots:
         return cost
     return cost + board.missed(device)
-
-
-def _load(board: Board, device: int, row: Row) -> None:
-    load = board.load_seconds(device, row.group.checkpoint)
-    board.load_budget -= load
-    ready = board.free_at(device) + load
-    batch = row.seconds * board.batches.images(row.group, board.devices[device])
-    board.held_until[device] = ready + batch + board.policy.hold_seconds
-
-
-def is_for_interactive(seat: Seat | None) -> bool:
-    return seat is not None and seat.reason == SeatReason.INTERACTIVE

@@ -45,6 +45,13 @@ class Speeds:
     by_key: Mapping[SpeedKey, float] = field(default_factory=lambda: MappingProxyType({}))
     default: float = _SECONDS_PER_MEGAPIXEL_STEP
     """Seconds a step and megapixel where nothing was measured."""
+    _by_batch: Mapping[tuple[str, int, str], dict[int, float]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        found: dict[tuple[str, int, str], dict[int, float]] = {}
+        for (family, pixels, device_class, batch), seconds in self.by_key.items():
+            found.setdefault((family, pixels, device_class), {})[batch] = seconds
+        object.__setattr__(self, "_by_batch", found)
 
     @classmethod
     def of(cls, speeds: Iterable[Speed]) -> Self:
@@ -52,9 +59,7 @@ class Speeds:
 
     def batches(self, family: str, pixels: int, device_class: str) -> dict[int, float]:
         """Seconds a step and image by batch size, of all that was measured there."""
-        return {
-            key[3]: seconds for key, seconds in self.by_key.items() if key[:3] == (family, pixels, device_class)
-        }
+        return self._by_batch.get((family, pixels, device_class), {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """The plan: who gets what next, made of everything that is known, by the rules of this package in their order."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
+from farm.dispatch.ahead import read_ahead
 from farm.dispatch.batches import Batches
-from farm.dispatch.board import Board, seat_devices
+from farm.dispatch.board import Board, place_devices
+from farm.dispatch.bounds import unseated
 from farm.dispatch.busy import force, move_busy
 from farm.dispatch.classes import Row, rank_rows, usual_class
 from farm.dispatch.demand import Demand, find_demand
@@ -12,6 +14,7 @@ from farm.dispatch.dry import move_dry
 from farm.dispatch.feasible import find_feasible
 from farm.dispatch.hysteresis import slacks, tolerance, tolerances
 from farm.dispatch.interactive import seat_interactive
+from farm.dispatch.outlook import foresee
 from farm.dispatch.planned import Figures, Plan, SeatReason, Share
 from farm.dispatch.seats import fill
 from farm.dispatch.shares import Key, effective_weights, next_lags
@@ -25,10 +28,10 @@ _BUDGET_SECONDS = 60.0
 def plan(snapshot: Snapshot, now: float) -> Plan:
     """Seat the devices of a pool.
 
-    1. What may be rendered where (`feasible`), in which order (`classes`), and what it asks for (`demand`).
-    2. How many devices each checkpoint should have (`split`), and how far off it may be (`hysteresis`).
-    3. Seats for interactive work; devices without work go where they are needed; then, for fairness, some with work.
-    4. What each device renders at its checkpoint (`seats`). A device that is not free soon keeps its seat.
+    1. What may be rendered where (`feasible`), in which order (`classes`), and what it asks for (`demand`). 2.
+    How many devices each checkpoint should have (`split`), and how far off it may be (`hysteresis`). 3. Seats
+    for interactive work; devices without work go where they are needed; then, for fairness, some with work. 4.
+    What each device renders at its checkpoint (`seats`). A device that is not free soon keeps its seat.
     """
     board = _lay_out(snapshot, now)
     demand = board.demand
@@ -43,23 +46,19 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
     move_dry(board)
     move_busy(board, limits)
     waiting = _find_unseated(board, snapshot.carried)
-    bound = unseated_bound(theta, len(board.rows), len(board.devices), snapshot)
-    force(board, waiting, bound)
-    _fill_all(board)
+    force(board, waiting, unseated(snapshot.policy, theta, len(board.rows), len(board.devices)))
+    _fill_all(board, snapshot.carried.interactive)
+    read_ahead(board)
     return Plan(
         seats=tuple(board.seats[device] for device in sorted(board.seats)),
+        outlooks=foresee(board),
         shares=tuple(
-            Share(*key, demand.rates.get(key, 0.0), lags[key])
+            Share(*key, demand.rates.get(key, 0.0), lags[key], demand.asked.get(key, 0.0))
             for key in sorted(lags, key=lambda key: (key[0], key[1] or 0))
         ),
         carried=_carry(board, snapshot, now, waiting),
-        figures=_figures(board, snapshot, waiting),
+        figures=_figures(board, snapshot, waiting, load, theta),
     )
-
-
-def unseated_bound(theta: float, checkpoints: int, devices: int, snapshot: Snapshot) -> float:
-    """For how many seconds a checkpoint with work waits for a device before it is given one by force."""
-    return max(snapshot.policy.served_seconds, 2 * theta * checkpoints / max(1, devices))
 
 
 def _lay_out(snapshot: Snapshot, now: float) -> Board:
@@ -85,12 +84,11 @@ def _lay_out(snapshot: Snapshot, now: float) -> Board:
         owed=_find_lags(accounts, demand, snapshot, seconds),
         weights=effective_weights(list(demand.asked), accounts),
         stays_until=_still_ahead(carried.stays_until, devices, now),
-        held_until=_still_ahead(carried.held_until, devices, now),
         usage=_find_usage(devices.values(), groups, carried, seconds),
         load_budget=_refill(carried, len(devices), seconds, snapshot),
         largest_batch=max((device.max_batch for device in devices.values()), default=1),
     )
-    seat_devices(board, devices.values())
+    place_devices(board, carried.interactive)
     return board
 
 
@@ -142,9 +140,16 @@ def _refill(carried: Carried, devices: int, seconds: float, snapshot: Snapshot) 
 
 
 def _usual_load(snapshot: Snapshot, board: Board) -> float:
+    """Expected seconds of a load, over what waits: from the cache as often as hosts have it cached."""
     class_ = usual_class(board.devices.values())
-    loads = [snapshot.loads.seconds(checkpoint, class_, is_cached=False) for checkpoint in board.rows]
-    return sum(loads) / len(loads) if loads else 0.0
+    hosts = {device.host: device.cached for device in board.devices.values()}
+    cached = Counter(checkpoint for held in hosts.values() for checkpoint in held)
+    total = 0.0
+    for checkpoint in board.rows:
+        part = cached[checkpoint] / len(hosts) if hosts else 0.0
+        total += part * snapshot.loads.seconds(checkpoint, class_, is_cached=True)
+        total += (1 - part) * snapshot.loads.seconds(checkpoint, class_, is_cached=False)
+    return total / len(board.rows) if board.rows else 0.0
 
 
 def _find_unseated(board: Board, carried: Carried) -> dict[int, float]:
@@ -155,9 +160,10 @@ def _find_unseated(board: Board, carried: Carried) -> dict[int, float]:
     }
 
 
-def _fill_all(board: Board) -> None:
+def _fill_all(board: Board, interactive: Mapping[int, int]) -> None:
     """Fresh seats for devices that are free soon or change their checkpoint; the others keep theirs."""
     soon = set(board.soon)
+    live = {row.group.id for rows in board.rows.values() for row in rows}
     waiting: dict[int, list[int]] = {}
     for device in board.soon:
         at = board.at[device]
@@ -169,17 +175,10 @@ def _fill_all(board: Board) -> None:
         fill(board, checkpoint, waiting[checkpoint])
     for number, found in board.devices.items():
         seat = found.seat
-        if number in soon or number in board.seats or seat is None or seat.reason == SeatReason.INTERACTIVE:
+        if number in soon or number in board.seats or seat is None or seat.group == interactive.get(number):
             continue
-        if seat.group in board.groups and any(
-            row.group.id == seat.group for row in board.rows.get(board.groups[seat.group].checkpoint, ())
-        ):
+        if seat.group in live:
             board.seats[number] = seat
-    for number, seat in board.seats.items():
-        checkpoint = board.groups[seat.group].checkpoint
-        coming = None if checkpoint in board.devices[number].residents else checkpoint
-        if seat.next_checkpoint != coming:
-            board.seats[number] = replace(seat, next_checkpoint=coming)
 
 
 def _carry(board: Board, snapshot: Snapshot, now: float, waiting: Mapping[int, float]) -> Carried:
@@ -193,15 +192,15 @@ def _carry(board: Board, snapshot: Snapshot, now: float, waiting: Mapping[int, f
     return Carried(
         planned_at=now,
         stays_until=board.stays_until,
-        held_until=board.held_until,
         unseated_since={c: since for c, since in waiting.items() if board.count(c) == 0},
         served_at=served_at,
         usage=board.usage,
+        interactive={d: seat.group for d, seat in board.seats.items() if seat.reason == SeatReason.INTERACTIVE},
         load_seconds=board.load_budget,
     )
 
 
-def _figures(board: Board, snapshot: Snapshot, waiting: Mapping[int, float]) -> Figures:
+def _figures(board: Board, snapshot: Snapshot, waiting: Mapping[int, float], load: float, theta: float) -> Figures:
     idle = sum(1 for d, device in board.devices.items() if device.free_at <= board.now and d not in board.seats)
     oldest = min((backlog.oldest_at for backlog in snapshot.backlogs), default=board.now)
     return Figures(
@@ -214,4 +213,6 @@ def _figures(board: Board, snapshot: Snapshot, waiting: Mapping[int, float]) -> 
         queued=sum(backlog.images for backlog in snapshot.backlogs),
         unseated=sum(1 for c in waiting if board.count(c) == 0),
         oldest_seconds=board.now - oldest,
+        load_seconds=load,
+        tolerated_lag=theta,
     )

@@ -52,12 +52,16 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What an account may have: devices at a time (`rate`), and its lag as it is to be stored."""
+    """What an account may have: devices at a time (`rate`), and its lag as it is to be stored.
+
+    `asked` is how many devices would end its queue in time: more than `rate` where its share binds it.
+    """
 
     owner: int
     project: int | None
     rate: float
     lag: float
+    asked: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,10 @@ class Figures:
     queued: int = 0
     unseated: int = 0
     oldest_seconds: float = 0.0
+    load_seconds: float = 0.0
+    """What a load is expected to take, on average over what waits."""
+    tolerated_lag: float = 0.0
+    """The lag in seconds at which a device is moved for fairness."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,13 +31,11 @@ class Policy:
     """How many queued images of an owner are interactive at a time: those beyond count as bulk."""
     interactive_load_rate: float = 0.1
     """Seconds of loading a second and device that interactive work may cause."""
-    hold_seconds: float = 30.0
-    """How long a device keeps a checkpoint for more of the same interactive work."""
 
     deadline_margin_seconds: float = 120.0
     """How long before its slack is used up work with a deadline goes first."""
     deadline_part: float = 0.5
-    """The part of the devices that urgent deadlines may have before other work: invented ones cannot take a pool."""
+    """The part of the devices that urgent deadlines may have first: invented ones cannot take a pool."""
     rise_seconds: float = 900.0
     """After how long of waiting work goes ahead of every priority of its class."""
 

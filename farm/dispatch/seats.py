@@ -24,7 +24,7 @@ def give(board: Board, device: int, row: Row, reason: SeatReason, *, images: int
 
 
 def fill(board: Board, checkpoint: int, devices: Iterable[int]) -> list[int]:
-    """Seat devices, in the order in which they are free, on the rows of their checkpoint; return those left over."""
+    """Seat devices, those free first before others, on rows of their checkpoint; return those left over."""
     queue = [(_order(board, row), i, row) for i, row in enumerate(board.rows[checkpoint]) if _is_open(row)]
     heapq.heapify(queue)
     devices = list(devices)
@@ -42,7 +42,7 @@ def fill(board: Board, checkpoint: int, devices: Iterable[int]) -> list[int]:
 
 
 def _next_row(board: Board, queue: list[tuple[Order, int, Row]], device: int) -> Row | None:
-    """The first row in order that the device may render. Orders change as seats are given: one that fell is put back."""
+    """The first row in order that the device may render. A row whose order fell meanwhile is put back."""
     unsuited = []
     found = None
     while queue and found is None:
@@ -64,7 +64,7 @@ def _next_row(board: Board, queue: list[tuple[Order, int, Row]], device: int) ->
 
 
 def _order(board: Board, row: Row) -> Order:
-    """Class, priority, who waited too long here; then what only few devices can do, and who is owed most."""
+    """Class, priority, who waited too long; then first come, or who is owed most without room for all."""
     first_come = (*row.level, 0, row.since, row.group.id, row.key[0])
     if row.level[0] != BULK or not board.demand.is_saturated:
         return first_come

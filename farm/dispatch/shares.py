@@ -1,4 +1,4 @@
-"""Who may have how much of a pool: weighted max-min fairness between projects, then owners; and what they are owed."""
+"""Who may have how much of a pool: weighted max-min fairness between projects, then owners; what they are owed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -64,9 +64,9 @@ def next_lags(
 ) -> dict[Key, float]:
     """What each account is owed now, `seconds` after the lags were stored.
 
-    Lag is the fair rate integrated minus what was charged (the caller has subtracted that), forgotten by half in
-    `half_life_seconds`, recentred over those that wait, and never positive without a backlog. While there is room for
-    all, whatever an account used took nothing from others, and lags are forgotten within minutes.
+    Lag is the fair rate integrated minus what was charged (the caller has subtracted that), forgotten by half
+    in `half_life_seconds`, recentred over those that wait, and never positive without a backlog. While there is
+    room for all, whatever an account used took nothing from others, and lags are forgotten within minutes.
     """
     half_life = policy.half_life_seconds if is_saturated else policy.correction_seconds
     keep = 0.5 ** (seconds / half_life)

@@ -10,6 +10,7 @@ from enum import StrEnum
 from farm.dispatch.measured import Loads, Speeds
 from farm.dispatch.policy import Policy
 
+
 class WorkClass(StrEnum):
     """What kind of waiting a job can stand."""
 
@@ -71,6 +72,7 @@ class Seat:
     """A device's next work, as advice: what it takes at each claim until the next plan.
 
     `images` is at most how many it takes at once. `next_checkpoint` is what its host should read meanwhile.
+    Seats that differ in nothing but the reason are equal: it is not stored.
     """
 
     device: int
@@ -78,7 +80,7 @@ class Seat:
     owner: int
     images: int
     next_checkpoint: int | None = None
-    reason: str = ""
+    reason: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +133,19 @@ class Carried:
     """What one plan leaves for the next. A leader that starts with nothing recovers all of it within minutes.
 
     `planned_at` is when the plan before was made (None: there was none). `stays_until` says by device until
-    when it is not moved for fairness, `held_until` until when it keeps a checkpoint for interactive work.
-    `unseated_since` says by checkpoint since when it waits without a device. `served_at` says by checkpoint,
-    owner and project when a device was last seated there for them. `usage` says by checkpoint how many devices
-    rendered it recently, on average. `load_seconds` is what interactive loads may cost now (None: as much as
+    when it is not moved for fairness. `unseated_since` says by checkpoint since when it waits without a device.
+    `served_at` says by checkpoint, owner and project when a device was last seated there for them. `usage` says
+    by checkpoint how many devices rendered it recently, on average. `interactive` says by device for which
+    group it was seated for interactive work. `load_seconds` is what such loads may cost now (None: as much as
     they ever may).
     """
 
     planned_at: float | None = None
     stays_until: Mapping[int, float] = field(default_factory=dict)
-    held_until: Mapping[int, float] = field(default_factory=dict)
     unseated_since: Mapping[int, float] = field(default_factory=dict)
     served_at: Mapping[tuple[int, int, int | None], float] = field(default_factory=dict)
     usage: Mapping[int, float] = field(default_factory=dict)
+    interactive: Mapping[int, int] = field(default_factory=dict)
     load_seconds: float | None = None
 
 

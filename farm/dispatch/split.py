@@ -1,9 +1,9 @@
 """How many devices each checkpoint should have: what is there stays, and only what is owed moves.
 
-A sticky split. The devices on a checkpoint are credited to the accounts that want it. While there is room for all, a
-checkpoint should keep what it has and get what its queues ask for. When there is not, an account's lack or surplus,
-as a whole, goes to where it is needed most or least. What comes out is never clipped or rescaled: only differences of
-more than a device move anything.
+A sticky split. The devices on a checkpoint are credited to the accounts that want it. While there is room for
+all, a checkpoint should keep what it has and get what its queues ask for. When there is not, an account's lack
+or surplus, as a whole, goes to where it is needed most or least. What comes out is never clipped or rescaled:
+only differences of more than a device move anything.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What must hold in every simulation: nothing lost or rendered twice, no impossible seat, no wait beyond the bound."""
+"""What must hold in every simulation: nothing lost, no impossible seat, no wait beyond the bound."""
 
 from collections.abc import Iterable
 

@@ -64,10 +64,7 @@ class Machine:
             self.residents = (checkpoint, *(c for c in self.residents if c != checkpoint))
             return 0.0
         self.residents = (checkpoint, *self.residents[: self.slots - 1])
-        return self.host.read(checkpoint, now) - now + CACHED_LOAD_SECONDS if self._reads(checkpoint, now) else CACHED_LOAD_SECONDS
-
-    def _reads(self, checkpoint: int, now: float) -> bool:
-        return self.host.read(checkpoint, now) > now
+        return max(0.0, self.host.read(checkpoint, now) - now) + CACHED_LOAD_SECONDS
 
     def read(self) -> Device:
         """The device as the planner sees it; made again only after it changed."""

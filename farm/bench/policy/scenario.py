@@ -11,6 +11,8 @@ IMAGE_SECONDS = 1.0
 LOAD_SECONDS = 15.0
 CACHED_LOAD_SECONDS = 10.0
 BATCH = 8
+DRAIN_SECONDS = 1200.0
+"""How much work there is for each device where a run is to drain it."""
 ENDLESS = 50_000_000
 """Images of a job that never ends."""
 
@@ -60,6 +62,8 @@ class Scenario:
     """By what part the seconds of each group are misjudged at most, either way."""
     has_shared_disks: bool = False
     """Whether the devices of a host read weights one after another."""
+    left_out: frozenset[int] = frozenset()
+    """Owners whose waits are not counted: they asked for more than is promised."""
     is_drain: bool = False
     """Whether the run ends when all is rendered."""
 
@@ -100,7 +104,12 @@ def zipf(count: int) -> list[float]:
 
 
 def mixed(
-    load: float, *, interactive: float = 0.1, bulk_images: float = 40.0, deadlines: float = 0.0, priorities: bool = False
+    load: float,
+    *,
+    interactive: float = 0.1,
+    bulk_images: float = 40.0,
+    deadlines: float = 0.0,
+    priorities: bool = False,
 ) -> Arrivals:
     """Jobs of all owners over checkpoints of unequal popularity, at a part of what the devices can render."""
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from farm.bench.policy.scenario import (
+    DRAIN_SECONDS,
+    IMAGE_SECONDS,
     Made,
     Scenario,
     Submitted,
@@ -12,7 +14,7 @@ from farm.bench.policy.scenario import (
     mixed,
     owners,
 )
-from farm.dispatch.snapshot import Account, Group, WorkClass
+from farm.dispatch.snapshot import Account, WorkClass
 
 GIGABYTE = 10**9
 
@@ -102,12 +104,14 @@ def _projects() -> Scenario:
         *(Account(n, 2, project_weight=2.0) for n in (2, 3, 4)),
         Account(5),
     )
-    return Scenario("projects of weights 1 and 2 beside one owner, 32", (Made(32),), checkpoints(5), accounts, endless)
+    return Scenario(
+        "projects of weights 1 and 2 beside one owner, 32", (Made(32),), checkpoints(5), accounts, endless
+    )
 
 
 def _drain(random: Random, scenario: Scenario) -> Iterator[Submitted]:
     """About 20 minutes of work for all devices, there at once."""
-    work = 1200 * scenario.devices
+    work = int(DRAIN_SECONDS / IMAGE_SECONDS) * scenario.devices
     while work > 0:
         images = 1 + int(random.expovariate(1 / 120))
         group = random.choices(scenario.groups, weights=[1 / n for n in range(1, len(scenario.groups) + 1)])[0]
@@ -147,23 +151,38 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
     "cold-interactive": lambda: _cold_interactive("interactive on 8 cold checkpoints, 8 devices", 1),
     "cold-interactive-resident": lambda: _cold_interactive("the same with 3 resident", 3),
     "first-images": lambda: Scenario(
-        "10,000 interactive jobs of one owner, 32 devices", (Made(32, slots=3),), checkpoints(6), owners(4),
+        "10,000 interactive jobs of one owner, 32 devices",
+        (Made(32, slots=3),),
+        checkpoints(6),
+        owners(4),
         _many_first_images,
+        left_out=frozenset({3}),
     ),
     "priorities": lambda: Scenario(
         "priorities 20, 50 and 80, 16 devices", (Made(16),), checkpoints(3), owners(3), _priorities
     ),
     "misjudged": lambda: _endless("8 owners, 64 devices, estimates off by half", 64, 8, estimate_error=0.5),
     "deadlines": lambda: Scenario(
-        "deadlines and priorities at 90 %, 64 devices", (Made(64, slots=2),), checkpoints(16), owners(20),
+        "deadlines and priorities at 90 %, 64 devices",
+        (Made(64, slots=2),),
+        checkpoints(16),
+        owners(20),
         mixed(0.9, deadlines=0.3, priorities=True),
     ),
     "mixed-misjudged": lambda: Scenario(
-        "mixed at 85 %, estimates off by half, 100 devices", (Made(100),), checkpoints(24), owners(20), mixed(0.85),
+        "mixed at 85 %, estimates off by half, 100 devices",
+        (Made(100),),
+        checkpoints(24),
+        owners(20),
+        mixed(0.85),
         estimate_error=0.5,
     ),
     "shared-disks": lambda: Scenario(
-        "mixed at 95 %, loads share a host's disk, 100 devices", (Made(100),), checkpoints(24), owners(20), mixed(0.95),
+        "mixed at 95 %, loads share a host's disk, 100 devices",
+        (Made(100),),
+        checkpoints(24),
+        owners(20),
+        mixed(0.95),
         has_shared_disks=True,
     ),
     "large-85": lambda: _large("1,000 devices, 200 checkpoints, 85 %", 0.85),

@@ -1,5 +1,6 @@
 """The simulation: a heap of events, claims that follow seats, and the real planner each second."""
 
+import gc
 import heapq
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,15 @@ from typing import Any
 from farm.bench.policy.checks import Checks
 from farm.bench.policy.machines import Machine, build
 from farm.bench.policy.queues import Job, Part, Queues
-from farm.bench.policy.scenario import BATCH, CACHED_LOAD_SECONDS, IMAGE_SECONDS, LOAD_SECONDS, Scenario, Submitted
+from farm.bench.policy.scenario import (
+    BATCH,
+    CACHED_LOAD_SECONDS,
+    DRAIN_SECONDS,
+    IMAGE_SECONDS,
+    LOAD_SECONDS,
+    Scenario,
+    Submitted,
+)
 from farm.bench.policy.tally import Tally
 from farm.dispatch.measured import Load, Loads, Speed, Speeds
 from farm.dispatch.plan import plan
@@ -18,8 +27,6 @@ from farm.dispatch.planned import Plan
 from farm.dispatch.snapshot import Account, Carried, Snapshot
 
 LEASE_SECONDS = 20.0
-OWN_CLAIM_AGE = 600.0
-"""After how long without a seat work is loaded by whoever is idle: the plan should have seated somebody."""
 
 
 class Simulation:
@@ -38,7 +45,6 @@ class Simulation:
         self.lags = {account.owner: account.lag for account in scenario.accounts}
         self.flight = dict.fromkeys(self.lags, 0.0)
         self.carried = Carried()
-        self.overdue: list[int] = []
         self.jobs: list[Job] = []
         self.idle: set[int] = set(self.machines)
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -60,21 +66,37 @@ class Simulation:
         )
 
     def run(self) -> Tally:
+        """Run to the end, without the garbage collector: its pauses grow with the simulation, not with the plan."""
+        gc.disable()
+        try:
+            return self._run()
+        finally:
+            gc.enable()
+
+    def _run(self) -> Tally:
         arrivals = self.scenario.arrivals(self.random, self.scenario)
         self._at(0.0, self._arrive, arrivals, next(arrivals))
         self._at(0.0, self._plan)
         dying = self.random.sample(sorted(self.machines), round(self.scenario.dying * len(self.machines)))
+        span = DRAIN_SECONDS if self.scenario.is_drain else self.end
         for number in dying:
-            self._at(self.random.uniform(0.1, 0.9) * self.end, self._die, self.machines[number])
+            self._at(self.random.uniform(0.1, 0.9) * span, self._die, self.machines[number])
         while self._events and self._events[0][0] <= self.end:
             self.now, _, act, arguments = heapq.heappop(self._events)
             act(*arguments)
-            if self.scenario.is_drain and self.now > 0 and all(job.done == job.submitted.images for job in self.jobs):
+            if (
+                self.scenario.is_drain
+                and self.now > 0
+                and all(job.done == job.submitted.images for job in self.jobs)
+            ):
                 break
         if not self.scenario.is_drain:
             self.now = self.end
         self._finish()
         return self.tally
+
+    def _is_drained(self) -> bool:
+        return all(job.done == job.submitted.images for job in self.jobs)
 
     def _at(self, at: float, act: Callable[..., None], *arguments: object) -> None:
         heapq.heappush(self._events, (at, next(self._serial), act, arguments))
@@ -129,12 +151,10 @@ class Simulation:
         for share in made.shares:
             self.lags[share.owner] = share.lag
         rates = {share.owner: share.rate for share in made.shares}
-        backlogged = {backlog.owner for backlog in snapshot.backlogs}
-        self.tally.add_plan(self.now, rates, backlogged, made.figures.is_saturated, len(alive))
+        bound = {share.owner for share in made.shares if share.asked > share.rate + 1e-6}
+        self.tally.add_plan(self.now, rates, bound, made.figures)
         if self.now >= self.tally.warm:
             self.tally.device_seconds += len(alive) * self.scenario.policy.period_seconds
-        late = {b.group: b.oldest_at for b in snapshot.backlogs if b.oldest_at < self.now - OWN_CLAIM_AGE}
-        self.overdue = sorted(late, key=lambda group: (late[group], group))
         seats = {seat.device: seat for seat in made.seats}
         for machine in alive:
             seat = seats.get(machine.id)
@@ -146,7 +166,7 @@ class Simulation:
             self._claim(self.machines[number])
 
     def _claim(self, machine: Machine) -> None:
-        """What the claim does: by seat, else by itself what is resident, else what has waited far too long."""
+        """What the claim does while plans are made: by seat, else by itself, but only what is resident."""
         parts: list[Part] = []
         seat, group = machine.seat, 0
         if seat is not None:
@@ -162,13 +182,10 @@ class Simulation:
         self._begin(machine, group, parts)
 
     def _choose(self, machine: Machine) -> int:
-        """A group for a device without a seat that helps: 0 if there is none."""
+        """A group of what a device holds, for one whose seat does not help: 0 if there is none."""
         for checkpoint in machine.residents:
             if self.queues.lines.get(checkpoint):
                 return checkpoint
-        for group in self.overdue:
-            if self.queues.lines.get(group) and self.checks.suits(machine.read(), group):
-                return group
         return 0
 
     def _begin(self, machine: Machine, group: int, parts: list[Part]) -> None:
@@ -184,7 +201,7 @@ class Simulation:
         for job, n in parts:
             submitted = job.submitted
             self.lags[submitted.owner] -= machine.charged * n / images
-            if self.now >= self.tally.warm:
+            if self.now >= self.tally.warm and submitted.owner not in self.scenario.left_out:
                 self.tally.add_wait(submitted.class_, self.now + load - submitted.at, n)
         if self.now >= self.tally.warm:
             self.tally.claims += 1

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from farm.dispatch.hysteresis import law
+from farm.dispatch.planned import Figures
 from farm.dispatch.policy import Policy
 from farm.dispatch.snapshot import WorkClass
 
@@ -36,7 +37,7 @@ class Tally:
     busy: Counter[tuple[int, int]] = field(default_factory=Counter)
     """In how many plans of a window an owner had work while there was not room for all."""
     plans: Counter[int] = field(default_factory=Counter)
-    rates: dict[int, tuple[tuple[float, ...], int]] = field(default_factory=dict)
+    rates: dict[int, tuple[tuple[float, ...], int, float]] = field(default_factory=dict)
 
     def add_batch(self, begins: float, loaded: float, ends: float, owners: Mapping[int, float]) -> None:
         """Device time from `begins` to `loaded` for loading, then to `ends` for rendering; owners by their part."""
@@ -54,32 +55,31 @@ class Tally:
     def add_wait(self, class_: WorkClass, seconds: float, images: int) -> None:
         self.waits.setdefault(class_, Counter())[int(seconds * _WAIT_STEPS)] += images
 
-    def add_plan(
-        self, now: float, rates: Mapping[int, float], backlogged: Iterable[int], is_saturated: bool, devices: int
-    ) -> None:
-        """One plan's fair rates, for the second that follows it."""
+    def add_plan(self, now: float, rates: Mapping[int, float], bound: Iterable[int], figures: Figures) -> None:
+        """One plan's fair rates, and whom they bound, for the second that follows it."""
         if now < self.warm:
             return
+        is_saturated, devices, load_seconds = figures.is_saturated, figures.devices, figures.load_seconds
         number = int((now - self.warm) // self.policy.window_seconds)
         period = self.policy.period_seconds
         self.plans[number] += 1
         self.saturated_seconds += period * is_saturated
-        self.rates[number] = tuple(rates.values()), devices
-        for owner in backlogged:
+        self.rates[number] = tuple(rates.values()), devices, load_seconds
+        for owner in bound:
             self.fair[number, owner] = self.fair.get((number, owner), 0.0) + rates.get(owner, 0.0) * period
             self.busy[number, owner] += is_saturated
 
-    def deviations(self, load_seconds: float) -> list[tuple[float, float]]:
-        """By whole window and owner who always had more work than room: how far off, and what the law allows."""
+    def deviations(self) -> list[tuple[float, float, int]]:
+        """By window and owner whose share bound them throughout: how far off it, and what the law allows."""
         found = []
         window = self.policy.window_seconds
         for (number, owner), fair in self.fair.items():
             plans = self.plans[number]
             if plans < window / self.policy.period_seconds - 1 or self.busy[number, owner] < plans or fair <= 0:
                 continue
-            rates, devices = self.rates[number]
+            rates, devices, load_seconds = self.rates[number]
             allowed = max(self.policy.tolerance, law(rates, load_seconds, devices, fair / window, self.policy))
-            found.append((self.served.get((number, owner), 0.0) / fair - 1, allowed))
+            found.append((self.served.get((number, owner), 0.0) / fair - 1, allowed, owner))
         return found
 
     def wait(self, class_: WorkClass, part: float) -> float | None:
