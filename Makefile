@@ -10,6 +10,7 @@
 # make chaos      break a real farm for ten minutes; then two farms that must be found out (12 minutes)
 # make recovery   how long the farm takes to go on after a loss, and in an outage (8 minutes)
 # make endurance  steady work for half an hour: does anything grow?
+# make pgbouncer  workers behind PgBouncer, which must be installed (Debian: apt-get install pgbouncer)
 # make fuzz       try the portal with random requests and broken files, others each time, for some minutes
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ TORCH ?=
 # Where TORCH=cpu finds torch, or a mirror of it; everything else still comes from PyPI.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo up test tests check fuzz model chaos recovery endurance clean
+.PHONY: demo up test tests check fuzz model pgbouncer chaos recovery endurance clean
 
 demo: $(VENV)/.up
 	rm -rf demo
@@ -38,6 +39,9 @@ tests: $(VENV)/.test
 fuzz: $(VENV)/.test
 	FARM_FUZZ_EXAMPLES=500 FARM_FUZZ_SEED=$$(date +%s) $(BIN)/python -m pytest -n0 tests/web/test_fuzz.py \
 		tests/farm/infotext/test_fuzz.py tests/farm/intake/promptfiles/test_fuzz.py
+
+pgbouncer: $(VENV)/.test
+	$(BIN)/python -m pytest -n0 tests/pooled/check_pgbouncer.py
 
 model: $(VENV)/.test
 	$(BIN)/python -m pytest -n0 tests/model --hypothesis-profile=model

@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
 from sqlalchemy import Engine, NullPool, create_engine, event, func, select, text
@@ -18,9 +17,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from farm.config import Settings
+from farm.db import pooler
 from farm.db.locks import Lock
-
-_KNOWS_TRANSACTION_TIMEOUT = 170000
 
 
 @dataclass(frozen=True)
@@ -69,17 +67,18 @@ class Database:
     @cached_property
     def engine(self) -> Engine:
         limits = self.role.value
-        options = (
-            f"-c statement_timeout={limits.statement} -c lock_timeout={limits.lock} "
-            f"-c idle_in_transaction_session_timeout={limits.idle_seconds}s -c timezone=UTC "
+        postgres_settings = {
+            "statement_timeout": limits.statement,
+            "lock_timeout": limits.lock,
+            "idle_in_transaction_session_timeout": f"{limits.idle_seconds}s",
+            "timezone": "UTC",
             # The claim's cost is estimated by all owners: compiling it would take longer than it does.
-            "-c jit=off"
-        )
+            "jit": "off",
+        }
         engine = create_engine(
             driver_url(self.url),
             **_pool(limits),
             connect_args={
-                "options": options,
                 "application_name": f"farm-{self.role.name.lower()}",
                 "connect_timeout": 5,
                 # A peer that vanished without a word is noticed in seconds, not in TCP's two hours.
@@ -89,7 +88,7 @@ class Database:
                 "tcp_user_timeout": 20_000,
             },
         )
-        event.listen(engine, "connect", partial(_limit_transactions, limits.transaction))
+        pooler.apply_settings(engine, postgres_settings, limits.transaction)
         event.listen(engine, "connect", _read_infinity)
         return engine
 
@@ -105,6 +104,7 @@ class Database:
         What is done alone may take long, and a transaction held open would keep Postgres from tidying up.
         """
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            pooler.require_session(connection)
             is_alone = connection.execute(select(func.pg_try_advisory_lock(lock.value))).scalar_one()
             try:
                 yield is_alone
@@ -134,13 +134,6 @@ def _pool(limits: Limits) -> dict[str, Any]:
         "pool_pre_ping": True,
         "pool_timeout": 10,
     }
-
-
-def _limit_transactions(longest: str, connection: psycopg.Connection, _: object) -> None:
-    """Not among the options of the connection: servers before 17 would refuse it."""
-    if connection.info.server_version >= _KNOWS_TRANSACTION_TIMEOUT:
-        connection.execute(sql.SQL("SET transaction_timeout = {}").format(longest))
-        connection.commit()
 
 
 NEVER = datetime.max.replace(tzinfo=UTC)

@@ -72,7 +72,7 @@ def end_attempts(
     )
     owed: dict[LineKey, float] = defaultdict(float)
     for task_id, number, seconds, charged in ended:
-        owed[lines_of[task_id, number]] += seconds - (charged or 0.0)
+        owed[lines_of[task_id, number]] += (seconds or 0.0) - (charged or 0.0)
     lines.append(session, [Change(line, charged_seconds=seconds) for line, seconds in sorted(owed.items())])
 
 

@@ -56,12 +56,8 @@ def still_held(session: Session, worker_id: int, held: Collection[AnyHeld], leas
     What it runs by the record but does not hold, for longer than a lease, goes back: the answer to the claim's
     COMMIT was lost, or how its attempt ended could not be recorded.
     """
-    running = set(
-        session.connection().execute(
-            select(Task.id, Task.attempt).where(Task.worker_id == worker_id, Task.status == "running")
-        )
-    )
-    keys = {tuple(row) for row in running}
+    running = select(Task.id, Task.attempt).where(Task.worker_id == worker_id, Task.status == "running")
+    keys = {(task_id, attempt) for task_id, attempt in session.connection().execute(running)}
     if overlooked := keys - {lease.key for lease in held}:
         losses.return_overlooked(session, worker_id, overlooked, lease_seconds)
     return {lease for lease in held if lease.key in keys}
@@ -84,7 +80,7 @@ def adopt(session: Session, worker_id: int, held: Collection[AnyHeld], lease_sec
         .returning(Task.id, Task.attempt)
         .execution_options(synchronize_session=False)
     )
-    keys = {tuple(row) for row in rows}
+    keys = {(task_id, attempt) for task_id, attempt in rows}
     return {lease for lease in held if lease.key in keys}
 
 

@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Lateral, func, select, text, union_all
+from sqlalchemy import ColumnElement, func, select, text, union_all
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from farm.db.tables.dispatch import Delta
 from farm.db.tables.jobs import Counters, Job
@@ -197,7 +198,7 @@ def offers(session: Session, lines: Collection[LineKey]) -> Mapping[LineKey, Off
     return {LineKey(job_id, batch_key): Offer(queued, seconds) for job_id, batch_key, queued, seconds in rows}
 
 
-def counts_of_job() -> Lateral:
+def counts_of_job() -> LateralFromClause:
     """The counts of a row of jobs, by status and their `total`, to be joined: its lines and deltas, added up.
 
     That is one look at two ranges of indexes, however many lines the job has, and one moment for both.

@@ -5,10 +5,10 @@ A loss uses up none of a task's tries: a worker may die of anything. A task that
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from farm.config import LONGEST_LEASE_SECONDS
 from farm.db.tables.jobs import Attempt, Task
@@ -94,7 +94,7 @@ def _has_expired() -> ColumnElement[bool]:
     return (Task.status == "running") & ~func.coalesce(is_held_by_worker | _is_lease(Task.lease_until), False)
 
 
-def _is_lease(until: Any) -> ColumnElement[bool]:
+def _is_lease(until: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
     """Whether a lease runs. What stands longer than any lease does not: the database's clock was set back, and
     nobody renewed it since."""
     too_long = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, 2 * LONGEST_LEASE_SECONDS)

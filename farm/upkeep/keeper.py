@@ -23,7 +23,7 @@ from farm.queue.claimable import is_claimable
 from farm.queue.deadlines import cancel_queued, overdue_jobs
 from farm.queue.doorbell import Doorbell
 from farm.queue.workers import fleet
-from farm.upkeep.rounds import Rounds, attempt_in_spite_of_bugs
+from farm.upkeep.rounds import Rounds, Step, attempt_in_spite_of_bugs
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +67,7 @@ class Keeper:
         6. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
            ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
         """
-        steps = {
+        steps: dict[str, Step] = {
             "fold deltas": self._fold,
             "expire leases": self._expire,
             "cancel overdue jobs": self._cancel_overdue,
