@@ -56,7 +56,7 @@ def _describe_calls(figures: FleetFigures) -> Iterator[str]:
     yield (
         f"claim: p50 {_ms(samples.claims, 0.5)}, p95 {_ms(samples.claims, 0.95)}, p99 "
         f"{_ms(samples.claims, 0.99)} ms of {len(samples.claims):,}; {len(samples.empty_claims):,} more found "
-        f"nothing; begun late by p99 {_ms(samples.late, 0.99)} ms"
+        f"nothing, {samples.races:,} lost a race; begun late by p99 {_ms(samples.late, 0.99)} ms"
     )
     yield (
         f"publish of a batch: p50 {_ms(samples.publishes, 0.5)}, p99 {_ms(samples.publishes, 0.99)} ms; "
