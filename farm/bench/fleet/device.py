@@ -38,7 +38,7 @@ class Device:
         self.is_busy = True
         loading = 0.0 if work.checkpoint_id in self.residents else timing.load_seconds
         self._note_use(work.checkpoint_id)
-        return loading, work.cost * timing.image_seconds * self.speed
+        return loading, timing.render_seconds(work.cost, len(work.leases)) * self.speed
 
     def preference(self) -> Sequence[int]:
         """The checkpoints to prefer in the next claim: those here but, as with a worker, now and then none."""

@@ -70,7 +70,7 @@ def run(
     2. The devices start, within the time that a load takes; the other jobs come.
     3. Once every job is finished, or patience ends, the devices end, and what they did is looked over.
     """
-    timing = Timing(image_seconds, options.load_seconds)
+    timing = Timing(image_seconds, options.load_seconds, options.batch)
     rate = options.load * options.devices / image_seconds
     arrivals = list(spread_arrivals(jobs, images_per_second=rate))
     checkpoints = bench_farm.fill(farm.database, options)
