@@ -9,17 +9,22 @@ from farm.bench.fleet.samples import quantile
 from farm.bench.fleet.watch import Cost
 
 
-def describe_ceilings(ceilings: Sequence[Ceiling], figures: FleetFigures) -> Iterator[str]:
+def describe_ceiling(ceiling: Ceiling, figures: FleetFigures) -> Iterator[str]:
     """What this machine takes where no device ever renders."""
-    yield f"ceiling, beside the renewals of {figures.options.devices:,} devices:"
-    for found in ceilings:
-        how = f"in batches of {found.batch}" if found.batch > 1 else "one by one"
+    for alone in ceiling.alone:
+        how = f"in batches of {alone.batch}" if alone.batch > 1 else "one by one"
         yield (
-            f"  {how}: {found.images_per_second:,.0f} images/s published, {found.claims_per_second:,.0f} claims/s; "
-            f"a claim p50 {_ms(found.samples.claims, 0.5)} ms, a publish p50 {_ms(found.samples.publishes, 0.5)} ms"
+            f"alone, {how}: {alone.claims_per_second:,.0f} claims/s ({alone.claimed_per_second:,.0f} images/s), and "
+            f"{alone.published_per_second:,.0f} images/s published"
         )
-        yield f"    bound by {found.cost.binds}"
-        yield f"    processor: {_describe_parts(found.cost)}"
+    fleet, devices = ceiling.fleet, figures.options.devices
+    yield (
+        f"ceiling of {devices:,} devices that claim, publish and renew: {fleet.images_per_second:,.0f} images/s, "
+        f"{fleet.claims_per_second:,.0f} claims/s, {len(fleet.samples.beats) / fleet.samples.seconds:,.0f} renewals/s"
+    )
+    yield f"  bound by {fleet.cost.binds}"
+    yield f"  processor: {_describe_parts(fleet.cost)}"
+    yield f"  seen at active statements: {_describe_counts(fleet.cost)}"
 
 
 def describe(figures: FleetFigures) -> Iterator[str]:
