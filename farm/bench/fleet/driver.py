@@ -109,7 +109,8 @@ class Driver:
             self._samples.empty_claims.append(ended - began)
             self._rest(device)
             return
-        self._samples.note_claim(ended - began, late=began - due)
+        with self._lock:
+            self._samples.note_claim(ended - began, late=began - due)
         self._render(device, answer.work)
 
     def _render(self, device: Device, work: ClaimedWork) -> None:
