@@ -140,8 +140,7 @@ def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
 
 
 def _claimed_checkpoint(*columns: Any) -> ClaimedCheckpoint:
-    *named, files = columns
-    return ClaimedCheckpoint(*named, read_files(files))
+    return ClaimedCheckpoint(*columns[:-1], files=read_files(columns[-1]))
 
 
 def _require_devices(session: Session, most: Mapping[int, int]) -> None:

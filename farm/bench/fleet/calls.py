@@ -24,7 +24,7 @@ from farm.intake.unfold import Unfolded
 from farm.queue import claim as dispatch
 from farm.queue import endings, leases
 from farm.queue.claimed import Lease
-from farm.queue.endings import StoredObject
+from farm.queue.results import StoredObject
 from farm.queue.workers import fleet
 from farm.queue.workers.fleet import WorkerIdentity
 from farm.spec.image import TextToImageSpec, batch_key
