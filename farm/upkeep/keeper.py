@@ -18,10 +18,11 @@ from farm.crashpoints import reach
 from farm.db.connection import Database, is_lost_connection
 from farm.db.tables.jobs import Counters
 from farm.db.tables.workers import Worker
-from farm.queue import corrections, deltas, losses
-from farm.queue.claimable import is_claimable
+from farm.queue import deltas, losses
 from farm.queue.deadlines import cancel_queued, overdue_jobs
 from farm.queue.doorbell import Doorbell
+from farm.queue.offers import corrections
+from farm.queue.offers.claimable import is_claimable
 from farm.queue.workers import fleet
 from farm.upkeep.rounds import Rounds, Step, attempt_in_spite_of_bugs
 
