@@ -65,11 +65,7 @@ class Simulation:
         while self._events and self._events[0][0] <= self.end:
             self.now, _, act, arguments = heapq.heappop(self._events)
             act(*arguments)
-            if (
-                self.scenario.is_drain
-                and self.now > 0
-                and all(job.done == job.submitted.images for job in self.jobs)
-            ):
+            if self.scenario.is_drain and self.jobs and not self.unfinished:
                 break
         if not self.scenario.is_drain:
             self.now = self.end
