@@ -12,9 +12,9 @@ from sqlalchemy import Update, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from farm.db.tables.accounts import ApiKey, User
+from farm.db.tables.accounts import ApiKey, Project, User
 from farm.errors import Conflict, InvalidRequest, NotFound
-from farm.reports.shapes import AccountReport
+from farm.reports.shapes import AccountReport, ProjectReport
 
 LOCAL_USER = "local"
 """Who uses a portal on loopback: nobody is asked for a key there."""
@@ -91,16 +91,40 @@ def enable_user(session: Session, name: str) -> None:
     session.execute(update(User).where(User.id == found.id).values(disabled_at=None))
 
 
+def set_user_weight(session: Session, name: str, weight: float) -> None:
+    """Set the user's part of the devices, relative to others. Raises NotFound."""
+    found = _known_user(session, name)
+    session.execute(update(User).where(User.id == found.id).values(weight=weight))
+
+
+def set_project_weight(session: Session, name: str, weight: float) -> None:
+    """Set the project's part of the devices, relative to others. Raises NotFound."""
+    statement = update(Project).where(Project.name == name).values(weight=weight).returning(Project.id)
+    if "\x00" in name or session.execute(statement).first() is None:
+        raise NotFound("There is no such project. `farm projects list` shows them.")
+
+
+def all_projects(session: Session) -> Sequence[ProjectReport]:
+    """All that jobs named, by name."""
+    return [
+        ProjectReport.model_validate(project) for project in session.scalars(select(Project).order_by(Project.name))
+    ]
+
+
 def all_users(session: Session, beginning: str = "") -> Sequence[AccountReport]:
     """Everybody who has or had a key and whose name begins so, by name, with the beginnings of the valid keys."""
     if "\x00" in beginning:
         return []
     keys = func.array_agg(ApiKey.prefix).filter(ApiKey.revoked_at.is_(None)).label("keys")
-    query = select(User.name, User.created_at, User.disabled_at, keys).join(ApiKey).group_by(User.id)
+    query = select(User.name, User.weight, User.created_at, User.disabled_at, keys).join(ApiKey).group_by(User.id)
     query = query.where(User.name.startswith(unicodedata.normalize("NFC", beginning), autoescape=True))
     return [
         AccountReport(
-            name=row.name, created_at=row.created_at, disabled_at=row.disabled_at, keys=sorted(row.keys or ())
+            name=row.name,
+            weight=row.weight,
+            created_at=row.created_at,
+            disabled_at=row.disabled_at,
+            keys=sorted(row.keys or ()),
         )
         for row in session.execute(query.order_by(User.name))
     ]

@@ -12,6 +12,7 @@ import httpx
 from farm.errors import Conflict, FarmError, FieldProblem, InvalidRequest, NotFound
 from farm.intake.request import JobRequest
 from farm.network.proxies import open_http
+from farm.reports.figures import StatsReport
 from farm.reports.shapes import (
     AddonReport,
     CheckpointReport,
@@ -92,7 +93,7 @@ class Client:
     def submit(self, request: JobRequest, idempotency_key: str | None = None) -> tuple[JobReport, list[str]]:
         """Submit a job; return it with the portal's warnings."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        body = request.model_dump(mode="json", exclude_defaults=True)
+        body = request.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         answer = self._call("POST", "/jobs", json=body, headers=headers)
         return JobReport.model_validate(answer), answer["warnings"]
 
@@ -108,7 +109,7 @@ class Client:
 
     def preview(self, request: JobRequest) -> PreviewReport:
         """What a request would unfold into; nothing is stored but the pictures that it carries."""
-        body = request.model_dump(mode="json", exclude_defaults=True)
+        body = request.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return PreviewReport.model_validate(self._call("POST", "/jobs", json=body, params={"dry_run": "true"}))
 
     def jobs(self, *, status: str | None = None, limit: int = 50) -> list[JobReport]:
@@ -144,6 +145,10 @@ class Client:
 
     def workers(self) -> list[WorkerReport]:
         return [WorkerReport.model_validate(worker) for worker in self._call("GET", "/workers")["workers"]]
+
+    def stats(self) -> StatsReport:
+        """The farm in figures: plans, shares, and how good its estimates were."""
+        return StatsReport.model_validate(self._call("GET", "/stats"))
 
     def drain(self, worker: str, reason: str | None = None) -> list[ExclusionReport]:
         """Let a worker finish and claim nothing more; return what it is excluded from."""

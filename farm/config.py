@@ -119,6 +119,7 @@ class Settings(BaseSettings):
     keep_uploads_hours: int = Field(24, ge=0, le=36500 * 24)
     sweep_seconds: float = Field(3600.0, ge=1, le=7 * 86400)
     grace_seconds: float = Field(10.0, ge=0, le=3600)
+    reload_share: float = Field(0.03, ge=0.001, le=0.5)
     max_attempts: int = Field(3, ge=1, le=20)
     max_batch: BatchSize = 4
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
@@ -126,6 +127,7 @@ class Settings(BaseSettings):
     spool_bytes: int = Field(2 * 2**30, ge=2**20)
     cache_dir: Folder | None = None
     cache_bytes: int = Field(50 * 2**30, ge=2**20)
+    resident_bytes: int = Field(0, ge=0)
     stall_seconds: float = Field(120.0, ge=1, le=86400)
     crash_points: Folder | None = None
 

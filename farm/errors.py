@@ -49,6 +49,10 @@ class IdempotencyConflict(Conflict):
     """This Idempotency-Key was used before with a different request."""
 
 
+class Raced(FarmError):
+    """Others claim at this moment all that this worker could take; try again at once."""
+
+
 class Busy(FarmError):
     """Many pictures are being read at this moment; try again shortly."""
 

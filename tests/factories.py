@@ -3,27 +3,33 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import Select, insert, select, text, update
+from sqlalchemy.orm import Session
 
 from farm.config import Settings
 from farm.db.connection import Database
 from farm.db.tables.accounts import User
-from farm.db.tables.jobs import Counters, Job, Task
+from farm.db.tables.jobs import Job, Task, line_counts
 from farm.db.tables.schema import METADATA
+from farm.db.tables.workers import Worker
+from farm.errors import Raced
 from farm.intake import submit
 from farm.intake.library import KnownCheckpoint, Library
 from farm.intake.repeats import AcceptedJob
 from farm.intake.request import JobRequest, parse_request
 from farm.pictures.uploads import Desk
 from farm.queue import claim as dispatch
-from farm.queue import endings, losses
-from farm.queue.claim import Batch, ClaimedCheckpoint, Lease
+from farm.queue import corrections, deltas, endings, leases, losses, steering
+from farm.queue.claim import Batch, ClaimedCheckpoint
+from farm.queue.claimed import AttemptKey, Lease
+from farm.queue.deltas import Folded
 from farm.queue.doorbell import Doorbell
-from farm.queue.endings import StoredObject
+from farm.queue.results import Finished, StoredObject
 from farm.queue.workers import exclusions, fleet
 from farm.queue.workers.fleet import WorkerIdentity
 from farm.spec.families import FAMILIES
@@ -122,24 +128,24 @@ def a_worker(database: Database, device: str = "cpu", pool: str = "default", sta
 
 
 def claim(database: Database, worker_id: int, *, limit: int = 8, **options: Any) -> Batch | None:
+    """The batch a worker gets next; None if there is none, or others hold all there is."""
     options = {"pool": "default", "lease_seconds": LEASE_SECONDS, **options}
-    with database.begin() as session:
+    with suppress(Raced), database.begin() as session:
         return dispatch.claim(session, worker_id, limit=limit, **options)
+    return None
 
 
 def publish(database: Database, lease: Lease, *, relief: Sequence[str] = ()) -> bool:
     """Publish an attempt as if its image had been uploaded."""
     with database.begin() as session:
-        return endings.publish(
-            session,
-            lease,
-            an_object("result", lease),
-            an_object("thumbnail", lease),
-            provenance={"bucket": 1},
-            timings={"render": 0.5},
-            gpu_seconds=0.5,
-            relief=relief,
-        )
+        return lease.key in endings.publish_all(session, [a_finished(lease, relief=relief)])
+
+
+def a_finished(lease: Lease, **fields: Any) -> Finished:
+    """An attempt as if its image had been uploaded."""
+    objects = {role: an_object(kind, lease) for role, kind in (("image", "result"), ("thumbnail", "thumbnail"))}
+    facts = {"provenance": {"bucket": 1}, "timings": {"render": 0.5}, "gpu_seconds": 0.5}
+    return Finished(lease, **{**objects, **facts, **fields})
 
 
 def an_object(role: str, lease: Lease) -> StoredObject:
@@ -158,6 +164,37 @@ def a_user(database: Database, name: str, gpu_seconds: float = 0) -> None:
     """Register a user who has used the GPUs for so long just now."""
     with database.begin() as session:
         session.execute(insert(User).values(name=name, gpu_seconds=gpu_seconds))
+
+
+def explain(session: Session, query: Select[Any] | str) -> str:
+    """How Postgres would carry out a query."""
+    if not isinstance(query, str):
+        query = str(query.compile(session.get_bind().engine, compile_kwargs={"literal_binds": True}))
+    return "\n".join(session.connection().exec_driver_sql(f"EXPLAIN {query}").scalars())
+
+
+def many_lines(scene: "Scene", jobs: int = 10_000, deltas: int = 1_000) -> None:
+    """A farm with very many jobs of a line each, most of them done, and with deltas of some."""
+    job_id = scene.submit(images_per_prompt=2)
+    scene.execute(
+        "INSERT INTO jobs (owner_id, name, mode, request, status, priority, pool, request_sha256, finished_at) "
+        "SELECT owner_id, name, mode, request, 'succeeded', priority, pool, request_sha256, now() "
+        "FROM jobs, generate_series(1, :jobs) WHERE id = :id",
+        jobs=jobs,
+        id=job_id,
+    )
+    scene.execute(
+        "INSERT INTO counters (job_id, batch_key, owner_id, checkpoint_id, pool, priority, is_open, succeeded) "
+        "SELECT j.id, batch_key, c.owner_id, checkpoint_id, c.pool, c.priority, true, 100 "
+        "FROM counters c, jobs j WHERE c.job_id = :id AND j.id <> :id",
+        id=job_id,
+    )
+    scene.execute(
+        "INSERT INTO deltas (job_id, batch_key, charged_seconds) "
+        "SELECT job_id, batch_key, 1 FROM counters LIMIT :n",
+        n=deltas,
+    )
+    scene.execute("ANALYZE jobs, counters, deltas, tasks")
 
 
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -191,6 +228,11 @@ class Scene:
     def publish(self, lease: Lease, *, relief: Sequence[str] = ()) -> bool:
         return publish(self.database, lease, relief=relief)
 
+    def publish_all(self, *leases: Lease) -> set[AttemptKey]:
+        """Attempts are published together; those that were are returned."""
+        with self.database.begin() as session:
+            return endings.publish_all(session, [a_finished(lease) for lease in leases])
+
     def fail(
         self,
         lease: Lease,
@@ -210,25 +252,89 @@ class Scene:
         with self.database.begin() as session:
             endings.hand_back(session, leases, reason)
 
-    def renew(self, worker_id: int, *leases: Lease) -> set[Lease]:
+    def renew(self, worker_id: int, *held: Lease) -> set[Lease]:
         with self.database.begin() as session:
-            return dispatch.renew(session, worker_id, leases, LEASE_SECONDS)
+            return leases.renew(session, worker_id, held, LEASE_SECONDS)
 
     def release_dead(self, worker_id: int, error: str = "killed by signal 9", **evidence: Any) -> int:
         with self.database.begin() as session:
             return losses.release_dead(session, worker_id, error, **evidence)
 
-    def let_leases_end(self, *leases: Lease) -> None:
-        """Time passes: the ends of these leases lie in the past."""
+    def let_leases_end(self, *held: Lease) -> None:
+        """Time passes: these attempts are held no more, whatever else their workers hold."""
         with self.database.begin() as session:
             past = text("now() - interval '1 second'")
-            session.execute(update(Task).where(Task.id.in_([x.task_id for x in leases])).values(lease_until=past))
+            session.execute(update(Task).where(Task.id.in_([x.task_id for x in held])).values(lease_until=past))
+
+    def let_lease_end_of(self, worker_id: int) -> None:
+        """Time passes without a word of the worker: its lease, and so all that it holds, lies in the past."""
+        with self.database.begin() as session:
+            past = text("now() - interval '1 second'")
+            session.execute(update(Worker).where(Worker.id == worker_id).values(lease_until=past))
 
     def let_jobs_begin(self) -> None:
-        """Time passes: the `not_before` of every job has come."""
+        """Time passes: the `not_before` of every job has come, and a keeper has seen to it."""
         with self.database.begin() as session:
             for table in ("jobs", "counters"):
                 session.execute(text(f"UPDATE {table} SET not_before = now() WHERE not_before IS NOT NULL"))
+            corrections.wake_lines(session)
+
+    def set_turn(self, owner: str, turn: float) -> None:
+        """Whose turn it is, where no plan decides: the lowest is next."""
+        self.execute(
+            "UPDATE queues SET turn = :turn WHERE owner_id = (SELECT id FROM users WHERE name = :owner)",
+            turn=turn,
+            owner=owner,
+        )
+
+    def owe(self, owner: str, lag: float) -> None:
+        """An owner is owed so many GPU-seconds, and their turn says it."""
+        self.execute(
+            "INSERT INTO shares (pool, owner_id, lag) SELECT 'default', id, :lag FROM users WHERE name = :owner "
+            "ON CONFLICT (pool, owner_id, project_id) DO UPDATE SET lag = :lag",
+            owner=owner,
+            lag=lag,
+        )
+        self.set_turn(owner, -lag)
+
+    def plan(self, pool: str = "default") -> None:
+        """A leader plans the pool, and from then on: a test takes how long it takes."""
+        self.execute(
+            "INSERT INTO plans (pool, planned_at) VALUES (:pool, now() + interval '1 hour') "
+            "ON CONFLICT (pool) DO UPDATE SET planned_at = excluded.planned_at",
+            pool=pool,
+        )
+
+    def seat(
+        self,
+        worker_id: int,
+        job_id: int,
+        *,
+        images: int = 8,
+        batch_key: str | None = None,
+        owner: str | None = None,
+    ) -> None:
+        """The plan of the job's pool seats the worker on its group; for its owner, where no other is named."""
+        self.plan(str(self.scalar("SELECT pool FROM jobs WHERE id = :job_id", job_id=job_id)))
+        self.execute(
+            "INSERT INTO seats (worker_id, group_id, owner_id, images, reason) "
+            "SELECT :worker_id, group_id, coalesce((SELECT id FROM users WHERE name = :owner), owner_id), :images, "
+            "'for a test' FROM counters WHERE job_id = :job_id AND batch_key = coalesce(:batch_key, batch_key) "
+            "ORDER BY batch_key LIMIT 1 ON CONFLICT (worker_id) DO UPDATE "
+            "SET group_id = excluded.group_id, owner_id = excluded.owner_id, images = excluded.images",
+            worker_id=worker_id,
+            job_id=job_id,
+            images=images,
+            batch_key=batch_key,
+            owner=owner,
+        )
+
+    def make_old(self) -> None:
+        """Time passes: all lines are ready for a minute."""
+        self.execute("UPDATE counters SET ready_at = ready_at - interval '1 minute'")
+
+    def priority(self, job_id: int, priority: int) -> None:
+        steering.set_priority(self.database, job_id, priority)
 
     def let_days_pass(self, days: int) -> None:
         """Time passes: all that was recorded is so many days older."""
@@ -305,12 +411,17 @@ class Scene:
             return list(session.execute(text(sql), parameters).scalars())
 
     def counters(self) -> dict[tuple[int, str], tuple[int, ...]]:
-        """How many tasks stand at each status, by job and batch key, as the counters say."""
+        """How many tasks stand at each status, by job and batch key, as counters and deltas say together."""
         with self.database.begin() as session:
             return {
                 (row.job_id, row.batch_key): tuple(getattr(row, status) for status in STATUSES)
-                for row in session.scalars(select(Counters))
+                for row in session.execute(select(line_counts))
             }
+
+    def fold(self, limit: int = deltas.MOST_LINES) -> Folded:
+        """The deltas of lines are folded into their counters."""
+        with self.database.begin() as session:
+            return deltas.fold(session, limit)
 
     def recount(self) -> dict[tuple[int, str], tuple[int, ...]]:
         """The same figures, counted from the tasks themselves."""

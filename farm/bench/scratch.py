@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,9 +32,32 @@ def scratch_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+@dataclass(frozen=True)
+class ScratchServers:
+    """A migrated Postgres without a row but that of the user `local`, and a Redis without listeners.
+
+    The ids are those of their processes.
+    """
+
+    folder: Path
+    settings: Settings
+    database: Database
+    postgres_pid: int
+    redis_pid: int
+
+
 @contextmanager
 def scratch_database() -> Iterator[tuple[Settings, Database]]:
-    """A migrated Postgres with one checkpoint, `bench`, that has no files; and a Redis without listeners."""
+    """Scratch servers with one checkpoint, `bench`, that has no files."""
+    with scratch_servers() as servers:
+        with servers.database.begin() as session:
+            checkpoints.add(session, "bench", CheckpointFolder(servers.folder, "sd15", "0" * 64))
+        yield servers.settings, servers.database
+
+
+@contextmanager
+def scratch_servers() -> Iterator[ScratchServers]:
+    """Servers for one measurement."""
     with scratch_folder() as folder:
         postgres = Postgres(folder / "postgres", folder / "run")
         redis = Redis(folder / "redis", folder / "run-redis")
@@ -45,10 +69,10 @@ def scratch_database() -> Iterator[tuple[Settings, Database]]:
             database_url=postgres.url, redis_url=redis.url, store_url=store_url, secret_key="of this measurement"
         )
         database = Database(postgres.url, Role.TOOL)
-        with database.begin() as session:
-            checkpoints.add(session, "bench", CheckpointFolder(folder, "sd15", "0" * 64))
+        assert postgres.process is not None, "it was started"
+        assert redis.process is not None, "it was started"
         try:
-            yield settings, database
+            yield ScratchServers(folder, settings, database, postgres.process.pid, redis.process.pid)
         finally:
             database.close()
             redis.stop()

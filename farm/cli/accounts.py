@@ -6,6 +6,7 @@ from farm import accounts
 from farm.cli.console import format_age, json_option, one_line, open_database, print_rows
 
 _name = click.argument("name")
+_weight = click.argument("weight", type=click.FloatRange(0.001, 1000))
 
 
 @click.group()
@@ -33,6 +34,7 @@ def list_users(name: str, as_json: bool) -> None:
         found,
         {
             "NAME": lambda user: user.name,
+            "WEIGHT": lambda user: f"{user.weight:g}",
             "KEYS": lambda user: ", ".join(f"farm_{prefix}_..." for prefix in user.keys),
             "STATUS": lambda user: (
                 f"disabled {format_age(user.disabled_at)} ago" if user.disabled_at else "enabled"
@@ -77,6 +79,45 @@ def enable(name: str) -> None:
     with open_database().begin() as session:
         accounts.enable_user(session, name)
     click.echo(f"{one_line(name)} is enabled, without a key. `farm users add` makes one.")
+
+
+@users.command()
+@_name
+@_weight
+def weight(name: str, weight: float) -> None:
+    """Set how much of the devices an account may have, relative to others: twice the WEIGHT is twice as much."""
+    with open_database().begin() as session:
+        accounts.set_user_weight(session, name, weight)
+    click.echo(f"{one_line(name)} has the weight {weight:g}.")
+
+
+@click.group()
+def projects() -> None:
+    """Manage projects and their shares of the devices."""
+
+
+@projects.command("list")
+@json_option
+def list_projects(as_json: bool) -> None:
+    """List the projects that jobs named, with their weights."""
+    with open_database().begin() as session:
+        found = list(accounts.all_projects(session))
+    columns = {
+        "NAME": lambda project: project.name,
+        "WEIGHT": lambda project: f"{project.weight:g}",
+        "AGE": lambda project: format_age(project.created_at),
+    }
+    print_rows(found, columns, as_json=as_json)
+
+
+@projects.command("weight")
+@_name
+@_weight
+def weigh_project(name: str, weight: float) -> None:
+    """Set how much of the devices a project may have, relative to other projects and to owners without one."""
+    with open_database().begin() as session:
+        accounts.set_project_weight(session, name, weight)
+    click.echo(f"Project {one_line(name)} has the weight {weight:g}.")
 
 
 def _print_key(key: str) -> None:

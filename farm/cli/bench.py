@@ -1,14 +1,19 @@
 """`farm bench`: measurements that print figures, each on a scratch farm of its own."""
 
 import os
+from typing import Any
 
 import click
 
 from farm.bench import claim as claim_bench
 from farm.bench import memory as memory_bench
 from farm.bench import overhead as overhead_bench
+from farm.bench import spread as spread_bench
 from farm.bench import submit as submit_bench
 from farm.bench import threads as threads_bench
+from farm.bench.fleet import report as fleet_report
+from farm.bench.fleet import run as fleet_run
+from farm.bench.fleet.options import FleetOptions
 from farm.bench.policy import curve as policy_curve
 from farm.bench.policy import report as policy_report
 from farm.bench.policy.scenario import Made
@@ -35,21 +40,20 @@ def submit(images: int, rounds: int) -> None:
 
 
 @bench.command()
-@click.option("--clients", default=4, show_default=True, type=click.IntRange(1, 64))
+@click.option("--rounds", default=100, show_default=True, type=click.IntRange(20, 1000), help="Claims from each.")
 @click.option("--batch", default=8, show_default=True, type=click.IntRange(1, 64))
-@click.option("--claims", default=1000, show_default=True, type=click.IntRange(100, 10_000), help="In all.")
-def claim(clients: int, batch: int, claims: int) -> None:
-    """How fast workers claim, with 10,000 and with 1,000,000 tasks queued."""
-    click.echo(describe_machine())
-    found = [
-        claim_bench.measure(queued, clients=clients, batch=batch, claims=claims) for queued in (10_000, 1_000_000)
-    ]
+@click.option("--tasks", default=1_000_000, show_default=True, type=click.IntRange(10_000, 10_000_000))
+def claim(rounds: int, batch: int, tasks: int) -> None:
+    """How fast a worker claims, by what is queued beside it, with a plan and without."""
+    click.echo(f"{describe_machine()}, load average {os.getloadavg()[0]:.1f}; claims of {batch} images")
+    found = claim_bench.measure(claim_bench.list_fillings(tasks), rounds=rounds, batch=batch)
+    first = {figures.has_plan: figures.p50 for figures in reversed(found)}
     for figures in found:
         click.echo(
-            f"{figures.queued:>9,} queued, {clients} clients, batch {batch}: "
-            f"{figures.tasks_per_second:,.0f} tasks/s, p95 of a claim {figures.p95_seconds * 1000:.1f} ms"
+            f"{figures.filling.name}, {'with a seat' if figures.has_plan else 'without a plan'}: "
+            f"p50 {figures.p50 * 1000:.1f} ms, p95 {figures.p95 * 1000:.1f} ms; "
+            f"p50 {figures.p50 / first[figures.has_plan]:.2f} times the first"
         )
-    click.echo(f"p95 ratio: {found[1].p95_seconds / found[0].p95_seconds:.2f}")
 
 
 @bench.command()
@@ -73,18 +77,23 @@ def overhead(images: int, side: int, rounds: int, starts: int) -> None:
 @bench.command()
 @click.option("--jobs", default=50, show_default=True, type=click.IntRange(20, 10_000))
 @click.option("--checkpoints", default=5, show_default=True, type=click.IntRange(2, 50))
-def memory(jobs: int, checkpoints: int) -> None:
-    """Whether a worker's resident memory stays flat while checkpoints alternate."""
+@click.option("--residents", default=3, show_default=True, type=click.IntRange(1, 50), help="That have room.")
+def memory(jobs: int, checkpoints: int, residents: int) -> None:
+    """Whether a worker's memory stays flat while checkpoints alternate, and how many loads it avoids."""
     require_worker_packages()
-    figures = memory_bench.measure(jobs, checkpoints)
+    figures = memory_bench.measure(jobs, checkpoints, residents)
     click.echo(describe_machine())
     click.echo(
         f"{jobs} jobs that alternate {checkpoints} checkpoints of {figures.checkpoint_bytes / 2**20:.0f} MiB each; "
-        "resident memory of the worker, medians:"
+        f"a budget of {residents}; resident memory of the worker, medians:"
     )
     for name, value in zip(("first", "second", "last"), figures.thirds, strict=True):
         click.echo(f"  {name} third: {value / 2**20:.0f} MiB")
-    click.echo(f"growth: {100 * (figures.growth - 1):+.1f} %")
+    click.echo(f"growth: {100 * (figures.growth - 1):+.1f} %, at most {figures.most_bytes / 2**20:.0f} MiB")
+    click.echo(
+        f"loads: {figures.loads} (at least {figures.fewest_loads}); with one resident {jobs}: "
+        f"{figures.loads_avoided} avoided, {100 * figures.loads_avoided / jobs:.0f} %"
+    )
 
 
 @bench.command()
@@ -153,3 +162,52 @@ def _print_deaths(seed: int, devices: int) -> None:
     click.echo(f"longer by {100 * (ended[1].ended_at / ended[0].ended_at - 1):.1f} %")
     if any(result.broken for result in ended):
         raise click.exceptions.Exit(1)
+
+
+@bench.command()
+@click.option("--devices", default=1000, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--tasks", default=100_000, show_default=True, type=click.IntRange(1, 10_000_000), help="Images.")
+@click.option("--owners", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--checkpoints", default=200, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--image-seconds", type=click.FloatRange(0.001, 3600), help="Left out: what --offered needs.")
+@click.option("--load-seconds", default=15.0, show_default=True, type=click.FloatRange(0, 3600))
+@click.option("--slots", default=1, show_default=True, type=click.IntRange(1, 64), help="Checkpoints on a device.")
+@click.option("--offered", default=0.8, show_default=True, type=click.FloatRange(0.01, 2), help="Of the ceiling.")
+@click.option("--load", default=0.0, show_default=True, type=click.FloatRange(0, 2), help="0: all jobs at once.")
+@click.option("--seed", default=1, show_default=True)
+def fleet(**options: Any) -> None:
+    """Many simulated devices on a real Postgres and Redis, with the real claims, renewals and publishes.
+
+    First the ceiling is measured: what the machine claims and publishes where nothing renders. Then the devices
+    render, as fast as makes --offered of it, all jobs at once or, with --load, so much of what they can render.
+    Ends with status 1 where an invariant is broken.
+    """
+    click.echo(f"{describe_machine()}, load average {os.getloadavg()[0]:.1f}")
+    ceiling, figures = fleet_run.measure(FleetOptions(**options))
+    for line in (
+        *fleet_report.describe_ceiling(ceiling, figures),
+        *fleet_report.describe(figures),
+    ):
+        click.echo(line)
+    if figures.broken:
+        raise click.exceptions.Exit(1)
+
+
+@bench.command()
+@click.option("--rounds", default=10, show_default=True, type=click.IntRange(1, 100))
+@click.option("--image-seconds", default=0.5, show_default=True, type=click.FloatRange(0.01, 60))
+def spread(rounds: int, image_seconds: float) -> None:
+    """Whether simultaneous claims spread over what waits, and whether small jobs fill batches."""
+    click.echo(f"{describe_machine()}, load average {os.getloadavg()[0]:.1f}")
+    found = spread_bench.measure_spread(rounds)
+    click.echo(
+        f"{found.claimers} workers claim at once, {found.claimers} jobs of one image wait, each of its own batch "
+        f"key: with nothing were left, in {rounds} rounds: {', '.join(map(str, found.empty_handed))}"
+    )
+    for has_planner in (True, False):
+        figures = spread_bench.measure_fill(has_planner=has_planner, image_seconds=image_seconds)
+        click.echo(
+            f"{figures.options.tasks:,} images of one batch key in {figures.jobs:,} jobs on "
+            f"{figures.options.devices} devices, {'with' if has_planner else 'without'} the planner: "
+            f"mean batch {figures.mean_batch:.2f} of {figures.options.batch}"
+        )

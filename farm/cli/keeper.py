@@ -13,6 +13,9 @@ from farm.store.protocol import open_store
 from farm.upkeep.cleaner import Cleaner
 from farm.upkeep.gridmaker import GridMaker
 from farm.upkeep.keeper import Keeper
+from farm.upkeep.planning import Planning
+
+_PATIENCE_SECONDS = 3.0
 
 
 @click.command()
@@ -35,10 +38,16 @@ def run_keeper(settings: Settings) -> None:
     # Daemon threads: long work in them is not waited for, it is repeated by the next keeper.
     threading.Thread(target=cleaner.run, name="cleaner", daemon=True).start()
     threading.Thread(target=grid_maker.run, name="grids", daemon=True).start()
+    planning = Planning(settings, database, doorbell)
+    planner = threading.Thread(target=planning.run, name="planning", daemon=True)
+    planner.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: housekeeping.stop())
     housekeeping.run()
+    planning.stop()
     cleaner.stop()
     grid_maker.stop()
+    # Waited for, so that another keeper may lead at once.
+    planner.join(_PATIENCE_SECONDS)
     doorbell.close()
     database.close()

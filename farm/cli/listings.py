@@ -54,6 +54,7 @@ def job(job_id: int, as_json: bool) -> None:
         "Priority": f"{found.priority} in pool {found.pool}",
         "Owner": found.owner + (f", project {found.project}" if found.project else ""),
         "Submitted": f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        **({"Expected": found.expected.in_words} if found.expected else {}),
     }
     for label, text in lines.items():
         click.echo(f"{label:<10} {one_line(text)}")

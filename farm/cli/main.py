@@ -19,7 +19,7 @@ from farm.errors import ConfigError, FarmError, InvalidRequest
 from farm.imports import pause_garbage_collection
 
 _MODULES: Mapping[str, tuple[str, ...]] = {
-    "accounts": ("users",),
+    "accounts": ("users", "projects"),
     "addons": ("vaes", "embeddings", "loras"),
     "bench": ("bench",),
     "checkpoints": ("checkpoints",),
@@ -30,6 +30,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
     "snippets": ("styles", "wildcards"),
     "serve": ("web", "worker"),
     "service": ("drain", "restore"),
+    "stats": ("stats",),
     "submit": ("submit", "watch", "download"),
     "up": ("up",),
 }

@@ -113,7 +113,9 @@ def _print_preview(preview: PreviewReport, rows: Sequence[RequestedRow], *, as_j
     seconds = preview.seconds
     time = "nothing similar was rendered recently" if seconds is None else f"about {_format_duration(seconds)}"
     kinds = f"{preview.batches} kind{'' if preview.batches == 1 else 's'} of batch"
-    click.echo(f"{count_images(preview.images)} in {kinds}; {time}. Nothing was submitted.")
+    expected = preview.expected.in_words if preview.expected else ""
+    when = f" Submitted now, it {expected}." if expected else ""
+    click.echo(f"{count_images(preview.images)} in {kinds}; {time}.{when} Nothing was submitted.")
     return None
 
 

@@ -87,6 +87,13 @@ _OPTIONS = (
     click.option("--priority", type=int, help="0 to 100, higher goes first."),
     click.option("--not-before", help="Start no image before this time (ISO 8601 with zone)."),
     click.option("--deadline", help="Cancel what has not started by this time (ISO 8601 with zone)."),
+    click.option(
+        "--class",
+        "class",
+        type=click.Choice(["interactive", "bulk"]),
+        help="Whether somebody waits for the images. Left out: for small jobs.",
+    ),
+    click.option("--max-devices", type=int, help="Render on at most so many devices at a time."),
 )
 
 

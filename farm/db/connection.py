@@ -4,28 +4,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property, partial
+from functools import cached_property
+from typing import Any
 
 import psycopg
-from psycopg import sql
-from sqlalchemy import Engine, create_engine, event, func, select, text
+from sqlalchemy import Engine, NullPool, create_engine, func, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from farm.config import Settings
+from farm.db import pooler
 from farm.db.locks import Lock
-
-_KNOWS_TRANSACTION_TIMEOUT = 170000
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long one statement, one transaction and one wait for a lock may take, and how many connections to keep.
+    """How long one statement, one transaction and one wait for a lock may take, and how many connections there are.
 
     None may go on for ever: an open transaction keeps Postgres from tidying up, and every claim pays for that.
     `idle_seconds` is how long a transaction may be open with nothing going on in it: a process that freezes
-    in one, or is cut off from Postgres, holds its locks for so long, and others wait for them.
+    in one, or is cut off from Postgres, holds its locks for so long, and others wait for them. `pool_size`
+    connections are kept open, or none where it is 0; `overflow` more are opened where those are in use.
     """
 
     statement: str
@@ -33,13 +33,19 @@ class Limits:
     lock: str
     idle_seconds: int
     pool_size: int
+    overflow: int = 4
 
 
 class Role(Enum):
     """A kind of process and its limits."""
 
     PORTAL = Limits("30s", "2min", "5s", 30, 20)
-    WORKER = Limits("10s", "1min", "5s", 5, 8)
+    # A device has two connections, however many threads its process has: Postgres has some hundred for all. The
+    # heartbeat's is its own, so that nothing slow can hold up a lease.
+    WORKER = Limits("10s", "1min", "5s", 5, 1, overflow=0)
+    HEARTBEAT = Limits("10s", "20s", "5s", 5, 1, overflow=0)
+    # The parent of a machine's workers has little to ask: a connection only while it does.
+    PARENT = Limits("10s", "1min", "5s", 5, 0)
     KEEPER = Limits("60s", "5min", "5s", 5, 2)
     TOOL = Limits("10min", "15min", "10s", 30, 4)
 
@@ -58,20 +64,18 @@ class Database:
     @cached_property
     def engine(self) -> Engine:
         limits = self.role.value
-        options = (
-            f"-c statement_timeout={limits.statement} -c lock_timeout={limits.lock} "
-            f"-c idle_in_transaction_session_timeout={limits.idle_seconds}s -c timezone=UTC "
+        postgres_settings = {
+            "statement_timeout": limits.statement,
+            "lock_timeout": limits.lock,
+            "idle_in_transaction_session_timeout": f"{limits.idle_seconds}s",
+            "timezone": "UTC",
             # The claim's cost is estimated by all owners: compiling it would take longer than it does.
-            "-c jit=off"
-        )
+            "jit": "off",
+        }
         engine = create_engine(
             driver_url(self.url),
-            pool_size=limits.pool_size,
-            max_overflow=4,
-            pool_pre_ping=True,
-            pool_timeout=10,
+            **_pool(limits),
             connect_args={
-                "options": options,
                 "application_name": f"farm-{self.role.name.lower()}",
                 "connect_timeout": 5,
                 # A peer that vanished without a word is noticed in seconds, not in TCP's two hours.
@@ -81,7 +85,7 @@ class Database:
                 "tcp_user_timeout": 20_000,
             },
         )
-        event.listen(engine, "connect", partial(_limit_transactions, limits.transaction))
+        pooler.apply_settings(engine, postgres_settings, limits.transaction)
         return engine
 
     @contextmanager
@@ -96,6 +100,7 @@ class Database:
         What is done alone may take long, and a transaction held open would keep Postgres from tidying up.
         """
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            pooler.require_session(connection)
             is_alone = connection.execute(select(func.pg_try_advisory_lock(lock.value))).scalar_one()
             try:
                 yield is_alone
@@ -116,11 +121,15 @@ class Database:
         self.engine.dispose()
 
 
-def _limit_transactions(longest: str, connection: psycopg.Connection, _: object) -> None:
-    """Not among the options of the connection: servers before 17 would refuse it."""
-    if connection.info.server_version >= _KNOWS_TRANSACTION_TIMEOUT:
-        connection.execute(sql.SQL("SET transaction_timeout = {}").format(longest))
-        connection.commit()
+def _pool(limits: Limits) -> dict[str, Any]:
+    if not limits.pool_size:
+        return {"poolclass": NullPool}
+    return {
+        "pool_size": limits.pool_size,
+        "max_overflow": limits.overflow,
+        "pool_pre_ping": True,
+        "pool_timeout": 10,
+    }
 
 
 PASSING = (OperationalError, InterfaceError, InternalError, PoolTimeout)

@@ -20,6 +20,9 @@ class Lock(IntEnum):
     GRIDS = 7217
     """The objects of grids, while one process draws them; others pass by."""
 
+    PLAN = 7219
+    """The plan, while one keeper leads; others wait to take over. No other lock is asked for under it."""
+
     OBJECT = 7216
     """One object that Postgres and the store change together. A namespace: the second number is the key's hash."""
 

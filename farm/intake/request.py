@@ -181,6 +181,12 @@ class JobRequest(ImageSettings):
     priority: Priority = 50
     not_before: Moment | None = Field(None, description="Start no image before this time.")
     deadline: Moment | None = Field(None, description="Cancel what has not started by this time.")
+    class_: Literal["interactive", "bulk"] | None = Field(
+        None,
+        alias="class",
+        description="Whether somebody waits for the images. Left out: small jobs are interactive.",
+    )
+    max_devices: Count | None = Field(None, description="Render on at most so many devices at a time.")
 
     @field_validator("seed", mode="after")
     @classmethod

@@ -20,9 +20,14 @@ from farm.intake.repeats import Identity
 from farm.intake.request import JobRequest, parse_request
 from farm.intake.unfold import Unfolded
 from farm.pictures import uploads
+from farm.queue import readiness
 from farm.queue.lifecycle import JobStatus, TaskStatus
+from farm.spec.modes import MODES
 
 _COPY_TASKS = "COPY tasks (job_id, seq, status, batch_key, spec, cell, attempt_limit) FROM STDIN"
+
+# So few images are a look at something, and somebody waits for it.
+_MOST_INTERACTIVE = 4
 
 _Row = TypeVar("_Row", int, str)
 
@@ -43,7 +48,7 @@ def insert_job(session: Session, new: NewJob, *, attempt_limit: int) -> int | No
     1. Lock the weights that its specs name.
     2. Insert the job itself; where its key was used, nothing else is inserted.
     3. Tie its uploads to it.
-    4. Insert its counters, its tasks, and the event.
+    4. Insert its tasks and the event, then its counters in their groups; last lead claims to it.
 
     Raises InvalidRequest where weights or an upload were removed since the library was read.
     """
@@ -52,9 +57,10 @@ def insert_job(session: Session, new: NewJob, *, attempt_limit: int) -> int | No
     if job_id is None:
         return None
     uploads.require_uploads(session, job_id, new.attached.pictures)
-    _insert_counters(session, job_id, new)
     copy_tasks(session, task_rows(job_id, new.groups, attempt_limit))
     record(session, "job.submitted", job_id=job_id)
+    _insert_lines(session, job_id, new)
+    readiness.open_queues(session, [job_id])
     return job_id
 
 
@@ -102,7 +108,7 @@ def _insert_job_row(session: Session, new: NewJob) -> int | None:
             project_id=_project_id(session, request.project),
             name=request.title,
             mode=request.mode,
-            request=request.model_dump(mode="json", exclude_defaults=True),
+            request=request.model_dump(mode="json", by_alias=True, exclude_defaults=True),
             status=JobStatus.ACTIVE,
             priority=request.priority,
             pool=request.pool,
@@ -126,35 +132,66 @@ def _project_id(session: Session, name: str | None) -> int | None:
     return session.scalars(select(Project.id).where(Project.name == name)).one()
 
 
-def _insert_counters(session: Session, job_id: int, new: NewJob) -> None:
+def _insert_lines(session: Session, job_id: int, new: NewJob) -> None:
+    """Insert a row of counters for each batch key, in its group.
+
+    Groups are shared by all jobs, and another submit may wait for those that are new: this comes late.
+    """
     images: Counter[str] = Counter()
     for group in new.groups:
         images[group.batch_key] += len(group.seeds)
+    kinds = {group.batch_key: _kind(group) for group in new.groups}
     request = new.attached.request
-    owner_id = session.scalars(select(User.id).where(User.name == new.identity.owner)).one()
+    batch_limit = 1 if request.deterministic else None
+    owner_id, project_id = session.execute(select(Job.owner_id, Job.project_id).where(Job.id == job_id)).one()
+    start = readiness.when_ready(session, request.not_before)
+    group_ids = readiness.enter_groups(session, request.pool, batch_limit, kinds.values())
     session.execute(
         insert(Counters),
         [
             {
                 "job_id": job_id,
                 "batch_key": key,
+                "group_id": group_ids[key],
                 "owner_id": owner_id,
-                "checkpoint_id": group.checkpoint.id,
+                "project_id": project_id,
+                "checkpoint_id": kind.checkpoint_id,
                 "pool": request.pool,
                 "priority": request.priority,
+                "class_": _class(request, images.total()),
                 "not_before": request.not_before,
                 "is_open": True,
-                "batch_limit": 1 if request.deterministic else None,
-                "pixels": math.prod(group.template.heaviest_size),
+                "is_ready": start.is_ready,
+                "ready_at": start.ready_at,
+                "batch_limit": batch_limit,
+                "max_devices": request.max_devices,
+                "pixels": kind.pixels,
                 "queued": images[key],
                 "running": 0,
                 "succeeded": 0,
                 "failed": 0,
                 "cancelled": 0,
             }
-            for key, group in {group.batch_key: group for group in new.groups}.items()
+            for key, kind in kinds.items()
         ],
     )
+
+
+def _kind(group: Unfolded) -> readiness.Kind:
+    """What has no steps counts as one step over its picture."""
+    spec = group.template
+    pixels = math.prod(spec.heaviest_size)
+    pixel_steps = MODES[spec.mode].pixel_steps(spec) or pixels
+    return readiness.Kind(group.batch_key, group.checkpoint.id, pixels, pixel_steps)
+
+
+def _class(request: JobRequest, images: int) -> str:
+    """What kind of waiting the job can stand: what its owner marked, else what its size and deadline say."""
+    if request.class_ is not None:
+        return request.class_
+    if images <= _MOST_INTERACTIVE:
+        return "interactive"
+    return "bulk" if request.deadline is None else "deadline"
 
 
 TaskRow = tuple[int, int, str, str, str, list[int] | None, int]

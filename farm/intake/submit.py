@@ -28,6 +28,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sqlalchemy.orm import Session
+
 from farm.crashpoints import reach
 from farm.errors import FieldProblem, InvalidRequest
 from farm.intake import estimates
@@ -40,18 +42,24 @@ from farm.intake.unfold import JobLimits, Unfolding, expand
 from farm.pictures.uploads import Desk
 from farm.queue.doorbell import Doorbell
 from farm.queue.workers import fleet
+from farm.reports import prospects
+from farm.reports.expected import Expected
 
 _MOST_RINGS = 16
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a request would become. `seconds` is None where nothing like it was rendered recently."""
+    """What a request would become. `seconds` is None where nothing like it was rendered recently.
+
+    `expected` is when it would start and end if it were submitted now; None where nobody plans its pool.
+    """
 
     images: int
     batches: int
     seconds: float | None
     warnings: tuple[str, ...]
+    expected: Expected | None = None
 
 
 def accept(
@@ -84,12 +92,21 @@ def preview(desk: Desk, request: JobRequest) -> Preview:
     with desk.database.begin() as session:
         serving = fleet.workers_in_service(session, request.pool)
         seconds = estimates.seconds(session, unfolding.groups, max(1, serving))
+        expected = _prospect(session, desk.user, request, unfolding)
     return Preview(
         images=unfolding.images,
         batches=len({group.batch_key for group in unfolding.groups}),
         seconds=seconds,
         warnings=(*_warnings_of_pool(request, serving), *attached.notes, *unfolding.warnings),
+        expected=expected,
     )
+
+
+def _prospect(session: Session, owner: str, request: JobRequest, unfolding: Unfolding) -> Expected | None:
+    """When the job starts and ends; of one that is not to start now, nobody says so."""
+    if request.not_before and not _is_past(request.not_before, datetime.now(UTC)):
+        return None
+    return estimates.prospect(session, unfolding.groups, owner=owner, pool=request.pool, priority=request.priority)
 
 
 def _unfold(desk: Desk, attached: AttachedRequest) -> Unfolding:
@@ -122,16 +139,19 @@ def _is_past(moment: datetime | None, now: datetime) -> bool:
 def _store(
     desk: Desk, doorbell: Doorbell, identity: Identity, attached: AttachedRequest, unfolding: Unfolding
 ) -> AcceptedJob:
-    """Store the job, then ring for it."""
+    """Store the job with what is expected of it, then ring for it."""
     request, kept = attached.request, (*attached.notes, *unfolding.warnings)
     new = NewJob(identity, attached, unfolding.groups, kept)
     with desk.database.begin() as session:
+        expected = _prospect(session, identity.owner, request, unfolding)
         job_id = insert_job(session, new, attempt_limit=desk.settings.max_attempts)
         if job_id is None:
             # A rival with the same key committed since we looked.
             repeat = find_repeat(session, identity)
             assert repeat is not None, "the rival's row made this insert do nothing"
             return repeat
+        if expected is not None:
+            prospects.keep(session, job_id, expected)
         serving = fleet.workers_in_service(session, request.pool)
         reach("portal.accepting")
     reach("portal.accepted")

@@ -12,6 +12,7 @@ from farm.intake.request import JobRequest
 from farm.intake.resolve import Resolution, resolve_spec
 from farm.intake.sweeps.pointsettings import PromptSettings
 from farm.intake.sweeps.sweep import Cell, Sweep
+from farm.prompts.lengths import estimate_shape
 from farm.prompts.template import count_signs
 from farm.prompts.wildcards import WildcardLookup
 from farm.spec.budget import Budget, OverBudget
@@ -181,9 +182,14 @@ def _unfold_prompt(work: _Work, origin: Origin, settings: Settings) -> Iterator[
             return
         checkpoint = library.checkpoints[resolution.spec.checkpoint]
         cell = work.sweep.cell(origin.row, origin.point, repeat)
-        key = batch_key(resolution.spec, checkpoint.sha256, checkpoint.family.name)
+        key = _batch_key(resolution.spec, checkpoint)
         yield Unfolded(resolution.spec, checkpoint, key, seeds, origin.row, cell)
         repeat += len(seeds)
+
+
+def _batch_key(spec: ImageSpec, checkpoint: KnownCheckpoint) -> str:
+    shape = estimate_shape(spec.prompt, spec.negative_prompt)
+    return batch_key(spec, checkpoint.sha256, checkpoint.family.name, shape)
 
 
 def _pay(budget: Budget, settings: Settings, images: int) -> None:

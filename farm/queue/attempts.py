@@ -1,13 +1,28 @@
 """The record of every try: opened by the claim, closed once by whatever ends it."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, any_, func, insert, literal, select, tuple_, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Double,
+    any_,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from farm.db.tables.jobs import Attempt, Task
+from farm.queue import lines
 from farm.queue.lifecycle import Moved, TaskStatus
+from farm.queue.lines import Change, LineKey
 
 EXPIRED = "the lease ended without a word from the worker"
 """The error of attempts that nobody saw end."""
@@ -19,28 +34,52 @@ def storable(text: str) -> str:
 
 
 def open_attempts(session: Session, claimed: Sequence[Moved]) -> None:
-    """Record that an attempt of each task begins, by the worker that claimed it."""
-    task_ids = [m.task_id for m in claimed]
-    current = select(Task.id, Task.attempt, Task.worker_id, literal("running"), literal(len(claimed))).where(
-        Task.id == any_(literal(task_ids, ARRAY(BigInteger)))
+    """Record that an attempt of each task begins, by the worker that claimed it, and what its claim charged."""
+    claims = (
+        func.unnest(
+            literal([m.task_id for m in claimed], ARRAY(BigInteger)),
+            literal([m.charged_seconds for m in claimed], ARRAY(Double)),
+        )
+        .table_valued("task_id", "charged_seconds")
+        .render_derived()
     )
-    columns = ["task_id", "number", "worker_id", "outcome", "batch_size"]
+    current = select(
+        *(Task.id, Task.attempt, Task.worker_id, literal("running"), literal(len(claimed))),
+        claims.c.charged_seconds,
+    ).join(claims, claims.c.task_id == Task.id)
+    columns = ["task_id", "number", "worker_id", "outcome", "batch_size", "charged_seconds"]
     session.connection().execute(insert(Attempt).from_select(columns, current))
 
 
 def end_attempts(
-    session: Session, moved: Sequence[Moved], outcome: str, error: str | None = None, **figures: Any
+    session: Session, moved: Sequence[Moved], outcome: str, error: str | None = None, **evidence: Any
 ) -> None:
-    """Close the attempts of tasks that were running; those that were queued have none open."""
-    keys = [(m.task_id, m.attempt) for m in moved if m.source is TaskStatus.RUNNING]
-    if not keys:
+    """Close the attempts of tasks that were running, and settle what they were charged.
+
+    Those that were queued have none open. An attempt that brought no image took its part of the time since its
+    batch was claimed.
+    """
+    lines_of = {(m.task_id, m.attempt): m.line for m in moved if m.source is TaskStatus.RUNNING}
+    if not lines_of:
         return
-    session.execute(
+    ended = session.connection().execute(
         update(Attempt)
-        .where(tuple_(Attempt.task_id, Attempt.number).in_(keys), Attempt.outcome == "running")
-        .values(outcome=outcome, error=error, ended_at=func.clock_timestamp(), **figures)
-        .execution_options(synchronize_session=False)
+        .where(tuple_(Attempt.task_id, Attempt.number).in_(list(lines_of)), Attempt.outcome == "running")
+        .values(
+            outcome=outcome, error=error, ended_at=func.clock_timestamp(), gpu_seconds=_part_of_time(), **evidence
+        )
+        .returning(Attempt.task_id, Attempt.number, Attempt.gpu_seconds, Attempt.charged_seconds)
     )
+    owed: dict[LineKey, float] = defaultdict(float)
+    for task_id, number, seconds, charged in ended:
+        owed[lines_of[task_id, number]] += (seconds or 0.0) - (charged or 0.0)
+    lines.append(session, [Change(line, charged_seconds=seconds) for line, seconds in sorted(owed.items())])
+
+
+def _part_of_time() -> ColumnElement[Any]:
+    """Never negative, whatever happened to the database's clock meanwhile."""
+    since = func.extract("epoch", func.clock_timestamp() - Attempt.started_at)
+    return func.greatest(0, since) / func.coalesce(Attempt.batch_size, 1)
 
 
 def excuse_attempts(session: Session, task_ids: Sequence[int]) -> None:

@@ -1,30 +1,36 @@
-"""How a worker comes by work: claim a batch, and renew its leases.
+"""How a worker comes by work: it claims a batch. How it keeps it stands in `farm.queue.leases`.
 
 Only the database's clock enters a lease. A claim is one short transaction; nothing is rendered or
 uploaded inside one. How an attempt ends stands in `farm.queue.endings`.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Integer, any_, func, literal, select, text, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ARRAY, BigInteger, any_, func, literal, select, text
+from sqlalchemy.orm import Session, aliased
 
-from farm.db.tables.jobs import Counters, Task
+from farm.db.tables.dispatch import SeatRow
+from farm.db.tables.jobs import Counters, Job, Task
 from farm.db.tables.weights import Checkpoint
-from farm.queue import lifecycle
+from farm.errors import Raced
+from farm.queue import leases, lifecycle
 from farm.queue.attempts import open_attempts
-from farm.queue.claimable import IS_ANYTHING_OFFERED, NEXT
-from farm.spec.modes import AnySpec, read_spec
+from farm.queue.candidates import BY_INDEXES, FAR, IS_ANYTHING_LEFT, NEAR, SEATED, UNSEATED
+from farm.queue.claimed import WITH_WORKER, Lease, Unreadable
+from farm.spec.modes import read_spec
 from farm.weights.blobs import StoredFile, read_files
 
-_NEXT = text(NEXT).columns(Task.id, Task.status)
-_IS_ANYTHING_OFFERED = text(IS_ANYTHING_OFFERED)
+_BY_INDEXES = text(BY_INDEXES)
+_SEATED = text(SEATED).columns(Task.id, Task.status)
+_UNSEATED = text(UNSEATED).columns(Task.id, Task.status)
+_IS_ANYTHING_LEFT = text(IS_ANYTHING_LEFT)
 
-_SHARE_SECONDS = 30.0
-_LEFT_SECONDS = 600.0
+_CHECKPOINT = ("id", "name", "family", "sha256", "location", "files")
+_Next = aliased(Checkpoint)
 
 
 @dataclass(frozen=True)
@@ -45,42 +51,19 @@ class ClaimedCheckpoint:
 
 
 @dataclass(frozen=True)
-class Held:
-    """One attempt of one task that a worker has claimed."""
-
-    task_id: int
-    job_id: int
-    attempt: int
-
-    def log_fields(self) -> dict[str, int]:
-        return {"job_id": self.job_id, "task_id": self.task_id, "attempt": self.attempt}
-
-
-@dataclass(frozen=True)
-class Lease(Held):
-    """A worker's claim on one attempt of one task, with what is to be rendered."""
-
-    spec: AnySpec
-
-
-@dataclass(frozen=True)
-class Unreadable(Held):
-    """A claimed attempt whose spec this release cannot read, and why."""
-
-    error: str
-
-
-@dataclass(frozen=True)
 class Batch:
     """Tasks claimed together, that one pipeline call can render: they share this batch key.
 
-    Those that cannot be read are apart, to be failed.
+    Those that cannot be read are apart, to be failed. `seconds` is how long the device is expected to take;
+    `next_checkpoint` is what the plan says it needs after that, to be read meanwhile.
     """
 
     checkpoint: ClaimedCheckpoint
     leases: tuple[Lease, ...]
     key: str
     unreadable: tuple[Unreadable, ...] = ()
+    seconds: float = 0.0
+    next_checkpoint: ClaimedCheckpoint | None = None
 
 
 def claim(
@@ -90,62 +73,95 @@ def claim(
     pool: str,
     limit: int,
     lease_seconds: float,
-    resident: int | None = None,
+    residents: Sequence[int] = (),
+    preferred: Sequence[int] = (),
     passed_over: Collection[str] = (),
 ) -> Batch | None:
     """Claim the next batch for a worker: at most `limit` tasks that share a batch key; None if there is none.
 
-    `resident` is the id of the checkpoint loaded on the worker's device, preferred among equals. `passed_over`
-    are batch keys that the worker cannot serve at this moment, and another may.
-    """
+    1. What the worker's seat says, while the plan is fresh.
+    2. Else what it finds by itself; where that is nothing, and something is left, it looks further.
+    3. A job that may have only so many devices is counted again, under a lock.
 
-    if not session.scalar(_IS_ANYTHING_OFFERED, {"pool": pool}):
-        return None
-    chosen = _NEXT.bindparams(
-        pool=pool,
-        limit=limit,
-        claimant=worker_id,
-        resident=resident,
-        passed_over=list(passed_over),
-        share_seconds=_SHARE_SECONDS,
-        left_seconds=_LEFT_SECONDS,
+    `residents` are the ids of the checkpoints on the worker's device: what needs others is left to the plan for
+    some seconds, while there is a fresh one. Those `preferred` come first among equals. `passed_over` are batch
+    keys that the worker cannot serve at this moment, and another may. Raises Raced where other claims hold all that
+    it could take: roll back, and try again.
+    """
+    seated = {"pool": pool, "claimant": worker_id, "passed_over": list(passed_over)}
+    unseated = {**seated, "residents": list(residents), "preferred": list(preferred)}
+    values = {"attempt": Task.attempt + 1, "worker_id": worker_id, "lease_until": WITH_WORKER}
+    session.execute(_BY_INDEXES)
+    leases.start(session, worker_id, lease_seconds)
+    take = partial(lifecycle.move, session, lifecycle.CLAIM, values=values)
+    moved = take(_SEATED.bindparams(**seated, limit=limit)) or take(
+        _UNSEATED.bindparams(**unseated, **NEAR, limit=limit)
     )
-    values = {"attempt": Task.attempt + 1, "worker_id": worker_id, "lease_until": _lease_end(lease_seconds)}
-    moved = lifecycle.move(session, lifecycle.CLAIM, chosen.bindparams(untried_only=False), values=values)
     if not moved:
-        moved = lifecycle.move(session, lifecycle.CLAIM, chosen.bindparams(untried_only=True), values=values)
+        if not session.scalar(_IS_ANYTHING_LEFT, {**unseated, **FAR}):
+            return None
+        moved = take(_UNSEATED.bindparams(**unseated, **FAR, limit=limit))
     if not moved:
-        return None
+        raise Raced
     open_attempts(session, moved)
-    return _batch(session, [m.task_id for m in moved])
+    batch = _batch(session, [m.task_id for m in moved])
+    return replace(batch, seconds=sum(m.charged_seconds for m in moved))
 
 
 def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
-    """What a worker must know of the tasks it claimed. They share a batch key, hence a checkpoint."""
+    """What a worker must know of the tasks it claimed. They share a batch key, hence a checkpoint. Raises Raced."""
+    of_task = (Task.id, Task.job_id, Task.attempt, Task.spec)
+    of_checkpoint = [getattr(Checkpoint, name) for name in _CHECKPOINT]
+    of_next = [getattr(_Next, name) for name in _CHECKPOINT]
     rows = (
         session.connection()
         .execute(
-            select(
-                *(Task.id, Task.job_id, Task.attempt, Task.spec),
-                *(Checkpoint.id, Checkpoint.name, Checkpoint.family, Checkpoint.sha256, Checkpoint.location),
-                *(Counters.batch_key, Checkpoint.files),
-            )
+            select(*of_task, *of_checkpoint, *of_next, Counters.batch_key, Counters.max_devices)
             .join(Counters, (Counters.job_id == Task.job_id) & (Counters.batch_key == Task.batch_key))
             .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
+            .outerjoin(SeatRow, SeatRow.worker_id == Task.worker_id)
+            .outerjoin(_Next, _Next.id == SeatRow.next_checkpoint_id)
             .where(Task.id == any_(literal(task_ids, ARRAY(BigInteger))))
             .order_by(Task.job_id, Task.seq)
         )
         .all()
     )
-    read = [_lease(*row[:4]) for row in rows]
-    *named, key, files = rows[0][4:]
-    checkpoint = ClaimedCheckpoint(*named)
+    _require_devices(session, {row.job_id: row.max_devices for row in rows if row.max_devices is not None})
+    width = len(_CHECKPOINT)
+    columns = rows[0][len(of_task) :]
+    read = [_lease(*row[: len(of_task)]) for row in rows]
     return Batch(
-        replace(checkpoint, files=read_files(files)),
+        _claimed_checkpoint(*columns[:width]),
         tuple(lease for lease in read if isinstance(lease, Lease)),
-        key,
+        rows[0].batch_key,
         tuple(lease for lease in read if isinstance(lease, Unreadable)),
+        next_checkpoint=None if columns[width] is None else _claimed_checkpoint(*columns[width : 2 * width]),
     )
+
+
+def _claimed_checkpoint(*columns: Any) -> ClaimedCheckpoint:
+    known = dict(zip(_CHECKPOINT, columns, strict=True))
+    return ClaimedCheckpoint(**{**known, "files": read_files(known["files"])})
+
+
+def _require_devices(session: Session, most: Mapping[int, int]) -> None:
+    """Raise Raced where a job, by its id, would be rendered by more devices than it may now.
+
+    Two claims of one job, each counting before the other commits, would both find a device left: so each locks it,
+    and counts then. Whoever finds it locked does not wait.
+    """
+    if not most:
+        return
+    lock = select(Job.id).where(Job.id.in_(most)).order_by(Job.id)
+    if len(session.scalars(lock.with_for_update(key_share=True, skip_locked=True)).all()) < len(most):
+        raise Raced
+    devices = (
+        select(Task.job_id, func.count(Task.worker_id.distinct()))
+        .where(Task.job_id.in_(most), Task.status == "running")
+        .group_by(Task.job_id)
+    )
+    if any(count > most[job_id] for job_id, count in session.execute(devices)):
+        raise Raced
 
 
 def _lease(task_id: int, job_id: int, attempt: int, spec: Mapping[str, Any]) -> Lease | Unreadable:
@@ -154,42 +170,3 @@ def _lease(task_id: int, job_id: int, attempt: int, spec: Mapping[str, Any]) -> 
         return Lease(task_id, job_id, attempt, read_spec(spec))
     except ValidationError as error:
         return Unreadable(task_id, job_id, attempt, f"This release cannot read what is to be rendered: {error}")
-
-
-def renew(session: Session, worker_id: int, leases: Sequence[Lease], lease_seconds: float) -> set[Lease]:
-    """Prolong leases; return those that still hold. The others were lost or cancelled: stop rendering them.
-
-    The worker that renews a lease holds it from then on: a worker that starts again takes over what the process
-    before it had rendered and could not deliver.
-    """
-    keys = {(lease.task_id, lease.attempt): lease for lease in leases}
-    held = (
-        select(Task.id)
-        .where(is_one_of(keys), Task.status == "running")
-        .order_by(Task.id)
-        .with_for_update()
-        .cte("held")
-    )
-    rows = session.execute(
-        update(Task)
-        .where(Task.id == held.c.id)
-        .values(worker_id=worker_id, lease_until=_lease_end(lease_seconds))
-        .returning(Task.id, Task.attempt)
-        .execution_options(synchronize_session=False)
-    )
-    return {keys[row.id, row.attempt] for row in rows}
-
-
-def is_one_of(attempts: Iterable[tuple[int, int]]) -> ColumnElement[bool]:
-    """Whether a task runs one of these (task id, attempt). Two arrays: a spool may hold tens of thousands."""
-    task_ids, numbers = zip(*attempts, strict=True) if (attempts := list(attempts)) else ((), ())
-    pairs = (
-        func.unnest(literal(list(task_ids), ARRAY(BigInteger)), literal(list(numbers), ARRAY(Integer)))
-        .table_valued("task_id", "number")
-        .render_derived()
-    )
-    return tuple_(Task.id, Task.attempt).in_(select(pairs.c.task_id, pairs.c.number))
-
-
-def _lease_end(lease_seconds: float) -> ColumnElement[Any]:
-    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, literal(lease_seconds))

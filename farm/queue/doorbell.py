@@ -13,6 +13,7 @@ import structlog
 from celery import Celery
 
 from farm.errors import ConfigError
+from farm.queue.planbell import PlanBell
 
 log = structlog.get_logger(__name__)
 
@@ -92,10 +93,19 @@ class Doorbell:
 
     def __init__(self, redis_url: str) -> None:
         self._redis_url = redis_url
+        self._plan_bell = PlanBell(redis_url)
         self.failures = 0
 
     def ring(self, pool: str, times: int = 1) -> None:
-        """Ring so many workers of the pool; a failure is counted and logged, not raised."""
+        """Ring so many workers of the pool, and the planner, since something is new there.
+
+        A failure is counted and logged, not raised.
+        """
+        if self.ring_workers(pool, times):
+            self._plan_bell.ring(pool)
+
+    def ring_workers(self, pool: str, times: int = 1) -> bool:
+        """Ring so many workers of the pool and nobody else; whether that went well."""
         try:
             for _ in range(max(1, times)):
                 self._celery.send_task(RING, queue=queue_name(pool), expires=_RING_EXPIRES_SECONDS, retry=False)
@@ -103,8 +113,11 @@ class Doorbell:
             self.failures += 1
             reason = f"{type(error).__name__}: {error}"
             log.warning("Could not ring; the keeper will.", pool=pool, error=reason, failures=self.failures)
+            return False
+        return True
 
     def close(self) -> None:
+        self._plan_bell.close()
         with contextlib.suppress(Exception):  # as for a ring
             self._celery.close()
 

@@ -6,34 +6,20 @@ and does nothing where another attempt owns the task by now.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from farm.db.events import record
-from farm.db.tables.artifacts import Artifact, Result
-from farm.db.tables.jobs import Attempt, Task
-from farm.queue import lifecycle, quarantine, shares
+from farm.db.tables.jobs import Task
+from farm.queue import lifecycle, quarantine, results
 from farm.queue.attempts import end_attempts, storable
-from farm.queue.claim import Held, Lease, Unreadable, is_one_of
+from farm.queue.claimed import AttemptKey, Held, Lease, Unreadable, is_one_of
+from farm.queue.lines import Change
+from farm.queue.results import Finished, StoredObject
 from farm.queue.workers import capacity
-
-AttemptKey = tuple[int, int]
-"""(task id, number of the attempt)"""
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    """An object that has been uploaded: what the database must know of it."""
-
-    role: str
-    key: str
-    sha256: str
-    size_bytes: int
-    media_type: str
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)
@@ -52,9 +38,41 @@ class Ending:
         return cls(outcome, storable(reason), log_tail=log_tail and storable(log_tail), **rest)
 
 
+def publish_all(session: Session, finished: Sequence[Finished]) -> set[AttemptKey]:
+    """Make uploaded images the results of their tasks; return the attempts that are published now.
+
+    1. The fence, an image each: its task must still be running this very attempt. It stays locked to the end.
+    2. Artifacts, results and attempts.
+    3. Counts and charges are appended; of a job of which few images are left the row is locked, last.
+
+    An image whose lease was lost changes nothing and keeps no other from being published. Repeating a publish
+    whose COMMIT answer was lost is harmless: its attempts are returned again.
+    """
+    of_attempt = {one.lease.key: one for one in finished}
+    moved = lifecycle.move(
+        session,
+        lifecycle.PUBLISH,
+        lifecycle.lock(lifecycle.PUBLISH, is_one_of(of_attempt)),
+        values={"lease_until": None},
+        settle=partial(_store, session, of_attempt),
+    )
+    quarantine.judge_by_success(session, [m.task_id for m in moved if m.attempt > 1])
+    now = {(m.task_id, m.attempt) for m in moved}
+    if rest := of_attempt.keys() - now:
+        now |= rest & results.published(session, [task_id for task_id, _ in rest])
+    return now
+
+
+def _store(
+    session: Session, of_attempt: Mapping[AttemptKey, Finished], moved: Sequence[lifecycle.Moved]
+) -> Sequence[Change]:
+    results.store(session, [of_attempt[m.task_id, m.attempt] for m in moved])
+    return results.end(session, moved, of_attempt)
+
+
 def publish(
     session: Session,
-    lease: Lease,
+    lease: Held,
     image: StoredObject,
     thumbnail: StoredObject,
     *,
@@ -63,58 +81,9 @@ def publish(
     gpu_seconds: float,
     relief: Sequence[str] = (),
 ) -> bool:
-    """Make an uploaded image the task's one result; False if the lease was lost, and then nothing changed.
-
-    1. The fence: the row must still be running this very attempt. It stays locked to the end.
-    2. Artifacts and result.
-    3. Status, counters and the owner's share last: theirs are the locks that other workers wait for.
-
-    Repeating a publish whose COMMIT answer was lost is harmless: it answers True again.
-    """
-    if not _holds(session, lease):
-        return _published_attempt(session, lease.task_id) == lease.attempt
-    image_id, thumbnail_id = _insert_artifacts(session, image, thumbnail)
-    session.execute(
-        insert(Result).values(
-            task_id=lease.task_id,
-            attempt=lease.attempt,
-            image_id=image_id,
-            thumbnail_id=thumbnail_id,
-            provenance=dict(provenance),
-        )
-    )
-    moved = lifecycle.move(
-        session, lifecycle.PUBLISH, _attempt(lifecycle.PUBLISH, lease), values={"lease_until": None}
-    )
-    end_attempts(
-        session,
-        moved,
-        "succeeded",
-        gpu_seconds=gpu_seconds,
-        timings=dict(timings),
-        relief=_or_none(relief),
-    )
-    if lease.attempt > 1:
-        quarantine.judge_by_success(session, lease.task_id)
-    shares.charge(session, lease.job_id, gpu_seconds)
-    return True
-
-
-def _holds(session: Session, lease: Lease) -> bool:
-    return session.execute(_attempt(lifecycle.PUBLISH, lease)).first() is not None
-
-
-def _attempt(arrow: lifecycle.Arrow, lease: Lease) -> Any:
-    return lifecycle.lock(arrow, Task.id == lease.task_id, Task.attempt == lease.attempt)
-
-
-def _published_attempt(session: Session, task_id: int) -> int | None:
-    return session.scalars(select(Result.attempt).where(Result.task_id == task_id)).one_or_none()
-
-
-def _insert_artifacts(session: Session, *objects: StoredObject) -> Sequence[int]:
-    statement = insert(Artifact).returning(Artifact.id, sort_by_parameter_order=True)
-    return session.scalars(statement, [vars(stored) for stored in objects]).all()
+    """Publish one image by itself; False if the lease was lost, and then nothing changed."""
+    finished = Finished(lease, image, thumbnail, provenance, timings, gpu_seconds, relief)
+    return lease.key in publish_all(session, [finished])
 
 
 def fail(session: Session, held: Held, error: str, *, is_retryable: bool, relief: Sequence[str] = ()) -> bool:
@@ -213,7 +182,7 @@ def move_running(
         "log_tail": ending.log_tail,
         "is_excused": ending.is_excused,
     }
-    end_attempts(session, moved, ending.outcome, ending.reason, gpu_seconds=_seconds_since_start(), **evidence)
+    end_attempts(session, moved, ending.outcome, ending.reason, **evidence)
     for m in moved:
         record(session, f"task.{arrow.name}", job_id=m.job_id, task_id=m.task_id, reason=ending.reason)
     return moved
@@ -229,8 +198,3 @@ def _or_none(relief: Sequence[str]) -> list[str] | None:
 
 def _has_tries_left() -> ColumnElement[bool]:
     return Task.attempt < Task.attempt_limit
-
-
-def _seconds_since_start() -> ColumnElement[Any]:
-    """Never negative, whatever happened to the database's clock meanwhile."""
-    return func.greatest(0, func.extract("epoch", func.clock_timestamp() - Attempt.started_at))

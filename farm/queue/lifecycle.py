@@ -1,23 +1,35 @@
 """The states of jobs and tasks, the arrows between them, and the one statement that moves a task.
 
 A task changes status only through `move`: it locks the rows, checks the arrow's sources, updates,
-and keeps the counters and the job's own status in step, in the caller's transaction. If no row
+and keeps the counts and the job's own status in step, in the caller's transaction. If no row
 moved, somebody else was first: an ordinary answer, not an error.
 
-Locks are always taken in the order tasks, counters, job, so that no two transitions can deadlock.
+Locks are always taken in this order, so that no two transitions can deadlock:
+
+1. the worker's own row, by what gives it a task or renews its lease;
+2. tasks, in the order of their ids;
+3. rows of `counters`, in the order of their keys. A claim takes them only of lines that it empties, a publish
+   never: these append deltas (see `farm.queue.lines`);
+4. jobs, in the order of their ids: by what may have ended the last tasks of a job;
+5. owners, in the order of their ids: by the fold of deltas alone, and by the release before.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, TextualSelect, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, TextualSelect, func, select, true, tuple_, update
 from sqlalchemy.orm import Session
 
 from farm.db.events import record
 from farm.db.tables.jobs import Counters, Job, Task
+from farm.queue import lines
+from farm.queue.lines import Change, LineKey
+
+_FEW = 64
+"""So few tasks left of a job that it may be about to end."""
 
 
 class TaskStatus(StrEnum):
@@ -94,15 +106,28 @@ JOB_ARROWS: Mapping[JobStatus, frozenset[JobStatus]] = {
 """Which statuses a job may come from, by the status it goes to."""
 
 
+HOT = (CLAIM, PUBLISH)
+"""The arrows that tasks go along all the time: they append their counts, and lock no row that others share."""
+
+
 @dataclass(frozen=True)
 class Moved:
-    """One task that changed status."""
+    """One task that changed status. `charged_seconds` is what its owner is charged for it at a claim."""
 
     task_id: int
     job_id: int
     batch_key: str
     attempt: int
     source: TaskStatus
+    charged_seconds: float = 0.0
+
+    @property
+    def line(self) -> LineKey:
+        return LineKey(self.job_id, self.batch_key)
+
+
+Settle = Callable[[Sequence[Moved]], Sequence[Change]]
+"""Ends the attempts of tasks that moved; returns what their lines are charged for that, and what it measured."""
 
 
 def move(
@@ -112,12 +137,14 @@ def move(
     *,
     reason: str | None = None,
     values: Mapping[str, Any] | None = None,
+    settle: Settle | None = None,
 ) -> list[Moved]:
-    """Send the chosen tasks along an arrow, bring counters and jobs in step, return those that moved.
+    """Send the chosen tasks along an arrow, bring counts and jobs in step, return those that moved.
 
     `chosen` comes from `lock` (or locks its rows likewise): it names (id, status) of rows locked
     *before* their status is read, so a row that another transaction is changing is waited for and
-    judged by what it became.
+    judged by what it became. `settle` is called before the counts are changed, so that what others wait for comes
+    last.
     """
     old = chosen.cte("old")
     statement = (
@@ -130,10 +157,18 @@ def move(
         Moved(task_id, job_id, batch_key, attempt, TaskStatus(source))
         for task_id, job_id, batch_key, attempt, source in session.connection().execute(statement)
     ]
-    emptied = _recount(session, arrow.target, moved)
+    if not moved:
+        return []
+    settled = settle(moved) if settle else ()
+    if arrow is CLAIM:
+        return _count_claims(session, moved)
+    if arrow is PUBLISH:
+        lines.append(session, _merged(_shifts(arrow.target, moved), settled))
+    else:
+        lines.shift(session, _shifts(arrow.target, moved))
+        lines.append(session, settled)
     if arrow.target.is_final:
-        for job_id in emptied:
-            _finish_if_done(session, job_id, reason)
+        finish_what_is_done(session, {m.job_id for m in moved}, reason)
     return moved
 
 
@@ -147,23 +182,41 @@ def lock(arrow: Arrow, *conditions: ColumnElement[bool], skip_locked: bool = Fal
     )
 
 
-def _recount(session: Session, target: TaskStatus, moved: Iterable[Moved]) -> list[int]:
-    """Shift the counters of every (job, batch key) touched; return the jobs that may have become done.
+def _count_claims(session: Session, moved: Sequence[Moved]) -> list[Moved]:
+    """Append the counts and the charges of claims, and return them with what each was charged.
 
-    Rows are updated in key order: two transactions that touch the same jobs cannot deadlock.
+    What takes all that a line has left changes the line itself: it leaves the index of what is ready at once.
     """
-    shifts = Counter((m.job_id, m.batch_key, m.source) for m in moved)
-    may_be_done = []
-    for (job_id, batch_key, source), count in sorted(shifts.items()):
-        statement = (
-            update(Counters)
-            .where(Counters.job_id == job_id, Counters.batch_key == batch_key)
-            .values({source: getattr(Counters, source) - count, target: getattr(Counters, target) + count})
-            .returning(Counters.queued + Counters.running)
-        )
-        if session.connection().execute(statement).scalar_one() == 0 and job_id not in may_be_done:
-            may_be_done.append(job_id)
-    return may_be_done
+    shifts = _shifts(TaskStatus.RUNNING, moved)
+    offers = lines.offers(session, shifts.keys())
+    emptied = {line: counts for line, counts in shifts.items() if offers[line].queued + counts["queued"] <= 0}
+    lines.shift(session, emptied)
+    lines.append(
+        session,
+        [
+            Change(line, {} if line in emptied else counts, offers[line].seconds * counts["running"])
+            for line, counts in shifts.items()
+        ],
+    )
+    return [replace(m, charged_seconds=offers[m.line].seconds) for m in moved]
+
+
+def _shifts(target: TaskStatus, moved: Iterable[Moved]) -> dict[LineKey, Counter[str]]:
+    """By how much the counts of each line change, in the order of the keys."""
+    shifts: dict[LineKey, Counter[str]] = defaultdict(Counter)
+    for m in moved:
+        shifts[m.line][m.source] -= 1
+        shifts[m.line][target] += 1
+    return dict(sorted(shifts.items()))
+
+
+def _merged(shifts: Mapping[LineKey, Mapping[str, int]], settled: Iterable[Change]) -> Iterator[Change]:
+    """One change a line, mostly: its counts, with what was settled of it."""
+    counts = dict(shifts)
+    for change in settled:
+        yield replace(change, counts=counts.pop(change.line, {}))
+    for line, rest in counts.items():
+        yield Change(line, rest)
 
 
 def lock_counters(session: Session, task_ids: Sequence[int]) -> None:
@@ -189,22 +242,27 @@ def lock_counters_of_job(session: Session, job_id: int) -> None:
     session.execute(held).all()
 
 
-def _finish_if_done(session: Session, job_id: int, reason: str | None) -> None:
-    """Give the job its final status once no task of it is queued or running.
+def finish_what_is_done(session: Session, job_ids: Collection[int], reason: str | None = None) -> None:
+    """Give jobs their final status of which no task is queued or running.
 
-    The job row is locked first: of two transactions that end the last tasks of two batch keys,
-    the second waits here and then sees the first's counters. Events that name the job are let through.
+    Of two transactions that end the last tasks of a job at once each sees the other's still running. So where few
+    are left the job's row is locked and they are counted again: the second waits there and then sees what the first
+    did. Where that many end at once that all of them pass by, the fold of their deltas comes here again.
     """
-    session.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True))
-    left, failed, cancelled = session.execute(
-        select(
-            func.sum(Counters.queued + Counters.running),
-            func.sum(Counters.failed),
-            func.sum(Counters.cancelled),
-        ).where(Counters.job_id == job_id)
-    ).one()
-    if left:
+    few = [job_id for job_id, left in lines.left_of(session, job_ids).items() if left <= _FEW]
+    if not few:
         return
+    # Events that name a job are let through.
+    ending = select(Job.id).where(Job.id.in_(few), Job.status.not_in(FINAL_JOBS))
+    locked = session.scalars(ending.order_by(Job.id).with_for_update(key_share=True)).all()
+    counts = lines.counts_of_job()
+    query = select(Job.id, counts.c.failed, counts.c.cancelled).join(counts, true())
+    is_done = counts.c.queued + counts.c.running == 0
+    for job_id, failed, cancelled in session.execute(query.where(Job.id.in_(locked), is_done).order_by(Job.id)):
+        _finish(session, job_id, failed, cancelled, reason)
+
+
+def _finish(session: Session, job_id: int, failed: int, cancelled: int, reason: str | None) -> None:
     if cancelled:
         move_job(session, job_id, JobStatus.CANCELLED, reason=reason)
     elif failed:
@@ -227,16 +285,6 @@ def move_job(session: Session, job_id: int, target: JobStatus, *, reason: str | 
     if moved:
         record(session, f"job.{target}", job_id=job_id, reason=reason)
     return moved
-
-
-def open_to_claims(session: Session, job_id: int) -> None:
-    """Let workers claim the job's queued tasks. Call before `move_job`: lock order."""
-    update_counters(session, job_id, is_open=True)
-
-
-def close_to_claims(session: Session, job_id: int) -> None:
-    """Keep workers from the job's queued tasks. Call before `move_job`: lock order."""
-    update_counters(session, job_id, is_open=False)
 
 
 def update_counters(session: Session, job_id: int, **values: Any) -> None:

@@ -5,18 +5,20 @@ A loss uses up none of a task's tries: a worker may die of anything. A task that
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from farm.config import LONGEST_LEASE_SECONDS
 from farm.db.tables.jobs import Attempt, Task
 from farm.db.tables.workers import Worker
 from farm.queue import lifecycle, quarantine
 from farm.queue.attempts import EXPIRED
-from farm.queue.claim import is_one_of
-from farm.queue.endings import AttemptKey, Ending, move_running
+from farm.queue.claimed import WITH_WORKER, AttemptKey, is_one_of
+from farm.queue.endings import Ending, move_running
 
+OVERLOOKED = "handed back: its worker runs on without it"
 QUARANTINED = "quarantined: its workers died again and again"
 
 _MOST_LOSSES = 6
@@ -45,28 +47,58 @@ def release_dead(
     return len(lost)
 
 
+def return_overlooked(session: Session, worker_id: int, keys: Collection[AttemptKey], lease_seconds: float) -> None:
+    """Take back attempts that a living worker does not hold, though the record says so, for longer than a lease.
+
+    It never got them, or could not record how they ended. That counts as a loss of the task, for a task whose
+    end cannot be recorded would come back for ever; but it is no evidence against the worker.
+    """
+    lease = func.make_interval(0, 0, 0, 0, 0, 0, lease_seconds)
+    # Beyond a lease in either direction: the clock may have been set back since.
+    is_recent = Attempt.started_at.between(func.now() - lease, func.now() + lease)
+    is_old = select(Attempt.task_id).where(Attempt.task_id == Task.id, Attempt.number == Task.attempt, ~is_recent)
+    _lose(
+        session,
+        Ending.of("handed_back", OVERLOOKED),
+        (Task.worker_id == worker_id) & is_one_of(keys) & is_old.exists(),
+    )
+
+
 def expire(session: Session, limit: int = 500, *, task_id: int | None = None) -> int:
     """Take back the tasks whose lease has ended, or this one; several keepers may do so at once.
 
     Nobody is judged by that now: whether the worker is simply gone will show.
     """
-    chosen = _has_expired() if task_id is None else _has_expired() & (Task.id == task_id)
-    expired = (
-        select(Task.id).where(chosen).order_by(Task.lease_until).limit(limit).with_for_update(skip_locked=True)
-    )
-    task_ids = session.scalars(expired).all()
+    chosen = expiring(limit) if task_id is None else expiring(limit).where(Task.id == task_id)
+    task_ids = session.scalars(chosen.with_for_update(skip_locked=True, of=Task)).all()
     return len(_lose(session, Ending.of("lost", EXPIRED), Task.id.in_(task_ids))) if task_ids else 0
 
 
 def expired(session: Session, limit: int = 500) -> Sequence[int]:
     """The tasks whose lease has ended."""
-    return session.scalars(select(Task.id).where(_has_expired()).order_by(Task.lease_until).limit(limit)).all()
+    return session.scalars(expiring(limit)).all()
+
+
+def expiring(limit: int = 500) -> Select[int]:
+    """Chooses the tasks whose lease has ended."""
+    return select(Task.id).where(_has_expired()).order_by(Task.lease_until).limit(limit)
 
 
 def _has_expired() -> ColumnElement[bool]:
-    """Also what stands longer than any lease: the database's clock was set back, and nobody renewed it since."""
+    """What runs without a lease: its own, which the release before gives it, or its worker's.
+
+    All that runs is looked through, by an index of it, against the few workers whose leases run.
+    """
+    live = select(Worker.id).where(_is_lease(Worker.lease_until))
+    is_held_by_worker = (Task.lease_until == WITH_WORKER) & Task.worker_id.in_(live)
+    return (Task.status == "running") & ~func.coalesce(is_held_by_worker | _is_lease(Task.lease_until), False)
+
+
+def _is_lease(until: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
+    """Whether a lease runs. What stands longer than any lease does not: the database's clock was set back, and
+    nobody renewed it since."""
     too_long = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, 2 * LONGEST_LEASE_SECONDS)
-    return (Task.status == "running") & or_(Task.lease_until < func.now(), Task.lease_until > too_long)
+    return until.between(func.now(), too_long)
 
 
 def _lose(session: Session, ending: Ending, condition: ColumnElement[bool]) -> list[lifecycle.Moved]:

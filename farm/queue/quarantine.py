@@ -35,9 +35,11 @@ def judge(session: Session, ended: Sequence[Moved]) -> None:
     _judge_all(session, _suspects(session, attempts))
 
 
-def judge_by_success(session: Session, task_id: int) -> None:
-    """Exclude what deserves it, now that a worker rendered a task which others had failed."""
-    _judge_all(session, _suspects(session, (Attempt.task_id == task_id) & Attempt.outcome.in_(("failed", "lost"))))
+def judge_by_success(session: Session, task_ids: Collection[int]) -> None:
+    """Exclude what deserves it, now that tasks were rendered which other workers may have failed."""
+    if task_ids:
+        in_vain = Attempt.task_id.in_(task_ids) & Attempt.outcome.in_(("failed", "lost"))
+        _judge_all(session, _suspects(session, in_vain))
 
 
 def _judge_all(session: Session, suspects: Mapping[str, list[int]]) -> None:

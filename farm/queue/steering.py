@@ -12,7 +12,7 @@ from farm.db.connection import Database
 from farm.db.events import record
 from farm.db.tables.jobs import Job, Task
 from farm.errors import Conflict, NotFound
-from farm.queue import lifecycle
+from farm.queue import lifecycle, readiness
 from farm.queue.attempts import end_attempts, excuse_attempts
 from farm.queue.doorbell import Doorbell
 from farm.queue.lifecycle import JobStatus
@@ -33,12 +33,12 @@ def cancel(database: Database, job_id: int, reason: str = "cancelled by hand") -
 
 def pause(database: Database, job_id: int) -> None:
     """Let no further task of the job be claimed; what is rendering finishes."""
-    _steer(database, job_id, JobStatus.PAUSED, "paused", lifecycle.close_to_claims)
+    _steer(database, job_id, JobStatus.PAUSED, "paused", readiness.close_lines)
 
 
 def resume(database: Database, doorbell: Doorbell, job_id: int) -> None:
     """Let a paused job go on."""
-    pool = _steer(database, job_id, JobStatus.ACTIVE, "resumed", lifecycle.open_to_claims)
+    pool = _steer(database, job_id, JobStatus.ACTIVE, "resumed", readiness.open_lines)
     doorbell.ring(pool)
 
 
@@ -75,7 +75,9 @@ def retry(database: Database, settings: Settings, doorbell: Doorbell, job_id: in
         if not moved:
             raise Conflict(f"Job {job_id} has no failed images to retry.")
         excuse_attempts(session, [m.task_id for m in moved])
-        lifecycle.open_to_claims(session, job_id)
+        readiness.open_lines(session, job_id)
+        # A publish locks no counters: one that ends the job now does so before, or sees what is queued again.
+        session.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True))
         if not lifecycle.move_job(session, job_id, JobStatus.ACTIVE, reason="retried by hand"):
             _require_active(session, job_id, "retried")
         # The grids of a sweep are drawn again when it has ended again.
@@ -92,7 +94,7 @@ def set_priority(database: Database, job_id: int, priority: int) -> None:
         job = _require(session, job_id)
         if JobStatus(job.status).is_final:
             _refuse(session, job_id, "given a priority")
-        lifecycle.update_counters(session, job_id, priority=priority)
+        readiness.set_priority_of_lines(session, job_id, priority)
         session.execute(update(Job).where(Job.id == job_id).values(priority=priority))
         record(session, "job.priority", job_id=job_id, reason=f"priority {priority}")
 

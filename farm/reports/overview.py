@@ -4,25 +4,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select, true
+from sqlalchemy import Row, Select, func, select, true, union_all
 from sqlalchemy.orm import Session
 
 from farm.db.tables.accounts import User
+from farm.db.tables.dispatch import Delta
 from farm.db.tables.jobs import Attempt, Counters, Job, Task
 from farm.db.tables.workers import Worker
 from farm.errors import NotFound
+from farm.queue import lines
+from farm.queue.lifecycle import JobStatus
 from farm.queue.workers.fleet import is_in_service
-from farm.reports.shapes import AttemptReport, FarmReport, ImageCounts, JobReport, TaskReport
+from farm.reports.expected import read_outlook
+from farm.reports.shapes import AttemptReport, ExpectedReport, FarmReport, ImageCounts, JobReport, TaskReport
+
+_OPEN = (JobStatus.ACTIVE, JobStatus.PAUSED)
 
 
 def _job_query() -> Select[Any]:
     """Jobs with their counts, added up for the jobs of the page alone."""
-    columns = [getattr(Counters, status) for status in ("queued", "running", "succeeded", "failed", "cancelled")]
-    counts = (
-        select(func.sum(sum(columns[1:], columns[0])).label("total"), *(func.sum(c).label(c.key) for c in columns))
-        .where(Counters.job_id == Job.id)
-        .lateral("counts")
-    )
+    counts = lines.counts_of_job()
     return select(Job, counts).join(counts, true())
 
 
@@ -68,11 +69,17 @@ def jobs(
 
 
 def job(session: Session, job_id: int) -> JobReport:
-    """One job. Raises NotFound."""
+    """One job, and when it is expected to start and end. Raises NotFound."""
     row = session.execute(_job_query().where(Job.id == job_id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
-    return _job_report(row)
+    found = _job_report(row)
+    return found if found.is_final else found.model_copy(update={"expected": _expected(session, job_id)})
+
+
+def _expected(session: Session, job_id: int) -> ExpectedReport | None:
+    expected = read_outlook(session, job_id).expected
+    return ExpectedReport.model_validate(expected) if expected.says_something else None
 
 
 @dataclass(frozen=True)
@@ -130,13 +137,20 @@ def _attempt_report(attempt: Attempt) -> AttemptReport:
     return AttemptReport.model_validate({**{name: getattr(attempt, name) for name in names}, "worker": worker})
 
 
-def farm(session: Session) -> FarmReport:
-    """The farm at a glance, from the counters."""
-    queued, running = session.execute(
-        select(func.coalesce(func.sum(Counters.queued), 0), func.coalesce(func.sum(Counters.running), 0)).where(
-            Counters.has_queued | (Counters.running > 0)
+def _open_images() -> Select[Any]:
+    """How many images of the farm are queued and running: from the lines and deltas of the jobs that are open."""
+    each = union_all(
+        *(
+            select(table.queued, table.running).join(Job, Job.id == table.job_id).where(Job.status.in_(_OPEN))
+            for table in (Counters, Delta)
         )
-    ).one()
+    ).subquery("each")
+    return select(*(func.coalesce(func.sum(column), 0) for column in (each.c.queued, each.c.running)))
+
+
+def farm(session: Session) -> FarmReport:
+    """The farm at a glance, from the counts of lines and from what workers say."""
+    queued, running = session.execute(_open_images()).one()
     live, serving, busy = session.execute(
         select(
             func.count().filter(Worker.status != "offline"),

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from farm.reports.durations import in_about
+
 
 class Report(BaseModel):
     """A frozen answer, made from rows or from the API's JSON."""
@@ -27,8 +29,30 @@ class ImageCounts(Report):
         return self.succeeded + self.failed + self.cancelled
 
 
+class ExpectedReport(Report):
+    """When a job is expected to start and to end: seconds from now, as ranges; null where nobody can say.
+
+    What has started has no start to come.
+    """
+
+    starts_low: float | None = None
+    starts_high: float | None = None
+    ends_low: float | None = None
+    ends_high: float | None = None
+
+    @property
+    def in_words(self) -> str:
+        """`starts in about 2 to 4 min, ends in about 20 to 30 min`; nothing where nobody can say."""
+        parts = []
+        if self.starts_low is not None and self.starts_high is not None:
+            parts.append(f"starts {in_about(self.starts_low, self.starts_high)}")
+        if self.ends_low is not None and self.ends_high is not None:
+            parts.append(f"ends {in_about(self.ends_low, self.ends_high)}")
+        return ", ".join(parts)
+
+
 class JobReport(Report):
-    """One job."""
+    """One job. `expected` is null where the plan says nothing of it, and in lists."""
 
     id: int
     name: str
@@ -46,6 +70,7 @@ class JobReport(Report):
     warnings: list[str] = []
     awaits_grid: bool = False
     images: ImageCounts
+    expected: ExpectedReport | None = None
 
     @property
     def is_final(self) -> bool:
@@ -53,20 +78,33 @@ class JobReport(Report):
 
 
 class AccountReport(Report):
-    """One account. `keys`: the public beginnings of its valid keys."""
+    """One account. `keys`: the public beginnings of its valid keys; `weight`: its part of the devices."""
 
     name: str
+    weight: float = 1.0
     created_at: datetime
     disabled_at: datetime | None
     keys: list[str]
 
 
+class ProjectReport(Report):
+    """A label that jobs share; `weight`: its part of the devices, relative to others."""
+
+    name: str
+    weight: float
+    created_at: datetime
+
+
 class PreviewReport(Report):
-    """What a request would become. `seconds` is null where nothing like it was rendered recently."""
+    """What a request would become. `seconds` is null where nothing like it was rendered recently.
+
+    `expected` is when it would start and end if it were submitted now; null where nobody plans.
+    """
 
     images: int
     batches: int
     seconds: float | None
+    expected: ExpectedReport | None = None
     warnings: list[str]
 
 

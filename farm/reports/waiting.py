@@ -1,7 +1,10 @@
-"""Why images of a job are not running, from counters and workers; of tasks few are counted, by an index."""
+"""Why images of a job are not running: by the plan, and by counters and workers where it says nothing.
+
+Of tasks few are counted, by an index.
+"""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Row, func, select
@@ -10,12 +13,15 @@ from sqlalchemy.orm import Session
 from farm.db.tables.jobs import Counters, Job, Task
 from farm.db.tables.weights import Checkpoint
 from farm.db.tables.workers import Exclusion, Worker
+from farm.dispatch.planned import WaitReason
 from farm.errors import NotFound
 from farm.queue.claimable import is_claimable
 from farm.queue.lifecycle import JobStatus
+from farm.queue.lines import queued_now
 from farm.queue.workers import capacity
 from farm.queue.workers.capacity import Fitness, Need
 from farm.queue.workers.fleet import takes_work
+from farm.reports.expected import JobOutlook, read_outlook
 
 _MOST_NAMED = 5
 _MOST_COUNTED = 1_000
@@ -61,8 +67,32 @@ def explain(session: Session, job_id: int) -> list[str]:
     held = [*_held(job), *_nobody(job.Job.pool, crew)]
     if held:
         return held
-    waiting = [*_line(session, job.Job), *_occupied(crew.statuses), *_tried_before(session, job_id)]
+    outlook = read_outlook(session, job_id)
+    waiting = [
+        *_planned(outlook),
+        *_line(session, job.Job),
+        *_occupied(crew.statuses),
+        *_tried_before(session, job_id),
+    ]
     return [*waiting, *_named(crew.away)] if waiting else ["A free worker takes it within seconds."]
+
+
+_PLANNED: Mapping[str, str] = {
+    WaitReason.SEATED: "Workers are at it: the rest waits for those ahead of it.",
+    WaitReason.RUNS_NEXT: "A worker takes it next.",
+    WaitReason.LOADING: "A worker is to load its checkpoint first.",
+    WaitReason.BUSY: "Every worker that suits it renders work that goes first.",
+    WaitReason.SHARE: "Others who wait had less of the workers than its owner: their work goes first.",
+    WaitReason.COLD: "No worker holds its checkpoint, which is loaded once more images want it, or after a minute.",
+    WaitReason.LIMITED: "As many workers are at it as the job allows.",
+    WaitReason.UNSUITED: "No worker is known to suit it: all may try.",
+}
+"""What the plan says of why something waits. Where there is no worker at all, that is said already."""
+
+
+def _planned(outlook: JobOutlook) -> Iterator[str]:
+    """Why the plan lets the job wait."""
+    yield from (_PLANNED[reason] for reason in outlook.reasons if reason in _PLANNED)
 
 
 def _needs(session: Session, job_id: int) -> set[Need]:
@@ -70,7 +100,7 @@ def _needs(session: Session, job_id: int) -> set[Need]:
     query = (
         select(Counters.checkpoint_id, Checkpoint.family, func.min(Counters.pixels), func.max(Counters.pixels))
         .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
-        .where(Counters.job_id == job_id, Counters.has_queued)
+        .where(Counters.job_id == job_id, Counters.has_queued, queued_now() > 0)
         .group_by(Counters.checkpoint_id, Checkpoint.family)
     )
     return {
@@ -175,9 +205,9 @@ def _line(session: Session, job: Job) -> Iterator[str]:
     is_equal = Counters.priority == job.priority
     is_own = Counters.owner_id == job.owner_id
     query = select(
-        func.sum(Counters.queued).filter(is_higher),
-        func.sum(Counters.queued).filter(is_equal, is_own, Counters.job_id < job.id),
-        func.sum(Counters.queued).filter(is_equal, ~is_own),
+        func.sum(queued_now()).filter(is_higher),
+        func.sum(queued_now()).filter(is_equal, is_own, Counters.job_id < job.id),
+        func.sum(queued_now()).filter(is_equal, ~is_own),
     ).where(
         Counters.pool == job.pool,
         is_claimable(),

@@ -247,8 +247,14 @@ class UpscaleSpec(ImageSpec):
         return (self.image,)
 
 
-def batch_key(spec: ImageSpec, checkpoint_sha256: str, family: str) -> str:
-    """16 hex digits that are equal for images that one pipeline call can render together."""
+def batch_key(
+    spec: ImageSpec, checkpoint_sha256: str, family: str, text_shape: tuple[int, int, int] = (1, 1, 1)
+) -> str:
+    """16 hex digits that are equal for images that one pipeline call can render together.
+
+    `text_shape` is that of `farm.prompts.lengths.estimate_shape`.
+    """
     alike = spec.model_dump(mode="json", exclude=set(spec.varies_in_a_batch))
-    shared = [checkpoint_sha256, family, spec.is_guided, alike]
+    # Short texts have the key that they had before texts were measured.
+    shared = [checkpoint_sha256, family, spec.is_guided, alike, *(text_shape if max(text_shape) > 1 else ())]
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]

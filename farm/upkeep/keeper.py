@@ -1,10 +1,11 @@
-"""The housekeeping: expires leases, cancels what is overdue, notices silent workers, rings for forgotten work.
+"""The housekeeping: folds deltas, ends leases, cancels what is overdue, notices silent workers, rings for work.
 
 Any number of keepers may run at once; each round is a few short transactions that step aside for others.
 What may take long, deleting and sweeping, is done beside it by `farm.upkeep.cleaner`.
 """
 
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import structlog
@@ -17,17 +18,25 @@ from farm.crashpoints import reach
 from farm.db.connection import Database, is_lost_connection
 from farm.db.tables.jobs import Counters
 from farm.db.tables.workers import Worker
-from farm.queue import losses
+from farm.queue import corrections, deltas, losses
 from farm.queue.claimable import is_claimable
 from farm.queue.deadlines import cancel_queued, overdue_jobs
 from farm.queue.doorbell import Doorbell
 from farm.queue.workers import fleet
-from farm.upkeep.rounds import Rounds, attempt_in_spite_of_bugs
+from farm.upkeep.rounds import Rounds, Step, attempt_in_spite_of_bugs
 
 log = structlog.get_logger(__name__)
 
 _SILENT_LEASES = 2.0
 _MOST_RINGS = 16
+_MOST_FOLDS = 20
+_CORRECTIONS: Mapping[str, Callable[[Session], object]] = {
+    "adopt lines": corrections.adopt_lines,
+    "wake lines": corrections.wake_lines,
+    "open queues": corrections.open_missing_queues,
+    "close queues": corrections.close_empty_queues,
+}
+"""In order. Each is a transaction of its own: one that fails leaves the others be."""
 
 
 class Keeper:
@@ -50,16 +59,20 @@ class Keeper:
     def make_round(self) -> None:
         """One round. Each step stands alone: one that fails keeps no other from being made.
 
-        1. Leases that have ended: their tasks are queued again, or set aside when they lost too many workers.
-        2. Jobs past their deadline: what has not started is cancelled.
-        3. Workers not heard of for two leases are marked as gone.
-        4. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
+        1. What claims and publishes appended is added to the counts and to what owners are charged.
+        2. Leases that have ended: their tasks are queued again, or set aside when they lost too many workers.
+        3. Jobs past their deadline: what has not started is cancelled.
+        4. Workers not heard of for two leases are marked as gone.
+        5. Lines whose `not_before` has come are made ready, and what else leads claims to lines is corrected.
+        6. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
            ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
         """
-        steps = {
+        steps: dict[str, Step] = {
+            "fold deltas": self._fold,
             "expire leases": self._expire,
             "cancel overdue jobs": self._cancel_overdue,
             "look after workers": self._look_after_workers,
+            **{name: partial(self._correct, correct) for name, correct in _CORRECTIONS.items()},
             "ring": self._ring,
         }
         was_away = [attempt_in_spite_of_bugs(step, name) for name, step in steps.items()]
@@ -67,6 +80,18 @@ class Keeper:
             # Workers could not renew either: after an outage each gets a lease's time to report. A single step
             # that keeps losing its connection is no outage.
             self._patient_until = time.monotonic() + self._settings.lease_seconds
+
+    def _fold(self) -> None:
+        """So many lines in a transaction; what comes meanwhile is left to the next round."""
+        for _ in range(_MOST_FOLDS):
+            with self._database.begin() as session:
+                folded = deltas.fold(session)
+                if folded.lines:
+                    reach("keeper.folding")
+            if folded.lines:
+                reach("keeper.folded")
+            if not folded.has_more:
+                return
 
     def _expire(self) -> None:
         if time.monotonic() < self._patient_until:
@@ -108,6 +133,10 @@ class Keeper:
     def _look_after_workers(self) -> None:
         with self._database.begin() as session:
             fleet.retire_silent(session, _SILENT_LEASES * self._settings.lease_seconds)
+
+    def _correct(self, correct: Callable[[Session], object]) -> None:
+        with self._database.begin() as session:
+            correct(session)
 
     def _ring(self) -> None:
         """As many rings as workers: one alone may be heard by a parent whose worker is busy, or has just died."""

@@ -42,7 +42,7 @@ _FORBIDDEN = {
         "GROUP BY t.id HAVING t.attempt <> count(a) OR t.attempt <> coalesce(max(a.number), 0)"
     ),
     "counters differ from a recount": (
-        f"SELECT job_id FROM counters c JOIN LATERAL (SELECT {_RECOUNT} FROM tasks t "
+        f"SELECT job_id FROM line_counts c JOIN LATERAL (SELECT {_RECOUNT} FROM tasks t "
         "WHERE (t.job_id, t.batch_key) = (c.job_id, c.batch_key)) n ON true "
         "WHERE (c.queued, c.running, c.succeeded, c.failed, c.cancelled) "
         "<> (n.queued, n.running, n.succeeded, n.failed, n.cancelled)"

@@ -29,7 +29,9 @@ _UNFINISHED = "SELECT count(*) FROM tasks WHERE status IN ('queued', 'running')"
 # Nobody will ever touch these again: their workers are silent for long and no keeper takes them back.
 _NOT_GIVEN_UP = """
     SELECT count(*) FROM tasks WHERE status = 'queued'
-    OR (status = 'running' AND lease_until > now() - make_interval(secs => :patience_seconds))
+    OR (status = 'running' AND greatest(
+        nullif(lease_until, '9999-01-01 00:00:00+00'), (SELECT w.lease_until FROM workers w WHERE w.id = worker_id)
+    ) > now() - make_interval(secs => :patience_seconds))
 """
 
 

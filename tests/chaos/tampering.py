@@ -11,21 +11,21 @@ import os
 import platform
 import random
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from farm.db.tables.artifacts import Result
+from farm.db.tables.artifacts import Artifact, Result
 from farm.db.tables.jobs import Task
-from farm.queue import claim, endings, lifecycle
+from farm.queue import endings, leases, lifecycle
 from farm.queue.attempts import end_attempts
-from farm.queue.claim import Lease
+from farm.queue.claimed import AttemptKey
 from farm.queue.doorbell import Doorbell
-from farm.queue.endings import StoredObject
+from farm.queue.leases import AnyHeld
+from farm.queue.results import Finished
 from workers.parent import supervisor
 
 log = structlog.get_logger(__name__)
@@ -84,34 +84,29 @@ def shift_clock(seconds: float) -> None:
 
 def remove_fence() -> None:
     """The farm as most queues are: nothing compares the number of the attempt, and the last writer wins."""
-    claim.renew = _renew_by_task
-    endings.publish = _publish_by_task
+    leases.still_held = _believe_all_held
+    endings.publish_all = _publish_by_task
 
 
-def _renew_by_task(session: Session, worker_id: int, leases: Sequence[Lease], lease_seconds: float) -> set[Lease]:
-    """Prolong whatever runs of these tasks, whoever runs it; believe that all of it is still ours."""
-    held = select(Task.id).where(Task.id.in_([lease.task_id for lease in leases])).order_by(Task.id)
-    session.execute(
-        update(Task)
-        .where(Task.id.in_(held.with_for_update()), Task.status == "running")
-        .values(lease_until=claim._lease_end(lease_seconds))
-        .execution_options(synchronize_session=False)
-    )
-    return set(leases)
+def _believe_all_held(
+    session: Session, worker_id: int, held: Collection[AnyHeld], lease_seconds: float
+) -> set[AnyHeld]:
+    """All of it is still ours, whoever runs it by now."""
+    return set(held)
 
 
-def _publish_by_task(
-    session: Session, lease: Lease, image: StoredObject, thumbnail: StoredObject, **facts: Any
-) -> bool:
-    """Let the task have this image now, whatever became of it meanwhile."""
-    running = lifecycle.lock(lifecycle.PUBLISH, Task.id == lease.task_id)
-    moved = lifecycle.move(session, lifecycle.PUBLISH, running, values={"lease_until": None})
-    end_attempts(session, moved, "succeeded", gpu_seconds=facts["gpu_seconds"])
-    image_id, thumbnail_id = endings._insert_artifacts(session, image, thumbnail)
-    values = {"attempt": lease.attempt, "image_id": image_id, "thumbnail_id": thumbnail_id}
-    session.execute(
-        upsert(Result)
-        .values(task_id=lease.task_id, provenance=dict(facts["provenance"]), **values)
-        .on_conflict_do_update(index_elements=["task_id"], set_=values)
-    )
-    return True
+def _publish_by_task(session: Session, finished: Sequence[Finished]) -> set[AttemptKey]:
+    """Let each task have this image now, whatever became of it meanwhile."""
+    for one in sorted(finished, key=lambda one: one.lease.task_id):
+        running = lifecycle.lock(lifecycle.PUBLISH, Task.id == one.lease.task_id)
+        moved = lifecycle.move(session, lifecycle.PUBLISH, running, values={"lease_until": None})
+        end_attempts(session, moved, "succeeded")
+        objects = insert(Artifact).returning(Artifact.id, sort_by_parameter_order=True)
+        image_id, thumbnail_id = session.scalars(objects, [vars(one.image), vars(one.thumbnail)]).all()
+        values = {"attempt": one.lease.attempt, "image_id": image_id, "thumbnail_id": thumbnail_id}
+        session.execute(
+            upsert(Result)
+            .values(task_id=one.lease.task_id, provenance=dict(one.provenance), **values)
+            .on_conflict_do_update(index_elements=["task_id"], set_=values)
+        )
+    return {one.lease.key for one in finished}

@@ -91,7 +91,7 @@ def _wrong_jobs(stage: Stage) -> Iterator[str]:
     query = """
         SELECT j.id, j.status, CASE WHEN sum(c.cancelled) > 0 THEN 'cancelled' WHEN sum(c.failed) > 0 THEN 'failed'
                                     ELSE 'succeeded' END AS due
-        FROM jobs j JOIN counters c ON c.job_id = j.id GROUP BY j.id HAVING sum(c.queued + c.running) = 0
+        FROM jobs j JOIN line_counts c ON c.job_id = j.id GROUP BY j.id HAVING sum(c.queued + c.running) = 0
     """
     for row in stage.rows(query):
         if row.status != row.due:

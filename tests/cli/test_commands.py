@@ -225,6 +225,26 @@ class TestListings:
         assert heading.startswith("ID\tNAME\tDEVICE\t")
         assert row.startswith(f"{worker['id']}\t{worker['name']}\t")
 
+    def test_the_farm_is_shown_in_figures(self, farm: Farm, done: int) -> None:
+        wait_until(lambda: "devices have a seat" in farm("stats").stdout)
+        found = json.loads(farm("stats", "--json").stdout)
+        assert [plan["pool"] for plan in found["plans"] if plan["pool"] == "default"] == ["default"]
+        lines = farm("stats").stdout.splitlines()
+        assert [line.split()[0] for line in lines[:2]] == ["Images", "Workers"]
+        assert any(line.startswith("Ends ") for line in lines)
+
+    def test_a_dry_run_says_when_a_job_would_start(self, farm: Farm, done: int) -> None:
+        wait_until(lambda: "Submitted now, it starts" in farm("submit", "a fox", *SMALL, "--dry-run").stdout)
+        found = json.loads(farm("submit", "a fox", *SMALL, "--dry-run", "--json").stdout)
+        assert found["expected"]["starts_low"] <= found["expected"]["starts_high"]
+
+    def test_projects_and_accounts_have_weights(self, farm: Farm) -> None:
+        farm("submit", "a fox", *NEVER, "--project", "weighed")
+        assert farm("projects", "weight", "weighed", 2).stdout == "Project weighed has the weight 2.\n"
+        assert farm("users", "weight", "local", 1).stdout == "local has the weight 1.\n"
+        [found] = [row for row in farm("projects", "list").stdout.splitlines() if row.startswith("weighed\t")]
+        assert found.split("\t")[1] == "2"
+
     def test_the_checkpoints_are_listed(self, farm: Farm) -> None:
         assert "demo" in [
             checkpoint["name"] for checkpoint in json.loads(farm("checkpoints", "list", "--json").stdout)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from sqlalchemy import text
 
 from tests.cli.conftest import Farm
 from tests.farms import RunningFarm
@@ -55,6 +56,14 @@ def test_the_mode_follows_from_the_given_options(
     given = [str(mask) if option == "MASK" else option for option in options]
     [spec] = submitted(farm, running, "a fox", "--image", picture, *given)
     assert spec["mode"] == mode
+
+
+def test_a_job_may_be_marked_and_kept_to_few_devices(farm: Farm, running: RunningFarm) -> None:
+    said = farm("submit", "a fox", *SMALL, *NEVER, "--json", "--class", "bulk", "--max-devices", "2")
+    assert said.exit_code == 0, said.output
+    with running.database.begin() as session:
+        query = text("SELECT class, max_devices FROM counters WHERE job_id = :id")
+        assert session.execute(query, {"id": json.loads(said.stdout)["id"]}).all() == [("bulk", 2)]
 
 
 def test_enlarging_a_picture_takes_no_prompt(farm: Farm, running: RunningFarm, picture: Path) -> None:

@@ -178,3 +178,27 @@ def test_an_unknown_account_is_reported(database: Database, change: object) -> N
     assert callable(change)
     with database.begin() as session, pytest.raises(NotFound, match="no such account"):
         change(session, "nobody")
+
+
+def test_an_account_weighs_one_until_it_is_given_another_weight(database: Database) -> None:
+    key_of(database)
+    with database.begin() as session:
+        [before] = accounts.all_users(session)
+        accounts.set_user_weight(session, "mia", 2.5)
+        [after] = accounts.all_users(session)
+    assert (before.weight, after.weight) == (1.0, 2.5)
+
+
+def test_a_project_is_given_a_weight(database: Database) -> None:
+    with database.begin() as session:
+        session.execute(text("INSERT INTO projects (name) VALUES ('film')"))
+        accounts.set_project_weight(session, "film", 3.0)
+        assert [(found.name, found.weight) for found in accounts.all_projects(session)] == [("film", 3.0)]
+
+
+@pytest.mark.parametrize("name", ["nobody", "a\x00b"])
+def test_who_is_not_there_has_no_weight(database: Database, name: str) -> None:
+    with database.begin() as session:
+        for weigh in (accounts.set_user_weight, accounts.set_project_weight):
+            with pytest.raises(NotFound, match="There is no such"):
+                weigh(session, name, 2.0)

@@ -59,13 +59,14 @@ class ExpectedTask:
 
 @dataclass
 class ExpectedJob:
-    """A job; `share` is how much its owner used the GPUs, `batch_limit` the most of it that goes together."""
+    """A job; `batch_limit` is the most of it that goes together, `is_old` whether it is ready for long."""
 
     id: int
-    share: int
+    owner: str
     priority: int
     batch_limit: int
     is_early: bool
+    is_old: bool
     tasks: list[ExpectedTask]
     is_overdue: bool = False
     status: str = "active"
@@ -95,9 +96,18 @@ class Line:
         return [task for task in self.job.having("queued") if task.batch_key == self.batch_key]
 
 
+@dataclass(frozen=True)
+class ExpectedSeat:
+    """What a plan says that a worker should take next: of a group, first an owner's, and how many."""
+
+    batch_key: str
+    owner: str
+    images: int
+
+
 @dataclass
 class ExpectedFarm:
-    """All jobs, and the workers that live.
+    """All jobs, and the workers that live; whose turn it is, and what the plan says while it is fresh.
 
     Whom the farm distrusts is decided elsewhere and told to the model: who is out of service, and who
     is to avoid the one checkpoint.
@@ -107,6 +117,9 @@ class ExpectedFarm:
     jobs: dict[int, ExpectedJob] = field(default_factory=dict)
     tasks: dict[int, ExpectedTask] = field(default_factory=dict)
     workers: list[int] = field(default_factory=list)
+    turns: dict[str, int] = field(default_factory=dict)
+    seats: dict[int, ExpectedSeat] = field(default_factory=dict)
+    has_plan: bool = False
     out_of_service: frozenset[int] = frozenset()
     avoiding: frozenset[int] = frozenset()
 
@@ -126,22 +139,44 @@ class ExpectedFarm:
         """A worker takes nothing while out of service, and what it avoids only where nobody else could."""
         return worker_id not in self.serving or (worker_id in self.avoiding and not self.serving <= self.avoiding)
 
-    def next_batch(self, worker_id: int, limit: int) -> list[ExpectedTask]:
-        """Exactly the tasks that a claim made now must get."""
+    def next_batch(self, worker_id: int, limit: int, *, holds_checkpoint: bool) -> list[ExpectedTask]:
+        """Exactly the tasks that a claim made now must get: those of its seat, else what it finds by itself."""
         if self.is_barred(worker_id):
             return []
-        lines = sorted(self._lines(), key=lambda x: (-x.job.priority, x.job.share, x.job.id, x.batch_key))
-        open_lines = [line for line in lines if any(self.may_try(worker_id, task) for task in line.tasks)]
-        if not open_lines:
+        return self._seated(worker_id, limit) or self._unseated(worker_id, limit, holds_checkpoint)
+
+    def _seated(self, worker_id: int, limit: int) -> list[ExpectedTask]:
+        seat = self.seats.get(worker_id) if self.has_plan else None
+        if seat is None:
             return []
-        head = open_lines[0]
-        others = [line for line in lines if line.batch_key == head.batch_key and line is not head]
+        group = [line for line in self._lines() if line.batch_key == seat.batch_key]
+        group.sort(key=lambda x: (x.job.owner != seat.owner, -x.job.priority, x.job.id))
+        return self._batch(worker_id, group, group, min(limit, seat.images))
+
+    def _unseated(self, worker_id: int, limit: int, holds_checkpoint: bool) -> list[ExpectedTask]:
+        """Beside a plan, what needs another checkpoint is left to whom it seats, unless it waits for long."""
+        lines = [line for line in self._lines() if holds_checkpoint or line.job.is_old or not self.has_plan]
+        lines.sort(key=lambda x: (-x.job.priority, self.turns[x.job.owner] // 30, x.job.id, x.batch_key))
+        head = self._head(worker_id, lines)
+        if head is None:
+            return []
+        others = [line for line in self._lines() if line.batch_key == head.batch_key and line != head]
         mates = [head, *sorted(others, key=lambda x: (-x.job.priority, x.job.id))]
         queued = [task for line in mates for task in line.tasks]
-        part = min(limit, head.job.batch_limit, ceil(len(queued) / len(self.serving)))
-        fresh = [task for task in queued if not task.runs_alone][:part]
-        lone = [task for task in head.tasks if task.runs_alone and self.may_try(worker_id, task)][:1]
-        return fresh if any(task in head.tasks for task in fresh) else lone or fresh
+        return self._batch(worker_id, lines, mates, min(limit, ceil(len(queued) / len(self.serving))))
+
+    def _head(self, worker_id: int, lines: list[Line]) -> Line | None:
+        return next((x for x in lines if any(self.may_try(worker_id, task) for task in x.tasks)), None)
+
+    def _batch(self, worker_id: int, lines: list[Line], mates: list[Line], part: int) -> list[ExpectedTask]:
+        """The first line decides: of it and its mates what nobody tried in vain, else one of it alone."""
+        head = self._head(worker_id, lines)
+        if head is None:
+            return []
+        if any(not task.runs_alone for task in head.tasks):
+            fresh = [task for line in mates for task in line.tasks if not task.runs_alone]
+            return fresh[: min(part, head.job.batch_limit)]
+        return [task for task in head.tasks if self.may_try(worker_id, task)][:1]
 
     def may_try(self, worker_id: int, task: ExpectedTask) -> bool:
         """Not what failed here or was lost, while another worker may try it that did neither."""

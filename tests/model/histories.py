@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-SHARES = {"modest": 0, "greedy": 1}
+OWNERS = ("ana", "ben")
 
 index = st.integers(0, 10**6)
 """Which of the things that are there: the nth, modulo their number."""
@@ -15,6 +15,7 @@ HAPPENINGS = (
     *("a_publish_meets_an_expiry", "time_passes", "a_keeper_cancels_what_is_overdue"),
     *("a_worker_joins", "a_worker_stops", "a_worker_dies"),
     *("a_person_drains_a_worker", "a_person_restores_a_worker", "a_person_restores_a_worker"),
+    *("turns_change", "turns_change", "a_plan_is_made", "a_plan_is_made", "a_plan_grows_old"),
     *("pause", "pause", "resume", "retry", "retry", "prioritize", "cancel"),
 )
 WRITES = (
@@ -31,7 +32,7 @@ def any_of(options: Sequence[str]) -> st.SearchStrategy[str]:
 
 requests = st.fixed_dictionaries(
     {
-        "owner": st.sampled_from(sorted(SHARES)),
+        "owner": st.sampled_from(OWNERS),
         "priority": st.sampled_from([40, 50, 60]),
         "prompts": st.lists(
             st.fixed_dictionaries(
@@ -44,6 +45,7 @@ requests = st.fixed_dictionaries(
             min_size=1,
             max_size=3,
         ),
+        "is_old": st.booleans(),
         "not_before": st.sampled_from([None, None, None, "2999-01-01T00:00:00Z"]),
         "deterministic": st.sampled_from([False, False, True]),
     }

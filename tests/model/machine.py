@@ -19,12 +19,12 @@ from sqlalchemy.orm import Session
 
 from farm.db.tables.accounts import User
 from farm.errors import Conflict
-from farm.queue import claim, deadlines, endings, losses, steering
-from farm.queue.claim import Lease
+from farm.queue import claim, corrections, deadlines, endings, leases, losses, steering
+from farm.queue.claimed import Lease
 from farm.queue.workers import exclusions, fleet
-from tests.factories import LEASE_SECONDS, Scene, an_object
-from tests.model.expected import ExpectedFarm, ExpectedJob, ExpectedTask
-from tests.model.histories import HAPPENINGS, SHARES, WRITES, any_of, index, requests
+from tests.factories import LEASE_SECONDS, Scene, a_checkpoint, an_object
+from tests.model.expected import ExpectedFarm, ExpectedJob, ExpectedSeat, ExpectedTask
+from tests.model.histories import HAPPENINGS, OWNERS, WRITES, any_of, index, requests
 from tests.model.seen import check, check_change, look
 
 Thing = TypeVar("Thing")
@@ -53,7 +53,8 @@ class FarmMachine(RuleBasedStateMachine):
             self.scene, settings=self.scene.settings.model_copy(update={"max_attempts": max_attempts})
         )
         with self.database.begin() as session:
-            session.execute(insert(User), [{"name": name, "gpu_seconds": 1e6 * SHARES[name]} for name in SHARES])
+            session.execute(insert(User), [{"name": name} for name in OWNERS])
+        self.turns_change(0)
         for nth in range(3):
             self.a_worker_joins(nth)
         for request in submitted:
@@ -63,7 +64,17 @@ class FarmMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         with self.database.begin() as session:
-            for table in ("results", "artifacts", "jobs", "exclusions", "workers", "users"):
+            for table in (
+                "results",
+                "artifacts",
+                "jobs",
+                "seats",
+                "groups",
+                "plans",
+                "exclusions",
+                "workers",
+                "users",
+            ):
                 session.execute(text(f"DELETE FROM {table}"))
 
     @invariant()
@@ -88,9 +99,13 @@ class FarmMachine(RuleBasedStateMachine):
     def rehearse(self) -> None:
         """What could come next, tried and rolled back: who would get what, what a zombie could do, what expires."""
         worker_id = nth_of(self.expected.workers, len(self.leases))
-        due = self.expected.next_batch(worker_id, 8)
+        residents = self.residents(len(self.leases) // 2)
+        due = self.expected.next_batch(worker_id, 8, holds_checkpoint=bool(residents))
+        self.a_keeper_corrects()
         with self.database.begin() as session:
-            batch = claim.claim(session, worker_id, pool="default", limit=8, lease_seconds=LEASE_SECONDS)
+            batch = claim.claim(
+                session, worker_id, pool="default", limit=8, lease_seconds=LEASE_SECONDS, residents=residents
+            )
             assert {x.task_id for x in (batch.leases if batch else ())} == {task.id for task in due}
             for zombie in self.zombies[-1:]:
                 self.rehearse_zombie(session, zombie)
@@ -100,7 +115,7 @@ class FarmMachine(RuleBasedStateMachine):
     def rehearse_zombie(self, session: Session, zombie: Lease) -> None:
         match next(self.turns):
             case 0:
-                assert claim.renew(session, self.expected.workers[0], [zombie], LEASE_SECONDS) == set()
+                assert leases.renew(session, self.expected.workers[0], [zombie], LEASE_SECONDS) == set()
             case 1:
                 assert not endings.fail(session, zombie, "too late", is_retryable=True)
             case 2:
@@ -109,14 +124,18 @@ class FarmMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.expected.jobs) < MOST_JOBS)
     @rule(request=requests)
     def submit(self, request: dict[str, Any]) -> None:
-        job_id = self.scene.submit(**request)
+        is_old = request["is_old"]
+        job_id = self.scene.submit(**{name: value for name, value in request.items() if name != "is_old"})
+        ready_at = "2000-01-01" if is_old else "2999-01-01"
+        self.scene.execute(f"UPDATE counters SET ready_at = '{ready_at}' WHERE job_id = :id", id=job_id)
         tasks = [ExpectedTask(t.id, t.batch_key, self.expected.max_attempts) for t in self.scene.tasks(job_id)]
         job = ExpectedJob(
             id=job_id,
-            share=SHARES[request["owner"]],
+            owner=request["owner"],
             priority=request["priority"],
             batch_limit=1 if request["deterministic"] else 8,
             is_early=request["not_before"] is not None,
+            is_old=is_old,
             tasks=tasks,
         )
         self.expected.submit(job)
@@ -138,7 +157,7 @@ class FarmMachine(RuleBasedStateMachine):
 
     def pause(self, nth: int) -> None:
         """Mostly a job whose turn it is."""
-        due = self.expected.next_batch(nth_of(self.expected.workers, nth), 8)
+        due = self.expected.next_batch(nth_of(self.expected.workers, nth), 8, holds_checkpoint=True)
         job = self.job(nth, lambda job: any(task in due for task in job.tasks))
         self.agree(partial(steering.pause, self.database, job.id), job.status == "active")
         job.status = "paused" if job.status == "active" else job.status
@@ -167,13 +186,50 @@ class FarmMachine(RuleBasedStateMachine):
         """Rung once, twice or not at all: a claim is a claim."""
         limit = nth_of([1, 2, 4, 8], nth)
         worker_id = nth_of(self.expected.workers, nth)
-        due = self.expected.next_batch(worker_id, limit)
-        leases = self.scene.claim(worker_id, limit=limit)
+        residents = self.residents(nth)
+        due = self.expected.next_batch(worker_id, limit, holds_checkpoint=bool(residents))
+        self.a_keeper_corrects()
+        leases = self.scene.claim(worker_id, limit=limit, residents=residents)
         assert {lease.task_id for lease in leases} == {task.id for task in due}
         for task in due:
             task.claim(worker_id)
         assert all(self.holds(lease) for lease in leases)
         self.leases += leases
+
+    def residents(self, nth: int) -> list[int]:
+        """What lies on the device: the one checkpoint, or nothing."""
+        return [a_checkpoint(self.database)] if nth % 2 else []
+
+    def a_keeper_corrects(self) -> None:
+        """What a keeper's round does each second: queues whose owners have nothing close, others open."""
+        for correct in (corrections.close_empty_queues, corrections.open_missing_queues):
+            with self.database.begin() as session:
+                correct(session)
+
+    def turns_change(self, nth: int) -> None:
+        """By what owners are owed: who enters another queue takes the same turn there."""
+        self.expected.turns = {name: nth // (n + 2) % 100 for n, name in enumerate(OWNERS)}
+        for owner, turn in self.expected.turns.items():
+            self.scene.owe(owner, -turn)
+
+    def a_plan_is_made(self, nth: int) -> None:
+        """It seats some workers, on a group that has something queued or on one that has not."""
+        lines = [
+            (job, key) for job in self.expected.jobs.values() for key in sorted({t.batch_key for t in job.tasks})
+        ]
+        for number, worker_id in enumerate(self.expected.workers):
+            if (nth + number) % 3 and lines:
+                job, key = nth_of(lines, nth // 7 + number)
+                owner, images = nth_of(OWNERS, nth // 5 + number), 1 + nth % 5
+                self.scene.seat(worker_id, job.id, batch_key=key, owner=owner, images=images)
+                self.expected.seats[worker_id] = ExpectedSeat(key, owner, images)
+        self.scene.plan()
+        self.expected.has_plan = True
+
+    def a_plan_grows_old(self, _: int) -> None:
+        """Its leader is gone."""
+        self.scene.execute("UPDATE plans SET planned_at = now() - interval '1 hour'")
+        self.expected.has_plan = False
 
     def publish(self, lease: Lease, _: int) -> None:
         assert self.scene.publish(lease) == self.expected.publish(lease.task_id, lease.attempt)

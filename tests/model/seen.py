@@ -64,7 +64,9 @@ def look(database: Database) -> Seen:
             artifacts=rows("SELECT count(*) FROM artifacts")[0][0],
             counters={
                 (job_id, key): dict(zip(STATUSES, figures, strict=True))
-                for job_id, key, *figures in rows(f"SELECT job_id, batch_key, {', '.join(STATUSES)} FROM counters")
+                for job_id, key, *figures in rows(
+                    f"SELECT job_id, batch_key, {', '.join(STATUSES)} FROM line_counts"
+                )
             },
             out_of_service=frozenset(worker_id for worker_id, checkpoint_id in excluded if checkpoint_id is None),
             avoiding=frozenset(worker_id for worker_id, checkpoint_id in excluded if checkpoint_id is not None),

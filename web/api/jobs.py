@@ -86,7 +86,8 @@ def delete(path: JobPath) -> Response:
 @api.get(f"{JOB_PATH}/explain", summary="Why images of a job wait", responses={200: Reasons, **_NO_JOB})
 def reasons(path: JobPath) -> Response:
     with services().database.begin() as session:
-        return json_answer(Reasons(reasons=[hide_private(reason) for reason in explain(session, path.job_id)]))
+        found = [hide_private(reason) for reason in explain(session, path.job_id)]
+        return json_answer(Reasons(reasons=found, expected=overview.job(session, path.job_id).expected))
 
 
 @api.post(f"{JOB_PATH}/cancel", summary="Call off what is not finished", responses=_ACTED)

@@ -10,6 +10,7 @@ from farm.reports.shapes import (
     AttemptReport,
     CheckpointReport,
     ExclusionReport,
+    ExpectedReport,
     GridReport,
     ImageReport,
     JobReport,
@@ -127,7 +128,10 @@ class Attempts(BaseModel):
 
 
 class Reasons(BaseModel):
+    """Why images of a job wait, and when it is expected to start and end; null where nobody can say."""
+
     reasons: list[str]
+    expected: ExpectedReport | None
 
 
 class Checkpoints(BaseModel):

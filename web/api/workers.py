@@ -5,8 +5,8 @@ from flask_openapi3.types import ResponseDict
 from sqlalchemy.orm import Session
 
 from farm.queue.workers import exclusions
-from farm.reports import overview, workers
-from farm.reports.shapes import FarmReport
+from farm.reports import stats, workers
+from farm.reports.figures import StatsReport
 from web.api.blueprint import json_answer, make_blueprint, problem
 from web.api.schemas import Drain, Excluded, Restore, Workers
 from web.guard.auth import current_user
@@ -47,7 +47,8 @@ def _report_exclusions(session: Session, worker_name: str) -> Excluded:
     return Excluded(worker=worker_name, exclusions=workers.exclusion_reports(session).get(worker_name, []))
 
 
-@api.get("/stats", summary="The farm at a glance", responses={200: FarmReport})
-def stats() -> Response:
+@api.get("/stats", summary="The farm in figures", responses={200: StatsReport})
+def farm_stats() -> Response:
+    """How it is planned, who gets how much of it, and how far off its estimates were."""
     with services().database.begin() as session:
-        return json_answer(overview.farm(session))
+        return json_answer(stats.stats(session))

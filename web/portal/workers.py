@@ -3,7 +3,8 @@
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
 from farm.queue.workers import exclusions
-from farm.reports import workers
+from farm.reports import stats, workers
+from farm.reports.figures import StatsReport
 from farm.reports.shapes import WorkerReport
 from web.evidence import hide_evidence
 from web.guard.auth import current_user
@@ -14,7 +15,7 @@ pages = Blueprint("workers_page", __name__)
 
 @pages.get("/workers")
 def index() -> str:
-    return render_template("workers.html", workers=_workers())
+    return render_template("workers.html", workers=_workers(), stats=_stats())
 
 
 @pages.get("/workers/live")
@@ -39,6 +40,11 @@ def restore() -> Response:
 
 def _back() -> Response:
     return make_response(redirect(url_for("workers_page.index"), 303))
+
+
+def _stats() -> StatsReport:
+    with services().database.begin() as session:
+        return stats.stats(session)
 
 
 def _workers() -> list[WorkerReport]:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from farm.crashpoints import reach
 from farm.errors import FarmError, LeaseLost
-from farm.queue.claim import Batch, Lease
+from farm.queue.claim import Batch
+from farm.queue.claimed import Lease
 from workers.loop.delivery.rendered import RenderedImage
 from workers.loop.holdings import Holdings
 from workers.loop.orders import Orders

@@ -1,4 +1,4 @@
-"""Keeps a worker's leases alive; learns what was lost or cancelled, and whether the worker is out of service."""
+"""Keeps a worker's lease alive; learns what was lost or cancelled, and whether the worker is out of service."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -9,17 +9,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm.config import Settings
 from farm.db.connection import Database
 from farm.errors import NotFound
-from farm.queue import claim
-from farm.queue.claim import Lease
+from farm.queue import leases
+from farm.queue.claimed import Lease
 from farm.queue.workers import fleet
+from farm.queue.workers.fleet import DeviceReport
 from workers.loop.holdings import Holdings
 
 log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """A thread that renews every lease held and reports what the worker does.
+    """A thread that renews the worker's lease and reports what the worker does, in one statement and one look.
 
+    `database` is its own, so that nothing else can hold up a renewal; `stop` closes it.
     `on_forgotten` is called where the farm knows this worker no more: it must end, and start under a new id.
     """
 
@@ -38,6 +40,7 @@ class Heartbeat:
         self._on_forgotten = on_forgotten
         self._troubles: dict[str, str] = {}
         self._resident: int | None = None
+        self._device: DeviceReport | None = None
         self._status = "idle"
         self._is_out_of_service = False
         self._changed = threading.Event()
@@ -51,9 +54,14 @@ class Heartbeat:
         self._stopped = True
         self._changed.set()
         self._thread.join(5)
+        self._database.close()
 
-    def report_status(self, status: str, resident: int | None) -> None:
-        """Report what the worker does and which checkpoint is resident; a change is sent at once."""
+    def report_status(self, status: str, resident: int | None, device: DeviceReport | None = None) -> None:
+        """Report what the worker does and which checkpoint was used last; a change of these is sent at once.
+
+        `device` goes with the next beat that arrives.
+        """
+        self._device = device or self._device
         if (status, resident) != (self._status, self._resident):
             self._status, self._resident = status, resident
             self._changed.set()
@@ -80,12 +88,20 @@ class Heartbeat:
     def _beat_once(self) -> None:
         """Without Postgres nothing is given up: whether a lease still holds is decided when it is back."""
         held = self._holdings.all()
+        device = self._device
         try:
             with self._database.begin() as session:
+                lease_seconds = self._settings.lease_seconds
                 is_out = fleet.beat(
-                    session, self._worker_id, self._status_with(held), self._resident, self._trouble
+                    session,
+                    self._worker_id,
+                    self._status_with(held),
+                    self._resident,
+                    self._trouble,
+                    lease_seconds=lease_seconds,
+                    device=device,
                 )
-                kept = claim.renew(session, self._worker_id, held, self._settings.lease_seconds) if held else set()
+                kept = leases.still_held(session, self._worker_id, held, lease_seconds)
         except SQLAlchemyError as error:
             log.warning("The heartbeat did not reach Postgres.", worker=self._worker_id, error=str(error.args[0]))
             return
@@ -93,6 +109,8 @@ class Heartbeat:
             log.warning("The farm has forgotten this worker; it starts again under a new id.", error=str(error))
             self._on_forgotten()
             return
+        if self._device is device:
+            self._device = None
         self._note_service(is_out)
         for lease in self._holdings.drop(lease for lease in held if lease not in kept):
             log.info("Lost a lease, or the task was cancelled.", **lease.log_fields())

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterable
 
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 
 
 class Holdings:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from farm.crashpoints import reach
 from farm.db.connection import PASSING, Database
 from farm.queue import endings
-from farm.queue.claim import Lease, Unreadable
+from farm.queue.claimed import Lease, Unreadable
 from workers.loop.holdings import Holdings
 from workers.loop.orders import Orders
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 from farm.queue.progress import Progress, ProgressBoard
 
 _INTERVAL_SECONDS = 0.5

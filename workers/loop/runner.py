@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -9,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.db.connection import Database, Role, is_lost_connection
-from farm.errors import DeviceBroken, FarmError, LeaseLost, OutOfMemory, RenderError, StoreAway
+from farm.errors import DeviceBroken, FarmError, LeaseLost, OutOfMemory, Raced, RenderError, StoreAway
 from farm.queue import claim
 from farm.queue.claim import Batch
 from farm.queue.progress import ProgressBoard
@@ -19,6 +20,7 @@ from workers.loop.avoided import AvoidedWork
 from workers.loop.batch_render import BatchRender, Draining
 from workers.loop.delivery.deliver import Delivery
 from workers.loop.delivery.spool import Spool
+from workers.loop.devicestate import DeviceState
 from workers.loop.heartbeat import Heartbeat
 from workers.loop.holdings import Holdings
 from workers.loop.orders import Orders
@@ -38,6 +40,9 @@ BROKEN = 76
 _DELIVERY_THREADS = 2
 # More than one task has tries: a single bad task is not taken for a broken device.
 _MOST_UNFORESEEN = 5
+# A rival's claim takes some milliseconds. Who lost so many races leaves it to the next ring or look.
+_MOST_RACES = 8
+_RACE_PAUSE_SECONDS = 0.002, 0.02
 _LONGEST_PAUSE_SECONDS = 8.0
 
 
@@ -62,11 +67,14 @@ class Runner:
         self._holdings = Holdings()
         self._outcomes = Outcomes(self._database, self._holdings)
         self._affinity = Affinity()
+        self._device = DeviceState(renderer)
         self._passed_over = AvoidedWork()
         self._failures = 0
         self._unforeseen = 0
         self._broken: DeviceBroken | None = None
-        self._heartbeat = Heartbeat(settings, self._database, worker_id, self._holdings, orders.drain)
+        self._heartbeat = Heartbeat(
+            settings, Database.of(settings, Role.HEARTBEAT), worker_id, self._holdings, orders.drain
+        )
         self._reporter = Reporter(ProgressBoard(settings.required_redis_url))
         self._stalls = StallWatch(settings.stall_seconds, self._give_up_stalled)
         self._batch_render = BatchRender(renderer, orders, self._holdings, self._reporter, self._stalls)
@@ -111,7 +119,8 @@ class Runner:
             return
         if not batch.leases:
             return
-        self._report_status("busy")
+        self._device.note(batch)
+        self._report_status("busy", batch.seconds)
         self._work_on(batch)
         if self._failures and not self._broken:
             self._ease_off()
@@ -130,8 +139,9 @@ class Runner:
         """After a failed batch wait, ever longer: if it is this worker that is broken, others come first."""
         self._orders.pause(min(_LONGEST_PAUSE_SECONDS, self._settings.poll_seconds * 2.0 ** (self._failures - 1)))
 
-    def _report_status(self, status: str) -> None:
-        self._heartbeat.report_status(status, self._renderer.resident_id)
+    def _report_status(self, status: str, busy_seconds: float | None = None) -> None:
+        device = self._device.report(busy_seconds)
+        self._heartbeat.report_status(status, self._renderer.resident_id, device)
 
     def _report_troubles(self) -> None:
         """What keeps this worker from all work or some: others that count on it take that meanwhile."""
@@ -144,19 +154,9 @@ class Runner:
         self._heartbeat.report_trouble("delivery", held_up if self._delivery.is_held_up and not is_full else None)
 
     def _claim(self) -> Batch | None:
+        """The next batch; None where nothing is ready for this worker, or nothing can be claimed now."""
         try:
-            with self._database.begin() as session:
-                batch = claim.claim(
-                    session,
-                    self._worker_id,
-                    pool=self._settings.pool,
-                    limit=self._settings.max_batch,
-                    lease_seconds=self._settings.lease_seconds,
-                    resident=self._affinity.preference(self._renderer.resident_id),
-                    passed_over=self._passed_over.now(),
-                )
-                if batch:
-                    reach("worker.claiming")
+            batch = self._claim_in_spite_of_others()
         except Exception as error:  # whatever it is, it is reported, and this worker tries again
             log.warning("Could not claim.", worker=self._worker_id, exc_info=not isinstance(error, SQLAlchemyError))
             self._heartbeat.report_trouble("claim", f"it cannot claim work: {_describe_failure(error)}")
@@ -169,6 +169,33 @@ class Runner:
             self._outcomes.fail_unreadable(batch.unreadable)
         return batch
 
+    def _claim_in_spite_of_others(self) -> Batch | None:
+        """Claim again where others were faster: what is left when they are done is there in milliseconds."""
+        residents = self._renderer.resident_ids
+        preferred = self._affinity.preference(residents)
+        for _ in range(_MOST_RACES):
+            try:
+                return self._claim_once(residents, preferred)
+            except Raced:
+                self._orders.pause(random.uniform(*_RACE_PAUSE_SECONDS))
+        return None
+
+    def _claim_once(self, residents: Sequence[int], preferred: Sequence[int]) -> Batch | None:
+        with self._database.begin() as session:
+            batch = claim.claim(
+                session,
+                self._worker_id,
+                pool=self._settings.pool,
+                limit=self._settings.max_batch,
+                lease_seconds=self._settings.lease_seconds,
+                residents=residents,
+                preferred=preferred,
+                passed_over=self._passed_over.now(),
+            )
+            if batch:
+                reach("worker.claiming")
+        return batch
+
     def _work_on(self, batch: Batch) -> None:
         """Render a batch and hand its images over.
 
@@ -179,6 +206,8 @@ class Runner:
         if any(lease.attempt > 1 for lease in batch.leases):
             # The try before may have cost its process; if this one does, it costs no other task a try.
             self._delivery.wait_until_spooled()
+        if batch.next_checkpoint:
+            self._renderer.read_ahead(batch.next_checkpoint)
         try:
             for rendered in self._batch_render.render(batch):
                 self._delivery.accept(rendered)

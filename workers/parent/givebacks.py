@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from farm.crashpoints import reach
 from farm.db.connection import Database, is_lost_connection
-from farm.queue.endings import AttemptKey
+from farm.queue.claimed import AttemptKey
 from farm.queue.workers import fleet
 from workers.loop.delivery.spool import attempts_in
 

@@ -67,7 +67,7 @@ class Supervisor:
     _give_backs: GiveBacks = field(init=False)
 
     def __post_init__(self) -> None:
-        self._database = Database.of(self.settings, Role.WORKER)
+        self._database = Database.of(self.settings, Role.PARENT)
         # Another worker that idles can take at once what is given back.
         self._give_backs = GiveBacks(self._database, self.settings.spool_folder, self.ring)
         cpus = sum(not device.is_cuda for device in self.devices)

@@ -9,7 +9,10 @@ from farm.db.tables.base import Base, big_id
 
 
 class User(Base):
-    """Who owns jobs. `gpu_seconds` decays with time and decides fair share."""
+    """Who owns jobs. `weight` is its part of the devices, relative to others.
+
+    `gpu_seconds` decays with time and decides fair share for workers of the release before.
+    """
 
     __tablename__ = "users"
 
@@ -17,17 +20,19 @@ class User(Base):
     name: Mapped[str]
     gpu_seconds: Mapped[float] = mapped_column(server_default="0")
     gpu_seconds_at: Mapped[datetime]
+    weight: Mapped[float] = mapped_column(server_default="1")
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
 
 
 class Project(Base):
-    """A label that groups jobs."""
+    """A label that groups jobs, with a part of the devices of its own: `weight`, relative to others."""
 
     __tablename__ = "projects"
 
     id: Mapped[int] = big_id()
     name: Mapped[str]
+    weight: Mapped[float] = mapped_column(server_default="1")
     created_at: Mapped[datetime]
 
 

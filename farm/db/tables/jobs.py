@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, Boolean, Computed, ForeignKey, Integer
+from sqlalchemy import ARRAY, BigInteger, Boolean, Computed, ForeignKey, Integer, Text, column, table
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from farm.db.tables.accounts import Project, User
 from farm.db.tables.base import Base, big_id
+from farm.db.tables.dispatch import Group
 from farm.db.tables.workers import Worker
 
 
@@ -40,11 +41,12 @@ class Job(Base):
 
 
 class Counters(Base):
-    """How many tasks of one job and batch key stand at each status, and what a claim must know of them.
+    """A line: how many tasks of one job and batch key stand at each status, and what a claim must know of them.
 
     Workers choose among these few rows instead of among the tasks; `has_queued` keeps the claim's
-    partial index free of churn while the figures change. `pixels` are those of an image's heaviest
-    pass; None for what the release before accepted.
+    partial index free of churn while the figures change. What claims and publishes changed since is in
+    `deltas`: `line_counts` has both added. `pixels` are those of an image's heaviest pass; None for what the
+    release before accepted. `group_id` is None for what an older portal has just written.
     """
 
     __tablename__ = "counters"
@@ -64,7 +66,22 @@ class Counters(Base):
     succeeded: Mapped[int]
     failed: Mapped[int]
     cancelled: Mapped[int]
+    group_id: Mapped[int | None] = mapped_column(ForeignKey(Group.id))
+    project_id: Mapped[int | None] = mapped_column(BigInteger)
+    is_ready: Mapped[bool] = mapped_column(server_default="false")
+    ready_at: Mapped[datetime | None]
+    class_: Mapped[str] = mapped_column("class", server_default="bulk")
+    max_devices: Mapped[int | None]
     has_queued: Mapped[bool] = mapped_column(Boolean, Computed("queued > 0", persisted=True))
+
+
+line_counts = table(
+    "line_counts",
+    column("job_id", BigInteger),
+    column("batch_key", Text),
+    *(column(status, Integer) for status in ("queued", "running", "succeeded", "failed", "cancelled")),
+)
+"""A view: how many tasks of a line stand at each status, with what was appended since they were counted."""
 
 
 class Task(Base):
@@ -101,6 +118,7 @@ class Attempt(Base):
     """One try of one task by one worker.
 
     `relief` names what was done where memory was short; `log_tail` holds the last words of a worker that died.
+    `charged_seconds` is what its claim charged the owner by an estimate.
     `is_excused` says that its failure is no evidence against the worker: see `farm.queue.quarantine`.
     """
 
@@ -113,6 +131,7 @@ class Attempt(Base):
     error: Mapped[str | None]
     batch_size: Mapped[int | None]
     gpu_seconds: Mapped[float | None]
+    charged_seconds: Mapped[float | None]
     timings: Mapped[dict[str, Any] | None]
     relief: Mapped[list[str] | None]
     log_tail: Mapped[str | None]
@@ -121,6 +140,21 @@ class Attempt(Base):
     ended_at: Mapped[datetime | None]
 
     worker: Mapped[Worker | None] = relationship(lazy="joined")
+
+
+class Estimate(Base):
+    """When a job was expected to start and end, as a range, and when it did."""
+
+    __tablename__ = "estimates"
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    made_at: Mapped[datetime]
+    starts_low: Mapped[datetime | None]
+    starts_high: Mapped[datetime | None]
+    ends_low: Mapped[datetime | None]
+    ends_high: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
 
 
 class Event(Base):

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey
+from sqlalchemy import ARRAY, BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from farm.db.tables.base import Base, big_id
@@ -10,7 +10,12 @@ from farm.db.tables.weights import Checkpoint
 
 
 class Worker(Base):
-    """One incarnation of a process pinned to a device. A restart is a new row: its id is never reused."""
+    """One incarnation of a process pinned to a device. A restart is a new row: its id is never reused.
+
+    It holds its tasks as long as `lease_until` is to come. `residents` are the ids of the checkpoints on its
+    device, the one used last first; `cached` those whose weights lie on its host. `free_at` is when its batch
+    should end.
+    """
 
     __tablename__ = "workers"
 
@@ -27,6 +32,12 @@ class Worker(Base):
     version: Mapped[str]
     started_at: Mapped[datetime]
     last_seen_at: Mapped[datetime]
+    lease_until: Mapped[datetime | None]
+    device_class: Mapped[str | None]
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    residents: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default="{}")
+    cached: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default="{}")
+    free_at: Mapped[datetime | None]
 
     checkpoint: Mapped[Checkpoint | None] = relationship(lazy="joined")
 

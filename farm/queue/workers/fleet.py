@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, delete, func, insert, literal_column, select, update
 from sqlalchemy.orm import Session
@@ -40,6 +41,32 @@ class WorkerState:
     reason: str | None
 
 
+@dataclass(frozen=True)
+class DeviceReport:
+    """What a worker reports of its device, for the plan.
+
+    `device_class` is what devices share that render equally fast, `memory_bytes` what a checkpoint and its render
+    may use. `residents` are the ids of the checkpoints on the device, the one used last first; `cached` those whose
+    weights lie on the host. `busy_seconds` is how long its batch should take from now on; None while it has none.
+    """
+
+    device_class: str
+    memory_bytes: int
+    residents: Sequence[int] = ()
+    cached: Sequence[int] = ()
+    busy_seconds: float | None = None
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        return {
+            "device_class": storable(self.device_class),
+            "memory_bytes": self.memory_bytes,
+            "residents": list(self.residents),
+            "cached": list(self.cached),
+            "free_at": None if self.busy_seconds is None else _in_seconds(self.busy_seconds),
+        }
+
+
 def states(session: Session, worker_ids: Collection[int]) -> Mapping[int, WorkerState]:
     """The states of these workers, by id; without those that are forgotten."""
     query = select(Worker.id, Worker.status, Worker.reason).where(Worker.id.in_(worker_ids))
@@ -66,13 +93,23 @@ def register(session: Session, identity: WorkerIdentity) -> int:
 
 
 def beat(
-    session: Session, worker_id: int, status: str, checkpoint_id: int | None, trouble: str | None = None
+    session: Session,
+    worker_id: int,
+    status: str,
+    checkpoint_id: int | None,
+    trouble: str | None = None,
+    *,
+    lease_seconds: float | None = None,
+    device: DeviceReport | None = None,
 ) -> bool:
     """Say that the worker lives, what it does and which checkpoint is resident; hear if it is out of service.
 
-    `trouble` is what keeps it from work though it lives, as people are to read it. Raises NotFound where the
-    worker was away for so long that it has been forgotten.
+    `trouble` is what keeps it from work though it lives, as people are to read it. `lease_seconds` is for how long
+    it holds its tasks from now on; None where it holds none. `device` is what it
+    reports of its device; None leaves that as it is. Raises NotFound where the worker was away for so long that it
+    has been forgotten.
     """
+    lease = {} if lease_seconds is None else {"lease_until": _in_seconds(lease_seconds)}
     statement = (
         update(Worker)
         .where(Worker.id == worker_id)
@@ -81,6 +118,8 @@ def beat(
             checkpoint_id=checkpoint_id,
             reason=trouble and storable(trouble),
             last_seen_at=func.now(),
+            **lease,
+            **(device.columns if device else {}),
         )
         .returning(is_out_of_service())
         .execution_options(synchronize_session=False)
@@ -89,6 +128,11 @@ def beat(
     if is_out is None:
         raise NotFound(f"There is no worker {worker_id} any more.")
     return is_out
+
+
+def _in_seconds(seconds: float) -> ColumnElement[Any]:
+    """So far from now, by the database's clock."""
+    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def retire(session: Session, worker_id: int, reason: str) -> None:

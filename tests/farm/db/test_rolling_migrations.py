@@ -37,6 +37,7 @@ class Constraint:
     table: str
     name: str
     rule: str
+    columns: tuple[str, ...]
 
     @property
     def key(self) -> tuple[str, str]:
@@ -72,7 +73,10 @@ COLUMNS = """
     WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped
 """
 CONSTRAINTS = """
-    SELECT conrelid::regclass::text AS table, conname AS name, pg_get_constraintdef(oid) AS rule
+    SELECT conrelid::regclass::text AS table, conname AS name, pg_get_constraintdef(oid) AS rule,
+           ARRAY(
+               SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)
+           ) AS columns
     FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
 """
 
@@ -106,7 +110,8 @@ def broken_columns(before: Schema, after: Schema) -> Iterator[str]:
 def broken_constraints(before: Schema, after: Schema) -> Iterator[str]:
     for key, new in after.constraints.items():
         old = before.constraints.get(key)
-        if new.table not in before.tables:
+        if new.table not in before.tables or not any((new.table, name) in before.columns for name in new.columns):
+            # It rules what the release before neither reads nor writes.
             continue
         if old is None:
             yield f"{new.table} has the new rule {new.name}"
@@ -191,6 +196,7 @@ def test_a_list_of_statuses_may_grow_and_must_not_shrink(
     [
         "ALTER TABLE tasks ADD note text",
         "ALTER TABLE tasks ADD size integer NOT NULL DEFAULT 0",
+        "ALTER TABLE tasks ADD size integer NOT NULL DEFAULT 1 CHECK (size > 0)",
         "CREATE TABLE notes (id bigint PRIMARY KEY, note text NOT NULL CHECK (note <> ''))",
         "ALTER TABLE artifacts DROP CONSTRAINT artifacts_size_bytes_check",
     ],

@@ -46,7 +46,7 @@ def in_words(duration: str) -> str:
     return {"60s": "1min"}.get(duration, duration)
 
 
-@pytest.mark.parametrize("role", [Role.WORKER, Role.KEEPER])
+@pytest.mark.parametrize("role", [Role.WORKER, Role.HEARTBEAT, Role.PARENT, Role.KEEPER])
 def test_a_worker_frozen_in_a_transaction_holds_its_locks_for_less_than_a_lease(role: Role) -> None:
     default: float = Settings.model_fields["lease_seconds"].default
     assert role.value.idle_seconds <= default / 4

@@ -59,6 +59,11 @@ class TestAccepted:
         assert scene.counters() == scene.recount()
         assert sorted(counts[0] for counts in scene.counters().values()) == [2, 4]
 
+    def test_prompts_of_unequal_length_are_batched_apart(self, scene: Scene) -> None:
+        """The renderer pads none to the length of another: together they would be calls of their own anyway."""
+        submit(scene, prompts=["a fox", "a hare", "a fox in the fog, " * 20])
+        assert sorted(counts[0] for counts in scene.counters().values()) == [1, 2]
+
     def test_a_job_without_a_name_is_called_by_its_first_prompt(self, scene: Scene) -> None:
         assert scene.job(submit(scene, prompts=["a red\nfox"]).job_id).name == "a red"
 

@@ -1,23 +1,34 @@
 """How work changes hands: by claim, lease, publish, failure and loss."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
+from farm.db.connection import NEVER, driver_url
 from farm.db.events import record
+from farm.errors import Raced
 from farm.queue import claim as dispatch
 from farm.queue import endings, lifecycle, losses, steering
+from farm.queue.claimed import Lease
 from farm.queue.workers import fleet
 from tests.factories import Scene, a_checkpoint, a_user, an_object, claim
 
 
-def job_ids(leases: tuple[dispatch.Lease, ...]) -> list[int]:
+def job_ids(leases: tuple[Lease, ...]) -> list[int]:
     return [lease.job_id for lease in leases]
+
+
+def named(name: str, checkpoint_id: int) -> dict[str, Any]:
+    return {"id": checkpoint_id, "name": name, "location": f"/nowhere/{name}", "sha256": "c" * 64}
 
 
 def kill_in_turn(scene: Scene, workers: list[int], times: int) -> None:
@@ -40,6 +51,13 @@ class TestClaim:
         batch = claim(scene.database, scene.worker())
         assert batch is not None
         assert (batch.checkpoint.name, batch.checkpoint.location) == ("demo", "/nowhere/demo")
+
+    def test_a_claim_says_how_long_its_batch_should_take(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=3)
+        scene.execute("UPDATE groups SET seconds = 1.5")
+        batch = claim(scene.database, scene.worker(), limit=2)
+        assert batch is not None
+        assert batch.seconds == pytest.approx(3.0)
 
     def test_tasks_that_a_worker_passes_over_are_left_to_others(self, scene: Scene) -> None:
         worker_id = scene.worker()
@@ -66,7 +84,8 @@ class TestClaim:
         scene.claim(worker_id, lease_seconds=30)
         [task] = scene.tasks(job_id)
         assert (task.status, task.attempt, task.worker_id) == ("running", 1, worker_id)
-        assert 28 < scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM tasks") <= 30
+        assert task.lease_until == NEVER
+        assert 28 < scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM workers") <= 30
 
     def test_a_claim_opens_the_record_of_each_attempt(self, scene: Scene) -> None:
         scene.submit(images_per_prompt=2)
@@ -78,47 +97,61 @@ class TestClaim:
         urgent = scene.submit(priority=60, width=768)
         assert job_ids(scene.claim(scene.worker())) == [urgent]
 
-    def test_the_owner_who_had_fewer_gpu_seconds_goes_first(self, scene: Scene) -> None:
-        a_user(scene.database, "greedy", gpu_seconds=1000)
-        a_user(scene.database, "modest", gpu_seconds=100)
+    def test_the_owner_whose_turn_it_is_goes_first(self, scene: Scene) -> None:
+        a_user(scene.database, "greedy")
+        a_user(scene.database, "modest")
         scene.submit(owner="greedy", width=768)
         modest = scene.submit(owner="modest")
+        scene.set_turn("greedy", 1000)
+        scene.set_turn("modest", 100)
         assert job_ids(scene.claim(scene.worker())) == [modest]
 
     def test_priority_counts_more_than_a_fair_share(self, scene: Scene) -> None:
-        a_user(scene.database, "greedy", gpu_seconds=1000)
+        a_user(scene.database, "greedy")
         urgent = scene.submit(owner="greedy", priority=51)
         scene.submit(width=768)
+        scene.set_turn("greedy", 1000)
         assert job_ids(scene.claim(scene.worker())) == [urgent]
 
-    def test_gpu_seconds_are_forgotten_with_time(self, scene: Scene) -> None:
-        a_user(scene.database, "greedy", gpu_seconds=1000)
-        a_user(scene.database, "modest", gpu_seconds=100)
-        long_ago = scene.submit(owner="greedy")
-        scene.submit(owner="modest", width=768)
-        with scene.database.begin() as session:
-            session.execute(
-                text("UPDATE users SET gpu_seconds_at = now() - interval '1 day' WHERE name = 'greedy'")
-            )
-        assert job_ids(scene.claim(scene.worker())) == [long_ago]
+    def test_an_owner_who_comes_back_takes_the_turn_of_what_they_are_owed(self, scene: Scene) -> None:
+        a_user(scene.database, "greedy")
+        a_user(scene.database, "modest")
+        scene.execute(
+            "INSERT INTO shares (pool, owner_id, lag) "
+            "SELECT 'default', id, CASE name WHEN 'greedy' THEN -900 ELSE 90 END FROM users "
+            "WHERE name IN ('greedy', 'modest')"
+        )
+        scene.submit(owner="greedy")
+        modest = scene.submit(owner="modest", width=768)
+        assert scene.column("SELECT turn FROM queues ORDER BY turn") == [-90, 900]
+        assert job_ids(scene.claim(scene.worker())) == [modest]
+
+    def test_owners_whose_turns_are_close_do_not_alternate_checkpoints(self, scene: Scene) -> None:
+        resident = a_checkpoint(scene.database, "resident", sha256="c" * 64)
+        a_user(scene.database, "ana")
+        scene.submit()
+        second = scene.submit(owner="ana", checkpoint="resident")
+        scene.set_turn("ana", 10)
+        assert job_ids(scene.claim(scene.worker(), preferred=[resident])) == [second]
 
     def test_publishing_charges_the_owner(self, scene: Scene) -> None:
         scene.submit()
         [lease] = scene.claim(scene.worker())
         scene.publish(lease)
+        scene.fold()
         assert scene.scalar("SELECT gpu_seconds FROM users WHERE name = 'local'") == pytest.approx(0.5)
 
     def test_the_resident_checkpoint_is_preferred_among_equals(self, scene: Scene) -> None:
         resident = a_checkpoint(scene.database, "resident", sha256="c" * 64)
         scene.submit()
         second = scene.submit(checkpoint="resident")
-        assert job_ids(scene.claim(scene.worker(), resident=resident)) == [second]
+        assert job_ids(scene.claim(scene.worker(), preferred=[resident])) == [second]
 
     def test_the_resident_checkpoint_never_overtakes_a_higher_priority(self, scene: Scene) -> None:
         resident = a_checkpoint(scene.database, "resident", sha256="c" * 64)
         urgent = scene.submit(priority=51)
         scene.submit(checkpoint="resident")
-        assert job_ids(scene.claim(scene.worker(), resident=resident)) == [urgent]
+        assert job_ids(scene.claim(scene.worker(), preferred=[resident])) == [urgent]
 
     def test_the_oldest_of_equals_goes_first(self, scene: Scene) -> None:
         oldest = scene.submit(width=768)
@@ -206,6 +239,201 @@ class TestClaimsAtOnce:
         assert len(claimed) == len({lease.task_id for lease in claimed})
         assert scene.counters() == scene.recount()
 
+    def test_simultaneous_claimers_each_get_one_of_as_many_jobs(self, scene: Scene) -> None:
+        """None is empty-handed, though no claim is committed before all are made."""
+        for n in range(32):
+            scene.submit(width=512 + 8 * n)
+        workers = [scene.worker(str(n)) for n in range(32)]
+        barrier = threading.Barrier(32)
+
+        def claim_and_hold(worker_id: int) -> tuple[int, ...]:
+            connection = create_engine(driver_url(scene.database.url), poolclass=NullPool)
+            barrier.wait()
+            with Session(connection) as session:
+                batch = dispatch.claim(session, worker_id, pool="default", limit=8, lease_seconds=30)
+                barrier.wait()
+                session.commit()
+            connection.dispose()
+            return tuple(lease.task_id for lease in batch.leases) if batch else ()
+
+        with ThreadPoolExecutor(32) as threads:
+            claimed = list(threads.map(claim_and_hold, workers))
+        assert sorted(len(each) for each in claimed) == [1] * 32
+        assert len(set(chain.from_iterable(claimed))) == 32
+
+    def test_an_uncommitted_claim_holds_up_nobody(self, scene: Scene) -> None:
+        scene.submit(width=768)
+        second = scene.submit()
+        first_worker, other_worker = scene.worker("0"), scene.worker("1")
+        with scene.database.begin() as session, scene.database.begin() as other:
+            dispatch.claim(session, first_worker, pool="default", limit=8, lease_seconds=30)
+            other.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            batch = dispatch.claim(other, other_worker, pool="default", limit=8, lease_seconds=30)
+        assert batch is not None
+        assert job_ids(batch.leases) == [second]
+
+    def test_a_claim_that_others_left_nothing_says_that_it_raced(self, scene: Scene) -> None:
+        scene.submit()
+        first_worker, other_worker = scene.worker("0"), scene.worker("1")
+        with scene.database.begin() as session:
+            assert dispatch.claim(session, first_worker, pool="default", limit=1, lease_seconds=30)
+            with pytest.raises(Raced), scene.database.begin() as other:
+                dispatch.claim(other, other_worker, pool="default", limit=1, lease_seconds=30)
+        with scene.database.begin() as other:
+            assert dispatch.claim(other, other_worker, pool="default", limit=1, lease_seconds=30) is None
+
+    def test_a_claim_looks_further_where_the_first_owners_have_nothing_for_it(self, scene: Scene) -> None:
+        avoided = a_checkpoint(scene.database)
+        a_checkpoint(scene.database, "other", sha256="c" * 64)
+        for n in range(40):
+            a_user(scene.database, f"owner-{n}")
+            scene.submit(owner=f"owner-{n}")
+        last = scene.submit(checkpoint="other")
+        scene.set_turn("local", 100)
+        avoiding, _ = scene.worker("0"), scene.worker("1")
+        scene.avoid("host/0", avoided)
+        assert job_ids(scene.claim(avoiding)) == [last]
+
+
+class TestSeat:
+    """A worker with a seat takes the work of that seat, while the plan is fresh."""
+
+    def test_a_worker_takes_the_work_of_its_seat_before_what_is_older(self, scene: Scene) -> None:
+        scene.submit(width=768, priority=90)
+        seated = scene.submit()
+        worker_id = scene.worker()
+        scene.seat(worker_id, seated)
+        assert job_ids(scene.claim(worker_id)) == [seated]
+
+    def test_a_seat_says_how_many_images_are_taken(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=6)
+        worker_id, _ = scene.worker("0"), scene.worker("1")
+        scene.seat(worker_id, job_id, images=4)
+        assert [len(scene.claim(worker_id, limit=limit)) for limit in (8, 1)] == [4, 1]
+
+    def test_a_claim_names_the_checkpoint_that_the_plan_needs_next(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=2)
+        following = a_checkpoint(scene.database, "following", sha256="c" * 64)
+        worker_id = scene.worker()
+        scene.seat(worker_id, job_id, images=1)
+        batch = claim(scene.database, worker_id)
+        assert batch is not None
+        assert batch.next_checkpoint is None
+        scene.execute("UPDATE seats SET next_checkpoint_id = :id", id=following)
+        batch = claim(scene.database, worker_id)
+        assert batch is not None
+        assert batch.next_checkpoint == replace(batch.checkpoint, **named("following", following))
+
+    def test_the_owner_of_a_seat_goes_first_and_others_fill_the_batch(self, scene: Scene) -> None:
+        a_user(scene.database, "ana")
+        older, urgent = scene.submit(), scene.submit(priority=90)
+        own = scene.submit(owner="ana", images_per_prompt=2)
+        worker_id = scene.worker()
+        scene.seat(worker_id, own)
+        taken = [job_ids(scene.claim(worker_id, limit=1)) for _ in range(4)]
+        assert taken == [[own], [own], [urgent], [older]]
+
+    def test_a_seat_without_a_task_left_leaves_its_worker_to_find_work_itself(self, scene: Scene) -> None:
+        seated, other = scene.submit(), scene.submit(width=768)
+        worker_id = scene.worker()
+        scene.seat(worker_id, seated)
+        scene.make_old()
+        assert [job_ids(scene.claim(worker_id)) for _ in range(2)] == [[seated], [other]]
+
+    @pytest.mark.parametrize("age", ["11 seconds", "1 day"])
+    def test_a_seat_of_a_plan_that_lost_its_leader_is_ignored(self, scene: Scene, age: str) -> None:
+        older, seated = scene.submit(width=768), scene.submit()
+        worker_id = scene.worker()
+        scene.seat(worker_id, seated)
+        scene.execute("UPDATE plans SET planned_at = now() - CAST(:age AS interval)", age=age)
+        assert job_ids(scene.claim(worker_id)) == [older]
+
+    @pytest.mark.parametrize("reason", ["drained", "avoided", "passed over", "paused", "another pool"])
+    def test_a_seat_counts_for_nothing_where_its_worker_may_not_take_it(self, scene: Scene, reason: str) -> None:
+        pool = "large" if reason == "another pool" else "default"
+        seated = scene.submit(pool=pool)
+        worker_id, _ = scene.worker("0"), scene.worker("1")
+        scene.seat(worker_id, seated)
+        match reason:
+            case "drained":
+                scene.drain("host/0")
+            case "avoided":
+                scene.avoid("host/0", a_checkpoint(scene.database))
+            case "paused":
+                steering.pause(scene.database, seated)
+        key = str(scene.scalar("SELECT batch_key FROM counters"))
+        assert scene.claim(worker_id, passed_over=[key] if reason == "passed over" else []) == ()
+
+    def test_a_task_that_failed_before_is_tried_alone_in_a_seat_too(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=3)
+        worker_id = scene.worker()
+        scene.seat(worker_id, job_id)
+        for lease in scene.claim(worker_id):
+            scene.fail(lease)
+        assert [len(scene.claim(worker_id)) for _ in range(3)] == [1, 1, 1]
+
+    def test_work_that_needs_another_checkpoint_is_left_to_the_plan_for_some_seconds(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        worker_id = scene.worker()
+        scene.plan()
+        assert scene.claim(worker_id) == ()
+        scene.make_old()
+        assert job_ids(scene.claim(worker_id)) == [job_id]
+
+    def test_work_for_a_resident_checkpoint_is_taken_at_once_beside_a_plan(self, scene: Scene) -> None:
+        job_id = scene.submit()
+        worker_id = scene.worker()
+        scene.plan()
+        assert job_ids(scene.claim(worker_id, residents=[a_checkpoint(scene.database)])) == [job_id]
+
+
+class TestMostDevices:
+    """A job that may have only so many devices."""
+
+    def test_a_job_gets_no_more_devices_than_it_may_have(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=9, max_devices=2)
+        workers = [scene.worker(str(n)) for n in range(3)]
+        assert [len(scene.claim(worker_id, limit=2)) for worker_id in workers] == [2, 2, 0]
+        assert job_ids(scene.claim(workers[0], limit=2)) == [job_id] * 2
+
+    def test_all_batch_keys_of_a_job_count_together(self, scene: Scene) -> None:
+        scene.submit(prompts=[{"prompt": "a", "width": width} for width in (512, 768)], max_devices=1)
+        assert [len(scene.claim(scene.worker(str(n)))) for n in range(2)] == [1, 0]
+
+    def test_a_device_that_ends_makes_room_for_another(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=2, max_devices=1)
+        first, second = scene.worker("0"), scene.worker("1")
+        leases = scene.claim(first, limit=1)
+        assert scene.claim(second, limit=1) == ()
+        scene.publish(leases[0])
+        assert len(scene.claim(second, limit=1)) == 1
+
+    def test_a_batch_of_others_is_not_filled_from_a_job_that_has_its_devices(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=3, max_devices=1)
+        first, second = scene.worker("0"), scene.worker("1")
+        scene.claim(first, limit=1)
+        other = scene.submit(images_per_prompt=2)
+        assert job_ids(scene.claim(second)) == [other] * 2
+
+    def test_a_seat_gives_a_job_no_more_devices(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=3, max_devices=1)
+        first, second = scene.worker("0"), scene.worker("1")
+        scene.claim(first, limit=1)
+        scene.seat(second, job_id)
+        assert scene.claim(second) == ()
+
+    @pytest.mark.parametrize("widths", [(512, 512), (512, 768)], ids=["one batch key", "two"])
+    def test_two_claims_at_once_do_not_both_take_the_last_device(
+        self, scene: Scene, widths: tuple[int, ...]
+    ) -> None:
+        scene.submit(prompts=[{"prompt": "a", "width": width} for width in widths], max_devices=1)
+        first, second = scene.worker("0"), scene.worker("1")
+        with scene.database.begin() as session:
+            assert dispatch.claim(session, first, pool="default", limit=1, lease_seconds=30)
+            with scene.database.begin() as other, pytest.raises(Raced):
+                dispatch.claim(other, second, pool="default", limit=1, lease_seconds=30)
+        assert scene.claim(second) == ()
+
 
 class TestRetryElsewhere:
     """Not on the device that just failed it, while another one may take it."""
@@ -285,58 +513,6 @@ class TestRetryElsewhere:
             scene.fail(*scene.claim(failing, limit=1))
         untried = scene.submit()
         assert job_ids(scene.claim(failing)) == [untried]
-
-
-class TestRenew:
-    def test_renewing_moves_the_end_of_the_lease(self, scene: Scene) -> None:
-        scene.submit()
-        worker_id = scene.worker()
-        leases = scene.claim(worker_id, lease_seconds=1)
-        assert scene.renew(worker_id, *leases) == set(leases)
-        assert scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM tasks") > 20
-
-    def test_renewing_returns_the_leases_that_still_hold(self, scene: Scene) -> None:
-        first, second = scene.submit(), scene.submit()
-        worker_id = scene.worker()
-        leases = scene.claim(worker_id)
-        steering.cancel(scene.database, first)
-        assert [lease.job_id for lease in scene.renew(worker_id, *leases)] == [second]
-
-    def test_a_stale_attempt_cannot_renew_the_lease_of_the_next(self, scene: Scene) -> None:
-        scene.submit()
-        worker_id = scene.worker()
-        [stale] = scene.lose(worker_id)
-        scene.claim(worker_id)
-        assert scene.renew(worker_id, stale) == set()
-
-    def test_a_renewed_lease_does_not_expire(self, scene: Scene) -> None:
-        scene.submit()
-        worker_id = scene.worker()
-        leases = scene.claim(worker_id)
-        scene.let_leases_end(*leases)
-        scene.renew(worker_id, *leases)
-        assert scene.expire() == 0
-
-    def test_very_many_leases_are_renewed_at_once(self, scene: Scene) -> None:
-        """A full spool holds thousands of images; as pairs in a list they are too many for Postgres' stack."""
-        scene.submit(images_per_prompt=2)
-        worker_id = scene.worker()
-        leases = scene.claim(worker_id)
-        many = [replace(leases[0], task_id=number) for number in range(10_000, 50_000)]
-        assert scene.renew(worker_id, *many, *leases) == set(leases)
-        spared = {(lease.task_id, lease.attempt) for lease in (*many, leases[0])}
-        assert scene.release_dead(worker_id, spared=spared) == 1
-
-    def test_renewing_no_leases_returns_none(self, scene: Scene) -> None:
-        assert scene.renew(scene.worker()) == set()
-
-    def test_a_worker_that_renews_a_lease_holds_it(self, scene: Scene) -> None:
-        job_id = scene.submit()
-        before, after = scene.worker(), scene.worker()
-        leases = scene.claim(before)
-        assert scene.renew(after, *leases) == set(leases)
-        assert scene.tasks(job_id)[0].worker_id == after
-        assert scene.release_dead(before) == 0
 
 
 class TestPublish:
@@ -738,7 +914,7 @@ def test_two_workers_that_die_with_tasks_of_the_same_jobs_do_not_deadlock(scene:
     for worker_id in (ordered, crossed):
         scene.claim(worker_id, limit=1)
     for worker_id, job_id in ((ordered, later), (crossed, later)):
-        scene.execute("UPDATE counters SET priority = 90 WHERE job_id = :id", id=job_id)
+        scene.priority(job_id, 90)
         assert [lease.job_id for lease in scene.claim(worker_id, limit=1)] == [later]
     scene.execute(
         "UPDATE tasks SET losses = 7 WHERE job_id = :job_id AND worker_id = :worker_id",
@@ -782,6 +958,6 @@ def test_checking_whether_a_job_is_done_does_not_block_its_events(scene: Scene) 
     """Two workers that lose tasks of one job each record events of it, and each look whether it is done."""
     job_id = scene.submit(images_per_prompt=2)
     with scene.database.begin() as looking, scene.database.begin() as recording:
-        lifecycle._finish_if_done(looking, job_id, None)
+        lifecycle.finish_what_is_done(looking, [job_id])
         recording.execute(text("SET LOCAL lock_timeout = '500ms'"))
         record(recording, "task.requeue", job_id=job_id)

@@ -39,6 +39,7 @@ def test_the_past_usage_of_an_owner_never_stops_a_claim_or_a_publish(
     leases = [*scene.claim(worker_id, limit=1), *scene.claim(worker_id, limit=1)]
     assert sorted(lease.job_id for lease in leases) == job_ids
     assert all(scene.publish(lease) for lease in leases)
+    scene.fold()
     assert 0.49 < share(scene, "ana") <= used + 0.51
 
 
@@ -53,9 +54,28 @@ def test_a_share_fades_to_nothing_in_a_day(scene: Scene) -> None:
 
 
 def test_a_charge_of_nothing_changes_nothing(scene: Scene) -> None:
-    job_id = scene.submit()
+    a_user(scene.database, "ana")
+    owner_id = scene.scalar("SELECT id FROM users WHERE name = 'ana'")
     for _ in range(50):
-        age(scene, "local", share(scene, "local"), timedelta(hours=20))
+        age(scene, "ana", share(scene, "ana"), timedelta(hours=20))
         with scene.database.begin() as session:
-            shares.charge(session, job_id, 0.0)
-    assert share(scene, "local") == 0
+            shares.charge(session, {owner_id: 0.0})
+    assert share(scene, "ana") == 0
+
+
+def test_a_share_is_never_negative(scene: Scene) -> None:
+    """More is given back than what was charged: its charge has faded, or the release before has charged less."""
+    a_user(scene.database, "ana", gpu_seconds=5)
+    owner_id = scene.scalar("SELECT id FROM users WHERE name = 'ana'")
+    with scene.database.begin() as session:
+        shares.charge(session, {owner_id: -1000.0})
+    assert share(scene, "ana") == 0
+
+
+def test_owners_are_charged_together(scene: Scene) -> None:
+    a_user(scene.database, "ana")
+    a_user(scene.database, "ben", gpu_seconds=1)
+    ids = scene.column("SELECT id FROM users WHERE name IN ('ana', 'ben') ORDER BY name")
+    with scene.database.begin() as session:
+        shares.charge(session, {ids[1]: 2.0, ids[0]: 1.0, 10**9: 5.0})
+    assert [share(scene, name) for name in ("ana", "ben")] == pytest.approx([1, 3], abs=0.01)

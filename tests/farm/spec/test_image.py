@@ -166,6 +166,9 @@ class TestBatchKey:
     ) -> None:
         assert key(**fields) != key()
 
+    def test_texts_of_unequal_length_are_not_batched_together(self) -> None:
+        assert batch_key(a_spec(), SHA256, "sd15", (1, 2, 1)) != key()
+
     def test_images_of_other_pictures_render_together(self) -> None:
         one, other = (
             InpaintSpec(checkpoint="demo", prompt="a", seed=1, image=image, mask=mask, input_size=(side, side))

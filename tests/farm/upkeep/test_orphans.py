@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from farm.queue import endings, steering
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 from farm.upkeep import orphans
 from farm.upkeep.orphans import Swept
 from tests.factories import Scene, an_object

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from farm.config import Settings
 from farm.errors import Conflict, StoreError
 from farm.queue import steering
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 from farm.upkeep import retention
 from farm.upkeep.cleaner import Cleaner
 from tests.factories import Scene, an_object

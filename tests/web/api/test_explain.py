@@ -198,3 +198,25 @@ def test_an_image_that_a_free_worker_failed_is_explained_by_what_it_waits_for(
     assert reasons(client, job_id) == [
         "1 image failed before or lost the worker: each is tried alone, on another worker if there is one."
     ]
+
+
+def test_when_a_job_starts_and_ends_is_told_by_the_plan(client: FlaskClient, scene: Scene) -> None:
+    scene.worker(status="busy")
+    job_id = scene.submit(images_per_prompt=20)
+    scene.execute("INSERT INTO plans (pool) VALUES ('default')")
+    scene.execute(
+        "INSERT INTO outlooks (group_id, owner_id, class, reason, starts_in_low, starts_in_high, "
+        "images_per_second) SELECT group_id, owner_id, class, 'busy', 120, 240, 0.02 FROM counters"
+    )
+    told = client.get(f"/api/v1/jobs/{job_id}/explain").json
+    assert told["reasons"][0] == "Every worker that suits it renders work that goes first."
+    assert told["expected"]["starts_high"] == pytest.approx(240, abs=5)
+    assert client.get(f"/api/v1/jobs/{job_id}").json["expected"]["ends_high"] == pytest.approx(240 + 1500, abs=5)
+    page = client.get(f"/jobs/{job_id}").text
+    assert "Starts in about 1 to 4 min, ends in about 14 to 29 min." in page
+
+
+def test_without_a_plan_nobody_says_when(client: FlaskClient, scene: Scene) -> None:
+    job_id = scene.submit()
+    assert client.get(f"/api/v1/jobs/{job_id}/explain").json["expected"] is None
+    assert 'id="expected"' not in client.get(f"/jobs/{job_id}").text

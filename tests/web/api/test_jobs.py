@@ -155,5 +155,16 @@ def test_checkpoints_samplers_workers_and_figures_are_shown(
     assert client.get("/api/v1/checkpoints").json["checkpoints"][0]["name"] == "demo"
     assert "Euler a" in [sampler["name"] for sampler in client.get("/api/v1/samplers").json["samplers"]]
     assert client.get("/api/v1/workers").json["workers"][0]["status"] == "starting"
-    figures = {"queued": 3, "running": 0, "workers_live": 1, "workers_in_service": 1, "workers_busy": 0}
+    no_error = {"jobs": 0, "median": None, "p90": None, "within": None}
+    figures = {
+        "queued": 3,
+        "running": 0,
+        "workers_live": 1,
+        "workers_in_service": 1,
+        "workers_busy": 0,
+        "plans": [],
+        "shares": [],
+        "starts": no_error,
+        "ends": no_error,
+    }
     assert client.get("/api/v1/stats").json == figures

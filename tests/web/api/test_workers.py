@@ -175,3 +175,12 @@ class TestPage:
         job_id = scene.submit()
         scene.fail(*scene.claim(scene.worker()), relief=["batch halved", "attention slicing"])
         assert "tried first: batch halved, attention slicing" in client.get(f"/jobs/{job_id}").text
+
+    def test_who_gets_what_and_how_good_estimates_were_is_shown(self, client: FlaskClient, scene: Scene) -> None:
+        scene.execute(
+            "INSERT INTO shares (pool, owner_id, lag, rate, used_seconds) "
+            "SELECT 'default', id, -90, 1.5, 7200 FROM users"
+        )
+        page = client.get("/workers").text
+        for text in ("Who gets what", "owes 1 minute", "2 hours", "Estimates", "no job yet"):
+            assert text in page

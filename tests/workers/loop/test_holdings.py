@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 from tests.factories import a_spec
 from workers.loop.holdings import Holdings
 

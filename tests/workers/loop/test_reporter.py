@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 from farm.queue.progress import Progress, ProgressBoard
 from tests.factories import Scene, a_spec
 from tests.waiting import wait_until

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from farm.config import Settings
-from farm.errors import CannotRender, DeviceBroken, RenderError
-from farm.queue import steering
+from farm.errors import CannotRender, DeviceBroken, Raced, RenderError
+from farm.queue import claim, steering
 from farm.reports.waiting import explain
 from farm.store.protocol import Store
 from farm.weights import checkpoints
@@ -53,12 +53,12 @@ def submit(scene: Scene, demo_folder: Path) -> Submit:
 
 
 @pytest.fixture
-def work(scene: Scene, pipelines: Pipelines, orders: Orders) -> Iterator[Callable[[], threading.Thread]]:
+def work(scene: Scene, pipelines: Pipelines, orders: Orders) -> Iterator[Callable[..., threading.Thread]]:
     """Let a worker run until it is asked to drain."""
     threads: list[threading.Thread] = []
 
-    def start() -> threading.Thread:
-        fast = {"poll_seconds": 0.1, "lease_seconds": 1.0}
+    def start(**changes: Any) -> threading.Thread:
+        fast = {"poll_seconds": 0.1, "lease_seconds": 1.0, **changes}
         settings: Settings = scene.settings.model_copy(update=fast)
         renderer = DiffusionRenderer(pipelines, Machine("a processor", "fp32", 1), NoInputs())
         runner = Runner(settings, orders, renderer, scene.worker())
@@ -72,7 +72,7 @@ def work(scene: Scene, pipelines: Pipelines, orders: Orders) -> Iterator[Callabl
         thread.join(30)
 
 
-Work = Callable[[], threading.Thread]
+Work = Callable[..., threading.Thread]
 
 
 @pytest.fixture
@@ -347,3 +347,24 @@ def test_a_worker_that_the_farm_has_forgotten_ends_for_a_new_one(scene: Scene, w
     scene.scalar("DELETE FROM workers RETURNING id")
     thread.join(30)
     assert not thread.is_alive()
+
+
+def test_a_worker_whose_claim_raced_tries_again_at_once(
+    scene: Scene, submit: Submit, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next look by itself would come a minute later."""
+    job_id = submit()
+    original = claim.claim
+    with scene.database.begin() as rival:
+        assert original(rival, scene.worker("rival"), pool="default", limit=1, lease_seconds=30)
+
+        def claim_and_let_the_rival_go(*args: Any, **options: Any) -> claim.Batch | None:
+            try:
+                return original(*args, **options)
+            except Raced:
+                rival.rollback()
+                raise
+
+        monkeypatch.setattr(claim, "claim", claim_and_let_the_rival_go)
+        work(poll_seconds=60.0)
+        wait_until(lambda: scene.job(job_id).status == "succeeded", seconds=50)

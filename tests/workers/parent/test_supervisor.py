@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.config import Settings
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 from tests.conftest import SECRET
 from tests.factories import Scene
 from workers.loop.delivery.spool import Spool

@@ -72,7 +72,7 @@ def _filled(request: JobRequest, key: str, notes: Sequence[str] = ()) -> SubmitF
 
 
 def _values(request: JobRequest) -> dict[str, str]:
-    given = request.model_dump(mode="json", exclude_none=True)
+    given = request.model_dump(mode="json", by_alias=True, exclude_none=True)
     given |= {f"hires.{name}": value for name, value in given.pop("hires", {}).items()}
     values = usual_values(request.mode)
     filled = {name: as_text(given[name]) for name in values if name in given and name not in _PAST}

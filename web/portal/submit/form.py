@@ -24,6 +24,8 @@ _JOB = {
     "pool": "default",
     "not_before": "",
     "deadline": "",
+    "class": "",
+    "max_devices": "",
 }
 # What is left open here is the input's, or the checkpoint's own.
 _OPEN = {"width": "", "height": "", "aspect": "", "scale": ""}

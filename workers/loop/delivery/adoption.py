@@ -7,8 +7,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from farm.db.connection import Database
-from farm.queue import claim
-from farm.queue.claim import Lease
+from farm.queue import leases
+from farm.queue.claimed import Lease
 from workers.loop.delivery import spoolfile
 from workers.loop.delivery.spool import Spool
 from workers.loop.delivery.spoolfile import DamagedFile
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 def adopt(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[Lease, Path]]:
     """Make what lies abandoned ours; return whose images these are, and where they lie now.
 
-    1. Renew the leases: from then on the database names this worker. A parent that finds out only now that
+    1. Take over the attempts: from then on the database names this worker. A parent that finds out only now that
        the other one is dead does not give these tasks back.
     2. Move the images here. Those whose lease was lost are dropped.
 
@@ -35,7 +35,7 @@ def adopt(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[
 def _adopt(database: Database, spool: Spool, lease_seconds: float) -> list[tuple[Lease, Path]]:
     with spool.take_abandoned() as paths:
         found = dict(_read_leases(spool, paths))
-        kept = _renew(database, spool.worker_id, list(found.values()), lease_seconds) if found else set()
+        kept = _take_over(database, spool.worker_id, list(found.values()), lease_seconds) if found else set()
         if kept is None:
             return []
         for path, lease in found.items():
@@ -54,13 +54,15 @@ def _read_leases(spool: Spool, paths: Iterable[Path]) -> Iterator[tuple[Path, Le
             spool.drop(path)
 
 
-def _renew(database: Database, worker_id: int, leases: Sequence[Lease], lease_seconds: float) -> set[Lease] | None:
-    """Those that still stand; None while Postgres is away."""
+def _take_over(
+    database: Database, worker_id: int, found: Sequence[Lease], lease_seconds: float
+) -> set[Lease] | None:
+    """Those that still stand, which this worker holds from now on; None while Postgres is away."""
     try:
         with database.begin() as session:
-            return claim.renew(session, worker_id, leases, lease_seconds)
+            return leases.adopt(session, worker_id, found, lease_seconds)
     except SQLAlchemyError as error:
-        log.warning("Could not take over images yet.", images=len(leases), error=str(error.args[0]))
+        log.warning("Could not take over images yet.", images=len(found), error=str(error.args[0]))
         return None
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from farm.infotext import infotext
-from farm.queue.claim import ClaimedCheckpoint, Lease
+from farm.queue.claim import ClaimedCheckpoint
+from farm.queue.claimed import Lease
 from workers.loop.delivery.encode import encode, encode_thumbnail
 from workers.loop.delivery.spoolfile import FinishedImage
 from workers.renderer import Picture

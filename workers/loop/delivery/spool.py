@@ -16,8 +16,7 @@ from typing import IO
 import structlog
 
 from farm.errors import ConfigError
-from farm.queue.claim import Lease
-from farm.queue.endings import AttemptKey
+from farm.queue.claimed import AttemptKey, Lease
 from workers.loop.delivery import spoolfile
 from workers.loop.delivery.spoolfile import FinishedImage
 

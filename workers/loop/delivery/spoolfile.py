@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from farm.errors import FarmError
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 
 
 class DamagedFile(FarmError):

@@ -1,8 +1,11 @@
 """Who is there, and who fell silent."""
 
+from typing import Any
+
 from sqlalchemy import text
 
 from farm.queue.workers import fleet
+from farm.queue.workers.fleet import DeviceReport
 from tests.factories import Scene, a_checkpoint
 
 
@@ -57,3 +60,25 @@ def test_the_first_reason_for_going_is_kept(scene: Scene) -> None:
         fleet.retire(session, worker_id, "the device broke")
         fleet.retire(session, worker_id, "stopped")
     assert scene.scalar("SELECT reason FROM workers") == "the device broke"
+
+
+def test_a_beat_reports_what_lies_on_the_device_and_when_it_is_free(scene: Scene) -> None:
+    worker_id = scene.worker()
+    report = DeviceReport("NVIDIA H200\0", 2**37, residents=[7, 3], cached=[7, 3, 9], busy_seconds=12.5)
+    with scene.database.begin() as session:
+        fleet.beat(session, worker_id, "busy", None, device=report)
+    columns = "device_class, memory_bytes, residents, cached, extract(epoch FROM free_at - last_seen_at)::float8"
+    assert rows(scene, f"SELECT {columns} FROM workers") == [("NVIDIA H200", 2**37, [7, 3], [7, 3, 9], 12.5)]
+
+
+def test_a_beat_without_a_report_leaves_the_device_as_it_was_reported(scene: Scene) -> None:
+    worker_id = scene.worker()
+    with scene.database.begin() as session:
+        fleet.beat(session, worker_id, "idle", None, device=DeviceReport("cpu", 2**33, residents=[7]))
+        fleet.beat(session, worker_id, "idle", None)
+    assert rows(scene, "SELECT device_class, residents, free_at FROM workers") == [("cpu", [7], None)]
+
+
+def rows(scene: Scene, sql: str) -> list[tuple[Any, ...]]:
+    with scene.database.begin() as session:
+        return [tuple(row) for row in session.execute(text(sql))]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
 from farm.db.connection import Database
 from farm.intake import snippets
@@ -53,6 +54,17 @@ def test_a_form_with_its_options_left_empty_is_fine(client: FlaskClient) -> None
     assert answer.status_code == 303
 
 
+def test_a_form_says_how_soon_a_job_is_wanted_and_on_how_many_devices(
+    client: FlaskClient, database: Database
+) -> None:
+    client.post("/submit", data={**FORM, "class": "bulk", "max_devices": "2"})
+    with database.begin() as session:
+        assert session.execute(text("SELECT class, max_devices FROM counters")).all() == [("bulk", 2)]
+    again = client.get("/submit?from=1").text
+    assert '<option value="bulk" selected>' in again
+    assert value_of(again, "max_devices") == "2"
+
+
 def test_a_form_sent_twice_makes_one_job(client: FlaskClient) -> None:
     first, second = (client.post("/submit", data=FORM) for _ in range(2))
     assert first.headers["Location"] == second.headers["Location"]
@@ -90,6 +102,8 @@ def test_a_bad_form_is_shown_again_with_what_was_entered_and_what_is_wrong(clien
         ({"seed": "-2"}, "seed-problem-1"),
         ({"guidance_scale": "nan"}, "guidance_scale-problem-1"),
         ({"priority": "101"}, "priority-problem-1"),
+        ({"class": "urgent"}, "class-problem-1"),
+        ({"max_devices": "0"}, "max_devices-problem-1"),
         ({"deadline": "2001-01-01T00:00"}, "deadline-problem-1"),
         ({"pool": "No Such!"}, "pool-problem-1"),
         ({"styles": "nothing"}, "styles-problem-1"),

@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 import workers.loop.delivery.deliver
-from farm.queue.claim import ClaimedCheckpoint, Lease
+from farm.queue.claim import ClaimedCheckpoint
+from farm.queue.claimed import Lease
 from farm.store.protocol import Store
 from tests.factories import LEASE_SECONDS, Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
@@ -293,7 +294,7 @@ def test_an_image_that_cannot_be_adopted_now_stays_where_it_is(
         raise OperationalError("UPDATE tasks", {}, Exception("the server closed the connection"))
 
     with monkeypatch.context() as postgres:
-        postgres.setattr("farm.queue.claim.renew", away)
+        postgres.setattr("farm.queue.leases.adopt", away)
         heir.adopt()
     assert [path.parent.name for path in (tmp_path / "spool").rglob("*.image")] == [str(WORKER_ID)]
     heir.adopt()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from farm.errors import ConfigError
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 from farm.spec.modes import read_spec
 from tests.factories import a_spec
 from workers.loop.delivery import spoolfile

@@ -1,0 +1,150 @@
+"""The keeper that leads: folds what was appended, plans every pool, keeps the books; all others wait to take over.
+
+One round is a few short transactions, and each may fail by itself: the next round goes on where it stands. What a
+leader keeps in memory it reads anew when it begins to lead.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from farm.config import Settings
+from farm.db.connection import Database
+from farm.dispatch.policy import Policy
+from farm.planner.folding import fold
+from farm.planner.leadership import Leadership
+from farm.planner.ledger import Ledger
+from farm.planner.measuring import actuals
+from farm.planner.measuring.learn import Learned
+from farm.planner.poolplanner import MakePlan, PoolPlanner
+from farm.planner.prune import prune
+from farm.planner.reading.snapshots import Known, read_now, read_pools
+from farm.queue.doorbell import Doorbell
+
+log = structlog.get_logger(__name__)
+
+_BOOKS_SECONDS = 5.0
+_PRUNE_SECONDS = 60.0
+_MOST_RINGS = 64
+_MOST_FOLDS = 20
+
+Step = Callable[[], None]
+
+
+@dataclass
+class _State:
+    """What a leader keeps in memory, as long as it leads."""
+
+    known: Known
+    pools: dict[str, PoolPlanner] = field(default_factory=dict)
+    ended_since: float = 0.0
+    books_at: float = 0.0
+    prune_at: float = 0.0
+    next_group: int = 0
+
+
+class Leader:
+    """Makes rounds while it leads. `make_plan` is the policy."""
+
+    def __init__(self, settings: Settings, database: Database, doorbell: Doorbell, make_plan: MakePlan) -> None:
+        self._database = database
+        self._doorbell = doorbell
+        self._make_plan = make_plan
+        self._policy = Policy(reload_share=settings.reload_share)
+        self._leadership = Leadership(database)
+        self._state: _State | None = None
+
+    @property
+    def is_leading(self) -> bool:
+        return self._state is not None
+
+    def lead(self) -> None:
+        """Lead, if no other keeper does, and find the pools to plan. Raises SQLAlchemyError in an outage."""
+        try:
+            if not self._leadership.hold():
+                return
+        except SQLAlchemyError:
+            self._state = None
+            raise
+        if self._state is None:
+            self._state = self._load()
+        self._find_pools(self._state)
+
+    def steps(self) -> Mapping[str, Step]:
+        """The steps of a round, by name and in order: each stands alone. Who does not lead has none to make."""
+        state = self._state
+        if state is None:
+            return {}
+        now = time.monotonic()
+        return {
+            "fold": partial(self._fold, state),
+            **{f"plan {pool}": partial(self._plan, state, planner) for pool, planner in state.pools.items()},
+            **({"keep the books": partial(self._keep_books, state)} if now >= state.books_at else {}),
+            **({"prune the plan": partial(self._prune, state)} if now >= state.prune_at else {}),
+        }
+
+    def stop(self) -> None:
+        """Lead no more; what is in the books is stored, if the database is there."""
+        state, self._state = self._state, None
+        if state is not None:
+            try:
+                self._keep_books(state)
+            except SQLAlchemyError as error:
+                log.warning("The last lags were not stored.", error=str(error.args[0]))
+        self._leadership.resign()
+
+    def _load(self) -> _State:
+        with self._database.begin() as session:
+            return _State(Known(Learned.load(session)), ended_since=actuals.last_noted_end(session))
+
+    def _find_pools(self, state: _State) -> None:
+        with self._database.begin() as session:
+            pools = read_pools(session)
+            for pool in pools:
+                if pool not in state.pools:
+                    ledger = Ledger.load(session, pool)
+                    state.pools[pool] = PoolPlanner(pool, ledger, self._policy, self._make_plan)
+
+    def _plan(self, state: _State, planner: PoolPlanner) -> None:
+        waiting = planner.plan(self._database, state.known)
+        if waiting:
+            self._doorbell.ring_workers(planner.pool, times=min(waiting, _MOST_RINGS))
+
+    def _fold(self, state: _State) -> None:
+        """Add up what claims and publishes appended: charge the owners, and learn from what was rendered."""
+        for _ in range(_MOST_FOLDS):
+            with self._database.begin() as session:
+                folded = fold(session)
+            for (pool, owner, project), seconds in folded.charges.items():
+                if pool in state.pools:
+                    state.pools[pool].ledger.charge((owner, project), seconds)
+            state.known.learned.observe(folded.samples)
+            if not folded.has_more:
+                return
+
+    def _keep_books(self, state: _State) -> None:
+        """Store what need not be fresh each second."""
+        state.books_at = time.monotonic() + _BOOKS_SECONDS
+        try:
+            for planner in state.pools.values():
+                with self._database.begin() as session:
+                    planner.keep_books(session, state.known)
+            with self._database.begin() as session:
+                state.known.learned.store(session)
+                ended_at = read_now(session)
+                actuals.note_ends(session, state.ended_since)
+        except BaseException:
+            state.known.learned.forget_stored()
+            for planner in state.pools.values():
+                planner.ledger.forget_stored()
+            raise
+        state.ended_since = ended_at - actuals.OVERLAP_SECONDS
+
+    def _prune(self, state: _State) -> None:
+        state.prune_at = time.monotonic() + _PRUNE_SECONDS
+        with self._database.begin() as session:
+            state.next_group = prune(session, state.next_group)

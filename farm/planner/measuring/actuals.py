@@ -1,0 +1,57 @@
+"""What came of the estimates: when each job really started and ended."""
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+OVERLAP_SECONDS = 300
+"""A transaction that ended a job may have taken long to commit."""
+_FIRST_TASKS = 16
+_MOST = 5_000
+
+# Whatever was appended of a job, it began with a claim.
+_START = text(
+    """
+    UPDATE estimates e SET started_at = n.started_at
+    FROM (
+        SELECT o.job_id, d.started_at
+        FROM (SELECT job_id, min(created_at) AS started_at FROM deltas GROUP BY job_id) d
+        JOIN estimates o USING (job_id)
+        WHERE o.started_at IS NULL ORDER BY o.job_id FOR UPDATE OF o SKIP LOCKED
+    ) n
+    WHERE e.job_id = n.job_id
+    """
+)
+_SINCE = text(
+    "SELECT extract(epoch FROM coalesce(max(ended_at), now() - interval '30 days'))::float8 FROM estimates"
+)
+# A job that started unseen, while nobody led, started with the first tries of its first images.
+_END = text(
+    f"""
+    UPDATE estimates e
+    SET ended_at = j.finished_at, started_at = coalesce(e.started_at, (
+        SELECT min(a.started_at) FROM tasks t JOIN attempts a ON a.task_id = t.id
+        WHERE t.job_id = j.id AND t.seq < {_FIRST_TASKS}))
+    FROM (
+        SELECT j.id, j.finished_at FROM jobs j JOIN estimates o ON o.job_id = j.id
+        WHERE j.finished_at > to_timestamp(:since) AND o.ended_at IS NULL
+        ORDER BY j.id LIMIT {_MOST} FOR UPDATE OF o SKIP LOCKED
+    ) j
+    WHERE e.job_id = j.id
+    """
+)
+
+
+def note_starts(session: Session) -> None:
+    """Note which jobs started, by what claims appended; before that is folded, in the same transaction."""
+    session.execute(_START)
+
+
+def last_noted_end(session: Session) -> float:
+    """When the last job ended whose end is noted: Unix time."""
+    last: float = session.execute(_SINCE).scalar_one()
+    return last - OVERLAP_SECONDS
+
+
+def note_ends(session: Session, since: float) -> int:
+    """Note the jobs that ended since then; return how many there were."""
+    return session.connection().execute(_END, {"since": since}).rowcount

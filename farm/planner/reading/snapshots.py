@@ -1,0 +1,127 @@
+"""From the database to a snapshot of one pool: a few statements, each over groups, devices or owners."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from farm.dispatch.policy import Policy
+from farm.dispatch.snapshot import Account, Backlog, Carried, Device, Snapshot
+from farm.planner.ledger import AccountKey, Ledger, read_weights
+from farm.planner.measuring.learn import Learned
+from farm.planner.reading.backlogs import read_backlogs, read_bytes, read_groups
+from farm.planner.reading.devices import Running, read_devices, read_running, read_seats
+from farm.queue.workers.fleet import is_up_sql
+
+_NOW = text("SELECT extract(epoch FROM now())::float8")
+# Each part is a probe for the next pool of an index: neither owners nor lines are gone through.
+_POOLS = text(
+    f"""
+    WITH RECURSIVE ready AS (
+        (SELECT pool FROM counters WHERE is_ready AND has_queued ORDER BY pool LIMIT 1)
+        UNION ALL
+        SELECT (SELECT c.pool FROM counters c WHERE c.is_ready AND c.has_queued AND c.pool > ready.pool
+                ORDER BY c.pool LIMIT 1)
+        FROM ready WHERE ready.pool IS NOT NULL
+    )
+    SELECT pool FROM ready WHERE pool IS NOT NULL
+    UNION SELECT w.pool FROM workers w WHERE {is_up_sql("w")}
+    ORDER BY pool
+    """
+)
+
+
+@dataclass
+class Known:
+    """What a leader keeps from round to round beside its ledgers: what is measured, and what never changes."""
+
+    learned: Learned
+    bytes_by_checkpoint: dict[int, int] = field(default_factory=dict)
+
+    def learn_bytes(self, session: Session, checkpoints: Iterable[int]) -> None:
+        """Look up the sizes of checkpoints that are new here; they never change."""
+        if new := set(checkpoints) - self.bytes_by_checkpoint.keys():
+            self.bytes_by_checkpoint |= read_bytes(session, new)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A snapshot and the moment of it, with the stored seconds of its groups beside it."""
+
+    snapshot: Snapshot
+    now: float
+    stored_seconds: Mapping[int, float]
+
+
+def read_pools(session: Session) -> Sequence[str]:
+    """The pools that have something ready or a worker."""
+    return session.scalars(_POOLS).all()
+
+
+def read_now(session: Session) -> float:
+    """The moment of this transaction on the database's clock, in seconds of Unix time."""
+    now: float = session.execute(_NOW).scalar_one()
+    return now
+
+
+def read_snapshot(
+    session: Session, ledger: Ledger, known: Known, *, policy: Policy, carried: Carried | None = None
+) -> Look:
+    """All that a plan of the ledger's pool is made of."""
+    pool, now = ledger.pool, read_now(session)
+    backlogs = read_backlogs(session, pool)
+    running = read_running(session, pool)
+    seats = read_seats(session, pool)
+    ids = {b.group for b in backlogs} | {r.serving.group for r in running} | {s.group for s in seats.values()}
+    groups, seconds = read_groups(session, ids)
+    checkpoints = {group.checkpoint for group in groups}
+    known.learn_bytes(session, checkpoints)
+    sizes = {checkpoint: known.bytes_by_checkpoint.get(checkpoint, 0) for checkpoint in checkpoints}
+    devices = read_devices(session, pool, now=now, running=running, seats=seats, bytes_by_checkpoint=sizes)
+    snapshot = Snapshot(
+        pool=pool,
+        groups=tuple(groups),
+        backlogs=tuple(backlogs),
+        devices=tuple(devices),
+        accounts=tuple(_accounts(session, ledger, backlogs, running, devices, seconds)),
+        speeds=known.learned.speeds(),
+        loads=known.learned.loads(sizes),
+        policy=policy,
+        carried=carried or Carried(),
+    )
+    return Look(snapshot, now, seconds)
+
+
+def _accounts(
+    session: Session,
+    ledger: Ledger,
+    backlogs: Iterable[Backlog],
+    running: Iterable[Running],
+    devices: Iterable[Device],
+    seconds: Mapping[int, float],
+) -> list[Account]:
+    """Who waits, is served or is owed something, by owner and project."""
+    in_flight: dict[AccountKey, float] = defaultdict(float)
+    at_work: dict[AccountKey, int] = defaultdict(int)
+    for entry in running:
+        serving = entry.serving
+        in_flight[serving.owner, serving.project] += serving.images * seconds.get(serving.group, 1.0)
+    for device in devices:
+        if device.serving:
+            at_work[device.serving.owner, device.serving.project] += 1
+    keys = {(b.owner, b.project) for b in backlogs} | in_flight.keys() | ledger.open_keys()
+    weights = read_weights(session, {key[0] for key in keys}, {key[1] for key in keys if key[1] is not None})
+    return [
+        Account(
+            owner=owner,
+            project=project,
+            weight=weights.users.get(owner, 1.0),
+            project_weight=1.0 if project is None else weights.projects.get(project, 1.0),
+            lag=ledger.lag((owner, project)),
+            in_flight_seconds=in_flight.get((owner, project), 0.0),
+            running_devices=at_work.get((owner, project), 0),
+        )
+        for owner, project in sorted(keys, key=lambda key: (key[0], key[1] or 0))
+    ]

@@ -1,0 +1,143 @@
+"""What the keeper corrects about lines: times that came, lines that an older portal wrote, queues of owners.
+
+Few short statements a round, each by an index that holds nothing but what is to be corrected, or a probe for each
+owner. What others hold at the moment is left to the next round.
+"""
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from farm.queue.claimable import is_claimable_sql, is_due_sql, is_to_wake_sql
+from farm.queue.readiness import KEY_OF_QUEUE, OPEN_READY, open_queues
+
+_MOST_AT_ONCE = 5_000
+"""How many rows one round changes of each kind; the next one goes on."""
+
+_USUAL_STEPS = 20
+"""By which the work of an image is estimated whose steps nobody recorded."""
+
+_LOCKED = f"ORDER BY c.job_id, c.batch_key LIMIT {_MOST_AT_ONCE} FOR UPDATE SKIP LOCKED"
+_WAKE = text(
+    f"""
+    WITH due AS (
+        SELECT c.job_id, c.batch_key FROM counters c
+        WHERE {is_to_wake_sql("c")} AND c.group_id IS NOT NULL {_LOCKED}
+    )
+    UPDATE counters c SET is_ready = true, ready_at = coalesce(c.ready_at, now()) FROM due
+    WHERE c.job_id = due.job_id AND c.batch_key = due.batch_key
+    RETURNING c.job_id
+    """
+)
+
+
+def wake_lines(session: Session) -> int:
+    """Make ready what is open and whose time has come; return how many lines."""
+    job_ids = session.scalars(_WAKE).all()
+    if job_ids:
+        open_queues(session, sorted(set(job_ids)))
+    return len(job_ids)
+
+
+_STRAYS = text(f"SELECT c.job_id, c.batch_key FROM counters c WHERE c.has_queued AND c.group_id IS NULL {_LOCKED}")
+_OF_STRAYS = "(c.job_id, c.batch_key) IN (SELECT * FROM unnest(CAST(:job_ids AS bigint[]), CAST(:keys AS text[])))"
+_ENTER_GROUPS_OF_STRAYS = text(
+    f"""
+    INSERT INTO groups (pool, batch_key, batch_limit, checkpoint_id, pixels, pixel_steps)
+    SELECT pool, batch_key, batch_limit, min(checkpoint_id), max(pixels), coalesce(max(pixels), 0) * {_USUAL_STEPS}
+    FROM counters c WHERE {_OF_STRAYS}
+    GROUP BY pool, batch_key, batch_limit ORDER BY batch_key
+    ON CONFLICT DO NOTHING
+    """
+)
+_ADOPT = text(
+    f"""
+    UPDATE counters c
+    SET group_id = g.id, project_id = j.project_id, ready_at = greatest(j.created_at, c.not_before),
+        class = CASE WHEN j.deadline IS NULL THEN 'bulk' ELSE 'deadline' END,
+        is_ready = {is_due_sql("c")}
+    FROM groups g, jobs j
+    WHERE {_OF_STRAYS} AND j.id = c.job_id
+      AND g.pool = c.pool AND g.batch_key = c.batch_key AND g.batch_limit IS NOT DISTINCT FROM c.batch_limit
+    """
+)
+
+
+def adopt_lines(session: Session) -> int:
+    """Give a group to the lines that an older portal wrote, and so lead claims to them; return how many lines."""
+    strays = session.execute(_STRAYS).all()
+    if strays:
+        keys = {"job_ids": [row.job_id for row in strays], "keys": [row.batch_key for row in strays]}
+        session.execute(_ENTER_GROUPS_OF_STRAYS, keys)
+        session.execute(_ADOPT, keys)
+        open_queues(session, sorted(set(keys["job_ids"])))
+    return len(strays)
+
+
+_HAS_NOTHING = f"""
+    NOT EXISTS (
+        SELECT FROM counters c
+        WHERE c.pool = q.pool AND c.priority = q.priority AND c.owner_id = q.owner_id AND {is_claimable_sql("c")})
+"""
+_EMPTY_QUEUES = text(
+    f"""
+    SELECT pool, priority, owner_id FROM queues q WHERE is_waiting AND {_HAS_NOTHING}
+    LIMIT {_MOST_AT_ONCE} FOR UPDATE SKIP LOCKED
+    """
+)
+_CLOSE_QUEUES = text(
+    f"""
+    UPDATE queues q SET is_waiting = false
+    FROM unnest(CAST(:pools AS text[]), CAST(:priorities AS integer[]), CAST(:owners AS bigint[]))
+        AS e (pool, priority, owner_id)
+    WHERE q.pool = e.pool AND q.priority = e.priority AND q.owner_id = e.owner_id AND {_HAS_NOTHING}
+    """
+)
+
+
+def close_empty_queues(session: Session) -> None:
+    """Keep claims from owners who have nothing ready any more.
+
+    They are locked first and judged again then: what was submitted meanwhile is seen.
+    """
+    empty = session.execute(_EMPTY_QUEUES).all()
+    if empty:
+        pools, priorities, owners = map(list, zip(*empty, strict=True))
+        session.execute(_CLOSE_QUEUES, {"pools": pools, "priorities": priorities, "owners": owners})
+
+
+_READY = f"SELECT {KEY_OF_QUEUE} FROM counters c WHERE {is_claimable_sql('c')}"
+# A probe for each owner, instead of reading all their lines.
+_OPEN_MISSING_QUEUES = text(
+    f"""
+    WITH RECURSIVE found AS (
+        ({_READY} ORDER BY c.pool, c.priority DESC, c.owner_id LIMIT 1)
+        UNION ALL
+        SELECT next.pool, next.priority, next.owner_id FROM found f CROSS JOIN LATERAL (
+            SELECT * FROM (
+                SELECT *, 1 AS nth FROM (
+                    {_READY} AND c.pool = f.pool AND c.priority = f.priority AND c.owner_id > f.owner_id
+                    ORDER BY c.owner_id LIMIT 1) same_priority
+                UNION ALL
+                SELECT *, 2 FROM (
+                    {_READY} AND c.pool = f.pool AND c.priority < f.priority
+                    ORDER BY c.priority DESC, c.owner_id LIMIT 1) same_pool
+                UNION ALL
+                SELECT *, 3 FROM (
+                    {_READY} AND c.pool > f.pool
+                    ORDER BY c.pool, c.priority DESC, c.owner_id LIMIT 1) other_pool
+            ) following
+            ORDER BY nth LIMIT 1
+        ) next
+    ), ready AS (
+        SELECT * FROM found f
+        WHERE NOT EXISTS (
+            SELECT FROM queues q
+            WHERE q.pool = f.pool AND q.priority = f.priority AND q.owner_id = f.owner_id AND q.is_waiting)
+    ) {OPEN_READY}
+    """
+)
+
+
+def open_missing_queues(session: Session) -> None:
+    """Lead claims to owners with ready lines who are in no queue: of tasks that came back, say."""
+    session.execute(_OPEN_MISSING_QUEUES)

@@ -1,0 +1,89 @@
+"""How a worker keeps what it claimed: its tasks are held as long as its own lease runs.
+
+A task that a worker claims has a lease without an end of its own; the worker's lease, in its row, is what ends.
+So a heartbeat writes one row, however much the worker holds. Only the database's clock enters a lease. How the
+tasks of a lease that ended are taken back stands in `farm.queue.losses`.
+"""
+
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, func, literal, or_, select, update
+from sqlalchemy.orm import Session
+
+from farm.db.tables.jobs import Task
+from farm.db.tables.workers import Worker
+from farm.queue import losses
+from farm.queue.claimed import WITH_WORKER, Held, is_one_of
+
+AnyHeld = TypeVar("AnyHeld", bound=Held)
+
+
+def start(session: Session, worker_id: int, lease_seconds: float) -> None:
+    """Make sure that the worker's lease runs, in the transaction that gives it a task.
+
+    Call it before tasks are locked: a worker's row comes before them in the order of locks. Mostly nothing is
+    written: heartbeats keep more than half of the lease ahead.
+    """
+    session.execute(
+        update(Worker)
+        .where(
+            Worker.id == worker_id,
+            or_(
+                Worker.lease_until.is_(None),
+                ~Worker.lease_until.between(end(lease_seconds / 2), end(lease_seconds)),
+            ),
+        )
+        .values(lease_until=end(lease_seconds))
+        .execution_options(synchronize_session=False)
+    )
+
+
+def renew(session: Session, worker_id: int, held: Collection[AnyHeld], lease_seconds: float) -> set[AnyHeld]:
+    """Prolong the worker's lease; return what it still holds of this. The rest was lost or cancelled."""
+    session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id)
+        .values(lease_until=end(lease_seconds))
+        .execution_options(synchronize_session=False)
+    )
+    return still_held(session, worker_id, held, lease_seconds)
+
+
+def still_held(session: Session, worker_id: int, held: Collection[AnyHeld], lease_seconds: float) -> set[AnyHeld]:
+    """What of this the worker still holds, now that its lease was prolonged in this transaction.
+
+    What it runs by the record but does not hold, for longer than a lease, goes back: the answer to the claim's
+    COMMIT was lost, or how its attempt ended could not be recorded.
+    """
+    running = select(Task.id, Task.attempt).where(Task.worker_id == worker_id, Task.status == "running")
+    keys = {(task_id, attempt) for task_id, attempt in session.connection().execute(running)}
+    if overlooked := keys - {lease.key for lease in held}:
+        losses.return_overlooked(session, worker_id, overlooked, lease_seconds)
+    return {lease for lease in held if lease.key in keys}
+
+
+def adopt(session: Session, worker_id: int, held: Collection[AnyHeld], lease_seconds: float) -> set[AnyHeld]:
+    """Take over attempts of a worker that is gone, whose images this one found; return those that still stood."""
+    start(session, worker_id, lease_seconds)
+    standing = (
+        select(Task.id)
+        .where(is_one_of(lease.key for lease in held), Task.status == "running")
+        .order_by(Task.id)
+        .with_for_update()
+        .cte("standing")
+    )
+    rows = session.execute(
+        update(Task)
+        .where(Task.id == standing.c.id)
+        .values(worker_id=worker_id, lease_until=WITH_WORKER)
+        .returning(Task.id, Task.attempt)
+        .execution_options(synchronize_session=False)
+    )
+    keys = {(task_id, attempt) for task_id, attempt in rows}
+    return {lease for lease in held if lease.key in keys}
+
+
+def end(lease_seconds: float) -> ColumnElement[Any]:
+    """When a lease that begins now ends, on the database's clock."""
+    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, literal(lease_seconds))

@@ -1,0 +1,143 @@
+"""When a job is expected to start and end, by the plan as it is stored: ranges, or nothing where nobody can say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+PLAN_SECONDS = 15.0
+"""How long a plan says something: one is made each second."""
+
+FASTER = 0.75
+SLOWER = 1.5
+"""The work after the first image may take from so much less to so much more than the pace of the plan says."""
+INTERACTIVE_IMAGES = 16
+
+# Of each line of the job: how many images are queued and running, how many of the same owner and group go first,
+# and what the plan expects, from now on: of its class, and of interactive work, which its first images may be.
+_LINES = text(
+    f"""
+    SELECT n.queued, n.running, n.succeeded + n.failed + n.cancelled AS ended, c.is_ready AND c.is_open AS is_ready,
+           g.seconds, coalesce(o.reason, i.reason) AS reason,
+           coalesce(o.images_per_second, i.images_per_second) AS pace,
+           o.starts_in_low - extract(epoch FROM now() - o.updated_at)::float8 AS low,
+           o.starts_in_high - extract(epoch FROM now() - o.updated_at)::float8 AS high,
+           i.starts_in_low - extract(epoch FROM now() - i.updated_at)::float8 AS soon_low,
+           i.starts_in_high - extract(epoch FROM now() - i.updated_at)::float8 AS soon_high,
+           (SELECT coalesce(sum(a.queued), 0)::bigint FROM counters a
+            WHERE a.group_id = c.group_id AND a.owner_id = c.owner_id AND a.is_ready AND a.has_queued
+              AND (a.priority > c.priority OR (a.priority = c.priority AND a.job_id < c.job_id))) AS ahead
+    FROM counters c
+    JOIN line_counts n USING (job_id, batch_key)
+    LEFT JOIN groups g ON g.id = c.group_id
+    LEFT JOIN plans p ON p.pool = c.pool AND p.planned_at > now() - make_interval(secs => {PLAN_SECONDS})
+    LEFT JOIN outlooks o ON p.pool IS NOT NULL AND o.group_id = c.group_id AND o.owner_id = c.owner_id
+                        AND o.class = c.class
+    LEFT JOIN outlooks i ON p.pool IS NOT NULL AND i.group_id = c.group_id AND i.owner_id = c.owner_id
+                        AND i.class = 'interactive'
+    WHERE c.job_id = :job_id
+    ORDER BY c.batch_key LIMIT 1000
+    """
+)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Seconds from now until the first image starts and the last one ends, as ranges; None: nobody can say.
+
+    What has started has no start to come.
+    """
+
+    starts_low: float | None = None
+    starts_high: float | None = None
+    ends_low: float | None = None
+    ends_high: float | None = None
+
+    @property
+    def says_something(self) -> bool:
+        return self.starts_high is not None or self.ends_high is not None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a job, and what the plan expects of its queued images.
+
+    `low` and `high` are seconds until work of its class starts, `soon_low` and `soon_high` until interactive work
+    does; `pace` is images a second. `seconds` is what an image takes.
+    """
+
+    queued: int
+    running: int
+    ended: int
+    is_ready: bool
+    seconds: float | None = None
+    reason: str | None = None
+    pace: float | None = None
+    low: float | None = None
+    high: float | None = None
+    soon_low: float | None = None
+    soon_high: float | None = None
+    ahead: int = 0
+
+    @property
+    def has_begun(self) -> bool:
+        return self.running + self.ended > 0
+
+    @property
+    def start(self) -> tuple[float, float] | None:
+        """When its next image starts."""
+        if not self.has_begun and self.ahead < INTERACTIVE_IMAGES and self.soon_high is not None:
+            return max(0.0, self.soon_low or 0.0), max(0.0, self.soon_high)
+        if self.high is None or not self.pace:
+            return None
+        after = self.ahead / self.pace
+        return max(0.0, self.low or 0.0) + FASTER * after, max(0.0, self.high) + SLOWER * after
+
+    @property
+    def end(self) -> tuple[float, float] | None:
+        """When its last image ends."""
+        if not self.queued:
+            return self._end_of_running
+        start = self.start
+        if start is None or not self.pace:
+            return None
+        work = self.queued / self.pace
+        return start[0] + FASTER * work, start[1] + SLOWER * work
+
+    @property
+    def _end_of_running(self) -> tuple[float, float] | None:
+        if not self.running:
+            return 0.0, 0.0
+        return None if self.seconds is None else (0.0, SLOWER * self.running * self.seconds)
+
+
+@dataclass(frozen=True)
+class JobOutlook:
+    """What the plan says of a job: why its images wait (names of `farm.dispatch.planned.WaitReason`), and when."""
+
+    reasons: Sequence[str]
+    expected: Expected
+
+
+def read_outlook(session: Session, job_id: int) -> JobOutlook:
+    """What the plan says of a job now; nothing where there is no plan, or something of it is not ready."""
+    lines = [Line(**row._mapping) for row in session.execute(_LINES, {"job_id": job_id})]
+    reasons = [line.reason for line in lines if line.queued and line.reason is not None]
+    return JobOutlook(tuple(dict.fromkeys(reasons)), expect(lines))
+
+
+def expect(lines: Sequence[Line]) -> Expected:
+    """When the first of these lines starts and the last one ends."""
+    if any(line.queued and not line.is_ready for line in lines):
+        return Expected()
+    starts = [line.start for line in lines if line.queued]
+    ends = [line.end for line in lines if line.queued or line.running]
+    known = [end for end in ends if end is not None]
+    last = (max(low for low, _ in known), max(high for _, high in known)) if known else (None, None)
+    if len(known) < len(ends):
+        last = (None, None)
+    if any(line.has_begun for line in lines):
+        return Expected(None, None, *last)
+    first = [start for start in starts if start is not None]
+    return Expected(*min(first), *last) if first else Expected(None, None, *last)

@@ -1,0 +1,123 @@
+"""When a job would start and end that is not there yet, by how its owner stands in the stored plan of its pool.
+
+The plan says how full the pool is and what each owner gets of it; from there on a job that is to come is estimated
+like the queue that it will be: a range, which is kept with the job and compared with what came.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from farm.reports.expected import FASTER, INTERACTIVE_IMAGES, PLAN_SECONDS, SLOWER, Expected
+
+_BATCH_IMAGES = 8
+_LEAST_RATE = 0.05
+"""Whoever has the smallest share of a pool is not said to wait for ever."""
+
+_STANDING = text(
+    f"""
+    SELECT CAST(p.figures ->> 'devices' AS float8) AS devices, CAST(p.figures ->> 'demand' AS float8) AS demand,
+           CAST(p.figures ->> 'idle' AS float8) AS idle,
+           CAST(p.figures ->> 'is_saturated' AS boolean) AS is_saturated,
+           u.weight,
+           (SELECT coalesce(sum(rate), 0) FROM shares WHERE pool = :pool AND owner_id = u.id)::float8 AS rate,
+           (SELECT coalesce(sum(o.weight), 0) FROM users o
+            WHERE o.id <> u.id AND o.id IN (SELECT owner_id FROM shares WHERE pool = :pool AND rate > 0.01))::float8
+           AS others,
+           a.images AS ahead_images, a.seconds AS ahead_seconds
+    FROM plans p CROSS JOIN users u CROSS JOIN LATERAL (
+        SELECT coalesce(sum(c.queued), 0)::float8 AS images,
+               coalesce(sum(c.queued * coalesce(g.seconds, 1)), 0)::float8 AS seconds
+        FROM counters c LEFT JOIN groups g ON g.id = c.group_id
+        WHERE c.pool = :pool AND c.owner_id = u.id AND c.is_open AND c.has_queued AND c.priority >= :priority
+    ) a
+    WHERE p.pool = :pool AND u.name = :owner AND p.planned_at > now() - make_interval(secs => {PLAN_SECONDS})
+    """
+)
+_KEEP = text(
+    """
+    INSERT INTO estimates (job_id, starts_low, starts_high, ends_low, ends_high)
+    VALUES (:job_id, now() + make_interval(secs => CAST(:starts_low AS float8)),
+            now() + make_interval(secs => CAST(:starts_high AS float8)),
+            now() + make_interval(secs => CAST(:ends_low AS float8)),
+            now() + make_interval(secs => CAST(:ends_high AS float8)))
+    """
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How an owner stands in a pool: how many devices there are, how many all that waits asks for, what is free.
+
+    `rate` is how many devices the owner has by the plan, `others` what all others weigh that have some. `ahead_*`
+    is what the owner has queued that goes first.
+    """
+
+    devices: float
+    demand: float
+    idle: float
+    is_saturated: bool
+    weight: float
+    rate: float
+    others: float
+    ahead_images: float
+    ahead_seconds: float
+
+    @property
+    def share(self) -> float:
+        """How many devices at a time work at what the owner has queued, if it is enough for so many."""
+        if not self.is_saturated:
+            return max(1.0, self.rate + self.devices - self.demand)
+        fair = self.devices * self.weight / (self.weight + self.others)
+        return max(_LEAST_RATE, self.rate or fair)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is asked for. `seconds`: device seconds of all images, None where nothing alike was rendered.
+
+    `load_low` and `load_high`: seconds until a device has the first checkpoint that it needs.
+    """
+
+    images: int
+    seconds: float | None
+    load_low: float
+    load_high: float
+
+
+def read_standing(session: Session, owner: str, pool: str, priority: int) -> Standing | None:
+    """How an owner stands, for work of this priority; None where nobody plans the pool, or it has no device."""
+    row = session.execute(_STANDING, {"pool": pool, "owner": owner, "priority": priority}).one_or_none()
+    return Standing(**row._mapping) if row is not None and row.devices else None
+
+
+def expect(standing: Standing, work: Work) -> Expected:
+    """A job's range, for an owner who stands so.
+
+    The first images of a job are interactive, unless its owner has many of them waiting already: they start with
+    the next device that is free. The rest follows what the owner has queued, at the pace of the owner's share.
+    """
+    share, batch = standing.share, _batch_seconds(work)
+    after = 0.0 if standing.ahead_images < INTERACTIVE_IMAGES else standing.ahead_seconds / share
+    free = 0.0 if standing.idle >= 1 else batch
+    starts = (FASTER * after + work.load_low, SLOWER * after + free + work.load_high)
+    if work.seconds is None:
+        return Expected(*starts)
+    at_once = max(1.0, min(share, work.images)) if share >= 1 else share
+    rest = (standing.ahead_seconds if standing.is_saturated else 0.0) / share + work.seconds / at_once
+    first = (work.load_low, free + work.load_high)
+    ends = (max(starts[0], first[0]) + FASTER * max(rest - after, 0), first[1] + SLOWER * rest)
+    return Expected(*starts, ends[0], max(ends))
+
+
+def keep(session: Session, job_id: int, expected: Expected) -> None:
+    """Keep what is expected of a job that was just inserted, to be compared with what comes."""
+    session.execute(_KEEP, {"job_id": job_id, **vars(expected)})
+
+
+def _batch_seconds(work: Work) -> float:
+    """How long a device is busy that is not free now: about as long as with a batch of this job."""
+    if not work.seconds:
+        return 10.0
+    return work.seconds / work.images * min(work.images, _BATCH_IMAGES)

@@ -1,0 +1,174 @@
+"""One keeper leads; when it ends or loses its connection, another one does."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+import structlog.testing
+from sqlalchemy.exc import SQLAlchemyError
+
+from farm.db.connection import Database, Role
+from farm.db.locks import Lock
+from farm.dispatch.planned import Plan
+from farm.dispatch.snapshot import Seat, Snapshot
+from farm.planner.leader import Leader
+from farm.planner.poolplanner import MakePlan
+from tests.factories import Scene
+from tests.farm.planner.farms import HandMade
+from tests.waiting import wait_until
+
+_END_THE_LEADERS_SESSION = f"""
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND classid = 0 AND objid = {Lock.PLAN.value} AND granted
+"""
+
+
+@pytest.fixture
+def farm(scene: Scene) -> HandMade:
+    return HandMade(scene)
+
+
+@pytest.fixture
+def keeper(scene: Scene) -> Iterator[Callable[..., Leader]]:
+    """A keeper's leader, with connections of its own."""
+    leaders: list[tuple[Leader, Database]] = []
+
+    def make(make_plan: MakePlan = lambda snapshot, now: Plan()) -> Leader:
+        database = Database(scene.database.url, Role.KEEPER)
+        leaders.append((Leader(scene.settings, database, scene.doorbell, make_plan), database))
+        return leaders[-1][0]
+
+    yield make
+    for leader, database in leaders:
+        with closing(database):
+            leader.stop()
+
+
+def make_round(leader: Leader) -> None:
+    leader.lead()
+    for step in leader.steps().values():
+        step()
+
+
+def test_of_two_keepers_one_leads(keeper: Callable[..., Leader]) -> None:
+    first, second = keeper(), keeper()
+    for leader in (first, second, first):
+        make_round(leader)
+    assert (first.is_leading, second.is_leading, list(second.steps())) == (True, False, [])
+
+
+def test_a_keeper_that_stops_lets_another_one_lead(keeper: Callable[..., Leader]) -> None:
+    first, second = keeper(), keeper()
+    make_round(first)
+    first.stop()
+    make_round(second)
+    assert (first.is_leading, second.is_leading) == (False, True)
+
+
+def test_a_leader_that_loses_its_connection_leads_no_more(scene: Scene, keeper: Callable[..., Leader]) -> None:
+    first, second = keeper(), keeper()
+    make_round(first)
+    scene.scalar(_END_THE_LEADERS_SESSION)
+
+    def take_over() -> bool:
+        make_round(second)
+        return second.is_leading
+
+    wait_until(take_over, seconds=5)
+    with pytest.raises(SQLAlchemyError):
+        first.lead()
+    assert not first.is_leading
+    make_round(first)
+    assert not first.is_leading
+
+
+def test_the_session_of_a_frozen_leader_ends_by_itself(scene: Scene, keeper: Callable[..., Leader]) -> None:
+    leader = keeper()
+    with scene.database.engine.connect() as connection:
+        before = connection.exec_driver_sql("SHOW idle_session_timeout").scalar_one()
+    make_round(leader)
+    assert leader._leadership._connection is not None
+    found = leader._leadership._connection.exec_driver_sql("SHOW idle_session_timeout").scalar_one()
+    assert (before, found) == ("0", "30s")
+
+
+def test_to_begin_and_to_end_to_lead_is_logged_once(keeper: Callable[..., Leader]) -> None:
+    leader = keeper()
+    with structlog.testing.capture_logs() as logs:
+        make_round(leader)
+        make_round(leader)
+        leader.stop()
+    assert [entry["event"].partition(":")[0] for entry in logs] == [
+        "This keeper leads",
+        "This keeper leads no more",
+    ]
+
+
+def test_a_leader_plans_every_pool(farm: HandMade, keeper: Callable[..., Leader]) -> None:
+    farm.worker()
+    farm.line(farm.group(farm.checkpoint(), pool="night"), farm.owner(), pool="night")
+    make_round(keeper())
+    assert farm.scene.column("SELECT pool FROM plans ORDER BY pool") == ["default", "night"]
+
+
+def test_one_pool_that_cannot_be_planned_holds_up_no_other(farm: HandMade, keeper: Callable[..., Leader]) -> None:
+    def fail_by_day(snapshot: Snapshot, now: float) -> Plan:
+        if snapshot.pool == "default":
+            raise ZeroDivisionError
+        return Plan()
+
+    farm.worker()
+    farm.line(farm.group(farm.checkpoint(), pool="night"), farm.owner(), pool="night")
+    leader = keeper(fail_by_day)
+    leader.lead()
+    steps = leader.steps()
+    with pytest.raises(ZeroDivisionError):
+        steps["plan default"]()
+    steps["plan night"]()
+    assert farm.scene.column("SELECT pool FROM plans") == ["night"]
+
+
+def test_an_idle_worker_with_a_new_seat_is_rung(farm: HandMade, keeper: Callable[..., Leader]) -> None:
+    local, group, worker = farm.owner(), farm.group(farm.checkpoint()), farm.worker()
+    rung: list[tuple[str, int]] = []
+    leader = keeper(lambda snapshot, now: Plan(seats=(Seat(worker, group, local, 4),)))
+    leader._doorbell.ring_workers = lambda pool, times: rung.append((pool, times))  # type: ignore[method-assign]
+    make_round(leader)
+    make_round(leader)
+    assert rung == [("default", 1)]
+
+
+def test_a_plan_that_takes_too_long_is_reported(farm: HandMade, keeper: Callable[..., Leader]) -> None:
+    farm.worker()
+    leader = keeper()
+    leader._policy = leader._policy.__class__(period_seconds=-1.0)
+    with structlog.testing.capture_logs() as logs:
+        make_round(leader)
+    assert "A plan took longer than the time between plans." in [entry["event"] for entry in logs]
+
+
+def test_what_a_leader_was_charged_outlives_it(farm: HandMade, keeper: Callable[..., Leader]) -> None:
+    local = farm.owner()
+    farm.worker()
+    first, second = keeper(), keeper()
+    make_round(first)
+    assert first._state is not None
+    first._state.pools["default"].ledger.charge((local, None), 7.0)
+    first.stop()
+    make_round(second)
+    assert second._state is not None
+    assert second._state.pools["default"].ledger.lag((local, None)) == -7.0
+
+
+def test_a_failed_write_is_made_good_by_the_next_round(farm: HandMade, keeper: Callable[..., Leader]) -> None:
+    local, group, worker = farm.owner(), farm.group(farm.checkpoint()), farm.worker()
+    leader = keeper(lambda snapshot, now: Plan(seats=(Seat(worker, group, local, 4),)))
+    farm.scene.execute("ALTER TABLE plans ADD CONSTRAINT no_plan CHECK (false) NOT VALID")
+    try:
+        leader.lead()
+        with pytest.raises(SQLAlchemyError):
+            leader.steps()["plan default"]()
+    finally:
+        farm.scene.execute("ALTER TABLE plans DROP CONSTRAINT no_plan")
+    make_round(leader)
+    assert farm.scene.column("SELECT worker_id FROM seats") == [worker]

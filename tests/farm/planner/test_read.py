@@ -1,0 +1,170 @@
+"""The snapshot of a farm is what its rows say."""
+
+import pytest
+
+from farm.dispatch.snapshot import Account, Backlog, Group, Seat, Serving, WorkClass
+from farm.planner.ledger import Ledger
+from farm.planner.reading.snapshots import read_pools
+from tests.factories import Scene
+from tests.farm.planner.farms import HandMade
+
+
+@pytest.fixture
+def farm(scene: Scene) -> HandMade:
+    return HandMade(scene)
+
+
+def summed(backlog: Backlog) -> tuple[int, int, str, int, int]:
+    return backlog.group, backlog.owner, str(backlog.class_), backlog.priority, backlog.images
+
+
+def test_an_empty_farm_has_an_empty_snapshot(farm: HandMade) -> None:
+    snapshot = farm.look().snapshot
+    assert (snapshot.groups, snapshot.backlogs, snapshot.devices, snapshot.accounts) == ((), (), (), ())
+
+
+def test_lines_of_a_group_are_summed_by_owner_class_and_priority(farm: HandMade) -> None:
+    local, ana = farm.owner(), farm.owner("ana")
+    group = farm.group(farm.checkpoint())
+    farm.line(group, local, queued=4, succeeded=1)
+    farm.line(group, local, queued=3, running=1)
+    farm.line(group, local, queued=5, succeeded=1, priority=70)
+    farm.line(group, ana, queued=1, **{"class": "interactive"})
+    assert [summed(b) for b in farm.look().snapshot.backlogs] == [
+        (group, local, "bulk", 50, 7),
+        (group, local, "bulk", 70, 5),
+        (group, ana, "interactive", 50, 1),
+    ]
+
+
+def test_the_first_images_of_what_has_not_begun_are_interactive(farm: HandMade) -> None:
+    group, local = farm.group(farm.checkpoint()), farm.owner()
+    farm.line(group, local, queued=10)
+    farm.line(group, local, queued=1)
+    farm.line(group, local, queued=10, running=1)
+    found = [summed(b)[2:] for b in farm.look().snapshot.backlogs]
+    assert found == [("bulk", 50, 18), ("interactive", 50, 3)]
+
+
+def test_appended_changes_count_before_they_are_folded(farm: HandMade) -> None:
+    group, local = farm.group(farm.checkpoint()), farm.owner()
+    job_id = farm.line(group, local, queued=10)
+    done = farm.line(group, local, queued=2)
+    for job, queued in ((job_id, -4), (done, -2)):
+        farm.scene.execute(
+            "INSERT INTO deltas (job_id, batch_key, queued, running) VALUES (:job, 'k', :queued, -:queued)",
+            job=job,
+            queued=queued,
+        )
+    assert [summed(b)[2:] for b in farm.look().snapshot.backlogs] == [("bulk", 50, 6)]
+
+
+def test_what_is_not_ready_is_not_there(farm: HandMade) -> None:
+    group, local = farm.group(farm.checkpoint()), farm.owner()
+    farm.line(group, local, is_ready=False)
+    farm.scene.execute("UPDATE counters SET is_open = false WHERE job_id = :id", id=farm.line(group, local))
+    farm.line(farm.group(farm.checkpoint("other"), pool="night"), local, pool="night")
+    assert farm.look().snapshot.backlogs == ()
+
+
+def test_distant_deadlines_are_summed_apart(farm: HandMade) -> None:
+    group, local = farm.group(farm.checkpoint()), farm.owner()
+    for deadline in (600, 610, 7 * 86400):
+        farm.line(group, local, succeeded=1, deadline=deadline, **{"class": "deadline"})
+    look = farm.look()
+    found = [(b.images, round((b.deadline_at or 0) - look.now, -1)) for b in look.snapshot.backlogs]
+    assert found == [(8, 600), (4, 604800)]
+
+
+def test_jobs_with_a_limit_of_devices_are_summed_apart(farm: HandMade) -> None:
+    group, local = farm.group(farm.checkpoint()), farm.owner()
+    for limit in (None, 1, 2):
+        farm.line(group, local, succeeded=1, max_devices=limit)
+    assert [(b.images, b.max_devices) for b in farm.look().snapshot.backlogs] == [(4, None), (8, 3)]
+
+
+def test_a_group_says_what_it_needs(farm: HandMade) -> None:
+    checkpoint = farm.checkpoint()
+    group = farm.group(checkpoint, seconds=1.5)
+    farm.line(group, farm.owner())
+    look = farm.look()
+    assert look.snapshot.groups == (Group(group, checkpoint, "sd15", 512 * 512, None, 20.0 * 512 * 512),)
+    assert look.stored_seconds == {group: 1.5}
+
+
+def test_a_device_says_what_it_holds_and_renders(farm: HandMade) -> None:
+    local, checkpoint = farm.owner(), farm.checkpoint()
+    group = farm.group(checkpoint)
+    job_id = farm.line(group, local, running=3)
+    busy = farm.worker("cuda:0", status="busy", device_class="H200", memory_bytes=2**37, residents=[checkpoint, 7])
+    idle = farm.worker("cuda:1", cached=[checkpoint])
+    farm.scene.execute(
+        "INSERT INTO tasks (job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, lease_until) "
+        "SELECT :job, n, 'running', 'k', '{}', 3, 1, :worker, '9999-01-01Z' FROM generate_series(1, 3) n",
+        job=job_id,
+        worker=busy,
+    )
+    farm.scene.execute(
+        "INSERT INTO seats (worker_id, group_id, owner_id, images, reason) VALUES (:w, :g, :o, 4, 'stays')",
+        w=busy,
+        g=group,
+        o=local,
+    )
+    look = farm.look()
+    one, two = look.snapshot.devices
+    assert (one.id, one.class_, one.residents, one.serving) == (
+        busy,
+        "H200",
+        (checkpoint, 7),
+        Serving(group, local, None, 3),
+    )
+    assert (one.seat, one.free_at > look.now) == (Seat(busy, group, local, 4, None, "stays"), True)
+    assert (two.id, two.class_, two.cached, two.serving) == (idle, "test device", frozenset({checkpoint}), None)
+    assert two.free_at <= look.now
+
+
+def test_a_device_is_barred_from_what_it_is_kept_from(farm: HandMade) -> None:
+    checkpoint = farm.checkpoint()
+    farm.worker("cuda:0")
+    farm.scene.avoid("host/cuda:0", checkpoint)
+    farm.worker("cuda:1")
+    farm.scene.drain("host/cuda:1")
+    one, two = farm.look().snapshot.devices
+    assert (one.barred, one.is_ready, two.is_ready) == (frozenset({checkpoint}), True, False)
+
+
+def test_of_a_worker_that_started_again_the_newer_row_counts(farm: HandMade) -> None:
+    farm.worker("cuda:0")
+    again = farm.worker("cuda:0")
+    assert [device.id for device in farm.look().snapshot.devices] == [again]
+
+
+def test_accounts_have_weights_lags_and_what_is_in_flight(farm: HandMade) -> None:
+    ana, project = farm.owner("ana", weight=2.0), farm.project("film", weight=3.0)
+    group = farm.group(farm.checkpoint(), seconds=2.0)
+    job_id = farm.line(group, ana, project=project, running=2)
+    farm.scene.execute(
+        "INSERT INTO tasks (job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, lease_until) "
+        "SELECT :job, n, 'running', 'k', '{}', 3, 1, :worker, '9999-01-01Z' FROM generate_series(1, 2) n",
+        job=job_id,
+        worker=farm.worker(status="busy"),
+    )
+    ledger = Ledger("default")
+    ledger.charge((ana, project), 5.0)
+    found = farm.look(ledger).snapshot.accounts
+    assert found == (Account(ana, project, 2.0, 3.0, -5.0, 4.0, 1),)
+
+
+def test_the_pools_are_those_with_something_ready_or_a_worker(farm: HandMade) -> None:
+    local, checkpoint = farm.owner(), farm.checkpoint()
+    for pool in ("night", "day"):
+        farm.line(farm.group(checkpoint, pool=pool), local, pool=pool)
+    farm.worker()
+    with farm.scene.database.begin() as session:
+        assert read_pools(session) == ["day", "default", "night"]
+
+
+def test_interactive_work_is_known_as_such(farm: HandMade) -> None:
+    farm.line(farm.group(farm.checkpoint()), farm.owner(), queued=1, **{"class": "interactive"})
+    [backlog] = farm.look().snapshot.backlogs
+    assert backlog.class_ is WorkClass.INTERACTIVE

@@ -1,0 +1,142 @@
+"""Publishes uploaded images, those that were rendered together in one transaction, from a thread of its own."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from threading import Event
+
+import structlog
+
+from farm.crashpoints import reach
+from farm.db.connection import PASSING, Database
+from farm.errors import LeaseLost
+from farm.queue import endings
+from farm.queue.results import Finished
+from workers.loop.delivery.pause import Pause
+from workers.loop.delivery.pending import PendingImage, UploadedImage
+from workers.loop.holdings import Holdings
+
+log = structlog.get_logger(__name__)
+
+_MOST_TOGETHER = 64
+# Less than what anybody notices; a batch of images is encoded and uploaded within it, mostly.
+_MATES_SECONDS = 0.3
+_LOOK_SECONDS = 0.02
+
+
+class Publisher:
+    """Gathers uploaded images and publishes them; in an outage again and again, while their leases stand.
+
+    `are_more_coming` says whether further images are on their way: they are waited for, briefly. `on_published` is
+    called with each that is, `on_refused` with the objects of each that another attempt was faster than, and
+    `on_failed` with each that never will be published and why: LeaseLost where its lease is not held any more.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        holdings: Holdings,
+        ending: Event,
+        *,
+        are_more_coming: Callable[[], bool],
+        on_published: Callable[[PendingImage], None],
+        on_refused: Callable[[Finished], None],
+        on_failed: Callable[[PendingImage, Exception], None],
+    ) -> None:
+        self._database = database
+        self._holdings = holdings
+        self._ending = ending
+        self._pause = Pause(ending)
+        self._are_more_coming = are_more_coming
+        self._on_published = on_published
+        self._on_refused = on_refused
+        self._on_failed = on_failed
+        self._uploaded: queue.Queue[UploadedImage | None] = queue.Queue()
+        threading.Thread(target=self._run, name="publish", daemon=True).start()
+
+    @property
+    def is_held_up(self) -> bool:
+        return self._pause.is_held_up
+
+    def put(self, image: UploadedImage) -> None:
+        self._uploaded.put(image)
+
+    def stop(self) -> None:
+        """What is not published stays in the spool. `ending` is set by then."""
+        self._uploaded.put(None)
+
+    def _run(self) -> None:
+        while (first := self._uploaded.get()) is not None and not self._ending.is_set():
+            try:
+                self._publish(self._gather(first))
+            except Exception:
+                # Without this thread nothing would be delivered any more. What it had in hand waits in the spool.
+                log.exception("Images could not be published.")
+
+    def _gather(self, first: UploadedImage) -> list[UploadedImage]:
+        """What is uploaded by now, and what comes soon."""
+        gathered = [first]
+        deadline = time.monotonic() + _MATES_SECONDS
+        while len(gathered) < _MOST_TOGETHER:
+            is_waiting = time.monotonic() < deadline and self._are_more_coming() and not self._ending.is_set()
+            try:
+                image = self._uploaded.get(timeout=_LOOK_SECONDS) if is_waiting else self._uploaded.get_nowait()
+            except queue.Empty:
+                if is_waiting:
+                    continue
+                break
+            if image is None:
+                self.stop()
+                break
+            gathered.append(image)
+        return gathered
+
+    def _publish(self, images: Sequence[UploadedImage]) -> None:
+        """Publish images together; where they cannot be, for a reason of theirs, each by itself.
+
+        So an image that can never be published holds up none of its mates.
+        """
+        while (images := self._still_held(images)) and not self._ending.is_set():
+            try:
+                self._publish_together(images)
+            except PASSING as error:
+                log.warning("Could not publish images yet.", images=len(images), error=str(error.args[0]))
+                self._pause.wait()
+                continue
+            except Exception as error:
+                self._publish_one_by_one(images, error)
+            self._pause.reset()
+            return
+
+    def _publish_one_by_one(self, images: Sequence[UploadedImage], error: Exception) -> None:
+        if len(images) == 1:
+            self._on_failed(images[0].pending, error)
+            return
+        log.warning("Images could not be published together.", images=len(images), error=str(error))
+        for image in images:
+            self._publish([image])
+
+    def _still_held(self, images: Sequence[UploadedImage]) -> Sequence[UploadedImage]:
+        """Nothing is deleted of the others: if the answer to a COMMIT was lost, the objects belong to a result."""
+        held = []
+        for image in images:
+            if self._holdings.holds(image.lease):
+                held.append(image)
+            else:
+                self._on_failed(image.pending, LeaseLost())
+        return held
+
+    def _publish_together(self, images: Sequence[UploadedImage]) -> None:
+        reach("worker.gathered")
+        with self._database.begin() as session:
+            published = endings.publish_all(session, [image.finished for image in images])
+            reach("worker.publishing")
+        reach("worker.published")
+        for image in images:
+            if image.lease.key in published:
+                log.info("Attempt ended: succeeded.", **image.lease.log_fields())
+            else:
+                log.info("Attempt ended: refused, another attempt owns the task.", **image.lease.log_fields())
+                self._on_refused(image.finished)
+            self._on_published(image.pending)
