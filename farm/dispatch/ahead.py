@@ -11,8 +11,8 @@ _DEVICES_A_READ = 20
 def read_ahead(board: Board) -> None:
     """Say on each seat what comes next.
 
-    1. A device whose next checkpoint is not resident: that one.
-    2. For checkpoints that wait without a device, and that no host has cached: a device that can best be spared. It
+    1. A device whose next checkpoint is not resident: that one. 2. For checkpoints that wait without a device,
+    and that no host has cached: a device that can best be spared. It
        is preferred for them later, since loads from a cache are shorter.
     """
     for device, seat in board.seats.items():

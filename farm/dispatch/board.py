@@ -48,6 +48,8 @@ class Board:
     load_budget: float = 0.0
     usage: Mapping[int, float] = field(default_factory=dict)
     largest_batch: int = 1
+    usual_class: str = ""
+    """The class that most devices are of."""
     soon: list[int] = field(default_factory=list)
     """Devices that are idle or will be soon, in the order in which they are free."""
 
@@ -83,6 +85,10 @@ class Board:
             return 0.0
         return self.loads.seconds(checkpoint, found.class_, is_cached=checkpoint in found.cached)
 
+    def usual_load(self, checkpoint: int) -> float:
+        """What a load costs on most devices, if nothing is cached."""
+        return self.loads.seconds(checkpoint, self.usual_class, is_cached=False)
+
     def batch_seconds(self, device: int, checkpoint: int) -> float:
         """The seconds of one efficient batch of a checkpoint's first row."""
         row = self.rows[checkpoint][0]
@@ -95,6 +101,12 @@ class Board:
         return any(
             row.left and row.devices_left != 0 and kind in types[row.group.id] for row in self.rows[checkpoint]
         )
+
+    def kinds(self, checkpoint: int) -> set[int]:
+        """The types of devices that may render something of a checkpoint that is left."""
+        types = self.feasible.types_by_group
+        groups = {row.group.id for row in self.rows[checkpoint] if row.left and row.devices_left != 0}
+        return {kind for group in groups for kind in types[group]}
 
     def surplus(self, checkpoint: int | None) -> float:
         """How many devices a checkpoint has beyond what it should have."""

@@ -93,14 +93,15 @@ def _need(board: Board, checkpoint: int, spare: dict[int, int]) -> float:
         return max(need, 0.51) if is_ripe or need > 0.5 else 0.0
     if need <= 0.5 and board.demand.is_saturated:
         work = sum(row.work for row in rows) / (board.count(checkpoint) + 1)
-        load = board.loads.seconds(checkpoint, "", is_cached=False)
+        load = board.usual_load(checkpoint)
         return 0.501 + need / 1e3 if work > _WORTH_LOADS * load else 0.0
     return need
 
 
 def _choose(board: Board, devices: list[int], checkpoint: int) -> int | None:
     """What loads it soonest; then the smallest device, and the one that is missed least where it is."""
-    suited = [d for d in devices if board.may(d, checkpoint)]
+    kinds = board.kinds(checkpoint)
+    suited = [d for d in devices if board.feasible.type_by_device[d] in kinds]
     return min(suited, key=lambda d: (_donor_order(board, d, checkpoint), d), default=None)
 
 

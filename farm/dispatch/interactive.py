@@ -46,7 +46,7 @@ def _find_device(board: Board, row: Row, holders: dict[int, list[int]], nearest:
     free = [d for d in holders.get(checkpoint, ()) if d not in board.seats and may(d, row.group.id)]
     best = min(free, key=lambda d: (board.free_at(d) + board.load_seconds(d, checkpoint), d), default=None)
     wait = board.free_at(best) + board.load_seconds(best, checkpoint) - board.now if best is not None else 1e9
-    fresh = board.loads.seconds(checkpoint, "", is_cached=False)
+    fresh = board.usual_load(checkpoint)
     if best is not None and wait <= fresh + row.seconds * board.batches.images(row.group, board.devices[best]):
         return best
     other = min(

@@ -61,7 +61,7 @@ def _describe(board: Board, checkpoint: int, rows: list[Row], soonest: float) ->
     return _Checkpoint(
         devices=len(on),
         first_free=min((board.free_at(d) - board.now for d in on), default=soonest),
-        load=board.loads.seconds(checkpoint, any_device.class_ if any_device else "", is_cached=False),
+        load=board.usual_load(checkpoint),
         batch=rows[0].seconds * (board.batches.images(rows[0].group, any_device) if any_device else 1),
         is_loading=bool(loads) and min(loads) > 0,
         accounts=len({row.key for row in rows}),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from farm.dispatch.ahead import read_ahead
 from farm.dispatch.batches import Batches
 from farm.dispatch.board import Board, place_devices
-from farm.dispatch.bounds import unseated
+from farm.dispatch.bounds import longest_wait, unseated
 from farm.dispatch.busy import force, move_busy
 from farm.dispatch.classes import Row, rank_rows, usual_class
 from farm.dispatch.demand import Demand, find_demand
@@ -86,6 +86,7 @@ def _lay_out(snapshot: Snapshot, now: float) -> Board:
         stays_until=_still_ahead(carried.stays_until, devices, now),
         usage=_find_usage(devices.values(), groups, carried, seconds),
         load_budget=_refill(carried, len(devices), seconds, snapshot),
+        usual_class=usual_class(devices.values()),
         largest_batch=max((device.max_batch for device in devices.values()), default=1),
     )
     place_devices(board, carried.interactive)
@@ -141,14 +142,13 @@ def _refill(carried: Carried, devices: int, seconds: float, snapshot: Snapshot) 
 
 def _usual_load(snapshot: Snapshot, board: Board) -> float:
     """Expected seconds of a load, over what waits: from the cache as often as hosts have it cached."""
-    class_ = usual_class(board.devices.values())
     hosts = {device.host: device.cached for device in board.devices.values()}
     cached = Counter(checkpoint for held in hosts.values() for checkpoint in held)
     total = 0.0
     for checkpoint in board.rows:
         part = cached[checkpoint] / len(hosts) if hosts else 0.0
-        total += part * snapshot.loads.seconds(checkpoint, class_, is_cached=True)
-        total += (1 - part) * snapshot.loads.seconds(checkpoint, class_, is_cached=False)
+        total += part * snapshot.loads.seconds(checkpoint, board.usual_class, is_cached=True)
+        total += (1 - part) * board.usual_load(checkpoint)
     return total / len(board.rows) if board.rows else 0.0
 
 
@@ -215,4 +215,16 @@ def _figures(board: Board, snapshot: Snapshot, waiting: Mapping[int, float], loa
         oldest_seconds=board.now - oldest,
         load_seconds=load,
         tolerated_lag=theta,
+        wait_bound=_find_bound(board, load),
+    )
+
+
+def _find_bound(board: Board, load: float) -> float:
+    return longest_wait(
+        board.policy,
+        checkpoints=len(board.rows),
+        devices=len(board.devices),
+        accounts=max((len({row.key for row in rows}) for rows in board.rows.values()), default=0),
+        load_seconds=load,
+        batch_seconds=max((rows[0].seconds for rows in board.rows.values()), default=0.0) * board.largest_batch,
     )

@@ -85,6 +85,8 @@ class Figures:
     """What a load is expected to take, on average over what waits."""
     tolerated_lag: float = 0.0
     """The lag in seconds at which a device is moved for fairness."""
+    wait_bound: float = 0.0
+    """The longest that anything waits to be served, as stated in `farm.dispatch.bounds`, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,10 @@ from typing import Any
 
 from farm.bench.policy.checks import Checks
 from farm.bench.policy.machines import Machine, build
+from farm.bench.policy.measures import loads_of, speeds_of
 from farm.bench.policy.queues import Job, Part, Queues
-from farm.bench.policy.scenario import (
-    BATCH,
-    CACHED_LOAD_SECONDS,
-    DRAIN_SECONDS,
-    IMAGE_SECONDS,
-    LOAD_SECONDS,
-    Scenario,
-    Submitted,
-)
+from farm.bench.policy.scenario import DRAIN_SECONDS, IMAGE_SECONDS, Scenario, Submitted
 from farm.bench.policy.tally import Tally
-from farm.dispatch.measured import Load, Loads, Speed, Speeds
 from farm.dispatch.plan import plan
 from farm.dispatch.planned import Plan
 from farm.dispatch.snapshot import Account, Carried, Snapshot
@@ -46,24 +38,13 @@ class Simulation:
         self.flight = dict.fromkeys(self.lags, 0.0)
         self.carried = Carried()
         self.jobs: list[Job] = []
+        self.unfinished = 0
         self.idle: set[int] = set(self.machines)
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._serial = count()
         error = scenario.estimate_error
         self._factor = {g: 1 + self.random.uniform(-error, error) for g in self.groups}
-        self._speeds = Speeds.of(
-            Speed("sd15", 512 * 512, class_, BATCH, IMAGE_SECONDS / 20)
-            for class_ in {made.class_ for made in scenario.made}
-        )
-        self._loads = Loads.of(
-            (
-                Load(group.checkpoint, class_, is_cached, seconds)
-                for group in scenario.groups
-                for class_ in {"", *(made.class_ for made in scenario.made)}
-                for is_cached, seconds in ((True, CACHED_LOAD_SECONDS), (False, LOAD_SECONDS))
-            ),
-            {},
-        )
+        self._speeds, self._loads = speeds_of(scenario), loads_of(scenario)
 
     def run(self) -> Tally:
         """Run to the end, without the garbage collector: its pauses grow with the simulation, not with the plan."""
@@ -84,19 +65,12 @@ class Simulation:
         while self._events and self._events[0][0] <= self.end:
             self.now, _, act, arguments = heapq.heappop(self._events)
             act(*arguments)
-            if (
-                self.scenario.is_drain
-                and self.now > 0
-                and all(job.done == job.submitted.images for job in self.jobs)
-            ):
+            if self.scenario.is_drain and self.jobs and not self.unfinished:
                 break
         if not self.scenario.is_drain:
             self.now = self.end
         self._finish()
         return self.tally
-
-    def _is_drained(self) -> bool:
-        return all(job.done == job.submitted.images for job in self.jobs)
 
     def _at(self, at: float, act: Callable[..., None], *arguments: object) -> None:
         heapq.heappush(self._events, (at, next(self._serial), act, arguments))
@@ -106,6 +80,7 @@ class Simulation:
         while submitted is not None and submitted.at <= self.now:
             job = Job(submitted, submitted.images)
             self.jobs.append(job)
+            self.unfinished += 1
             self.queues.put(job)
             self.checks.is_ready(submitted.group, submitted.owner, self.now)
             self._wake(self.groups[submitted.group].checkpoint)
@@ -223,6 +198,7 @@ class Simulation:
             self.lags[job.submitted.owner] -= (spent - machine.charged) * n / images
             if job.done == job.submitted.images:
                 job.ended_at = self.now
+                self.unfinished -= 1
         self._count(machine, self.now, owners)
         machine.parts, machine.seen = [], None
         self._claim(machine)
