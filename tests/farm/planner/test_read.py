@@ -133,7 +133,8 @@ def test_a_device_that_does_not_say_so_is_free_when_its_batch_should_end(farm: H
         farm.scene.execute("UPDATE tasks SET status = 'succeeded', lease_until = NULL WHERE status = 'running'")
         farm.scene.execute(
             "INSERT INTO tasks (job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, "
-            "lease_until) SELECT :job, :first + n, 'running', 'k', '{}', 3, 1, :worker, 'infinity' FROM generate_series(1, 3) n",
+            "lease_until) "
+            "SELECT :job, :first + n, 'running', 'k', '{}', 3, 1, :worker, 'infinity' FROM generate_series(1, 3) n",
             job=job_id,
             first=first,
             worker=worker,
