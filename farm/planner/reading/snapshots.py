@@ -101,7 +101,7 @@ def read_snapshot(
         backlogs=tuple(backlogs),
         devices=tuple(devices),
         accounts=tuple(_accounts(session, ledger, backlogs, running, devices, seconds)),
-        speeds=known.learned.speeds(),
+        speeds=known.learned.speeds(groups, {device.class_ for device in devices}),
         loads=known.learned.loads(sizes),
         policy=policy,
         carried=carried or Carried(),

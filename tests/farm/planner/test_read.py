@@ -4,7 +4,7 @@ import pytest
 
 from farm.dispatch.snapshot import Account, Backlog, Group, Seat, Serving, WorkClass
 from farm.planner.ledger import Ledger
-from farm.planner.measuring.learn import Learned
+from farm.planner.measuring.learn import Learned, Sample
 from farm.planner.reading.snapshots import Known, read_pools
 from tests.factories import Scene
 from tests.farm.planner.farms import HandMade
@@ -196,3 +196,12 @@ def test_interactive_work_is_known_as_such(farm: HandMade) -> None:
     farm.line(farm.group(farm.checkpoint()), farm.owner(), queued=1, **{"class": "interactive"})
     [backlog] = farm.look().snapshot.backlogs
     assert backlog.class_ is WorkClass.INTERACTIVE
+
+
+def test_speeds_of_sizes_that_were_not_measured_follow_from_others(farm: HandMade) -> None:
+    farm.line(farm.group(farm.checkpoint(), pixels=1000), farm.owner())
+    farm.worker(device_class="H200")
+    learned = Learned()
+    learned.observe([Sample("sd15", 1, 500, 10.0, "H200", 2, 1.0)])
+    speeds = farm.look(known=Known(learned)).snapshot.speeds
+    assert speeds.batches("sd15", 1000, "H200") == {1: pytest.approx(0.1)}
