@@ -76,7 +76,7 @@ class _Claimer:
 
     def work(self) -> bool:
         """Claim and publish, if there is something."""
-        work = self._calls.claim(self.worker_id, ())
+        work = self._calls.claim(self.worker_id, (), ()).work
         if work is not None:
             self._calls.publish(work, load_seconds=0.0, render_seconds=1.0)
         return work is not None

@@ -183,9 +183,9 @@ def fleet(**options: Any) -> None:
     Ends with status 1 where an invariant is broken.
     """
     click.echo(f"{describe_machine()}, load average {os.getloadavg()[0]:.1f}")
-    ceilings, figures = fleet_run.measure(FleetOptions(**options))
+    ceiling, figures = fleet_run.measure(FleetOptions(**options))
     for line in (
-        *fleet_report.describe_ceilings(ceilings, figures),
+        *fleet_report.describe_ceiling(ceiling, figures),
         *fleet_report.describe(figures),
     ):
         click.echo(line)

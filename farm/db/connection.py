@@ -3,15 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
 from functools import cached_property
 from typing import Any
 
 import psycopg
-from psycopg.abc import AdaptContext, Buffer
-from psycopg.adapt import Loader
-from sqlalchemy import Engine, NullPool, create_engine, event, func, select, text
+from sqlalchemy import Engine, NullPool, create_engine, func, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
@@ -89,7 +86,6 @@ class Database:
             },
         )
         pooler.apply_settings(engine, postgres_settings, limits.transaction)
-        event.listen(engine, "connect", _read_infinity)
         return engine
 
     @contextmanager
@@ -134,28 +130,6 @@ def _pool(limits: Limits) -> dict[str, Any]:
         "pool_pre_ping": True,
         "pool_timeout": 10,
     }
-
-
-NEVER = datetime.max.replace(tzinfo=UTC)
-"""What `infinity` is read as, which Python has no time for."""
-
-_READS_TIMES = psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, psycopg.pq.Format.TEXT)
-
-
-class _ReadsEndlessTimes(Loader):
-    """Reads times as psycopg does, and `infinity` too, which it refuses."""
-
-    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
-        super().__init__(oid, context)
-        assert _READS_TIMES is not None
-        self._load = _READS_TIMES(oid, context).load
-
-    def load(self, data: Buffer) -> datetime:
-        return NEVER if bytes(data) == b"infinity" else self._load(data)
-
-
-def _read_infinity(connection: psycopg.Connection, _: object) -> None:
-    connection.adapters.register_loader("timestamptz", _ReadsEndlessTimes)
 
 
 PASSING = (OperationalError, InterfaceError, InternalError, PoolTimeout)

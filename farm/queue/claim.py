@@ -140,8 +140,8 @@ def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
 
 
 def _claimed_checkpoint(*columns: Any) -> ClaimedCheckpoint:
-    *named, files = columns
-    return ClaimedCheckpoint(*named, read_files(files))
+    known = dict(zip(_CHECKPOINT, columns, strict=True))
+    return ClaimedCheckpoint(**{**known, "files": read_files(known["files"])})
 
 
 def _require_devices(session: Session, most: Mapping[int, int]) -> None:

@@ -63,7 +63,7 @@ def enter_groups(session: Session, pool: str, batch_limit: int | None, kinds: It
         Group.pool == pool, Group.batch_limit.is_not_distinct_from(batch_limit), Group.batch_key == any_(keys)
     )
     found = session.execute(query.with_for_update(read=True, key_share=True))
-    return {key: group_id for key, group_id in found}
+    return {row.batch_key: row.id for row in found}
 
 
 KEY_OF_QUEUE = "c.pool, c.priority, c.owner_id"

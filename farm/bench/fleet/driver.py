@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import redis
 
-from farm.bench.fleet.calls import ClaimedWork, WorkerCalls
+from farm.bench.fleet.calls import ClaimAnswer, ClaimedWork, WorkerCalls
 from farm.bench.fleet.device import Device
 from farm.bench.fleet.options import POOL, Timing
 from farm.bench.fleet.samples import Samples
@@ -101,14 +101,17 @@ class Driver:
             self._idle.pop(device.worker_id, None)
             self._rendering += 1
         began = time.monotonic()
-        work = self._attempt(partial(self._calls.claim, device.worker_id, tuple(device.residents)))
+        claim = partial(self._calls.claim, device.worker_id, tuple(device.residents), tuple(device.preference()))
+        answer = self._attempt(claim) or ClaimAnswer(None)
         ended = time.monotonic()
-        if work is None:
+        self._samples.races += answer.races
+        if answer.work is None:
             self._samples.empty_claims.append(ended - began)
             self._rest(device)
             return
-        self._samples.note_claim(ended - began, late=began - due)
-        self._render(device, work)
+        with self._lock:
+            self._samples.note_claim(ended - began, late=began - due)
+        self._render(device, answer.work)
 
     def _render(self, device: Device, work: ClaimedWork) -> None:
         """What waits for the device's thread in life, the delivery, waits for no more than the end here."""

@@ -7,15 +7,22 @@ POOL = "fleet"
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a device is busy: seconds for an image of 512 x 512 pixels, and for the load of a checkpoint.
+    """How long a device is busy: seconds for an image of 512 x 512 pixels in a full batch, and for a load.
 
-    Larger images take longer by their pixels. With `is_waited` False nothing is waited for, though the same seconds
-    are reported: so the ceiling is measured.
+    Larger images take longer by their pixels, small batches by what each batch costs besides: as much as one more
+    image, about as it is on GPUs. With `is_waited` False nothing is waited for, though the same seconds are
+    reported: so the ceiling is measured.
     """
 
     image_seconds: float
     load_seconds: float
+    full_batch: int = 8
     is_waited: bool = True
+
+    def render_seconds(self, cost: float, images: int) -> float:
+        """How long a batch of so many images renders whose cost is so much, in images of 512 x 512 pixels."""
+        each = self.image_seconds * self.full_batch / (self.full_batch + 1)
+        return each * cost * (images + 1) / images
 
 
 @dataclass(frozen=True)

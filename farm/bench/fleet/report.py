@@ -9,17 +9,23 @@ from farm.bench.fleet.samples import quantile
 from farm.bench.fleet.watch import Cost
 
 
-def describe_ceilings(ceilings: Sequence[Ceiling], figures: FleetFigures) -> Iterator[str]:
+def describe_ceiling(ceiling: Ceiling, figures: FleetFigures) -> Iterator[str]:
     """What this machine takes where no device ever renders."""
-    yield f"ceiling, beside the renewals of {figures.options.devices:,} devices:"
-    for found in ceilings:
-        how = f"in batches of {found.batch}" if found.batch > 1 else "one by one"
+    for alone in ceiling.alone:
+        how = f"in batches of {alone.batch}" if alone.batch > 1 else "one by one"
         yield (
-            f"  {how}: {found.images_per_second:,.0f} images/s published, {found.claims_per_second:,.0f} claims/s; "
-            f"a claim p50 {_ms(found.samples.claims, 0.5)} ms, a publish p50 {_ms(found.samples.publishes, 0.5)} ms"
+            f"alone, {how}: {alone.claims_per_second:,.0f} claims/s ({alone.claimed_per_second:,.0f} images/s), "
+            f"and {alone.published_per_second:,.0f} images/s published"
         )
-        yield f"    bound by {found.cost.binds}"
-        yield f"    processor: {_describe_parts(found.cost)}"
+    fleet, devices = ceiling.fleet, figures.options.devices
+    renewals = len(fleet.samples.beats) / fleet.samples.seconds
+    yield (
+        f"ceiling of {devices:,} devices that claim, publish and renew: {fleet.images_per_second:,.0f} images/s, "
+        f"{fleet.claims_per_second:,.0f} claims/s, {renewals:,.0f} renewals/s"
+    )
+    yield f"  bound by {fleet.cost.binds}"
+    yield f"  processor: {_describe_parts(fleet.cost)}"
+    yield f"  seen at active statements: {_describe_counts(fleet.cost)}"
 
 
 def describe(figures: FleetFigures) -> Iterator[str]:
@@ -53,10 +59,15 @@ def describe(figures: FleetFigures) -> Iterator[str]:
 
 def _describe_calls(figures: FleetFigures) -> Iterator[str]:
     samples = figures.samples
+    asked = [seconds + late for seconds, late in zip(samples.claims, samples.late, strict=True)]
     yield (
         f"claim: p50 {_ms(samples.claims, 0.5)}, p95 {_ms(samples.claims, 0.95)}, p99 "
         f"{_ms(samples.claims, 0.99)} ms of {len(samples.claims):,}; {len(samples.empty_claims):,} more found "
-        f"nothing; begun late by p99 {_ms(samples.late, 0.99)} ms"
+        f"nothing, {samples.races:,} lost a race"
+    )
+    yield (
+        f"  with the wait for a thread that acts for the device: p50 {_ms(asked, 0.5)}, p95 {_ms(asked, 0.95)}, "
+        f"p99 {_ms(asked, 0.99)} ms"
     )
     yield (
         f"publish of a batch: p50 {_ms(samples.publishes, 0.5)}, p99 {_ms(samples.publishes, 0.99)} ms; "

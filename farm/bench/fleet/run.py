@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import text
 
@@ -21,7 +21,8 @@ from farm.bench.fleet.watch import Cost, Watch
 from farm.bench.fleet.work import PlannedJob, draw_jobs, spread_arrivals
 from farm.bench.scratch import scratch_servers
 
-_CEILING_SECONDS = 12.0
+_CEILING_SECONDS = 6.0
+_CEILING_TASKS = 40_000
 _CEILING_ROUNDS = 2
 _PATIENCE = 3.0
 _LEAST_PATIENCE_SECONDS = 120.0
@@ -52,13 +53,14 @@ class FleetFigures:
         return sum(batches) / max(1, len(batches))
 
 
-def measure(options: FleetOptions) -> tuple[Sequence[Ceiling], FleetFigures]:
+def measure(options: FleetOptions) -> tuple[Ceiling, FleetFigures]:
     """Measure the ceiling on a farm of its own, and then let the fleet work on another."""
     with scratch_farm(options) as farm:
-        ceilings = ceiling.measure(farm, options, seconds=_CEILING_SECONDS, rounds=_CEILING_ROUNDS)
+        plenty = replace(options, tasks=_CEILING_TASKS)
+        reached = ceiling.measure(farm, plenty, seconds=_CEILING_SECONDS, rounds=_CEILING_ROUNDS)
     with scratch_farm(options) as farm:
         jobs = draw_jobs(options)
-        return ceilings, run(farm, options, jobs, image_seconds=_image_seconds(options, jobs, ceilings[0]))
+        return reached, run(farm, options, jobs, image_seconds=_image_seconds(options, jobs, reached))
 
 
 def run(
@@ -70,7 +72,7 @@ def run(
     2. The devices start, within the time that a load takes; the other jobs come.
     3. Once every job is finished, or patience ends, the devices end, and what they did is looked over.
     """
-    timing = Timing(image_seconds, options.load_seconds)
+    timing = Timing(image_seconds, options.load_seconds, options.batch)
     rate = options.load * options.devices / image_seconds
     arrivals = list(spread_arrivals(jobs, images_per_second=rate))
     checkpoints = bench_farm.fill(farm.database, options)
@@ -114,7 +116,7 @@ def _image_seconds(options: FleetOptions, jobs: Sequence[PlannedJob], reached: C
     if options.image_seconds is not None:
         return options.image_seconds
     mean_cost = sum(job.cost for job in jobs) / options.tasks
-    return options.devices / (options.offered * reached.images_per_second * mean_cost)
+    return options.devices / (options.offered * reached.fleet.images_per_second * mean_cost)
 
 
 def _wait_until_finished(farm: BenchFarm, deadline: float) -> None:

@@ -21,6 +21,7 @@ class Samples:
     loads: int = 0
     published: int = 0
     lost: int = 0
+    races: int = 0
     errors: list[str] = field(default_factory=list)
     first_claim_at: float = math.inf
     last_publish_at: float = 0.0

@@ -15,7 +15,7 @@ from farm.bench.fleet.samples import Samples, quantile
 from farm.bench.fleet.timers import Timers
 from farm.bench.fleet.watch import Cost
 from farm.bench.fleet.work import PlannedJob, draw_jobs, spread_arrivals
-from farm.queue.claim import Lease
+from farm.queue.claimed import Lease
 from tests.factories import a_spec
 
 SMALL = FleetOptions(devices=10, tasks=5000, owners=20, checkpoints=30)
