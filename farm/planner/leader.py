@@ -136,13 +136,14 @@ class Leader:
             with self._database.begin() as session:
                 state.known.learned.store(session)
                 ended_at = read_now(session)
-                actuals.note_ends(session, state.ended_since)
+                is_all = actuals.note_ends(session, state.ended_since) < actuals.MOST
         except BaseException:
             state.known.learned.forget_stored()
             for planner in state.pools.values():
                 planner.ledger.forget_stored()
             raise
-        state.ended_since = ended_at - actuals.OVERLAP_SECONDS
+        if is_all:
+            state.ended_since = ended_at - actuals.OVERLAP_SECONDS
 
     def _prune(self, state: _State) -> None:
         state.prune_at = time.monotonic() + _PRUNE_SECONDS
