@@ -127,6 +127,7 @@ class Settings(BaseSettings):
     spool_bytes: int = Field(2 * 2**30, ge=2**20)
     cache_dir: Folder | None = None
     cache_bytes: int = Field(50 * 2**30, ge=2**20)
+    resident_bytes: int = Field(0, ge=0)
     stall_seconds: float = Field(120.0, ge=1, le=86400)
     crash_points: Folder | None = None
 

@@ -62,6 +62,7 @@ _LONGEST = (
     "test_installs",
     "e2e/",
     "chaos/",
+    "tests/bench/",
     "farm/db/test_timeouts_and_vacuum",
     "tests/model/",
     "web/test_fuzz",

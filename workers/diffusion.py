@@ -1,7 +1,8 @@
 """The renderer that runs diffusers pipelines on a CUDA device or the CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import structlog
 import torch
@@ -12,6 +13,7 @@ from farm.queue.claim import ClaimedCheckpoint
 from farm.spec.image import ImageSpec
 from farm.store.protocol import open_store
 from workers.canvas.inputs import Inputs, StoredInputs
+from workers.compute.budget import choose_budget, memory_bytes
 from workers.compute.faults import translate_device_faults
 from workers.compute.memory import (
     DoesNotFit,
@@ -26,6 +28,7 @@ from workers.compute.probe import check_device
 from workers.model.adapters import apply_addons
 from workers.model.pipelines import Pipelines
 from workers.model.provenance import Machine
+from workers.model.readahead import ReadAhead
 from workers.model.storereads import Reads
 from workers.model.weights_cache import open_weights
 from workers.modes import RENDERS
@@ -43,9 +46,11 @@ def open_renderer(settings: Settings, label: str, device_name: str, threads: int
     check_device(device, resolve_precision(settings.precision, device))
     torch.backends.cudnn.benchmark = False
     store, reads = open_store(settings), Reads()
-    pipelines = Pipelines(device, settings.precision, open_weights(settings, store, reads))
+    budget = choose_budget(device, settings.resident_bytes)
+    pipelines = Pipelines(device, settings.precision, open_weights(settings, store, reads), budget)
     machine = Machine(device_name, pipelines.precision, threads if device == "cpu" else None)
-    return DiffusionRenderer(pipelines, machine, StoredInputs(store, reads), reads)
+    ahead = ReadAhead(lambda may_fetch: open_weights(settings, store, Reads(), may_fetch))
+    return DiffusionRenderer(pipelines, machine, StoredInputs(store, reads), reads, ahead)
 
 
 @dataclass(frozen=True)
@@ -60,16 +65,36 @@ class _Shortage:
 class DiffusionRenderer:
     """Renders batches in buckets. Where memory runs out it climbs the ladder of `workers.compute.memory`."""
 
-    def __init__(self, pipelines: Pipelines, machine: Machine, inputs: Inputs, reads: Reads | None = None) -> None:
+    def __init__(
+        self,
+        pipelines: Pipelines,
+        machine: Machine,
+        inputs: Inputs,
+        reads: Reads | None = None,
+        ahead: ReadAhead | None = None,
+    ) -> None:
         self._pipelines = pipelines
         self._machine = machine
         self._inputs = inputs
         self._reads = reads or Reads()
+        self._ahead = ahead
         self._ladder = MemoryLadder()
 
     @property
     def device_name(self) -> str:
         return self._machine.device_name
+
+    @property
+    def device_class(self) -> str:
+        return self._machine.device_name
+
+    @cached_property
+    def memory_bytes(self) -> int:
+        return memory_bytes(self._pipelines.device)
+
+    @property
+    def resident_ids(self) -> Sequence[int]:
+        return self._pipelines.resident_ids
 
     @property
     def resident_id(self) -> int | None:
@@ -79,9 +104,16 @@ class DiffusionRenderer:
     def is_reading(self) -> bool:
         return self._reads.is_going_on
 
+    def cached_ids(self, checkpoints: Iterable[ClaimedCheckpoint]) -> Sequence[int]:
+        return [checkpoint.id for checkpoint in checkpoints if self._pipelines.weights.has(checkpoint)]
+
     def load(self, checkpoint: ClaimedCheckpoint) -> None:
         with translate_device_faults():
             self._pipelines.load(checkpoint)
+
+    def read_ahead(self, checkpoint: ClaimedCheckpoint) -> None:
+        if self._ahead and not self._pipelines.is_resident(checkpoint):
+            self._ahead.wish(checkpoint)
 
     def render(
         self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep
@@ -92,10 +124,12 @@ class DiffusionRenderer:
     def _climb(
         self, checkpoint: ClaimedCheckpoint, specs: Sequence[ImageSpec], on_step: OnStep
     ) -> Sequence[Picture]:
-        """Render with ever less at a time, until it fits."""
+        """Render alone on the device if need be, and then with ever less at a time, until it fits."""
         footprint = image_footprint(checkpoint.sha256, specs[0])
         offloaded = self._pipelines.load(checkpoint).is_offloaded
         begun = measures = self._ladder.first(footprint, bucket_of(len(specs)), is_offloaded=offloaded)
+        if measures.is_offloaded:
+            self._pipelines.keep_only(checkpoint)
         while True:
             tried = self._try(checkpoint, specs, on_step, measures)
             if not isinstance(tried, _Shortage):
@@ -105,6 +139,9 @@ class DiffusionRenderer:
             if measures.is_offloaded and not offloaded:
                 # Half of it may be where it was moved to when memory ran out.
                 self._pipelines.unload()
+            elif self._pipelines.keep_only(checkpoint):
+                log.info("Memory ran out; tried again without other checkpoints.", reason=tried.reason)
+                continue
             self._pipelines.shed()
             measures = self._next_measures(measures, specs[0], tried)
 
@@ -135,6 +172,7 @@ class DiffusionRenderer:
         try:
             # The measures inside: what they move is the VAE that decodes, which may be another.
             with (
+                self._pipelines.budget.watch(checkpoint.family),
                 apply_addons(resident, specs[0], resident.weights),
                 apply_measures(
                     measures, resident.pipeline, self._pipelines.device, was_offloaded=resident.is_offloaded

@@ -1,7 +1,9 @@
-"""Whether a worker's memory stays flat while checkpoints come and go."""
+"""Whether a worker's memory stays flat while checkpoints come and go, and how many loads keeping several avoids."""
 
+import random
 import statistics
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +22,33 @@ from farm.weights import checkpoints as catalog
 from farm.weights.folder import inspect_folder
 
 _SCALE = 4
+_SEED = 1
+# What belongs to a checkpoint beside its files: encoded texts.
+_ROOM = 1.05
+_LOADED = "Loaded a checkpoint."
 
 
 @dataclass(frozen=True)
 class MemoryFigures:
-    """The worker's resident bytes after each job, and how large one checkpoint is on disk."""
+    """The worker's resident bytes after each job, its loads in all, and how large one checkpoint is on disk.
+
+    `fewest_loads` is what is least where the one that was not used for longest goes first.
+    """
 
     resident_bytes: list[int]
     checkpoints: int
     checkpoint_bytes: int
+    loads: int
+    fewest_loads: int
+
+    @property
+    def most_bytes(self) -> int:
+        return max(self.resident_bytes)
+
+    @property
+    def loads_avoided(self) -> int:
+        """Each job has another checkpoint than the one before: with one resident each would load."""
+        return len(self.resident_bytes) - self.loads
 
     @property
     def thirds(self) -> tuple[float, float, float]:
@@ -44,21 +64,52 @@ class MemoryFigures:
         return self.thirds[2] / self.thirds[0]
 
 
-def measure(jobs: int, checkpoints: int) -> MemoryFigures:
-    """Render so many jobs of one image on one CPU worker, each with another checkpoint than the one before."""
+def measure(jobs: int, checkpoints: int, residents: int) -> MemoryFigures:
+    """Render so many jobs of one image on one CPU worker, each with another checkpoint than the one before.
+
+    The worker has room for so many residents.
+    """
+    order = choose_order(jobs, checkpoints)
     with scratch_folder() as folder:
         names = [f"bench-{number}" for number in range(checkpoints)]
         sizes = [_build(folder / name, seed) for seed, name in enumerate(names)]
-        with LocalFarm(config.load_given(data_dir=folder / "data", port=0), "cpu") as farm:
+        budget = int(residents * max(sizes) * _ROOM)
+        settings = config.load_given(data_dir=folder / "data", port=0, resident_bytes=budget)
+        with LocalFarm(settings, "cpu") as farm:
             client = Client(farm.url)
             farm.wait_until_ready(client.is_ready)
             database = Database.of(farm.settings, Role.TOOL)
             with database.begin() as session:
                 for name in names:
                     catalog.add(session, name, inspect_folder(folder / name))
-            found = [_render(farm, client, database, names[number % checkpoints]) for number in range(jobs)]
+            found = [_render(farm, client, database, names[number]) for number in order]
             database.close()
-    return MemoryFigures(found, checkpoints, max(sizes))
+        loads = (folder / "data" / "logs" / "worker.log").read_text().count(_LOADED)
+    return MemoryFigures(found, checkpoints, max(sizes), loads, count_loads(order, residents))
+
+
+def choose_order(jobs: int, checkpoints: int) -> list[int]:
+    """Which checkpoint each job has: first each once, then at random, the first ones more often (1, 1/2, 1/3, ...).
+
+    No job has that of the one before, and every call gives the same order.
+    """
+    chance, order = random.Random(_SEED), list(range(checkpoints))[:jobs]
+    weights = [1 / (number + 1) for number in range(checkpoints)]
+    while len(order) < jobs:
+        [number] = chance.choices(range(checkpoints), weights)
+        if number != order[-1]:
+            order.append(number)
+    return order
+
+
+def count_loads(order: Sequence[int], residents: int) -> int:
+    """How often a device loads that keeps so many checkpoints, and drops the one that was not used for longest."""
+    kept: list[int] = []
+    loads = 0
+    for number in order:
+        loads += number not in kept
+        kept = [*(other for other in kept if other != number), number][-residents:]
+    return loads
 
 
 def _build(folder: Path, seed: int) -> int:

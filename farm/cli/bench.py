@@ -77,18 +77,23 @@ def overhead(images: int, side: int, rounds: int, starts: int) -> None:
 @bench.command()
 @click.option("--jobs", default=50, show_default=True, type=click.IntRange(20, 10_000))
 @click.option("--checkpoints", default=5, show_default=True, type=click.IntRange(2, 50))
-def memory(jobs: int, checkpoints: int) -> None:
-    """Whether a worker's resident memory stays flat while checkpoints alternate."""
+@click.option("--residents", default=3, show_default=True, type=click.IntRange(1, 50), help="That have room.")
+def memory(jobs: int, checkpoints: int, residents: int) -> None:
+    """Whether a worker's memory stays flat while checkpoints alternate, and how many loads it avoids."""
     require_worker_packages()
-    figures = memory_bench.measure(jobs, checkpoints)
+    figures = memory_bench.measure(jobs, checkpoints, residents)
     click.echo(describe_machine())
     click.echo(
         f"{jobs} jobs that alternate {checkpoints} checkpoints of {figures.checkpoint_bytes / 2**20:.0f} MiB each; "
-        "resident memory of the worker, medians:"
+        f"a budget of {residents}; resident memory of the worker, medians:"
     )
     for name, value in zip(("first", "second", "last"), figures.thirds, strict=True):
         click.echo(f"  {name} third: {value / 2**20:.0f} MiB")
-    click.echo(f"growth: {100 * (figures.growth - 1):+.1f} %")
+    click.echo(f"growth: {100 * (figures.growth - 1):+.1f} %, at most {figures.most_bytes / 2**20:.0f} MiB")
+    click.echo(
+        f"loads: {figures.loads} (at least {figures.fewest_loads}); with one resident {jobs}: "
+        f"{figures.loads_avoided} avoided, {100 * figures.loads_avoided / jobs:.0f} %"
+    )
 
 
 @bench.command()

@@ -3,24 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import Enum
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import psycopg
-from psycopg import sql
-from psycopg.abc import AdaptContext, Buffer
-from psycopg.adapt import Loader
-from sqlalchemy import Engine, NullPool, create_engine, event, func, select, text
+from sqlalchemy import Engine, NullPool, create_engine, func, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from farm.config import Settings
+from farm.db import pooler
 from farm.db.locks import Lock
-
-_KNOWS_TRANSACTION_TIMEOUT = 170000
 
 
 @dataclass(frozen=True)
@@ -69,17 +64,18 @@ class Database:
     @cached_property
     def engine(self) -> Engine:
         limits = self.role.value
-        options = (
-            f"-c statement_timeout={limits.statement} -c lock_timeout={limits.lock} "
-            f"-c idle_in_transaction_session_timeout={limits.idle_seconds}s -c timezone=UTC "
+        postgres_settings = {
+            "statement_timeout": limits.statement,
+            "lock_timeout": limits.lock,
+            "idle_in_transaction_session_timeout": f"{limits.idle_seconds}s",
+            "timezone": "UTC",
             # The claim's cost is estimated by all owners: compiling it would take longer than it does.
-            "-c jit=off"
-        )
+            "jit": "off",
+        }
         engine = create_engine(
             driver_url(self.url),
             **_pool(limits),
             connect_args={
-                "options": options,
                 "application_name": f"farm-{self.role.name.lower()}",
                 "connect_timeout": 5,
                 # A peer that vanished without a word is noticed in seconds, not in TCP's two hours.
@@ -89,8 +85,7 @@ class Database:
                 "tcp_user_timeout": 20_000,
             },
         )
-        event.listen(engine, "connect", partial(_limit_transactions, limits.transaction))
-        event.listen(engine, "connect", _read_infinity)
+        pooler.apply_settings(engine, postgres_settings, limits.transaction)
         return engine
 
     @contextmanager
@@ -105,6 +100,7 @@ class Database:
         What is done alone may take long, and a transaction held open would keep Postgres from tidying up.
         """
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            pooler.require_session(connection)
             is_alone = connection.execute(select(func.pg_try_advisory_lock(lock.value))).scalar_one()
             try:
                 yield is_alone
@@ -134,35 +130,6 @@ def _pool(limits: Limits) -> dict[str, Any]:
         "pool_pre_ping": True,
         "pool_timeout": 10,
     }
-
-
-def _limit_transactions(longest: str, connection: psycopg.Connection, _: object) -> None:
-    """Not among the options of the connection: servers before 17 would refuse it."""
-    if connection.info.server_version >= _KNOWS_TRANSACTION_TIMEOUT:
-        connection.execute(sql.SQL("SET transaction_timeout = {}").format(longest))
-        connection.commit()
-
-
-NEVER = datetime.max.replace(tzinfo=UTC)
-"""What `infinity` is read as, which Python has no time for."""
-
-_READS_TIMES = psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, psycopg.pq.Format.TEXT)
-
-
-class _ReadsEndlessTimes(Loader):
-    """Reads times as psycopg does, and `infinity` too, which it refuses."""
-
-    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
-        super().__init__(oid, context)
-        assert _READS_TIMES is not None
-        self._load = _READS_TIMES(oid, context).load
-
-    def load(self, data: Buffer) -> datetime:
-        return NEVER if bytes(data) == b"infinity" else self._load(data)
-
-
-def _read_infinity(connection: psycopg.Connection, _: object) -> None:
-    connection.adapters.register_loader("timestamptz", _ReadsEndlessTimes)
 
 
 PASSING = (OperationalError, InterfaceError, InternalError, PoolTimeout)

@@ -12,12 +12,14 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from farm.db.connection import Database
 from farm.db.locks import Lock
+from farm.db.pooler import require_session
 
 
 @contextmanager
 def holding(database: Database, key: str) -> Iterator[Connection]:
     """A connection that holds the lock on a key, no transaction open on it; waits for who holds it now."""
     with database.engine.connect() as connection:
+        require_session(connection)
         with connection.begin():
             connection.execute(select(func.pg_advisory_lock(Lock.OBJECT.value, _number(key))))
         with _until_done(connection, key):
@@ -28,6 +30,7 @@ def holding(database: Database, key: str) -> Iterator[Connection]:
 def trying(database: Database, key: str) -> Iterator[Connection | None]:
     """As `holding`, but None where somebody else holds the lock now."""
     with database.engine.connect() as connection:
+        require_session(connection)
         with connection.begin():
             has_lock = connection.execute(
                 select(func.pg_try_advisory_lock(Lock.OBJECT.value, _number(key)))

@@ -27,10 +27,10 @@ def read_ahead(board: Board) -> None:
         (d for d, seat in board.seats.items() if seat.next_checkpoint is None), key=lambda d: (-board.spare(d), d)
     )
     for checkpoint in cold:
-        device = next((d for d in spared if board.may(d, checkpoint)), None)
-        if device is not None:
-            spared.remove(device)
-            board.seats[device] = replace(board.seats[device], next_checkpoint=checkpoint)
+        reader = next((d for d in spared if board.may(d, checkpoint)), None)
+        if reader is not None:
+            spared.remove(reader)
+            board.seats[reader] = replace(board.seats[reader], next_checkpoint=checkpoint)
 
 
 def _find_cold(board: Board) -> list[int]:

@@ -6,6 +6,7 @@ anything.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import sqrt
 
 from farm.dispatch.batches import Batches
 from farm.dispatch.classes import Row
@@ -107,7 +108,7 @@ class Board:
         if at is None:
             return 1e3
         usage = self.usage.get(at, 0.0)
-        return self.count(at) - max(usage + 0.5 * usage**0.5, self.wanted.get(at, 0.0))
+        return self.count(at) - max(usage + 0.5 * sqrt(usage), self.wanted.get(at, 0.0))
 
     def missed(self, device: int) -> float:
         """Seconds that are lost if it leaves: its checkpoint will be loaded again, as likely as it is used."""

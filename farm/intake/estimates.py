@@ -18,6 +18,7 @@ from farm.spec.modes import pixel_steps, read_spec
 # The newest images, whichever job they are of: enough to be typical, few enough to be read at once.
 _LOOKED_AT = 300
 _LOAD_SECONDS = 15.0
+_LOAD_BYTES_PER_SECOND = 5e8
 
 # Of each device class the fastest batch; the mean over the workers that are there.
 _SPEEDS = text(
@@ -32,7 +33,11 @@ _SPEEDS = text(
 )
 _LOADS = text(
     f"""
-    SELECT k.id, (SELECT avg(seconds) FROM loads WHERE checkpoint_id = k.id)::float8 AS seconds,
+    SELECT k.id,
+           coalesce(
+               (SELECT avg(seconds) FROM loads WHERE checkpoint_id = k.id),
+               (SELECT sum((f.value ->> 'size')::bigint) FROM jsonb_each(k.files) f) / {_LOAD_BYTES_PER_SECOND}
+           )::float8 AS seconds,
            EXISTS (SELECT FROM workers w WHERE w.pool = :pool AND {is_up_sql("w")}
                    AND (k.id = ANY(w.residents) OR w.checkpoint_id = k.id)) AS is_resident
     FROM checkpoints k WHERE k.id = ANY(:checkpoints)

@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import ARRAY, BigInteger, any_, func, literal, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
+from farm.db.tables.dispatch import SeatRow
 from farm.db.tables.jobs import Counters, Job, Task
 from farm.db.tables.weights import Checkpoint
 from farm.errors import Raced
@@ -27,6 +28,9 @@ _BY_INDEXES = text(BY_INDEXES)
 _SEATED = text(SEATED).columns(Task.id, Task.status)
 _UNSEATED = text(UNSEATED).columns(Task.id, Task.status)
 _IS_ANYTHING_LEFT = text(IS_ANYTHING_LEFT)
+
+_CHECKPOINT = ("id", "name", "family", "sha256", "location", "files")
+_Next = aliased(Checkpoint)
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,16 @@ class ClaimedCheckpoint:
 class Batch:
     """Tasks claimed together, that one pipeline call can render: they share this batch key.
 
-    Those that cannot be read are apart, to be failed.
+    Those that cannot be read are apart, to be failed. `seconds` is how long the device is expected to take;
+    `next_checkpoint` is what the plan says it needs after that, to be read meanwhile.
     """
 
     checkpoint: ClaimedCheckpoint
     leases: tuple[Lease, ...]
     key: str
     unreadable: tuple[Unreadable, ...] = ()
+    seconds: float = 0.0
+    next_checkpoint: ClaimedCheckpoint | None = None
 
 
 def claim(
@@ -97,36 +104,44 @@ def claim(
     if not moved:
         raise Raced
     open_attempts(session, moved)
-    return _batch(session, [m.task_id for m in moved])
+    batch = _batch(session, [m.task_id for m in moved])
+    return replace(batch, seconds=sum(m.charged_seconds for m in moved))
 
 
 def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
     """What a worker must know of the tasks it claimed. They share a batch key, hence a checkpoint. Raises Raced."""
+    of_task = (Task.id, Task.job_id, Task.attempt, Task.spec)
+    of_checkpoint = [getattr(Checkpoint, name) for name in _CHECKPOINT]
+    of_next = [getattr(_Next, name) for name in _CHECKPOINT]
     rows = (
         session.connection()
         .execute(
-            select(
-                *(Task.id, Task.job_id, Task.attempt, Task.spec),
-                *(Checkpoint.id, Checkpoint.name, Checkpoint.family, Checkpoint.sha256, Checkpoint.location),
-                *(Counters.batch_key, Checkpoint.files, Counters.max_devices),
-            )
+            select(*of_task, *of_checkpoint, *of_next, Counters.batch_key, Counters.max_devices)
             .join(Counters, (Counters.job_id == Task.job_id) & (Counters.batch_key == Task.batch_key))
             .join(Checkpoint, Checkpoint.id == Counters.checkpoint_id)
+            .outerjoin(SeatRow, SeatRow.worker_id == Task.worker_id)
+            .outerjoin(_Next, _Next.id == SeatRow.next_checkpoint_id)
             .where(Task.id == any_(literal(task_ids, ARRAY(BigInteger))))
             .order_by(Task.job_id, Task.seq)
         )
         .all()
     )
     _require_devices(session, {row.job_id: row.max_devices for row in rows if row.max_devices is not None})
-    read = [_lease(*row[:4]) for row in rows]
-    *named, key, files, _ = rows[0][4:]
-    checkpoint = ClaimedCheckpoint(*named)
+    width = len(_CHECKPOINT)
+    columns = rows[0][len(of_task) :]
+    read = [_lease(*row[: len(of_task)]) for row in rows]
     return Batch(
-        replace(checkpoint, files=read_files(files)),
+        _claimed_checkpoint(*columns[:width]),
         tuple(lease for lease in read if isinstance(lease, Lease)),
-        key,
+        rows[0].batch_key,
         tuple(lease for lease in read if isinstance(lease, Unreadable)),
+        next_checkpoint=None if columns[width] is None else _claimed_checkpoint(*columns[width : 2 * width]),
     )
+
+
+def _claimed_checkpoint(*columns: Any) -> ClaimedCheckpoint:
+    known = dict(zip(_CHECKPOINT, columns, strict=True))
+    return ClaimedCheckpoint(**{**known, "files": read_files(known["files"])})
 
 
 def _require_devices(session: Session, most: Mapping[int, int]) -> None:

@@ -12,8 +12,11 @@ from farm.spec.modes import AnySpec
 AttemptKey = tuple[int, int]
 """(task id, number of the attempt)"""
 
-WITH_WORKER: ColumnElement[Any] = literal_column("'infinity'::timestamptz")
-"""The `lease_until` of a task that is held for as long as its worker's lease runs."""
+WITH_WORKER: ColumnElement[Any] = literal_column("timestamptz '9999-01-01 00:00:00+00'")
+"""The `lease_until` of a task that is held for as long as its worker's lease runs.
+
+Not `infinity`: Python has no such time, and a portal of the release before could not read the row.
+"""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def enter_groups(session: Session, pool: str, batch_limit: int | None, kinds: It
     query = select(Group.batch_key, Group.id).where(
         Group.pool == pool, Group.batch_limit.is_not_distinct_from(batch_limit), Group.batch_key == any_(keys)
     )
-    return dict(tuple(row) for row in session.execute(query.with_for_update(read=True, key_share=True)))
+    found = session.execute(query.with_for_update(read=True, key_share=True))
+    return {row.batch_key: row.id for row in found}
 
 
 KEY_OF_QUEUE = "c.pool, c.priority, c.owner_id"

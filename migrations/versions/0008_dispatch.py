@@ -205,7 +205,7 @@ DROP VIEW line_counts;
 DROP TABLE estimates, outlooks, loads, speeds, shares, plans, seats, deltas, queues;
 DROP INDEX tasks_running_of_job, workers_idle, workers_leases;
 -- What was held by its worker's lease is held by its own again, and ends soon unless the worker renews it.
-UPDATE tasks SET lease_until = now() + make_interval(secs => 20) WHERE lease_until = 'infinity';
+UPDATE tasks SET lease_until = now() + make_interval(secs => 20) WHERE lease_until = '9999-01-01 00:00:00+00';
 ALTER TABLE workers DROP COLUMN lease_until, DROP COLUMN device_class, DROP COLUMN memory_bytes, DROP COLUMN residents,
     DROP COLUMN cached, DROP COLUMN free_at;
 ALTER TABLE attempts DROP COLUMN charged_seconds;

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import structlog
@@ -49,12 +49,23 @@ class NullRenderer:
         inputs: Inputs | None = None,
         reads: Reads | None = None,
     ) -> None:
-        self.device_name = device_name
+        self.device_name = self.device_class = device_name
+        self.memory_bytes = 2**30
         self.resident_id: int | None = None
         self._step_seconds = step_seconds
         self._weights = weights or PlacedWeights()
         self._inputs = inputs or NoInputs()
         self._reads = reads or Reads()
+
+    @property
+    def resident_ids(self) -> Sequence[int]:
+        return () if self.resident_id is None else (self.resident_id,)
+
+    def cached_ids(self, checkpoints: Iterable[ClaimedCheckpoint]) -> Sequence[int]:
+        return [checkpoint.id for checkpoint in checkpoints if self._weights.has(checkpoint)]
+
+    def read_ahead(self, checkpoint: ClaimedCheckpoint) -> None:
+        """It takes no time to load what computes nothing."""
 
     @property
     def is_reading(self) -> bool:

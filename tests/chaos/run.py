@@ -30,7 +30,7 @@ _UNFINISHED = "SELECT count(*) FROM tasks WHERE status IN ('queued', 'running')"
 _NOT_GIVEN_UP = """
     SELECT count(*) FROM tasks WHERE status = 'queued'
     OR (status = 'running' AND greatest(
-        nullif(lease_until, 'infinity'), (SELECT w.lease_until FROM workers w WHERE w.id = worker_id)
+        nullif(lease_until, '9999-01-01 00:00:00+00'), (SELECT w.lease_until FROM workers w WHERE w.id = worker_id)
     ) > now() - make_interval(secs => :patience_seconds))
 """
 

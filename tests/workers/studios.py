@@ -17,7 +17,7 @@ from tests.checkpoints import small_pipeline
 from tests.fakes import MemoryStore
 from workers.canvas.inputs import StoredInputs
 from workers.model.loras import Loras
-from workers.model.pipelines import Resident
+from workers.model.resident import Resident
 from workers.model.weights import PlacedWeights
 from workers.modes import RENDERS
 from workers.sampling.context import RenderContext

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from farm.spec.image import ImageSpec
+from workers.compute.hostmemory import give_back_heap
 
 _OUT_OF_MEMORY_MESSAGES = (
     "not enough memory",
@@ -111,11 +112,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_caches(device: str) -> None:
-    """Give back to the device what nothing uses any more."""
+    """Give back to the device and to the host what nothing uses any more."""
     if device == "cuda":
         # Parts that were once offloaded refer to themselves.
         gc.collect()
         torch.cuda.empty_cache()
+    give_back_heap()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from farm.errors import NotFound
 from farm.queue import leases
 from farm.queue.claimed import Lease
 from farm.queue.workers import fleet
+from farm.queue.workers.fleet import DeviceReport
 from workers.loop.holdings import Holdings
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,7 @@ class Heartbeat:
         self._on_forgotten = on_forgotten
         self._troubles: dict[str, str] = {}
         self._resident: int | None = None
+        self._device: DeviceReport | None = None
         self._status = "idle"
         self._is_out_of_service = False
         self._changed = threading.Event()
@@ -54,8 +56,12 @@ class Heartbeat:
         self._thread.join(5)
         self._database.close()
 
-    def report_status(self, status: str, resident: int | None) -> None:
-        """Report what the worker does and which checkpoint is resident; a change is sent at once."""
+    def report_status(self, status: str, resident: int | None, device: DeviceReport | None = None) -> None:
+        """Report what the worker does and which checkpoint was used last; a change of these is sent at once.
+
+        `device` goes with the next beat that arrives.
+        """
+        self._device = device or self._device
         if (status, resident) != (self._status, self._resident):
             self._status, self._resident = status, resident
             self._changed.set()
@@ -82,6 +88,7 @@ class Heartbeat:
     def _beat_once(self) -> None:
         """Without Postgres nothing is given up: whether a lease still holds is decided when it is back."""
         held = self._holdings.all()
+        device = self._device
         try:
             with self._database.begin() as session:
                 lease_seconds = self._settings.lease_seconds
@@ -92,6 +99,7 @@ class Heartbeat:
                     self._resident,
                     self._trouble,
                     lease_seconds=lease_seconds,
+                    device=device,
                 )
                 kept = leases.still_held(session, self._worker_id, held, lease_seconds)
         except SQLAlchemyError as error:
@@ -101,6 +109,8 @@ class Heartbeat:
             log.warning("The farm has forgotten this worker; it starts again under a new id.", error=str(error))
             self._on_forgotten()
             return
+        if self._device is device:
+            self._device = None
         self._note_service(is_out)
         for lease in self._holdings.drop(lease for lease in held if lease not in kept):
             log.info("Lost a lease, or the task was cancelled.", **lease.log_fields())

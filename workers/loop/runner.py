@@ -20,6 +20,7 @@ from workers.loop.avoided import AvoidedWork
 from workers.loop.batch_render import BatchRender, Draining
 from workers.loop.delivery.deliver import Delivery
 from workers.loop.delivery.spool import Spool
+from workers.loop.devicestate import DeviceState
 from workers.loop.heartbeat import Heartbeat
 from workers.loop.holdings import Holdings
 from workers.loop.orders import Orders
@@ -66,6 +67,7 @@ class Runner:
         self._holdings = Holdings()
         self._outcomes = Outcomes(self._database, self._holdings)
         self._affinity = Affinity()
+        self._device = DeviceState(renderer)
         self._passed_over = AvoidedWork()
         self._failures = 0
         self._unforeseen = 0
@@ -117,7 +119,8 @@ class Runner:
             return
         if not batch.leases:
             return
-        self._report_status("busy")
+        self._device.note(batch)
+        self._report_status("busy", batch.seconds)
         self._work_on(batch)
         if self._failures and not self._broken:
             self._ease_off()
@@ -136,8 +139,9 @@ class Runner:
         """After a failed batch wait, ever longer: if it is this worker that is broken, others come first."""
         self._orders.pause(min(_LONGEST_PAUSE_SECONDS, self._settings.poll_seconds * 2.0 ** (self._failures - 1)))
 
-    def _report_status(self, status: str) -> None:
-        self._heartbeat.report_status(status, self._renderer.resident_id)
+    def _report_status(self, status: str, busy_seconds: float | None = None) -> None:
+        device = self._device.report(busy_seconds)
+        self._heartbeat.report_status(status, self._renderer.resident_id, device)
 
     def _report_troubles(self) -> None:
         """What keeps this worker from all work or some: others that count on it take that meanwhile."""
@@ -167,7 +171,7 @@ class Runner:
 
     def _claim_in_spite_of_others(self) -> Batch | None:
         """Claim again where others were faster: what is left when they are done is there in milliseconds."""
-        residents = self._residents
+        residents = self._renderer.resident_ids
         preferred = self._affinity.preference(residents)
         for _ in range(_MOST_RACES):
             try:
@@ -192,12 +196,6 @@ class Runner:
                 reach("worker.claiming")
         return batch
 
-    @property
-    def _residents(self) -> Sequence[int]:
-        """The checkpoints on the device, the most recently used first."""
-        resident = self._renderer.resident_id
-        return () if resident is None else (resident,)
-
     def _work_on(self, batch: Batch) -> None:
         """Render a batch and hand its images over.
 
@@ -208,6 +206,8 @@ class Runner:
         if any(lease.attempt > 1 for lease in batch.leases):
             # The try before may have cost its process; if this one does, it costs no other task a try.
             self._delivery.wait_until_spooled()
+        if batch.next_checkpoint:
+            self._renderer.read_ahead(batch.next_checkpoint)
         try:
             for rendered in self._batch_render.render(batch):
                 self._delivery.accept(rendered)

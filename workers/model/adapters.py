@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from farm.errors import CannotRender, RenderError
 from farm.spec.image import AddonRef, ImageSpec
 from workers.compute.placement import device_of, dtype_of
-from workers.model.pipelines import Resident
+from workers.model.resident import Resident
 from workers.model.weights import Weights
 
 # torch lists every tensor that is missing.
@@ -36,11 +36,25 @@ def _swap_vae(resident: Resident, ref: AddonRef | None, weights: Weights) -> Ite
         yield
         return
     pipeline, own = resident.pipeline, resident.pipeline.vae
-    pipeline.vae = resident.vaes.take(ref.sha256, lambda: _read_vae(resident, ref, weights))
+    pipeline.vae = _take_vae(resident, ref, weights)
     try:
         yield
     finally:
         pipeline.vae = own
+
+
+def _take_vae(resident: Resident, ref: AddonRef, weights: Weights) -> Any:
+    """The VAE as it was kept; read anew where it was found to overflow beside another checkpoint meanwhile."""
+    vae = resident.vaes.take(ref.sha256, lambda: _read_vae(resident, ref, weights))
+    if dtype_of(vae) == _vae_dtype(resident, ref):
+        return vae
+    resident.vaes.drop(ref.sha256)
+    return resident.vaes.take(ref.sha256, lambda: _read_vae(resident, ref, weights))
+
+
+def _vae_dtype(resident: Resident, ref: AddonRef) -> torch.dtype:
+    """Its own precision if it needs one, and not the checkpoint's VAE's: another one may overflow, or not."""
+    return resident.vae_needs.precisions.get(ref.sha256, dtype_of(resident.pipeline.unet))
 
 
 def _read_vae(resident: Resident, ref: AddonRef, weights: Weights) -> Any:
@@ -54,8 +68,7 @@ def _read_vae(resident: Resident, ref: AddonRef, weights: Weights) -> Any:
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(own.config)
     device = device_of(resident.pipeline)
-    # Its own precision if it needs one, and not the checkpoint's VAE's: another one may overflow, or not.
-    dtype = resident.vae_needs.precisions.get(ref.sha256, dtype_of(resident.pipeline.unet))
+    dtype = _vae_dtype(resident, ref)
     placed = {key: tensor.to(device, dtype) for key, tensor in tensors.items()}
     try:
         vae.load_state_dict(placed, assign=True)

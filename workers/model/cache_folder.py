@@ -85,6 +85,12 @@ class CacheFolder:
             raise
         return lock, was_made
 
+    def hold(self, name: str) -> FileLock:
+        """One more lock on a thing that is in use already."""
+        lock = self._lock(name)
+        lock.share()
+        return lock
+
     def _make(self, name: str, is_there: Callable[[], bool], make: Callable[[], None]) -> bool:
         """Make it unless another process has just done so: then say False."""
         making = self._lock(f"{name}.making")

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from farm.errors import CannotRender, RenderError
 from farm.spec.image import AddonRef
 from workers.compute.placement import device_of
-from workers.model.pipelines import Resident
+from workers.model.resident import Resident
 from workers.model.text.tokens import CHUNK_SIZE
 
 _KEYS = ("clip_l", "clip_g")

@@ -59,6 +59,10 @@ class Factors:
     down: torch.Tensor
     up: torch.Tensor
 
+    @property
+    def nbytes(self) -> int:
+        return self.down.nbytes + self.up.nbytes
+
 
 @dataclass
 class _Parts:

@@ -28,11 +28,16 @@ class Loras:
         self._components: dict[str, torch.nn.Module] = {
             name: part for name in (*_UNET, *_TEXT) if (part := getattr(pipeline, name, None)) is not None
         }
-        self._loaded: OrderedDict[str, None] = OrderedDict()
+        self._loaded: OrderedDict[str, int] = OrderedDict()
         self.text_key: LoraWeights = ()
 
     def __len__(self) -> int:
         return len(self._loaded)
+
+    @property
+    def nbytes(self) -> int:
+        """What all that are loaded take."""
+        return sum(self._loaded.values())
 
     @contextmanager
     def apply(self, refs: Sequence[LoraRef], weights: Weights) -> Iterator[None]:
@@ -62,14 +67,14 @@ class Loras:
         wanted = {ref.sha256: ref for ref in refs}
         for sha256, ref in wanted.items():
             if sha256 not in self._loaded:
-                self._add(sha256, weights.file_of(sha256), ref.name)
-                self._loaded[sha256] = None
+                self._loaded[sha256] = self._add(sha256, weights.file_of(sha256), ref.name)
             self._loaded.move_to_end(sha256)
         for sha256 in list(self._loaded)[: -max(_KEPT, len(wanted))]:
             del self._loaded[sha256]
             self._drop(sha256)
 
-    def _add(self, sha256: str, path: Path, name: str) -> None:
+    def _add(self, sha256: str, path: Path, name: str) -> int:
+        """Load one, without effect; return its bytes."""
         layers = read_lora(path, name, self._components)
         try:
             for component, model in self._components.items():
@@ -78,6 +83,7 @@ class Loras:
         except BaseException:
             self._drop(sha256)
             raise
+        return sum(factors.nbytes for component in self._components for factors in layers[component].values())
 
     def _drop(self, sha256: str) -> None:
         self._activate({}, {})

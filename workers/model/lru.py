@@ -1,7 +1,7 @@
 """What was used last, up to a number of things."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -20,6 +20,13 @@ class Bounded(Generic[K, V]):
 
     def clear(self) -> None:
         self._kept.clear()
+
+    def drop(self, key: K) -> None:
+        self._kept.pop(key, None)
+
+    def values(self) -> Sequence[V]:
+        """All that is kept, the least recently used first."""
+        return list(self._kept.values())
 
     def take(self, key: K, make: Callable[[], V]) -> V:
         """The value of the key, made if it is not kept. What raises is not kept."""

@@ -1,4 +1,4 @@
-"""Reads of the store that a render waits for: what they fail of, and that one is going on."""
+"""Reads of the store: what they fail of, and that one is going on, such as one that a render waits for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from farm.errors import StoreAway, StoreOutage, StoreRefused
 
 
 class Reads:
-    """The reads of one process, all of them on its render loop's thread; others may look."""
+    """The reads of one thread, such as the render loop's; others may look."""
 
     def __init__(self) -> None:
         self._depth = 0

@@ -57,12 +57,22 @@ class VaeNeeds:
 
 
 class Vae:
-    """The pipeline's VAE, for one render. `relief` names what was done for want of memory."""
+    """The pipeline's VAE, for one render. `relief` names what was done for want of memory.
 
-    def __init__(self, pipeline: Any, sha256: str = "", needs: VaeNeeds | None = None) -> None:
+    `make_room` drops whatever else is on the device, and says whether there was anything.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        sha256: str = "",
+        needs: VaeNeeds | None = None,
+        make_room: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._pipeline = pipeline
         self._sha256 = sha256
         self._needs = needs or VaeNeeds()
+        self._make_room = make_room
         self._strongest_saving = Saving.WHOLE
         self._are_caches_freed = False
 
@@ -163,9 +173,10 @@ class Vae:
     ) -> torch.Tensor:
         """What it computes, with less at a time where memory does not suffice. What was given is kept throughout:
 
-        1. Free what the allocator keeps: the memory may only be scattered.
-        2. One picture at a time.
-        3. One tile at a time.
+        1. Drop other checkpoints: that enters no pixels, and is no relief.
+        2. Free what the allocator keeps: the memory may only be scattered.
+        3. One picture at a time.
+        4. One tile at a time.
 
         A batch of the same shape begins where this one ended.
         """
@@ -179,6 +190,9 @@ class Vae:
                 self._strongest_saving = max(self._strongest_saving, saving)
                 return computed
             # Outside the `except` of the try: its traceback kept the tensors that did not fit alive.
+            if self._make_room():
+                log.info("Memory ran out in the VAE; tried again without other checkpoints.", reason=reason)
+                continue
             free_caches(device_of(self._pipeline).type)
             saving = self._next_saving(saving, what, given) if is_freed else saving
             is_freed = self._are_caches_freed = True

@@ -9,16 +9,38 @@ from farm.errors import RenderError
 from farm.queue.claim import ClaimedCheckpoint
 
 
+class Hold(Protocol):
+    """That something is in use, until it is closed."""
+
+    def close(self) -> None: ...
+
+
 class Weights(Protocol):
-    """Answers where the weights lie, after fetching them where need be. Both raise RenderError."""
+    """Answers where the weights lie. What raises RenderError fetches them where need be."""
 
     def folder_of(self, checkpoint: ClaimedCheckpoint) -> Path:
-        """The diffusers folder of a checkpoint."""
+        """The diffusers folder of a checkpoint, in use until another one is asked for. Raises RenderError."""
         ...
 
     def file_of(self, sha256: str) -> Path:
-        """The safetensors file of a VAE, an embedding or a LoRA."""
+        """The safetensors file of a VAE, an embedding or a LoRA. Raises RenderError."""
         ...
+
+    def hold(self, checkpoint: ClaimedCheckpoint) -> Hold:
+        """Keep the folder that was asked for last in use until this is closed, whatever else is asked for."""
+        ...
+
+    def has(self, checkpoint: ClaimedCheckpoint) -> bool:
+        """Whether the checkpoint lies on this host, so that nothing need be fetched."""
+        ...
+
+
+@dataclass(frozen=True)
+class NothingHeld:
+    """Holds what nobody deletes."""
+
+    def close(self) -> None:
+        """There is nothing to release."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +54,12 @@ class PlacedWeights:
         if not folder.is_dir():
             raise RenderError(f"This worker does not find checkpoint {checkpoint.name!r} at its registered place.")
         return folder
+
+    def hold(self, checkpoint: ClaimedCheckpoint) -> Hold:
+        return NothingHeld()
+
+    def has(self, checkpoint: ClaimedCheckpoint) -> bool:
+        return Path(checkpoint.location).is_dir()
 
     def file_of(self, sha256: str) -> Path:
         if sha256 not in self.files:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from errno import ENOSPC
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import structlog
@@ -21,7 +21,7 @@ from farm.weights.blobs import StoredFile
 from farm.weights.files.hashing import hash_file
 from workers.model.cache_folder import CacheFolder, FileLock
 from workers.model.storereads import Reads
-from workers.model.weights import PlacedWeights
+from workers.model.weights import Hold, PlacedWeights
 
 log = structlog.get_logger(__name__)
 
@@ -30,18 +30,32 @@ _FETCHES = 2
 _MOST_FILES_HELD = 32
 
 
-def open_weights(settings: Settings, store: Store, reads: Reads) -> "CachedWeights":
-    return CachedWeights(store, settings.cache_folder, settings.cache_bytes, reads)
+def open_weights(
+    settings: Settings, store: Store, reads: Reads, may_fetch: Callable[[], bool] = lambda: True
+) -> "CachedWeights":
+    return CachedWeights(store, settings.cache_folder, settings.cache_bytes, reads, may_fetch)
+
+
+class FetchCalledOff(RenderError):
+    """It is not to be fetched any more."""
 
 
 class CachedWeights:
     """The weights that this process uses. What it asked for last is not evicted until it asks for others.
 
     Raises StoreAway while the store does not give what is not here, else RenderError, with what to do where a
-    person must.
+    person must. `may_fetch` is asked before each file that is fetched; FetchCalledOff is raised where it says no.
     """
 
-    def __init__(self, store: Store, folder: Path, limit_bytes: int, reads: Reads | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        limit_bytes: int,
+        reads: Reads | None = None,
+        may_fetch: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._may_fetch = may_fetch
         self._store = store
         self._reads = reads or Reads()
         self._cache = CacheFolder(folder, limit_bytes)
@@ -65,6 +79,20 @@ class CachedWeights:
             if was_made:
                 self._evict()
         return folder
+
+    def hold(self, checkpoint: ClaimedCheckpoint) -> Hold:
+        if checkpoint.files is None:
+            return self._placed.hold(checkpoint)
+        return self._cache.hold(_name_of(checkpoint.files))
+
+    def has(self, checkpoint: ClaimedCheckpoint) -> bool:
+        """Whether it is laid out here, or all its files are."""
+        files = checkpoint.files
+        if files is None:
+            return self._placed.has(checkpoint)
+        return _is_laid_out(self._cache.checkpoint(_name_of(files)), files) or all(
+            _has_size(self._cache.file(file.sha256), file.size) for file in files
+        )
 
     def file_of(self, sha256: str) -> Path:
         """The file of this hash, in use until many others have been asked for."""
@@ -132,6 +160,8 @@ class CachedWeights:
 
     def _fetch(self, sha256: str) -> None:
         """Fetch a file; one that came damaged once more. Raises RenderError if it is damaged again."""
+        if not self._may_fetch():
+            raise FetchCalledOff
         target = self._cache.file(sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(_FETCHES):
@@ -167,7 +197,8 @@ class CachedWeights:
             raise RenderError(f"{what} cannot be brought to this worker: {why}") from error
 
 
-def _name_of(files: Sequence[StoredFile]) -> str:
+@lru_cache(maxsize=4096)
+def _name_of(files: tuple[StoredFile, ...]) -> str:
     """A hash of the folder: what lies where in it."""
     manifest = json.dumps([(file.path, file.sha256) for file in files])
     return hashlib.sha256(manifest.encode()).hexdigest()

@@ -10,7 +10,7 @@ from farm.spec.families import Family
 from farm.spec.image import ImageSpec, TextToImageSpec
 from farm.spec.sizes import VAE_SCALE_FACTOR
 from workers.canvas.inputs import Inputs
-from workers.model.pipelines import Resident
+from workers.model.resident import Resident
 from workers.model.vae import Vae
 from workers.renderer import OnStep
 from workers.sampling.conditioning import Conditioning
@@ -38,7 +38,7 @@ class RenderContext:
     @cached_property
     def vae(self) -> Vae:
         sha256 = self.vae_sha256 or self.resident.checkpoint.sha256
-        return Vae(self.pipeline, sha256, self.resident.vae_needs)
+        return Vae(self.pipeline, sha256, self.resident.vae_needs, self.resident.make_room)
 
     @property
     def family(self) -> Family:

@@ -10,7 +10,7 @@ from farm.prompts.plan import PlannedSubPrompt, plan, plan_negative
 from farm.spec.image import ImageSpec
 from workers.compute.placement import device_of
 from workers.model.embeddings import load_vectors
-from workers.model.pipelines import Resident
+from workers.model.resident import Resident
 from workers.model.text.encoder import EncodedChunk, choose_layer, encode_chunk
 from workers.model.text.tokens import Chunk, EmbeddingWord, split_into_chunks
 from workers.sampling.conditioning import (

@@ -1,6 +1,7 @@
 """Simulated devices and hosts: what is resident, what is cached, how long a load takes."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from farm.bench.policy.queues import Part
@@ -57,6 +58,7 @@ class Machine:
     serial: int = 0
     is_alive: bool = True
     seen: Device | None = None
+    projects: Mapping[int, int | None] = field(default_factory=dict)
 
     def load(self, checkpoint: int, now: float) -> float:
         """Make a checkpoint resident; return the seconds that this takes."""
@@ -73,7 +75,9 @@ class Machine:
             if self.parts:
                 job, _ = max(self.parts, key=lambda part: part[1])
                 s = job.submitted
-                serving = Serving(self.group, s.owner, None, sum(n for _, n in self.parts), s.class_)
+                serving = Serving(
+                    self.group, s.owner, self.projects.get(s.owner), sum(n for _, n in self.parts), s.class_
+                )
             self.seen = Device(
                 id=self.id,
                 name=f"device-{self.id}",
@@ -94,10 +98,11 @@ class Machine:
 def build(scenario: Scenario) -> dict[int, Machine]:
     """The devices of a scenario, of each kind in turn, eight to a host."""
     machines: dict[int, Machine] = {}
+    projects = {account.owner: account.project for account in scenario.accounts}
     for made in scenario.made:
         for n in range(made.count):
             number = len(machines) + 1
             if n % _DEVICES_A_HOST == 0:
                 host = Host(f"host-{number}", scenario.has_shared_disks)
-            machines[number] = Machine(number, host, made.class_, made.memory_bytes, made.slots)
+            machines[number] = Machine(number, host, made.class_, made.memory_bytes, made.slots, projects=projects)
     return machines

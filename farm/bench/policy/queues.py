@@ -1,7 +1,7 @@
 """What is queued in a simulated farm, by group and line, and what a claim takes of it."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from farm.bench.policy.scenario import Submitted
@@ -64,8 +64,9 @@ class Line:
 class Queues:
     """Lines by group. Every change goes through `put` and `take`."""
 
+    projects: Mapping[int, int | None] = field(default_factory=dict)
+    """Each owner works in one project, or in none."""
     lines: dict[int, dict[tuple[object, ...], Line]] = field(default_factory=dict)
-    queued: int = 0
 
     def put(self, job: Job, *, is_again: bool = False) -> None:
         """Queue `job.queued` images of a job, last; first, if they had been claimed before."""
@@ -75,7 +76,9 @@ class Queues:
         lines = self.lines.setdefault(s.group, {})
         line = lines.get(name)
         if line is None:
-            line = lines[name] = Line(s.group, (s.owner, None), s.class_, s.priority, s.max_devices)
+            line = lines[name] = Line(
+                s.group, (s.owner, self.projects.get(s.owner)), s.class_, s.priority, s.max_devices
+            )
         if job not in line.jobs:
             line.jobs.appendleft(job) if is_again else line.jobs.append(job)
         line.images = sum(j.queued for j in line.jobs)
@@ -114,6 +117,3 @@ class Queues:
         for lines in self.lines.values():
             for line in lines.values():
                 yield line.read()
-
-    def oldest(self, group: int) -> float | None:
-        return min((line.jobs[0].submitted.at for line in self.lines.get(group, {}).values()), default=None)

@@ -39,7 +39,7 @@ class Simulation:
         self.end = scenario.hours * 3600.0
         self.tally = Tally(scenario.policy, scenario.warm_seconds)
         self.machines = build(scenario)
-        self.queues = Queues()
+        self.queues = Queues({account.owner: account.project for account in scenario.accounts})
         self.checks = Checks(scenario)
         self.groups = {group.id: group for group in scenario.groups}
         self.lags = {account.owner: account.lag for account in scenario.accounts}

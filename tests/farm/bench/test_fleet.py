@@ -74,6 +74,7 @@ def test_an_invariant_that_is_broken_is_found(scene: Scene, name: str) -> None:
     scene.submit()
     [lease] = scene.claim(scene.worker())
     scene.publish(lease)
+    scene.fold()
     with scene.database.begin() as session:
         before = find_broken(session)
     scene.execute(BREAKING[name])

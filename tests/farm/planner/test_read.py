@@ -100,7 +100,7 @@ def test_a_device_says_what_it_holds_and_renders(farm: HandMade) -> None:
     idle = farm.worker("cuda:1", cached=[checkpoint])
     farm.scene.execute(
         "INSERT INTO tasks (job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, lease_until) "
-        "SELECT :job, n, 'running', 'k', '{}', 3, 1, :worker, 'infinity' FROM generate_series(1, 3) n",
+        "SELECT :job, n, 'running', 'k', '{}', 3, 1, :worker, '9999-01-01Z' FROM generate_series(1, 3) n",
         job=job_id,
         worker=busy,
     )
@@ -145,7 +145,7 @@ def test_accounts_have_weights_lags_and_what_is_in_flight(farm: HandMade) -> Non
     job_id = farm.line(group, ana, project=project, running=2)
     farm.scene.execute(
         "INSERT INTO tasks (job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, lease_until) "
-        "SELECT :job, n, 'running', 'k', '{}', 3, 1, :worker, 'infinity' FROM generate_series(1, 2) n",
+        "SELECT :job, n, 'running', 'k', '{}', 3, 1, :worker, '9999-01-01Z' FROM generate_series(1, 2) n",
         job=job_id,
         worker=farm.worker(status="busy"),
     )

@@ -125,7 +125,7 @@ def test_idle_workers_with_a_new_seat_are_counted(farm: HandMade) -> None:
     job_id = farm.line(group, local, running=1)
     farm.scene.execute(
         "INSERT INTO tasks (job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, lease_until) "
-        "VALUES (:job, 1, 'running', 'k', '{}', 3, 1, :worker, 'infinity')",
+        "VALUES (:job, 1, 'running', 'k', '{}', 3, 1, :worker, '9999-01-01Z')",
         job=job_id,
         worker=busy,
     )

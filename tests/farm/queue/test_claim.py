@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -24,6 +25,10 @@ from tests.factories import Scene, a_checkpoint, a_user, an_object, claim
 
 def job_ids(leases: tuple[Lease, ...]) -> list[int]:
     return [lease.job_id for lease in leases]
+
+
+def named(name: str, checkpoint_id: int) -> dict[str, Any]:
+    return {"id": checkpoint_id, "name": name, "location": f"/nowhere/{name}", "sha256": "c" * 64}
 
 
 def kill_in_turn(scene: Scene, workers: list[int], times: int) -> None:
@@ -46,6 +51,13 @@ class TestClaim:
         batch = claim(scene.database, scene.worker())
         assert batch is not None
         assert (batch.checkpoint.name, batch.checkpoint.location) == ("demo", "/nowhere/demo")
+
+    def test_a_claim_says_how_long_its_batch_should_take(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=3)
+        scene.execute("UPDATE groups SET seconds = 1.5")
+        batch = claim(scene.database, scene.worker(), limit=2)
+        assert batch is not None
+        assert batch.seconds == pytest.approx(3.0)
 
     def test_tasks_that_a_worker_passes_over_are_left_to_others(self, scene: Scene) -> None:
         worker_id = scene.worker()
@@ -298,6 +310,19 @@ class TestSeat:
         worker_id, _ = scene.worker("0"), scene.worker("1")
         scene.seat(worker_id, job_id, images=4)
         assert [len(scene.claim(worker_id, limit=limit)) for limit in (8, 1)] == [4, 1]
+
+    def test_a_claim_names_the_checkpoint_that_the_plan_needs_next(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=2)
+        following = a_checkpoint(scene.database, "following", sha256="c" * 64)
+        worker_id = scene.worker()
+        scene.seat(worker_id, job_id, images=1)
+        batch = claim(scene.database, worker_id)
+        assert batch is not None
+        assert batch.next_checkpoint is None
+        scene.execute("UPDATE seats SET next_checkpoint_id = :id", id=following)
+        batch = claim(scene.database, worker_id)
+        assert batch is not None
+        assert batch.next_checkpoint == replace(batch.checkpoint, **named("following", following))
 
     def test_the_owner_of_a_seat_goes_first_and_others_fill_the_batch(self, scene: Scene) -> None:
         a_user(scene.database, "ana")

@@ -165,7 +165,7 @@ class TestAdopt:
         scene.execute("UPDATE tasks SET lease_until = now() + interval '1 s'")
         with scene.database.begin() as session:
             leases.adopt(session, after, held, LEASE_SECONDS)
-        assert scene.scalar("SELECT lease_until = 'infinity' FROM tasks")
+        assert scene.scalar("SELECT lease_until = '9999-01-01 00:00:00+00' FROM tasks")
 
     def test_an_attempt_that_is_over_is_not_adopted(self, scene: Scene) -> None:
         scene.submit()

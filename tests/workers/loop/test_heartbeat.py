@@ -9,6 +9,7 @@ from farm.config import Settings
 from farm.db.connection import Database, Role
 from farm.queue import steering
 from farm.queue.claimed import Lease
+from farm.queue.workers.fleet import DeviceReport
 from tests.factories import Scene
 from tests.waiting import wait_until
 from workers.loop.heartbeat import Heartbeat
@@ -96,6 +97,16 @@ def test_a_heartbeat_reports_what_the_worker_does(scene: Scene, beating: Beating
     wait_until(lambda: status(scene) == "busy")
     heartbeat.report_status("draining", None)
     wait_until(lambda: status(scene) == "draining")
+
+
+def test_a_heartbeat_reports_the_device_once(scene: Scene, beating: Beating) -> None:
+    heartbeat = beating(scene.worker())
+    heartbeat.report_status("busy", None, DeviceReport("a processor", 2**33, residents=[7], busy_seconds=60))
+    wait_until(lambda: scene.scalar("SELECT residents FROM workers") == [7])
+    free_at = scene.scalar("SELECT free_at FROM workers")
+    heartbeat.report_status("idle", None)
+    wait_until(lambda: status(scene) == "idle")
+    assert free_at == scene.scalar("SELECT free_at FROM workers") is not None
 
 
 def test_a_change_of_status_is_reported_at_once(scene: Scene, settings: Settings, holdings: Holdings) -> None:

@@ -20,7 +20,8 @@ from tests.checkpoints import small_checkpoint
 from tests.loras import merged, random_factors, save, save_kohya, save_old_diffusers, save_peft
 from workers.model.adapters import apply_addons
 from workers.model.lorafiles import read_lora
-from workers.model.pipelines import Pipelines, Resident
+from workers.model.pipelines import Pipelines
+from workers.model.resident import Resident
 from workers.model.weights import PlacedWeights
 from workers.sampling.encode_prompts import encode_conditioning
 
@@ -408,6 +409,22 @@ def test_another_vae_takes_its_own_precision_and_not_that_of_the_checkpoints(
     with apply_addons(resident, spec(vae=other_vae(resident, placed)), PlacedWeights(placed)):
         assert resident.pipeline.vae.dtype == torch.float16
     assert resident.pipeline.vae.dtype == torch.float32
+
+
+def test_a_kept_vae_that_overflowed_beside_another_checkpoint_is_read_in_full_precision(
+    load: Load, placed: dict[str, Path]
+) -> None:
+    pipelines = Pipelines("cpu", "fp16")
+    resident = pipelines.load(load("sdxl").checkpoint)
+    asked = spec(vae=other_vae(resident, placed))
+    assert asked.vae is not None
+    precisions = []
+    for _ in range(3):
+        with apply_addons(resident, asked, PlacedWeights(placed)):
+            precisions.append(resident.pipeline.vae.dtype)
+        pipelines.vae_needs.precisions[asked.vae.sha256] = torch.float32
+    assert precisions == [torch.float16, torch.float32, torch.float32]
+    assert len(resident.vaes) == 1
 
 
 def test_a_vae_that_does_not_fit_is_refused_with_the_reason(

@@ -11,7 +11,8 @@ from farm.errors import CannotRender, RenderError
 from farm.queue.claim import ClaimedCheckpoint
 from farm.spec.image import AddonRef, TextToImageSpec
 from tests.checkpoints import small_checkpoint
-from workers.model.pipelines import Pipelines, Resident
+from workers.model.pipelines import Pipelines
+from workers.model.resident import Resident
 from workers.model.weights import PlacedWeights
 from workers.sampling.encode_prompts import encode_conditioning
 

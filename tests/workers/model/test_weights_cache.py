@@ -83,6 +83,18 @@ class TestFolders:
             weights.folder_of(a_checkpoint(remote, name))
         assert len(remote.fetched) == len(set(remote.fetched)) == 3
 
+    def test_a_checkpoint_is_here_once_all_its_files_are(
+        self, weights: CachedWeights, remote: CountingStore
+    ) -> None:
+        checkpoint, other = a_checkpoint(remote), a_checkpoint(remote, "b")
+        assert not weights.has(checkpoint)
+        folder = weights.folder_of(checkpoint)
+        assert weights.has(checkpoint)
+        assert weights.has(replace(checkpoint, files=(checkpoint.files or ())[1:]))
+        assert not weights.has(other)
+        (folder / "unet" / "w.safetensors").write_bytes(b"cut")
+        assert not weights.has(checkpoint)
+
     def test_a_folder_registered_in_place_is_used_where_it_is(self, weights: CachedWeights, tmp_path: Path) -> None:
         placed = ClaimedCheckpoint(1, "a", "sd15", "a" * 64, str(tmp_path))
         assert weights.folder_of(placed) == tmp_path
@@ -238,6 +250,18 @@ class TestEviction:
         other.folder_of(a_checkpoint(remote, "c"))
         assert not used.exists()
         assert not lora.exists()
+
+    def test_a_held_checkpoint_is_kept_whatever_else_is_asked_for(
+        self, remote: CountingStore, tmp_path: Path
+    ) -> None:
+        weights = CachedWeights(remote, tmp_path / "cache", 10)
+        folder = weights.folder_of(a_checkpoint(remote, "a"))
+        hold = weights.hold(a_checkpoint(remote, "a"))
+        weights.folder_of(a_checkpoint(remote, "b"))
+        assert folder.exists()
+        hold.close()
+        weights.folder_of(a_checkpoint(remote, "c"))
+        assert not folder.exists()
 
     def test_a_checkpoint_larger_than_the_bound_is_still_used(self, remote: CountingStore, tmp_path: Path) -> None:
         folder = CachedWeights(remote, tmp_path / "cache", 10).folder_of(a_checkpoint(remote))

@@ -10,7 +10,8 @@ from farm.errors import CannotRender
 from farm.queue.claim import ClaimedCheckpoint
 from farm.spec.image import TextToImageSpec
 from tests.checkpoints import small_checkpoint
-from workers.model.pipelines import Pipelines, Resident
+from workers.model.pipelines import Pipelines
+from workers.model.resident import Resident
 from workers.model.text.encoder import apply_emphasis
 from workers.sampling.encode_prompts import encode_conditioning
 

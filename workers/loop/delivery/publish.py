@@ -68,7 +68,11 @@ class Publisher:
 
     def _run(self) -> None:
         while (first := self._uploaded.get()) is not None and not self._ending.is_set():
-            self._publish(self._gather(first))
+            try:
+                self._publish(self._gather(first))
+            except Exception:
+                # Without this thread nothing would be delivered any more. What it had in hand waits in the spool.
+                log.exception("Images could not be published.")
 
     def _gather(self, first: UploadedImage) -> list[UploadedImage]:
         """What is uploaded by now, and what comes soon."""

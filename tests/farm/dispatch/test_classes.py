@@ -1,0 +1,55 @@
+"""The order in which what waits is served."""
+
+from dataclasses import replace
+
+from farm.dispatch.batches import Batches
+from farm.dispatch.classes import BULK, INTERACTIVE, URGENT, Row, devices_needed, rank_rows
+from farm.dispatch.policy import Policy
+from farm.dispatch.snapshot import Backlog, Carried, Serving, WorkClass
+from tests.farm.dispatch.snapshots import NOW, backlog, device, snapshot
+
+
+def rank(*backlogs: Backlog, carried: Carried | None = None, serving: Serving | None = None) -> list[Row]:
+    devices = [replace(device(n, 1), serving=serving) for n in range(1, 5)]
+    known = snapshot(devices, backlogs, carried=carried)
+    groups = {g.id: g for g in known.groups}
+    return rank_rows(known, groups, Batches(known.speeds, known.loads, known.policy), NOW)
+
+
+def test_interactive_images_beyond_a_small_number_count_as_bulk() -> None:
+    rows = rank(backlog(1, images=100, class_=WorkClass.INTERACTIVE))
+    assert [(row.level[0], row.left) for row in rows] == [(INTERACTIVE, 16), (BULK, 84)]
+
+
+def test_ten_thousand_small_jobs_of_one_owner_are_no_more_interactive_than_one() -> None:
+    rows = rank(*(backlog(n, images=10, class_=WorkClass.INTERACTIVE) for n in range(1, 7)))
+    assert sum(row.left for row in rows if row.level[0] == INTERACTIVE) == 16
+
+
+def test_interactive_images_in_flight_count_too() -> None:
+    rows = rank(
+        backlog(1, images=10, class_=WorkClass.INTERACTIVE),
+        serving=Serving(1, 1, None, 4, WorkClass.INTERACTIVE),
+    )
+    assert [row.level[0] for row in rows] == [BULK]
+
+
+def test_a_deadline_is_urgent_when_its_slack_runs_out() -> None:
+    rows = rank(backlog(1, images=100, deadline_in=3000), backlog(2, images=100, deadline_in=200))
+    assert {row.group.id: row.level[0] for row in rows} == {1: BULK, 2: URGENT}
+
+
+def test_what_was_not_served_for_long_is_urgent_whatever_its_priority() -> None:
+    rows = rank(backlog(1, priority=1, age=901), backlog(2, priority=1, age=899))
+    assert {row.group.id: row.level[0] for row in rows} == {1: URGENT, 2: BULK}
+
+
+def test_what_was_served_recently_has_not_waited_however_old_it_is() -> None:
+    rows = rank(backlog(1, age=5000), carried=Carried(planned_at=NOW - 1, served_at={(1, 1, None): NOW - 5}))
+    assert [row.level[0] for row in rows] == [BULK]
+
+
+def test_devices_needed_are_none_while_later_would_do() -> None:
+    assert devices_needed(100, 1000, 1, Policy()) == 0
+    assert devices_needed(100, 50, 4, Policy()) == 2
+    assert devices_needed(100, -1, 4, Policy()) == 4

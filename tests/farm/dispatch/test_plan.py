@@ -1,0 +1,153 @@
+"""The plan as a whole: what holds of every plan, and the rules that need all of it."""
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+
+from farm.dispatch.feasible import suits
+from farm.dispatch.plan import plan
+from farm.dispatch.planned import Plan
+from farm.dispatch.snapshot import Account, Carried, Seat, Serving, Snapshot, WorkClass
+from tests.farm.dispatch.snapshots import NOW, backlog, device, group, snapshot, snapshots
+
+FAST = settings(max_examples=60)
+
+
+def seats(made: Plan) -> dict[int, int]:
+    """The groups of the seats, by device."""
+    return {seat.device: seat.group for seat in made.seats}
+
+
+@FAST
+@given(snapshots())
+def test_a_seat_is_feasible_and_has_work(known: Snapshot) -> None:
+    groups = {g.id: g for g in known.groups}
+    devices = {d.id: d for d in known.devices}
+    queued = {b.group for b in known.backlogs}
+    for seat in plan(known, NOW).seats:
+        is_suited = suits(devices[seat.device], groups[seat.group])
+        assert is_suited or not any(suits(d, groups[seat.group]) for d in known.devices)
+        assert seat.group in queued
+        assert 1 <= seat.images <= 8
+
+
+@FAST
+@given(snapshots())
+def test_a_plan_is_the_same_for_the_same_snapshot(known: Snapshot) -> None:
+    assert plan(known, NOW) == plan(known, NOW)
+
+
+@FAST
+@given(snapshots())
+def test_the_order_of_a_snapshot_decides_nothing(known: Snapshot) -> None:
+    turned = replace(known, devices=known.devices[::-1], groups=known.groups[::-1], accounts=known.accounts[::-1])
+    assert seats(plan(turned, NOW)) == seats(plan(known, NOW))
+
+
+@FAST
+@given(snapshots())
+def test_every_backlog_has_an_outlook(known: Snapshot) -> None:
+    waiting = {(b.group, b.owner, b.project, b.class_) for b in known.backlogs}
+    assert {(o.group, o.owner, o.project, o.class_) for o in plan(known, NOW).outlooks} == waiting
+
+
+@FAST
+@given(snapshots())
+def test_rates_never_exceed_the_devices(known: Snapshot) -> None:
+    assert sum(share.rate for share in plan(known, NOW).shares) <= len(known.devices) + 1e-6
+
+
+def test_a_plan_that_changes_nothing_comes_out_equal() -> None:
+    known = snapshot([device(n, 1 + n % 2, free_in=5) for n in range(8)], [backlog(1, 1, 500), backlog(2, 2, 500)])
+    seated = [Seat(n, 1 + n % 2, 1 + n % 2, 8) for n in range(8)]
+    known = replace(known, devices=tuple(replace(d, seat=s) for d, s in zip(known.devices, seated, strict=True)))
+    assert plan(known, NOW).seats == tuple(seated)
+
+
+def test_a_device_that_is_not_ready_gets_no_seat() -> None:
+    assert plan(snapshot([replace(device(1, 1), is_ready=False)], [backlog(1)]), NOW).seats == ()
+
+
+def test_a_device_stays_with_its_checkpoint_while_shares_are_even() -> None:
+    known = snapshot([device(1, 1), device(2, 2)], [backlog(1, 1, 5000), backlog(2, 2, 5000)])
+    assert seats(plan(known, NOW)) == {1: 1, 2: 2}
+
+
+def test_an_owner_who_is_owed_much_gets_a_device_of_the_others() -> None:
+    devices = [device(n, 1, free_in=4) for n in range(1, 5)]
+    accounts = [Account(1, lag=-200), Account(2, lag=200)]
+    made = plan(snapshot(devices, [backlog(1, 1, 5000), backlog(2, 2, 5000)], accounts=accounts), NOW)
+    assert 2 in seats(made).values()
+
+
+def test_simultaneous_claimers_are_spread_over_groups() -> None:
+    """32 one-image jobs of distinct keys and one checkpoint, 32 idle devices: a seat for each."""
+    groups = [group(n, 1) for n in range(1, 33)]
+    known = snapshot([device(n, 1) for n in range(1, 33)], [backlog(n, n, 1) for n in range(1, 33)], groups=groups)
+    assert sorted(seats(plan(known, NOW)).values()) == list(range(1, 33))
+
+
+def test_images_of_many_owners_fill_one_batch() -> None:
+    known = snapshot([device(1, 1), device(2, 1)], [backlog(1, owner, 1) for owner in range(1, 5)])
+    assert [seat.images for seat in plan(known, NOW).seats] == [4]
+
+
+def test_what_only_large_devices_can_do_goes_to_them() -> None:
+    devices = [device(1, 1, memory_bytes=24), device(2, 1, memory_bytes=80)]
+    groups = [group(1, memory_bytes=10), group(2, memory_bytes=40)]
+    made = plan(
+        snapshot(
+            devices,
+            [backlog(1, 1, 5000), backlog(2, 2, 5000, age=900)],
+            groups=groups,
+            accounts=[Account(1, lag=-300), Account(2, lag=300)],
+        ),
+        NOW,
+    )
+    assert seats(made) == {1: 1, 2: 2}
+
+
+def test_a_group_that_no_device_suits_may_be_tried_by_all() -> None:
+    made = plan(snapshot([device(1, barred=[1])], [backlog(1, images=100)]), NOW)
+    assert seats(made) == {1: 1}
+
+
+def test_a_jobs_most_devices_are_kept() -> None:
+    known = snapshot([device(n, 1) for n in range(1, 6)], [backlog(1, images=500, max_devices=2)])
+    assert len(plan(known, NOW).seats) == 2
+
+
+def test_interactive_images_go_before_bulk() -> None:
+    bulk, small = backlog(1, 1, 5000, age=800), backlog(2, 2, 1, class_=WorkClass.INTERACTIVE, age=0)
+    known = snapshot([device(1, 1, 2)], [bulk, small])
+    assert seats(plan(known, NOW)) == {1: 2}
+
+
+def test_a_cold_checkpoint_waits_for_more_images_while_there_is_room() -> None:
+    assert seats(plan(snapshot([device(1, 1)], [backlog(2, images=3, age=5)]), NOW)) == {}
+
+
+def test_a_cold_checkpoint_is_loaded_once_it_has_waited() -> None:
+    assert seats(plan(snapshot([device(1, 1)], [backlog(2, images=3, age=61)]), NOW)) == {1: 2}
+
+
+def test_a_host_that_has_the_weights_cached_is_preferred() -> None:
+    known = snapshot([device(1), device(2, cached=[1]), device(3)], [backlog(1, images=40)])
+    assert seats(plan(known, NOW)) == {2: 1}
+
+
+def test_a_device_that_has_to_load_reads_ahead() -> None:
+    made = plan(snapshot([device(1, 1)], [backlog(2, images=100)]), NOW)
+    assert [seat.next_checkpoint for seat in made.seats] == [2]
+
+
+def test_a_new_leader_keeps_the_devices_where_they_are() -> None:
+    devices = [device(n, 1 + n % 2, free_in=1, serving=Serving(1 + n % 2, 1 + n % 2, None, 8)) for n in range(8)]
+    known = snapshot(devices, [backlog(1, 1, 5000), backlog(2, 2, 5000)], carried=Carried())
+    assert seats(plan(known, NOW)) == {n: 1 + n % 2 for n in range(8)}
+
+
+def test_a_checkpoint_that_waited_too_long_is_given_a_device() -> None:
+    carried = Carried(planned_at=NOW - 1, unseated_since={2: NOW - 3000})
+    known = snapshot([device(1, 1)], [backlog(1, 1, 5000), backlog(2, 2, 1)], carried=carried)
+    assert seats(plan(known, NOW)) == {1: 2}
