@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from farm.config import Settings
+from farm.crashpoints import reach
 from farm.db.connection import Database
 from farm.dispatch.policy import Policy
 from farm.planner.folding import fold
@@ -119,6 +120,10 @@ class Leader:
         for _ in range(_MOST_FOLDS):
             with self._database.begin() as session:
                 folded = fold(session)
+                if folded.lines:
+                    reach("keeper.folding")
+            if folded.lines:
+                reach("keeper.folded")
             for (pool, owner, project), seconds in folded.charges.items():
                 if pool in state.pools:
                     state.pools[pool].ledger.charge((owner, project), seconds)
