@@ -29,7 +29,7 @@ def move_busy(board: Board, limits: dict[Key, float]) -> None:
 
 def _take_from(board: Board, givers: list[tuple[float, int]], taker: int) -> None:
     """Move devices to one checkpoint from those that can best spare them. `givers` is a heap, and stays one."""
-    kept = []
+    kept: list[tuple[float, int]] = []
     while givers and _lacks(board, taker) - givers[0][0] > 1 and len(kept) < _GIVERS:
         spares, giver = heapq.heappop(givers)
         now_spares = -_spares(board, giver)
