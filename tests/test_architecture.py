@@ -91,11 +91,11 @@ def uses_environment(module: Path) -> bool:
 
 def test_statuses_of_tasks_are_written_in_one_place() -> None:
     writers = (place(module) for module in modules() if "update(Task)" in module.read_text())
-    assert sorted(writers) == ["farm/queue/claim.py", "farm/queue/lifecycle.py"]
+    assert sorted(writers) == ["farm/queue/leases.py", "farm/queue/lifecycle.py"]
 
 
 def test_a_lease_is_renewed_without_touching_the_status() -> None:
-    renewed = (ROOT / "farm/queue/claim.py").read_text().split("update(Task)")[1].split(".returning")[0]
+    renewed = (ROOT / "farm/queue/leases.py").read_text().split("update(Task)")[1].split(".returning")[0]
     assert "status" not in renewed
 
 

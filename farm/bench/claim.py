@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from farm.bench.scratch import scratch_servers
 from farm.db.connection import Database, Role
 from farm.queue import claim
+from farm.queue.counts import deltas
 from farm.queue.workers import fleet
 from farm.queue.workers.fleet import WorkerIdentity
 from farm.spec.image import TextToImageSpec
@@ -24,6 +25,7 @@ from farm.spec.image import TextToImageSpec
 _POOL = "bench"
 _LEASE_SECONDS = 600.0
 _WARM_UP = 10
+_ROUNDS_FOLDED = 10
 
 _INSERT_OWNERS = text("INSERT INTO users (name) SELECT 'owner-' || n FROM generate_series(1, :owners) n")
 _INSERT_CHECKPOINT = text(
@@ -118,6 +120,8 @@ def measure(fillings: Sequence[Filling], *, rounds: int, batch: int) -> Sequence
     with scratch_servers() as servers, _fill_all(servers.database.url, fillings) as farms:
         for number in range(_WARM_UP + rounds):
             for filling, farm in farms.items():
+                if number % _ROUNDS_FOLDED == 0:
+                    farm.fold()
                 for has_plan in (False, True):
                     seconds = farm.time_claim(batch, has_plan=has_plan)
                     if number >= _WARM_UP:
@@ -136,6 +140,11 @@ class _ClaimFarm:
         with self.database.begin() as session:
             self._worker_id = fleet.register(session, WorkerIdentity("bench", 1, "cpu", "bench", _POOL))
             fleet.beat(session, self._worker_id, "busy", None)
+
+    def fold(self) -> None:
+        """What a leader does each second."""
+        with self.database.begin() as session:
+            deltas.fold(session)
 
     def time_claim(self, batch: int, *, has_plan: bool) -> float:
         """Seconds of one claim, from its BEGIN to its COMMIT; what prepares and undoes it is not timed."""

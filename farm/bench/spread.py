@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -56,26 +56,34 @@ def measure_fill(*, has_planner: bool, image_seconds: float) -> FleetFigures:
 
 
 class _Claimer:
-    """A worker with connections of its own, open before the moment comes."""
+    """A worker with a thread and connections of its own, open before the moment comes."""
 
     def __init__(self, servers: ScratchServers, number: int) -> None:
         self._calls = WorkerCalls(servers.settings, batch=8)
-        [self.worker_id] = self._calls.register([number])
+        self._thread = ThreadPoolExecutor(1)
+        [self.worker_id] = self._thread.submit(self._calls.register, [number]).result()
 
     def __enter__(self) -> "_Claimer":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._calls.close()
+        self._thread.submit(self._calls.close).result()
+        self._thread.shutdown()
 
-    def claim(self, moment: threading.Barrier) -> bool:
-        """Report for work, and claim when all others do; say whether there was something."""
-        self._calls.beat(self.worker_id, (), (), is_busy=False)
-        moment.wait()
-        return self.work()
+    def claim(self, moment: threading.Barrier) -> Future[bool]:
+        """Report for work, and claim when all others do; whether there was something."""
+        return self._thread.submit(self._claim, moment)
 
     def work(self) -> bool:
         """Claim and publish, if there is something."""
+        return self._thread.submit(self._work).result()
+
+    def _claim(self, moment: threading.Barrier) -> bool:
+        self._calls.beat(self.worker_id, (), (), busy_seconds=None)
+        moment.wait()
+        return self._work()
+
+    def _work(self) -> bool:
         work = self._calls.claim(self.worker_id, (), ()).work
         if work is not None:
             self._calls.publish(work, load_seconds=0.0, render_seconds=1.0)
@@ -85,8 +93,8 @@ class _Claimer:
 def _claim_at_once(claimers: Sequence[_Claimer]) -> int:
     """How many of them got work."""
     moment = threading.Barrier(len(claimers))
-    with ThreadPoolExecutor(len(claimers)) as pool:
-        return sum(pool.map(lambda claimer: claimer.claim(moment), claimers))
+    claims = [claimer.claim(moment) for claimer in claimers]
+    return sum(claim.result() for claim in claims)
 
 
 def _one_image(steps: int) -> PlannedJob:

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from farm.planner.measuring import actuals
 from farm.planner.measuring.learn import Sample
-from farm.queue import deltas
-from farm.queue.deltas import Measured
+from farm.queue.counts import deltas
+from farm.queue.counts.deltas import Measured
 
 ChargeKey = tuple[str, int, int | None]
 """(pool, owner, project)"""
@@ -29,8 +29,9 @@ _KINDS = text(
 
 @dataclass(frozen=True)
 class Folded:
-    """What one fold brought. `has_more`: the next one finds something too."""
+    """What one fold of so many lines brought. `has_more`: the next one finds something too."""
 
+    lines: int = 0
     charges: Mapping[ChargeKey, float] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
     has_more: bool = False
@@ -41,7 +42,7 @@ def fold(session: Session) -> Folded:
     actuals.note_starts(session)
     folded = deltas.fold(session)
     charges = {(c.pool, c.owner_id, c.project_id): c.seconds for c in folded.charges}
-    return Folded(charges, _samples(session, folded.samples), folded.has_more)
+    return Folded(folded.lines, charges, _samples(session, folded.samples), folded.has_more)
 
 
 def _samples(session: Session, measured: Sequence[Measured]) -> list[Sample]:

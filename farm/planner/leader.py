@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from farm.config import Settings
+from farm.crashpoints import reach
 from farm.db.connection import Database
 from farm.dispatch.policy import Policy
 from farm.planner.folding import fold
@@ -119,6 +120,10 @@ class Leader:
         for _ in range(_MOST_FOLDS):
             with self._database.begin() as session:
                 folded = fold(session)
+                if folded.lines:
+                    reach("keeper.folding")
+            if folded.lines:
+                reach("keeper.folded")
             for (pool, owner, project), seconds in folded.charges.items():
                 if pool in state.pools:
                     state.pools[pool].ledger.charge((owner, project), seconds)
@@ -136,13 +141,14 @@ class Leader:
             with self._database.begin() as session:
                 state.known.learned.store(session)
                 ended_at = read_now(session)
-                actuals.note_ends(session, state.ended_since)
+                is_all = actuals.note_ends(session, state.ended_since) < actuals.MOST
         except BaseException:
             state.known.learned.forget_stored()
             for planner in state.pools.values():
                 planner.ledger.forget_stored()
             raise
-        state.ended_since = ended_at - actuals.OVERLAP_SECONDS
+        if is_all:
+            state.ended_since = ended_at - actuals.OVERLAP_SECONDS
 
     def _prune(self, state: _State) -> None:
         state.prune_at = time.monotonic() + _PRUNE_SECONDS

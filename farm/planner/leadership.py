@@ -6,8 +6,10 @@ import structlog
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from farm.db import pooler
 from farm.db.connection import Database
 from farm.db.locks import Lock
+from farm.errors import ConfigError
 
 log = structlog.get_logger(__name__)
 
@@ -47,11 +49,12 @@ class Leadership:
     def _take(self) -> bool:
         connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
+            pooler.require_session(connection)
             is_taken = connection.execute(select(func.pg_try_advisory_lock(Lock.PLAN.value))).scalar_one()
             if is_taken:
                 connection.detach()
                 connection.execute(_LOSE_IF_IDLE)
-        except SQLAlchemyError:
+        except (SQLAlchemyError, ConfigError):
             connection.close()
             raise
         if not is_taken:

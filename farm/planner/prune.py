@@ -6,6 +6,7 @@ Bounded, so that a round never takes long: what is left waits for the next one.
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from farm.planner.measuring.learn import MOST_KEPT
 from farm.queue.workers.fleet import is_up_sql
 
 _MOST = 1_000
@@ -35,12 +36,12 @@ _STATEMENTS = {
     "speeds": f"""
         DELETE FROM speeds WHERE (family, pixels, device_class, batch) IN (
             SELECT family, pixels, device_class, batch FROM speeds
-            WHERE updated_at < now() - interval '180 days' LIMIT {_MOST})
+            ORDER BY updated_at DESC OFFSET {MOST_KEPT} LIMIT {_MOST})
     """,
     "loads": f"""
         DELETE FROM loads WHERE (checkpoint_id, device_class) IN (
             SELECT l.checkpoint_id, l.device_class FROM loads l JOIN checkpoints k ON k.id = l.checkpoint_id
-            WHERE k.removed_at IS NOT NULL OR l.updated_at < now() - interval '180 days' LIMIT {_MOST})
+            WHERE k.removed_at IS NOT NULL LIMIT {_MOST})
     """,
 }
 # Groups are gone through from the first to the last, so many in a round: most are named by jobs that are kept.

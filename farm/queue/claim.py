@@ -19,8 +19,8 @@ from farm.db.tables.weights import Checkpoint
 from farm.errors import Raced
 from farm.queue import leases, lifecycle
 from farm.queue.attempts import open_attempts
-from farm.queue.candidates import BY_INDEXES, FAR, IS_ANYTHING_LEFT, NEAR, SEATED, UNSEATED
 from farm.queue.claimed import WITH_WORKER, Lease, Unreadable
+from farm.queue.offers.candidates import BY_INDEXES, FAR, IS_ANYTHING_LEFT, NEAR, SEATED, UNSEATED
 from farm.spec.modes import read_spec
 from farm.weights.blobs import StoredFile, read_files
 

@@ -12,10 +12,11 @@ from farm.db.connection import Database
 from farm.db.events import record
 from farm.db.tables.jobs import Job, Task
 from farm.errors import Conflict, NotFound
-from farm.queue import lifecycle, readiness
+from farm.queue import lifecycle
 from farm.queue.attempts import end_attempts, excuse_attempts
 from farm.queue.doorbell import Doorbell
 from farm.queue.lifecycle import JobStatus
+from farm.queue.offers import readiness
 
 
 def cancel(database: Database, job_id: int, reason: str = "cancelled by hand") -> None:

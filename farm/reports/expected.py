@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from farm.dispatch.planned import WaitReason
+
 PLAN_SECONDS = 15.0
 """How long a plan says something: one is made each second."""
 
@@ -85,6 +87,15 @@ class Line:
         return self.running + self.ended > 0
 
     @property
+    def why(self) -> str | None:
+        """Why it waits. What the plan says of the next images of its group and owner holds for others, if they go
+        first."""
+        if not self.queued:
+            return None
+        is_next = self.reason in (WaitReason.RUNS_NEXT, WaitReason.LOADING)
+        return WaitReason.SEATED if is_next and self.ahead >= INTERACTIVE_IMAGES else self.reason
+
+    @property
     def start(self) -> tuple[float, float] | None:
         """When its next image starts."""
         if not self.has_begun and self.ahead < INTERACTIVE_IMAGES and self.soon_high is not None:
@@ -123,7 +134,7 @@ class JobOutlook:
 def read_outlook(session: Session, job_id: int) -> JobOutlook:
     """What the plan says of a job now; nothing where there is no plan, or something of it is not ready."""
     lines = [Line(**row._mapping) for row in session.execute(_LINES, {"job_id": job_id})]
-    reasons = [line.reason for line in lines if line.queued and line.reason is not None]
+    reasons = [reason for line in lines if (reason := line.why)]
     return JobOutlook(tuple(dict.fromkeys(reasons)), expect(lines))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from farm.queue.offers.claimable import is_claimable_sql
 from farm.reports.expected import FASTER, INTERACTIVE_IMAGES, PLAN_SECONDS, SLOWER, Expected
 
 _BATCH_IMAGES = 8
@@ -17,9 +18,10 @@ _LEAST_RATE = 0.05
 
 _STANDING = text(
     f"""
-    SELECT CAST(p.figures ->> 'devices' AS float8) AS devices, CAST(p.figures ->> 'demand' AS float8) AS demand,
-           CAST(p.figures ->> 'idle' AS float8) AS idle,
-           CAST(p.figures ->> 'is_saturated' AS boolean) AS is_saturated,
+    SELECT CAST(p.figures ->> 'devices' AS float8) AS devices,
+           coalesce(CAST(p.figures ->> 'demand' AS float8), 0) AS demand,
+           coalesce(CAST(p.figures ->> 'idle' AS float8), 0) AS idle,
+           coalesce(CAST(p.figures ->> 'is_saturated' AS boolean), false) AS is_saturated,
            u.weight,
            (SELECT coalesce(sum(rate), 0) FROM shares WHERE pool = :pool AND owner_id = u.id)::float8 AS rate,
            (SELECT coalesce(sum(o.weight), 0) FROM users o
@@ -30,7 +32,7 @@ _STANDING = text(
         SELECT coalesce(sum(c.queued), 0)::float8 AS images,
                coalesce(sum(c.queued * coalesce(g.seconds, 1)), 0)::float8 AS seconds
         FROM counters c LEFT JOIN groups g ON g.id = c.group_id
-        WHERE c.pool = :pool AND c.owner_id = u.id AND c.is_open AND c.has_queued AND c.priority >= :priority
+        WHERE c.pool = :pool AND c.owner_id = u.id AND {is_claimable_sql("c")} AND c.priority >= :priority
     ) a
     WHERE p.pool = :pool AND u.name = :owner AND p.planned_at > now() - make_interval(secs => {PLAN_SECONDS})
     """

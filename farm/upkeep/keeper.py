@@ -1,4 +1,4 @@
-"""The housekeeping: folds deltas, ends leases, cancels what is overdue, notices silent workers, rings for work.
+"""The housekeeping: ends leases, cancels what is overdue, notices silent workers, rings for forgotten work.
 
 Any number of keepers may run at once; each round is a few short transactions that step aside for others.
 What may take long, deleting and sweeping, is done beside it by `farm.upkeep.cleaner`.
@@ -18,10 +18,11 @@ from farm.crashpoints import reach
 from farm.db.connection import Database, is_lost_connection
 from farm.db.tables.jobs import Counters
 from farm.db.tables.workers import Worker
-from farm.queue import corrections, deltas, losses
-from farm.queue.claimable import is_claimable
+from farm.queue import losses
 from farm.queue.deadlines import cancel_queued, overdue_jobs
 from farm.queue.doorbell import Doorbell
+from farm.queue.offers import corrections
+from farm.queue.offers.claimable import is_claimable
 from farm.queue.workers import fleet
 from farm.upkeep.rounds import Rounds, Step, attempt_in_spite_of_bugs
 
@@ -29,7 +30,6 @@ log = structlog.get_logger(__name__)
 
 _SILENT_LEASES = 2.0
 _MOST_RINGS = 16
-_MOST_FOLDS = 20
 _CORRECTIONS: Mapping[str, Callable[[Session], object]] = {
     "adopt lines": corrections.adopt_lines,
     "wake lines": corrections.wake_lines,
@@ -59,16 +59,17 @@ class Keeper:
     def make_round(self) -> None:
         """One round. Each step stands alone: one that fails keeps no other from being made.
 
-        1. What claims and publishes appended is added to the counts and to what owners are charged.
-        2. Leases that have ended: their tasks are queued again, or set aside when they lost too many workers.
-        3. Jobs past their deadline: what has not started is cancelled.
-        4. Workers not heard of for two leases are marked as gone.
-        5. Lines whose `not_before` has come are made ready, and what else leads claims to lines is corrected.
-        6. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
+        1. Leases that have ended: their tasks are queued again, or set aside when they lost too many workers.
+        2. Jobs past their deadline: what has not started is cancelled.
+        3. Workers not heard of for two leases are marked as gone.
+        4. Lines whose `not_before` has come are made ready, and what else leads claims to lines is corrected.
+        5. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
            ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
+
+        What claims and publishes appended is folded by the leader alone (`farm.planner.leader`), which keeps the
+        books of charges and speeds.
         """
         steps: dict[str, Step] = {
-            "fold deltas": self._fold,
             "expire leases": self._expire,
             "cancel overdue jobs": self._cancel_overdue,
             "look after workers": self._look_after_workers,
@@ -80,18 +81,6 @@ class Keeper:
             # Workers could not renew either: after an outage each gets a lease's time to report. A single step
             # that keeps losing its connection is no outage.
             self._patient_until = time.monotonic() + self._settings.lease_seconds
-
-    def _fold(self) -> None:
-        """So many lines in a transaction; what comes meanwhile is left to the next round."""
-        for _ in range(_MOST_FOLDS):
-            with self._database.begin() as session:
-                folded = deltas.fold(session)
-                if folded.lines:
-                    reach("keeper.folding")
-            if folded.lines:
-                reach("keeper.folded")
-            if not folded.has_more:
-                return
 
     def _expire(self) -> None:
         if time.monotonic() < self._patient_until:

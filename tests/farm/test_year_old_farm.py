@@ -114,6 +114,7 @@ def live_a_life(scene: Scene, name: str) -> None:
         [again] = scene.claim(worker_id)
         assert scene.publish(again)
     assert scene.job(job_id).status == "succeeded"
+    scene.fold()
     assert 1.4 < scene.scalar("SELECT gpu_seconds FROM users WHERE name = 'owner-1'") < 100
 
 

@@ -19,8 +19,9 @@ from sqlalchemy.orm import Session
 
 from farm.db.tables.accounts import User
 from farm.errors import Conflict
-from farm.queue import claim, corrections, deadlines, endings, leases, losses, steering
+from farm.queue import claim, deadlines, endings, leases, losses, steering
 from farm.queue.claimed import Lease
+from farm.queue.offers import corrections
 from farm.queue.workers import exclusions, fleet
 from tests.factories import LEASE_SECONDS, Scene, a_checkpoint, an_object
 from tests.model.expected import ExpectedFarm, ExpectedJob, ExpectedSeat, ExpectedTask

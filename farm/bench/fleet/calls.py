@@ -4,6 +4,7 @@ The one module that follows when those change.
 """
 
 import random
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ from farm.intake.unfold import Unfolded
 from farm.queue import claim as dispatch
 from farm.queue import endings, leases
 from farm.queue.claimed import Lease
-from farm.queue.results import StoredObject
+from farm.queue.results import Finished, StoredObject
 from farm.queue.workers import fleet
-from farm.queue.workers.fleet import WorkerIdentity
+from farm.queue.workers.fleet import DeviceReport, WorkerIdentity
 from farm.spec.image import TextToImageSpec, batch_key
+
+_DEVICE_CLASS, _MEMORY_BYTES = "simulated", 24 * 10**9
 
 # As a worker does.
 _MOST_RACES = 8
@@ -54,13 +57,34 @@ class ClaimAnswer:
     races: int = 0
 
 
+class _Connections(threading.local):
+    """The databases of a thread, each with the one connection that a worker has for it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._databases: dict[Role, Database] = {}
+
+    def of(self, role: Role) -> Database:
+        if role not in self._databases:
+            self._databases[role] = Database.of(self._settings, role)
+        return self._databases[role]
+
+    def close(self) -> None:
+        for database in self._databases.values():
+            database.close()
+        self._databases.clear()
+
+
 class WorkerCalls:
-    """What workers ask, for all the devices of a process."""
+    """What workers ask, for all the devices of a process.
+
+    Each thread has connections of its own, and ends them by `close`.
+    """
 
     def __init__(self, settings: Settings, batch: int) -> None:
         self._settings = settings
         self._batch = batch
-        self._database = Database.of(settings, Role.WORKER)
+        self._connections = _Connections(settings)
 
     @property
     def heartbeat_seconds(self) -> float:
@@ -72,22 +96,28 @@ class WorkerCalls:
 
     def register(self, numbers: Sequence[int]) -> list[int]:
         """Enter the devices with these numbers, eight to a host; return the ids of their workers."""
-        with self._database.begin() as session:
+        with self._connections.of(Role.WORKER).begin() as session:
             return [fleet.register(session, _identify(number)) for number in numbers]
 
     def retire(self, worker_ids: Sequence[int]) -> None:
         """The devices are gone: nothing is left to them."""
-        with self._database.begin() as session:
+        with self._connections.of(Role.WORKER).begin() as session:
             for worker_id in worker_ids:
                 fleet.retire(session, worker_id, "the measurement is over")
 
-    def beat(self, worker_id: int, held: Collection[Lease], residents: Sequence[int], is_busy: bool) -> set[Lease]:
-        """One heartbeat, as a worker's: report the state and renew, in a transaction; return what is still held."""
-        status = "busy" if is_busy else "idle"
+    def beat(
+        self, worker_id: int, held: Collection[Lease], residents: Sequence[int], busy_seconds: float | None
+    ) -> set[Lease]:
+        """One heartbeat, as a worker's: report the state and renew, in a transaction; return what is still held.
+
+        `busy_seconds` is how long the device renders from now on, None where it idles.
+        """
         lease_seconds = self._settings.lease_seconds
+        status = "idle" if busy_seconds is None else "busy"
         resident = residents[0] if residents else None
-        with self._database.begin() as session:
-            fleet.beat(session, worker_id, status, resident, lease_seconds=lease_seconds)
+        report = DeviceReport(_DEVICE_CLASS, _MEMORY_BYTES, residents, (), busy_seconds)
+        with self._connections.of(Role.HEARTBEAT).begin() as session:
+            fleet.beat(session, worker_id, status, resident, lease_seconds=lease_seconds, device=report)
             return leases.still_held(session, worker_id, held, lease_seconds)
 
     def claim(self, worker_id: int, residents: Sequence[int], preferred: Sequence[int]) -> ClaimAnswer:
@@ -100,7 +130,7 @@ class WorkerCalls:
         return ClaimAnswer(None, _MOST_RACES)
 
     def _claim_once(self, worker_id: int, residents: Sequence[int], preferred: Sequence[int]) -> ClaimedWork | None:
-        with self._database.begin() as session:
+        with self._connections.of(Role.WORKER).begin() as session:
             batch = dispatch.claim(
                 session,
                 worker_id,
@@ -117,22 +147,14 @@ class WorkerCalls:
     def publish(self, work: ClaimedWork, *, load_seconds: float, render_seconds: float) -> int:
         """Publish a rendered batch; return how many of its images were, the others being lost."""
         seconds = (load_seconds + render_seconds) / len(work.leases)
-        published = 0
-        for lease in work.leases:
-            with self._database.begin() as session:
-                published += endings.publish(
-                    session,
-                    lease,
-                    _object("result", lease),
-                    _object("thumbnail", lease),
-                    provenance={"bucket": len(work.leases)},
-                    timings={"load": load_seconds, "render": render_seconds},
-                    gpu_seconds=seconds,
-                )
-        return published
+        timings = {"load": load_seconds, "render": render_seconds}
+        finished = [_finish(lease, timings, seconds, bucket=len(work.leases)) for lease in work.leases]
+        with self._connections.of(Role.WORKER).begin() as session:
+            return len(endings.publish_all(session, finished))
 
     def close(self) -> None:
-        self._database.close()
+        """End this thread's connections."""
+        self._connections.close()
 
 
 def submit(
@@ -191,6 +213,11 @@ def _identify(number: int) -> WorkerIdentity:
 def _cost(lease: Lease) -> float:
     assert isinstance(lease.spec, TextToImageSpec), "the bench submits no other mode"
     return image_cost(lease.spec.width, lease.spec.height)
+
+
+def _finish(lease: Lease, timings: Mapping[str, float], seconds: float, *, bucket: int) -> Finished:
+    image, thumbnail = _object("result", lease), _object("thumbnail", lease)
+    return Finished(lease, image, thumbnail, {"bucket": bucket}, timings, seconds)
 
 
 def _object(role: str, lease: Lease) -> StoredObject:

@@ -25,6 +25,7 @@ class Device:
     held: dict[tuple[int, int], Lease] = field(default_factory=dict)
     is_busy: bool = False
     claims: int = 0
+    ends_at: float = 0.0
     turn: int = 0
     beat: int = 0
 

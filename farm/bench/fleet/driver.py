@@ -19,6 +19,7 @@ from farm.config import Settings
 from farm.queue.doorbell import queue_name
 
 _MOST_ERRORS = 20
+_BEAT_THREADS = 2
 _Answer = TypeVar("_Answer")
 
 
@@ -45,7 +46,9 @@ class Driver:
     def __init__(self, orders: DriverOrders) -> None:
         self._orders = orders
         self._calls = WorkerCalls(orders.settings, orders.batch)
-        self._timers = Timers(orders.threads)
+        self._timers = Timers(orders.threads, on_end=self._calls.close)
+        # Apart, as in life: nothing slow may hold up a lease.
+        self._beats = Timers(_BEAT_THREADS, on_end=self._calls.close)
         self._samples = Samples()
         self._chance = random.Random(f"{orders.seed} {orders.numbers[0]}")
         self._devices: list[Device] = []
@@ -77,12 +80,14 @@ class Driver:
         listener = threading.Thread(target=self._hear_rings, args=(is_over,), daemon=True)
         listener.start()
         self._timers.start()
+        self._beats.start()
         while not is_over():
             time.sleep(0.1)
         self._is_ending = True
         while self._rendering:
             time.sleep(0.05)
         self._timers.close()
+        self._beats.close()
         listener.join()
 
     def _set_turn(self, device: Device, due: float) -> None:
@@ -91,7 +96,7 @@ class Driver:
 
     def _set_beat(self, device: Device, due: float) -> None:
         device.beat += 1
-        self._timers.set(due, partial(self._beat, device, device.beat))
+        self._beats.set(due, partial(self._beat, device, device.beat))
 
     def _take_turn(self, device: Device, turn: int, due: float) -> None:
         """A device claims; what it got it renders, and then it takes its next turn."""
@@ -119,7 +124,7 @@ class Driver:
         loading, rendering = device.start(work, self._orders.timing)
         self._note_batch(work, loading, rendering)
         waited = loading + rendering if self._orders.timing.is_waited else 0.0
-        ends = time.monotonic() + waited
+        ends = device.ends_at = time.monotonic() + waited
         self._set_turn(device, ends)
         self._timers.set(ends, partial(self._publish, device, work, loading, rendering))
         if not was_busy or before != tuple(device.residents):
@@ -153,7 +158,8 @@ class Driver:
             return
         held = tuple(device.held.values())
         began = time.monotonic()
-        ask = partial(self._calls.beat, device.worker_id, held, tuple(device.residents), device.is_busy)
+        busy_seconds = max(0.0, device.ends_at - began) if device.is_busy else None
+        ask = partial(self._calls.beat, device.worker_id, held, tuple(device.residents), busy_seconds)
         kept = self._attempt(ask)
         self._samples.beats.append(time.monotonic() - began)
         if kept is not None:

@@ -84,7 +84,7 @@ def _claim_all(
 ) -> Sequence[_Call]:
     """Claim batch after batch as one worker."""
     made: list[_Call] = []
-    calls.beat(worker_id, (), (), is_busy=True)
+    calls.beat(worker_id, (), (), busy_seconds=0.0)
     while (began := time.time()) < end_at and (work := calls.claim(worker_id, (), ()).work) is not None:
         made.append(_Call(began, time.time(), len(work.leases)))
         claimed.put(work)
@@ -98,6 +98,7 @@ def _publish_all(calls: WorkerCalls, claimed: SimpleQueue[ClaimedWork]) -> Seque
         try:
             work = claimed.get_nowait()
         except Empty:
+            calls.close()
             return made
         began = time.time()
         published = calls.publish(work, load_seconds=0.0, render_seconds=_RENDER_SECONDS)

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+# What an account moved by less is not stored.
+_UNSTORED_SECONDS = 1.0
+
 _COUNTS = ", ".join(
     f"count(*) FILTER (WHERE status = '{status}') AS {status}"
     for status in ("queued", "running", "succeeded", "failed", "cancelled")
@@ -33,6 +36,15 @@ INVARIANTS: Mapping[str, str] = {
            IS DISTINCT FROM (t.queued, t.running, t.succeeded, t.failed, t.cancelled)
     """,
     "every delta is folded": "SELECT count(*) FROM deltas",
+    "every charge is settled": f"""
+        SELECT count(*) FROM (
+            SELECT j.owner_id, sum(a.gpu_seconds) AS seconds
+            FROM attempts a JOIN tasks t ON t.id = a.task_id JOIN jobs j ON j.id = t.job_id GROUP BY j.owner_id
+        ) used FULL JOIN (
+            SELECT owner_id, sum(used_seconds) AS seconds FROM shares GROUP BY owner_id
+        ) charged USING (owner_id)
+        WHERE abs(coalesce(used.seconds, 0) - coalesce(charged.seconds, 0)) > {_UNSTORED_SECONDS}
+    """,
 }
 
 

@@ -14,9 +14,13 @@ _LONGEST_WAIT_SECONDS = 1.0
 
 
 class Timers:
-    """A heap of timers on the monotonic clock: one thread watches it, `threads` others call the handlers."""
+    """A heap of timers on the monotonic clock: one thread watches it, `threads` others call the handlers.
 
-    def __init__(self, threads: int) -> None:
+    `on_end` is called by each of these threads when it ends.
+    """
+
+    def __init__(self, threads: int, on_end: Callable[[], None] = lambda: None) -> None:
+        self._on_end = on_end
         self._heap: list[tuple[float, int, Handler]] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()
@@ -61,3 +65,4 @@ class Timers:
         while (found := self._due.get()) is not None:
             due, handler = found
             handler(due)
+        self._on_end()

@@ -6,7 +6,8 @@ from sqlalchemy.orm import Session
 OVERLAP_SECONDS = 300
 """A transaction that ended a job may have taken long to commit."""
 _FIRST_TASKS = 16
-_MOST = 5_000
+MOST = 5_000
+"""So many ends are noted at once."""
 
 # Whatever was appended of a job, it began with a claim.
 _START = text(
@@ -34,7 +35,7 @@ _END = text(
     FROM (
         SELECT j.id, j.finished_at FROM jobs j JOIN estimates o ON o.job_id = j.id
         WHERE j.finished_at > to_timestamp(:since) AND o.ended_at IS NULL
-        ORDER BY j.id LIMIT {_MOST} FOR UPDATE OF o SKIP LOCKED
+        ORDER BY j.id LIMIT {MOST} FOR UPDATE OF o SKIP LOCKED
     ) j
     WHERE e.job_id = j.id
     """

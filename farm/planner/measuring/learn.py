@@ -19,16 +19,17 @@ LoadKey = tuple[int, str]
 _MOVED = 0.02
 """A mean that moved by no more than this part is not written again."""
 _MOST_WRITTEN = 1_000
-_MOST_KEPT = 20_000
+MOST_KEPT = 20_000
+"""So many speeds, and so many loads: those that moved last."""
 _LEAST_LOAD_SECONDS = 0.1
 """What took less was no load: the checkpoint was there."""
 
 _LOAD_SPEEDS = text(
     "SELECT family, pixels, device_class, batch, seconds_per_step, samples FROM speeds "
-    f"ORDER BY updated_at DESC LIMIT {_MOST_KEPT}"
+    f"ORDER BY updated_at DESC LIMIT {MOST_KEPT}"
 )
 _LOAD_LOADS = text(
-    f"SELECT checkpoint_id, device_class, seconds, samples FROM loads ORDER BY updated_at DESC LIMIT {_MOST_KEPT}"
+    f"SELECT checkpoint_id, device_class, seconds, samples FROM loads ORDER BY updated_at DESC LIMIT {MOST_KEPT}"
 )
 _STORE_SPEEDS = text(
     """
@@ -158,7 +159,7 @@ class Learned:
 
 def _add(means: dict[K, Mean], key: K, figure: float) -> None:
     means[key] = means[key].add(figure) if key in means else Mean(figure)
-    if len(means) > _MOST_KEPT:
+    if len(means) > MOST_KEPT:
         del means[next(iter(means))]
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from farm.dispatch.snapshot import Backlog, Group, WorkClass
+from farm.queue.offers.claimable import is_claimable_sql
 
 _FIRST_IMAGES = 2
 """So many images of a line of which nothing has started count as interactive: they show whether it is worth it."""
@@ -26,7 +27,7 @@ _BACKLOGS = text(
                c.running + c.succeeded + c.failed + c.cancelled + coalesce(a.begun, 0) > 0 AS has_begun
         FROM counters c
         LEFT JOIN appended a USING (job_id, batch_key)
-        WHERE c.pool = :pool AND c.is_ready AND c.has_queued AND c.is_open AND c.group_id IS NOT NULL
+        WHERE c.pool = :pool AND {is_claimable_sql("c")} AND c.group_id IS NOT NULL
     )
     SELECT group_id, owner_id, project_id, class, priority, max_devices IS NOT NULL AS is_limited,
            floor(ln(greatest(60, extract(epoch FROM deadline - now())::float8)) / ln(1.5::float8)) AS urgency,

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -17,15 +17,16 @@ from farm.queue.workers.fleet import is_ready_sql, is_up_sql
 
 _USABLE = 0.6
 """The part of a device's memory that weights may take: the rest is for rendering."""
-_UNKNOWN_SECONDS = 5.0
-"""How long a busy device is taken to be busy for where it did not say."""
+_USUAL_SECONDS = 1.0
+"""What an image is taken to need where nothing was measured."""
 
 # A worker that started again has two rows until the older one falls silent: the newer counts.
 _DEVICES = text(
     f"""
     SELECT DISTINCT ON (w.name) w.id, w.name, w.host, coalesce(w.device_class, w.device_name) AS device_class,
            coalesce(w.memory_bytes, 0) AS memory_bytes, w.residents, w.cached, w.checkpoint_id,
-           w.status, extract(epoch FROM w.free_at)::float8 AS free_at, {is_ready_sql("w")} AS is_ready
+           w.status, extract(epoch FROM w.free_at)::float8 AS free_at,
+           extract(epoch FROM w.last_seen_at)::float8 AS seen_at, {is_ready_sql("w")} AS is_ready
     FROM workers w WHERE w.pool = :pool AND {is_up_sql("w")}
     ORDER BY w.name, w.id DESC
     """
@@ -33,9 +34,11 @@ _DEVICES = text(
 # Images that are being delivered are running too: a worker's images are counted by what they belong to.
 _RUNNING = text(
     """
-    SELECT t.worker_id, c.group_id, c.owner_id, c.project_id, c.class, count(*)::integer AS images
+    SELECT t.worker_id, c.group_id, c.owner_id, c.project_id, c.class, count(*)::integer AS images,
+           max(t.id) AS newest
     FROM (
-        SELECT worker_id, job_id, batch_key FROM tasks WHERE status = 'running' AND worker_id IS NOT NULL OFFSET 0
+        SELECT id, worker_id, job_id, batch_key FROM tasks
+        WHERE status = 'running' AND worker_id IS NOT NULL OFFSET 0
     ) t JOIN counters c USING (job_id, batch_key)
     WHERE c.pool = :pool AND c.group_id IS NOT NULL
     GROUP BY t.worker_id, c.group_id, c.owner_id, c.project_id, c.class
@@ -52,16 +55,41 @@ _SEATS = text(
 
 @dataclass(frozen=True)
 class Running:
-    """How many images of a group and owner a worker has begun and not ended."""
+    """How many images of a group and owner a worker has begun and not ended; `newest` is the last task of them."""
 
     worker: int
     serving: Serving
+    newest: int
+
+
+@dataclass
+class Batches:
+    """Since when each worker has had its batch, as far as it was seen here: by worker, its newest task and when."""
+
+    _seen: dict[int, tuple[int, float]] = field(default_factory=dict)
+
+    def note(self, running: Iterable[Running], now: float) -> None:
+        """Take note of what is running now."""
+        newest: dict[int, int] = {}
+        for entry in running:
+            newest[entry.worker] = max(entry.newest, newest.get(entry.worker, 0))
+        self._seen = {
+            worker: known if (known := self._seen.get(worker)) and known[0] == task else (task, now)
+            for worker, task in newest.items()
+        }
+
+    def began_at(self, worker: int) -> float | None:
+        return self._seen[worker][1] if worker in self._seen else None
 
 
 def read_running(session: Session, pool: str) -> list[Running]:
     """What is running in the pool, by worker: what it has most of first."""
     return [
-        Running(row.worker_id, Serving(row.group_id, row.owner_id, row.project_id, row.images, WorkClass(row[4])))
+        Running(
+            row.worker_id,
+            Serving(row.group_id, row.owner_id, row.project_id, row.images, WorkClass(row._mapping["class"])),
+            row.newest,
+        )
         for row in session.execute(_RUNNING, {"pool": pool})
     ]
 
@@ -79,33 +107,44 @@ def read_devices(
     running: Iterable[Running],
     seats: Mapping[int, Seat],
     bytes_by_checkpoint: Mapping[int, int],
+    seconds: Mapping[int, float],
+    batches: Batches,
 ) -> list[Device]:
-    """The workers of the pool that live, by id. Those out of service are there, and not ready."""
+    """The workers of the pool that live, by id. Those out of service are there, and not ready.
+
+    `seconds` are those of an image, by group.
+    """
     known = capacity.fitness(session)
     serving: dict[int, Serving] = {}
     for entry in running:
         serving.setdefault(entry.worker, entry.serving)
-    barred = _barred(known)
-    large = _too_large(known)
+    kept_from = _KeptFrom(known.out_of_service, _barred(known), _too_large(known))
     largest = max(bytes_by_checkpoint.values(), default=0)
-    return sorted(
-        (
-            _device(row, now, known.out_of_service, barred, large, largest, serving.get(row.id), seats.get(row.id))
-            for row in session.execute(_DEVICES, {"pool": pool})
-        ),
-        key=lambda device: device.id,
-    )
+    found = []
+    for row in session.execute(_DEVICES, {"pool": pool}):
+        work = serving.get(row.id)
+        free_at = now
+        if row.status == "busy":
+            began_at = batches.began_at(row.id)
+            lasts = work.images * seconds.get(work.group, _USUAL_SECONDS) if work else _USUAL_SECONDS
+            # What it reported may be of the batch before: a heartbeat comes every few seconds.
+            is_known = row.free_at is not None and (began_at is None or row.seen_at >= began_at)
+            free_at = row.free_at if is_known else (began_at or now) + lasts
+        found.append(_device(row, free_at, kept_from, largest, work, seats.get(row.id)))
+    return sorted(found, key=lambda device: device.id)
+
+
+@dataclass(frozen=True)
+class _KeptFrom:
+    """What workers are kept from, by name: all work, checkpoints, sizes by family."""
+
+    out_of_service: Collection[str]
+    barred: Mapping[str, frozenset[int]]
+    too_large: Mapping[str, Mapping[str, int]]
 
 
 def _device(
-    row: Row[Any],
-    now: float,
-    out_of_service: Collection[str],
-    barred: Mapping[str, frozenset[int]],
-    too_large: Mapping[str, Mapping[str, int]],
-    largest: int,
-    serving: Serving | None,
-    seat: Seat | None,
+    row: Row[Any], free_at: float, kept_from: _KeptFrom, largest: int, serving: Serving | None, seat: Seat | None
 ) -> Device:
     is_busy = row.status == "busy"
     residents = tuple(row.residents) or ((row.checkpoint_id,) if row.checkpoint_id is not None else ())
@@ -118,19 +157,15 @@ def _device(
         residents=residents,
         slots=_slots(row.memory_bytes, largest, len(residents)),
         cached=frozenset(row.cached),
-        free_at=_free_at(row.free_at, now) if is_busy else now,
+        free_at=free_at,
         serving=serving if is_busy else None,
         seat=seat,
         # The worker's own limit binds too, at the claim.
         max_batch=BATCH_SIZES[-1],
-        barred=barred.get(row.name, frozenset()),
-        too_large=too_large.get(row.name, MappingProxyType({})),
-        is_ready=row.is_ready and row.name not in out_of_service,
+        barred=kept_from.barred.get(row.name, frozenset()),
+        too_large=kept_from.too_large.get(row.name, MappingProxyType({})),
+        is_ready=row.is_ready and row.name not in kept_from.out_of_service,
     )
-
-
-def _free_at(reported: float | None, now: float) -> float:
-    return now + _UNKNOWN_SECONDS if reported is None else reported
 
 
 def _slots(memory_bytes: int, largest: int, held: int) -> int:

@@ -12,7 +12,7 @@ from farm.dispatch.snapshot import Account, Backlog, Carried, Device, Snapshot
 from farm.planner.ledger import AccountKey, Ledger, read_weights
 from farm.planner.measuring.learn import Learned
 from farm.planner.reading.backlogs import read_backlogs, read_bytes, read_groups
-from farm.planner.reading.devices import Running, read_devices, read_running, read_seats
+from farm.planner.reading.devices import Batches, Running, read_devices, read_running, read_seats
 from farm.queue.workers.fleet import is_up_sql
 
 _NOW = text("SELECT extract(epoch FROM now())::float8")
@@ -35,10 +35,14 @@ _POOLS = text(
 
 @dataclass
 class Known:
-    """What a leader keeps from round to round beside its ledgers: what is measured, and what never changes."""
+    """What a leader keeps from round to round beside its ledgers.
+
+    What is measured; the sizes of checkpoints, which never change; by pool, since when each worker has its batch.
+    """
 
     learned: Learned
     bytes_by_checkpoint: dict[int, int] = field(default_factory=dict)
+    batches: dict[str, Batches] = field(default_factory=dict)
 
     def learn_bytes(self, session: Session, checkpoints: Iterable[int]) -> None:
         """Look up the sizes of checkpoints that are new here; they never change."""
@@ -79,14 +83,25 @@ def read_snapshot(
     checkpoints = {group.checkpoint for group in groups}
     known.learn_bytes(session, checkpoints)
     sizes = {checkpoint: known.bytes_by_checkpoint.get(checkpoint, 0) for checkpoint in checkpoints}
-    devices = read_devices(session, pool, now=now, running=running, seats=seats, bytes_by_checkpoint=sizes)
+    batches = known.batches.setdefault(pool, Batches())
+    batches.note(running, now)
+    devices = read_devices(
+        session,
+        pool,
+        now=now,
+        running=running,
+        seats=seats,
+        bytes_by_checkpoint=sizes,
+        seconds=seconds,
+        batches=batches,
+    )
     snapshot = Snapshot(
         pool=pool,
         groups=tuple(groups),
         backlogs=tuple(backlogs),
         devices=tuple(devices),
         accounts=tuple(_accounts(session, ledger, backlogs, running, devices, seconds)),
-        speeds=known.learned.speeds(),
+        speeds=known.learned.speeds(groups, {device.class_ for device in devices}),
         loads=known.learned.loads(sizes),
         policy=policy,
         carried=carried or Carried(),

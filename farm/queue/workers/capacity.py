@@ -1,8 +1,8 @@
 """What did not fit into which worker's memory: evidence about a device, a family and a size.
 
 An image that did not fit speaks neither against its task nor against its worker. The worker leaves images of
-that family and at least that size to others, while there are such (see `farm.queue.claimable`). A worker is meant
-by its name, which outlives its process.
+that family and at least that size to others, while there are such (see `farm.queue.offers.claimable`). A worker is
+meant by its name, which outlives its process.
 """
 
 from collections.abc import Mapping, Sequence

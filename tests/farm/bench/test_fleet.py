@@ -60,6 +60,7 @@ BREAKING = {
     "no attempt is open": "UPDATE attempts SET outcome = 'running', ended_at = NULL",
     "every job is finished": "UPDATE jobs SET status = 'active', finished_at = NULL",
     "the counters equal a count of the tasks": "UPDATE counters SET succeeded = succeeded - 1, failed = failed + 1",
+    "every charge is settled": "INSERT INTO shares (pool, owner_id, used_seconds) SELECT 'a', id, 100 FROM users",
     "every delta is folded": "INSERT INTO deltas (job_id, batch_key, succeeded) VALUES (1, 'a', 1)",
 }
 
@@ -73,6 +74,7 @@ def test_an_invariant_that_is_broken_is_found(scene: Scene, name: str) -> None:
     scene.submit()
     [lease] = scene.claim(scene.worker())
     scene.publish(lease)
+    scene.fold()
     with scene.database.begin() as session:
         before = find_broken(session)
     scene.execute(BREAKING[name])

@@ -4,7 +4,8 @@ import pytest
 
 from farm.dispatch.snapshot import Account, Backlog, Group, Seat, Serving, WorkClass
 from farm.planner.ledger import Ledger
-from farm.planner.reading.snapshots import read_pools
+from farm.planner.measuring.learn import Learned, Sample
+from farm.planner.reading.snapshots import Known, read_pools
 from tests.factories import Scene
 from tests.farm.planner.farms import HandMade
 
@@ -123,6 +124,42 @@ def test_a_device_says_what_it_holds_and_renders(farm: HandMade) -> None:
     assert two.free_at <= look.now
 
 
+def test_a_device_that_does_not_say_so_is_free_when_its_batch_should_end(farm: HandMade) -> None:
+    local, group = farm.owner(), farm.group(farm.checkpoint(), seconds=2.0)
+    job_id, worker = farm.line(group, local, running=3), farm.worker(status="busy")
+    known = Known(Learned())
+
+    def claim(first: int) -> None:
+        farm.scene.execute("UPDATE tasks SET status = 'succeeded', lease_until = NULL WHERE status = 'running'")
+        farm.scene.execute(
+            "INSERT INTO tasks (job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, "
+            "lease_until) "
+            "SELECT :job, :first + n, 'running', 'k', '{}', 3, 1, :worker, 'infinity' FROM generate_series(1, 3) n",
+            job=job_id,
+            first=first,
+            worker=worker,
+        )
+
+    def seconds_left() -> float:
+        look = farm.look(known=known)
+        return look.snapshot.devices[0].free_at - look.now
+
+    farm.scene.execute("UPDATE workers SET free_at = now() - interval '1 hour'")
+    claim(0)
+    first, then = seconds_left(), seconds_left()
+    claim(3)
+    assert (first, seconds_left()) == (pytest.approx(6.0), pytest.approx(6.0))
+    assert then < first
+
+
+def test_a_device_is_free_when_it_says(farm: HandMade) -> None:
+    farm.worker(status="busy")
+    farm.look(known=(known := Known(Learned())))
+    farm.scene.execute("UPDATE workers SET free_at = now() + interval '9 seconds', last_seen_at = now()")
+    look = farm.look(known=known)
+    assert look.snapshot.devices[0].free_at - look.now == pytest.approx(9.0, abs=1.0)
+
+
 def test_a_device_is_barred_from_what_it_is_kept_from(farm: HandMade) -> None:
     checkpoint = farm.checkpoint()
     farm.worker("cuda:0")
@@ -168,3 +205,12 @@ def test_interactive_work_is_known_as_such(farm: HandMade) -> None:
     farm.line(farm.group(farm.checkpoint()), farm.owner(), queued=1, **{"class": "interactive"})
     [backlog] = farm.look().snapshot.backlogs
     assert backlog.class_ is WorkClass.INTERACTIVE
+
+
+def test_speeds_of_sizes_that_were_not_measured_follow_from_others(farm: HandMade) -> None:
+    farm.line(farm.group(farm.checkpoint(), pixels=1000), farm.owner())
+    farm.worker(device_class="H200")
+    learned = Learned()
+    learned.observe([Sample("sd15", 1, 500, 10.0, "H200", 2, 1.0)])
+    speeds = farm.look(known=Known(learned)).snapshot.speeds
+    assert speeds.batches("sd15", 1000, "H200") == {1: pytest.approx(0.1)}

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from farm.db.connection import NEVER, driver_url
+from farm.db.connection import driver_url
 from farm.db.events import record
 from farm.errors import Raced
 from farm.queue import claim as dispatch
@@ -84,7 +84,8 @@ class TestClaim:
         scene.claim(worker_id, lease_seconds=30)
         [task] = scene.tasks(job_id)
         assert (task.status, task.attempt, task.worker_id) == ("running", 1, worker_id)
-        assert task.lease_until == NEVER
+        assert task.lease_until is not None
+        assert task.lease_until.year == 9999
         assert 28 < scene.scalar("SELECT extract(epoch FROM lease_until - now()) FROM workers") <= 30
 
     def test_a_claim_opens_the_record_of_each_attempt(self, scene: Scene) -> None:

@@ -17,7 +17,7 @@ def farm(scene: Scene) -> HandMade:
     return HandMade(scene)
 
 
-def a_line(queued: int = 10, *, running: int = 0, is_ready: bool = True, **known: float | int) -> Line:
+def a_line(queued: int = 10, *, running: int = 0, is_ready: bool = True, **known: float | str) -> Line:
     return Line(queued, running, 0, is_ready, **known)  # type: ignore[arg-type]
 
 
@@ -54,6 +54,12 @@ def test_first_images_start_as_interactive_work() -> None:
     assert line.start == (5, 8)
     assert a_line(pace=2.0, low=100, high=200, soon_low=5, soon_high=8, running=1).start == (100, 200)
     assert a_line(pace=2.0, low=100, high=200, soon_low=5, soon_high=8, ahead=16).start == (106, 212)
+
+
+def test_what_comes_next_is_not_what_waits_behind_it() -> None:
+    reasons = [a_line(reason=WaitReason.RUNS_NEXT, ahead=ahead).why for ahead in (0, 16)]
+    assert reasons == [WaitReason.RUNS_NEXT, WaitReason.SEATED]
+    assert a_line(0, running=1, reason=WaitReason.BUSY).why is None
 
 
 def test_a_job_starts_with_its_first_line_and_ends_with_its_last() -> None:

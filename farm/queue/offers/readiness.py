@@ -2,7 +2,7 @@
 
 A line is the tasks of one job and batch key: a row of `counters`. It belongs to a group, which jobs share, and is
 ready while its job is open and its time has come. A row of `queues` says that an owner has ready lines. Who changes
-a job flips its flags here; what nobody is there for, the keeper does (`farm.queue.corrections`).
+a job flips its flags here; what nobody is there for, the keeper does (`farm.queue.offers.corrections`).
 
 Locks are taken in the order tasks, counters, groups, queues, job.
 """
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from farm.db.tables.dispatch import Group
 from farm.db.tables.jobs import Counters
 from farm.queue import lifecycle
-from farm.queue.claimable import is_claimable_sql
+from farm.queue.offers.claimable import is_claimable_sql
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from farm.queue import steering
 from farm.upkeep.keeper import pools_to_ring
 from tests.factories import Scene
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def pause(scene: Scene, job_id: int) -> None:
@@ -53,5 +53,6 @@ def test_a_job_is_rung_for_exactly_when_it_can_be_claimed(
 
 def test_the_conditions_of_a_claim_are_written_in_one_module() -> None:
     written = re.compile(r"is_open AND|Counters\.is_open|not_before <= (now|func\.now)\(\)")
-    modules = (ROOT / "farm").rglob("*.py")
+    # Benchmarks write whole tables of jobs, as no portal does.
+    modules = [path for path in (ROOT / "farm").rglob("*.py") if "bench" not in path.parts]
     assert [path.name for path in modules if written.search(path.read_text())] == ["claimable.py"]

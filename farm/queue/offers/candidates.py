@@ -5,7 +5,7 @@ left of it, it finds work by itself (`UNSEATED`). Both read indexes that hold on
 and lock tasks alone.
 """
 
-from farm.queue.claimable import (
+from farm.queue.offers.claimable import (
     has_a_device_left_sql,
     has_a_task_sql,
     is_claimable_sql,

@@ -7,8 +7,8 @@ owner. What others hold at the moment is left to the next round.
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from farm.queue.claimable import is_claimable_sql, is_due_sql, is_to_wake_sql
-from farm.queue.readiness import KEY_OF_QUEUE, OPEN_READY, open_queues
+from farm.queue.offers.claimable import is_claimable_sql, is_due_sql, is_to_wake_sql
+from farm.queue.offers.readiness import KEY_OF_QUEUE, OPEN_READY, open_queues
 
 _MOST_AT_ONCE = 5_000
 """How many rows one round changes of each kind; the next one goes on."""

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from farm.queue import corrections, readiness, steering
+from farm.queue import steering
+from farm.queue.offers import corrections, readiness
 from tests.factories import Scene, a_user
 
 LATER = "2999-01-01T00:00:00Z"

@@ -1,7 +1,8 @@
 """What may be claimed: when a line (the tasks of one job and batch key) is ready, and which worker suits it.
 
 That a line is ready is a flag, `is_ready`, so that the indexes of a claim hold nothing else. It is flipped by what
-people do to a job (`farm.queue.readiness`), and where a time has come by the keeper (`farm.queue.corrections`).
+people do to a job (`farm.queue.offers.readiness`), and where a time has come by the keeper
+(`farm.queue.offers.corrections`).
 
 A worker suits a line unless it is kept from the line's checkpoint or is known to have too little memory for it. One
 that does not suit it leaves it to those that do, as long as there are such; so no line is left by all. In the same
@@ -9,7 +10,7 @@ way a task that failed on a worker, or lost it, is left to suitable workers that
 some minutes: they may be busy with other work.
 
 Here is SQL about one line at a time, for the few that a claim considers. It expects the CTEs `claimant`,
-`kept_from` and `too_large` of `farm.queue.candidates`, and stops at the first other worker that suits.
+`kept_from` and `too_large` of `farm.queue.offers.candidates`, and stops at the first other worker that suits.
 """
 
 from sqlalchemy import Boolean, ColumnElement, literal_column
