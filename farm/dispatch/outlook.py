@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from farm.dispatch.board import Board
 from farm.dispatch.bounds import longest_wait
 from farm.dispatch.classes import BULK, Row
 from farm.dispatch.planned import Outlook, WaitReason
+from farm.dispatch.seating.board import Board
 from farm.dispatch.snapshot import WorkClass
 
 
