@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from farm.db.events import record
 from farm.db.tables.jobs import Counters, Job, Task
-from farm.queue.counts import lines
+from farm.queue.counts import lines, shifts
 from farm.queue.counts.lines import Change, LineKey
 
 _FEW = 64
@@ -165,7 +165,7 @@ def move(
     if arrow is PUBLISH:
         lines.append(session, _merged(_shifts(arrow.target, moved), settled))
     else:
-        lines.shift(session, _shifts(arrow.target, moved))
+        shifts.shift(session, _shifts(arrow.target, moved))
         lines.append(session, settled)
     if arrow.target.is_final:
         finish_what_is_done(session, {m.job_id for m in moved}, reason)
@@ -187,15 +187,15 @@ def _count_claims(session: Session, moved: Sequence[Moved]) -> list[Moved]:
 
     What takes all that a line has left changes the line itself: it leaves the index of what is ready at once.
     """
-    shifts = _shifts(TaskStatus.RUNNING, moved)
-    offers = lines.offers(session, shifts.keys())
-    emptied = {line: counts for line, counts in shifts.items() if offers[line].queued + counts["queued"] <= 0}
-    lines.shift(session, emptied)
+    taken = _shifts(TaskStatus.RUNNING, moved)
+    offers = lines.offers(session, taken.keys())
+    emptied = {line: counts for line, counts in taken.items() if offers[line].queued + counts["queued"] <= 0}
+    shifts.shift(session, emptied)
     lines.append(
         session,
         [
             Change(line, {} if line in emptied else counts, offers[line].seconds * counts["running"])
-            for line, counts in shifts.items()
+            for line, counts in taken.items()
         ],
     )
     return [replace(m, charged_seconds=offers[m.line].seconds) for m in moved]
@@ -203,16 +203,16 @@ def _count_claims(session: Session, moved: Sequence[Moved]) -> list[Moved]:
 
 def _shifts(target: TaskStatus, moved: Iterable[Moved]) -> dict[LineKey, Counter[str]]:
     """By how much the counts of each line change, in the order of the keys."""
-    shifts: dict[LineKey, Counter[str]] = defaultdict(Counter)
+    changes: dict[LineKey, Counter[str]] = defaultdict(Counter)
     for m in moved:
-        shifts[m.line][m.source] -= 1
-        shifts[m.line][target] += 1
-    return dict(sorted(shifts.items()))
+        changes[m.line][m.source] -= 1
+        changes[m.line][target] += 1
+    return dict(sorted(changes.items()))
 
 
-def _merged(shifts: Mapping[LineKey, Mapping[str, int]], settled: Iterable[Change]) -> Iterator[Change]:
+def _merged(shifted: Mapping[LineKey, Mapping[str, int]], settled: Iterable[Change]) -> Iterator[Change]:
     """One change a line, mostly: its counts, with what was settled of it."""
-    counts = dict(shifts)
+    counts = dict(shifted)
     for change in settled:
         yield replace(change, counts=counts.pop(change.line, {}))
     for line, rest in counts.items():
