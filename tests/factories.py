@@ -255,8 +255,13 @@ class Scene:
             endings.hand_back(session, leases, reason)
 
     def renew(self, worker_id: int, *held: Lease) -> set[Lease]:
+        """A heartbeat, as a worker's: what it runs by the record and does not hold goes back after the renewal."""
         with self.database.begin() as session:
-            return leases.renew(session, worker_id, held, LEASE_SECONDS)
+            kept = leases.renew(session, worker_id, held, LEASE_SECONDS)
+            overlooked = leases.running(session, worker_id) - {lease.key for lease in held}
+        with self.database.begin() as session:
+            losses.return_overlooked(session, worker_id, overlooked, LEASE_SECONDS)
+        return kept
 
     def release_dead(self, worker_id: int, error: str = "killed by signal 9", **evidence: Any) -> int:
         with self.database.begin() as session:

@@ -88,9 +88,7 @@ def remove_fence() -> None:
     endings.publish_all = _publish_by_task
 
 
-def _believe_all_held(
-    session: Session, worker_id: int, held: Collection[AnyHeld], lease_seconds: float
-) -> set[AnyHeld]:
+def _believe_all_held(held: Collection[AnyHeld], running: Collection[AttemptKey]) -> set[AnyHeld]:
     """All of it is still ours, whoever runs it by now."""
     return set(held)
 

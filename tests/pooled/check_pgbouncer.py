@@ -92,7 +92,7 @@ def test_workers_claim_renew_and_publish_through_few_sessions(scene: Scene, pool
             while batch := claim(database, worker_id, limit=4):
                 with database.begin() as session:
                     fleet.beat(session, worker_id, "busy", None, lease_seconds=LEASE_SECONDS)
-                    held = leases.still_held(session, worker_id, batch.leases, LEASE_SECONDS)
+                    held = leases.still_held(batch.leases, leases.running(session, worker_id))
                 with database.begin() as session:
                     done += len(endings.publish_all(session, [a_finished(lease) for lease in held]))
         return done
