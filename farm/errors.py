@@ -1,6 +1,6 @@
 """Every error the farm raises on purpose; the docstring of each is its default message."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -50,7 +50,14 @@ class IdempotencyConflict(Conflict):
 
 
 class Raced(FarmError):
-    """Others claim at this moment all that this worker could take; try again at once."""
+    """Others claim at this moment all that this worker could take; try again at once.
+
+    `jobs`: the ids of those that no device is left for at this moment. Try without them: there may be others.
+    """
+
+    def __init__(self, jobs: Iterable[int] = ()) -> None:
+        super().__init__("Others claim at this moment all that this worker could take.")
+        self.jobs = frozenset(jobs)
 
 
 class Busy(FarmError):

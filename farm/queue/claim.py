@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, aliased
 from farm.db.tables.dispatch import SeatRow
 from farm.db.tables.jobs import Counters, Job, Task
 from farm.db.tables.weights import Checkpoint
+from farm.db.tables.workers import Worker
 from farm.errors import Raced
 from farm.queue import leases, lifecycle
 from farm.queue.attempts import open_attempts
@@ -76,6 +77,7 @@ def claim(
     residents: Sequence[int] = (),
     preferred: Sequence[int] = (),
     passed_over: Collection[str] = (),
+    without_jobs: Collection[int] = (),
 ) -> Batch | None:
     """Claim the next batch for a worker: at most `limit` tasks that share a batch key; None if there is none.
 
@@ -86,9 +88,14 @@ def claim(
     `residents` are the ids of the checkpoints on the worker's device: what needs others is left to the plan for
     some seconds, while there is a fresh one. Those `preferred` come first among equals. `passed_over` are batch
     keys that the worker cannot serve at this moment, and another may. Raises Raced where other claims hold all that
-    it could take: roll back, and try again.
+    it could take, or no device is left for some jobs: roll back, and try again `without_jobs` that it names.
     """
-    seated = {"pool": pool, "claimant": worker_id, "passed_over": list(passed_over)}
+    seated = {
+        "pool": pool,
+        "claimant": worker_id,
+        "passed_over": list(passed_over),
+        "without_jobs": list(without_jobs),
+    }
     unseated = {**seated, "residents": list(residents), "preferred": list(preferred)}
     values = {"attempt": Task.attempt + 1, "worker_id": worker_id, "lease_until": WITH_WORKER}
     session.execute(_BY_INDEXES)
@@ -104,11 +111,11 @@ def claim(
     if not moved:
         raise Raced
     open_attempts(session, moved)
-    batch = _batch(session, [m.task_id for m in moved])
+    batch = _batch(session, pool, [m.task_id for m in moved])
     return replace(batch, seconds=sum(m.charged_seconds for m in moved))
 
 
-def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
+def _batch(session: Session, pool: str, task_ids: Sequence[int]) -> Batch:
     """What a worker must know of the tasks it claimed. They share a batch key, hence a checkpoint. Raises Raced."""
     of_task = (Task.id, Task.job_id, Task.attempt, Task.spec)
     of_checkpoint = [getattr(Checkpoint, name) for name in _CHECKPOINT]
@@ -126,7 +133,7 @@ def _batch(session: Session, task_ids: Sequence[int]) -> Batch:
         )
         .all()
     )
-    _require_devices(session, {row.job_id: row.max_devices for row in rows if row.max_devices is not None})
+    _require_devices(session, pool, {row.job_id: row.max_devices for row in rows if row.max_devices is not None})
     width = len(_CHECKPOINT)
     columns = rows[0][len(of_task) :]
     read = [_lease(*row[: len(of_task)]) for row in rows]
@@ -144,24 +151,27 @@ def _claimed_checkpoint(*columns: Any) -> ClaimedCheckpoint:
     return ClaimedCheckpoint(**{**known, "files": read_files(known["files"])})
 
 
-def _require_devices(session: Session, most: Mapping[int, int]) -> None:
+def _require_devices(session: Session, pool: str, most: Mapping[int, int]) -> None:
     """Raise Raced where a job, by its id, would be rendered by more devices than it may now.
 
     Two claims of one job, each counting before the other commits, would both find a device left: so each locks it,
-    and counts then. Whoever finds it locked does not wait.
+    and counts then. Whoever finds it locked does not wait. A job that may
+    have every device of its pool needs no count.
     """
     if not most:
         return
-    lock = select(Job.id).where(Job.id.in_(most)).order_by(Job.id)
-    if len(session.scalars(lock.with_for_update(key_share=True, skip_locked=True)).all()) < len(most):
-        raise Raced
+    workers = session.scalar(select(func.count()).where(Worker.pool == pool, Worker.status != "offline")) or 0
+    most = {job_id: count for job_id, count in most.items() if count < workers}
+    lock = select(Job.id).where(Job.id.in_(most)).order_by(Job.id).with_for_update(key_share=True, skip_locked=True)
+    if locked_by_others := most.keys() - set(session.scalars(lock)):
+        raise Raced(locked_by_others)
     devices = (
         select(Task.job_id, func.count(Task.worker_id.distinct()))
         .where(Task.job_id.in_(most), Task.status == "running")
         .group_by(Task.job_id)
     )
-    if any(count > most[job_id] for job_id, count in session.execute(devices)):
-        raise Raced
+    if full := [job_id for job_id, count in session.execute(devices) if count > most[job_id]]:
+        raise Raced(full)
 
 
 def _lease(task_id: int, job_id: int, attempt: int, spec: Mapping[str, Any]) -> Lease | Unreadable:

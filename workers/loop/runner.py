@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -170,17 +170,30 @@ class Runner:
         return batch
 
     def _claim_in_spite_of_others(self) -> Batch | None:
-        """Claim again where others were faster: what is left when they are done is there in milliseconds."""
+        """Claim again where others were faster: what is left when they are done is there in milliseconds.
+
+        Meanwhile there may be work of jobs that nobody counts the devices of.
+        """
         residents = self._renderer.resident_ids
         preferred = self._affinity.preference(residents)
+        without: frozenset[int] = frozenset()
         for _ in range(_MOST_RACES):
             try:
-                return self._claim_once(residents, preferred)
-            except Raced:
-                self._orders.pause(random.uniform(*_RACE_PAUSE_SECONDS))
+                batch = self._claim_once(residents, preferred, without)
+            except Raced as raced:
+                without |= raced.jobs
+                if raced.jobs:
+                    continue
+            else:
+                if batch or not without:
+                    return batch
+                without = frozenset()
+            self._orders.pause(random.uniform(*_RACE_PAUSE_SECONDS))
         return None
 
-    def _claim_once(self, residents: Sequence[int], preferred: Sequence[int]) -> Batch | None:
+    def _claim_once(
+        self, residents: Sequence[int], preferred: Sequence[int], without: Collection[int]
+    ) -> Batch | None:
         with self._database.begin() as session:
             batch = claim.claim(
                 session,
@@ -191,6 +204,7 @@ class Runner:
                 residents=residents,
                 preferred=preferred,
                 passed_over=self._passed_over.now(),
+                without_jobs=without,
             )
             if batch:
                 reach("worker.claiming")

@@ -56,6 +56,9 @@ _LINE = (
     "c.max_devices, c.ready_at"
 )
 
+# Jobs that had no device left a moment ago, when the claim was tried before.
+_IS_WANTED = "c.job_id <> ALL (CAST(:without_jobs AS bigint[]))"
+
 # In order:
 #   head   the first line with a task for the worker that nobody else holds: first the untried ones, then one whose
 #          last try failed or lost its worker. A CTE is read in the order in which it was made, and no further than
@@ -127,7 +130,7 @@ SEATED = f"""
         ORDER BY c.priority DESC, c.job_id LIMIT {_MOST_LINES_OF_A_GROUP}
     ), ranked AS MATERIALIZED (
         SELECT * FROM (SELECT * FROM own UNION ALL SELECT * FROM others) c
-        WHERE {suits_claimant_sql("c")} AND {has_a_device_left_sql("c")}
+        WHERE {_IS_WANTED} AND {suits_claimant_sql("c")} AND {has_a_device_left_sql("c")}
     ), {_HEAD}, part AS (
         SELECT least(:limit, seat.images, head.batch_limit) AS tasks FROM seat, head
     ), mates AS (
@@ -159,7 +162,7 @@ _RANKED = f"""
                   AND {is_claimable_sql("c")}
                 ORDER BY c.job_id LIMIT :lines_of_owner
             ) c
-            WHERE c.batch_key <> ALL (CAST(:passed_over AS text[]))
+            WHERE c.batch_key <> ALL (CAST(:passed_over AS text[])) AND {_IS_WANTED}
               AND (c.checkpoint_id = ANY (CAST(:residents AS bigint[])) OR NOT (SELECT is_fresh FROM plan)
                    OR c.ready_at < now() - make_interval(secs => (SELECT patience FROM plan))
                    OR (c.ready_at < now() - make_interval(secs => {_PATIENCE_WITH_FAILED_SECONDS})
@@ -197,7 +200,7 @@ UNSEATED = f"""{_RANKED}, {_HEAD}, part AS (
             SELECT c.job_id, c.batch_key FROM counters c
             WHERE c.group_id = (SELECT group_id FROM head WHERE NOT is_lone)
               AND c.job_id <> (SELECT job_id FROM head)
-              AND {is_claimable_sql("c")} AND {has_a_device_left_sql("c")}
+              AND {is_claimable_sql("c")} AND {_IS_WANTED} AND {has_a_device_left_sql("c")}
             ORDER BY c.priority DESC, c.job_id LIMIT {_MOST_LINES_OF_A_GROUP}
         ) others
     ), {_FRESH}

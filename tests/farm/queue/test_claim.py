@@ -469,6 +469,35 @@ class TestMostDevices:
                 dispatch.claim(other, second, pool="default", limit=1, lease_seconds=30)
         assert scene.claim(second) == ()
 
+    @pytest.mark.parametrize("has_seat", [True, False], ids=["by seat", "by itself"])
+    def test_a_job_whose_devices_are_being_counted_keeps_nobody_from_the_work_of_others(
+        self, scene: Scene, has_seat: bool
+    ) -> None:
+        limited = scene.submit(images_per_prompt=40, max_devices=1, priority=60)
+        other = scene.submit(images_per_prompt=40)
+        workers = [scene.worker(str(n)) for n in range(3)]
+        for worker_id in workers[:2] if has_seat else ():
+            scene.seat(worker_id, limited)
+        take = partial(dispatch.claim, pool="default", limit=4, lease_seconds=30)
+        with scene.database.begin() as session:
+            assert take(session, workers[0])
+            with pytest.raises(Raced) as raced, scene.database.begin() as second:
+                take(second, workers[1])
+            assert raced.value.jobs == {limited}
+            with scene.database.begin() as second:
+                batch = take(second, workers[1], without_jobs=raced.value.jobs)
+        assert batch is not None
+        assert set(job_ids(batch.leases)) == {other}
+        with scene.database.begin() as session:
+            assert take(session, workers[2], without_jobs=[limited, other]) is None
+
+    def test_a_job_that_may_have_every_device_is_not_locked(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=9, max_devices=2)
+        first, second = scene.worker("0"), scene.worker("1")
+        with scene.database.begin() as session, scene.database.begin() as other:
+            for each, worker_id in ((session, first), (other, second)):
+                assert dispatch.claim(each, worker_id, pool="default", limit=2, lease_seconds=30)
+
 
 class TestRetryElsewhere:
     """Not on the device that just failed it, while another one may take it."""

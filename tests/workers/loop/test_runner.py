@@ -368,3 +368,16 @@ def test_a_worker_whose_claim_raced_tries_again_at_once(
         monkeypatch.setattr(claim, "claim", claim_and_let_the_rival_go)
         work(poll_seconds=60.0)
         wait_until(lambda: scene.job(job_id).status == "succeeded", seconds=50)
+
+
+def test_a_worker_takes_the_work_of_others_while_the_devices_of_a_job_are_counted(
+    scene: Scene, submit: Submit, work: Work
+) -> None:
+    """And once they are, it takes that of the job."""
+    limited, other = submit(images_per_prompt=3, max_devices=1, priority=90), submit()
+    with scene.database.begin() as rival:
+        assert claim.claim(rival, scene.worker("rival"), pool="default", limit=1, lease_seconds=30)
+        work(poll_seconds=1.0)
+        wait_until(lambda: scene.job(other).status == "succeeded", seconds=50)
+        rival.rollback()
+        wait_until(lambda: scene.job(limited).status == "succeeded", seconds=50)
