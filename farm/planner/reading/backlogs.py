@@ -10,19 +10,30 @@ from farm.dispatch.snapshot import Backlog, Group, WorkClass
 from farm.queue.counts.shares import WEIGHED_PROJECTS
 from farm.queue.offers.claimable import is_claimable_sql
 
+MOST_GROUPS = 200
+"""So many groups of an owner at a checkpoint are planned one by one. A plan compares each with the others."""
+
 _FIRST_IMAGES = 2
 """So many images of a line of which nothing has started count as interactive: they show whether it is worth it."""
 
 # The partial index on `is_ready AND has_queued` holds these lines and no others. What claims and publishes appended
 # since the last fold is little, and is added here. Deadlines are summed apart by each factor of 1.5 in the time
-# that is left. Nothing is ordered, since Postgres would sort all lines before it sums them.
+# that is left. Nothing is ordered before it is summed, since Postgres would sort all lines.
+#
+# In order:
+#   lines   what is ready, one by one
+#   summed  by group
+#   places  the groups of an owner at a checkpoint in their order: by class, by priority, the oldest first. What is
+#           beyond the last place counts as images of the group there: so its owner gets the devices for it, and as
+#           the first are rendered, others take their places
 _BACKLOGS = text(
     f"""
     WITH appended AS MATERIALIZED (
         SELECT job_id, batch_key, sum(queued) AS queued, sum(running + succeeded + failed) AS begun
         FROM deltas GROUP BY job_id, batch_key
     ), lines AS (
-        SELECT c.group_id, c.owner_id, p.id AS project_id, c.class, c.priority, c.max_devices, c.ready_at,
+        SELECT c.group_id, c.checkpoint_id, c.owner_id, p.id AS project_id, c.class, c.priority, c.max_devices,
+               c.ready_at,
                CASE WHEN c.class = 'deadline' THEN (SELECT deadline FROM jobs WHERE id = c.job_id) END AS deadline,
                c.queued + coalesce(a.queued, 0) AS queued,
                c.running + c.succeeded + c.failed + c.cancelled + coalesce(a.begun, 0) > 0 AS has_begun
@@ -30,18 +41,40 @@ _BACKLOGS = text(
         LEFT JOIN {WEIGHED_PROJECTS} p ON p.id = c.project_id
         LEFT JOIN appended a USING (job_id, batch_key)
         WHERE c.pool = :pool AND {is_claimable_sql("c")} AND c.group_id IS NOT NULL
+    ), summed AS MATERIALIZED (
+        SELECT group_id, checkpoint_id, owner_id, project_id, class, priority,
+               max_devices IS NOT NULL AS is_limited,
+               floor(ln(greatest(60, extract(epoch FROM deadline - now())::float8)) / ln(1.5::float8)) AS urgency,
+               sum(queued)::bigint AS images,
+               coalesce(sum(least(queued, {_FIRST_IMAGES})) FILTER (WHERE NOT has_begun), 0)::bigint
+                   AS first_images,
+               extract(epoch FROM coalesce(min(ready_at), now()))::float8 AS oldest_at,
+               extract(epoch FROM coalesce(min(ready_at) FILTER (WHERE NOT has_begun), now()))::float8 AS first_at,
+               extract(epoch FROM min(deadline))::float8 AS deadline_at,
+               sum(max_devices)::bigint AS max_devices
+        FROM lines
+        WHERE queued > 0
+        GROUP BY group_id, checkpoint_id, owner_id, project_id, class, priority, is_limited, urgency
+    ), places AS (
+        SELECT owner_id, checkpoint_id, group_id, place,
+               max(group_id) FILTER (WHERE place = {MOST_GROUPS})
+                   OVER (PARTITION BY owner_id, checkpoint_id) AS last
+        FROM (
+            SELECT owner_id, checkpoint_id, group_id, row_number() OVER (
+                PARTITION BY owner_id, checkpoint_id
+                ORDER BY min(array_position(ARRAY['interactive', 'deadline', 'bulk'], class)), max(priority) DESC,
+                         min(oldest_at), group_id
+            ) AS place
+            FROM summed GROUP BY owner_id, checkpoint_id, group_id
+        ) numbered
     )
-    SELECT group_id, owner_id, project_id, class, priority, max_devices IS NOT NULL AS is_limited,
-           floor(ln(greatest(60, extract(epoch FROM deadline - now())::float8)) / ln(1.5::float8)) AS urgency,
-           sum(queued)::bigint AS images,
-           coalesce(sum(least(queued, {_FIRST_IMAGES})) FILTER (WHERE NOT has_begun), 0)::bigint AS first_images,
-           extract(epoch FROM coalesce(min(ready_at), now()))::float8 AS oldest_at,
-           extract(epoch FROM coalesce(min(ready_at) FILTER (WHERE NOT has_begun), now()))::float8 AS first_at,
-           extract(epoch FROM min(deadline))::float8 AS deadline_at,
-           sum(max_devices)::bigint AS max_devices
-    FROM lines
-    WHERE queued > 0
-    GROUP BY group_id, owner_id, project_id, class, priority, is_limited, urgency
+    SELECT CASE WHEN place <= {MOST_GROUPS} THEN group_id ELSE last END AS shown_id, owner_id, project_id, class,
+           priority, is_limited, urgency, sum(images)::bigint AS images,
+           coalesce(sum(first_images) FILTER (WHERE place <= {MOST_GROUPS}), 0)::bigint AS first_images,
+           min(oldest_at) AS oldest_at, min(first_at) AS first_at, min(deadline_at) AS deadline_at,
+           max(max_devices) AS max_devices
+    FROM summed JOIN places USING (owner_id, checkpoint_id, group_id)
+    GROUP BY shown_id, owner_id, project_id, class, priority, is_limited, urgency
     """
 )
 _GROUPS = text(
@@ -61,7 +94,10 @@ _BYTES = text(
 
 
 def read_backlogs(session: Session, pool: str) -> list[Backlog]:
-    """What is ready in the pool, by group, owner, project that has a weight, class and priority."""
+    """What is ready in the pool, by group, owner, project that has a weight, class and priority.
+
+    Beyond `MOST_GROUPS` of an owner at a checkpoint, images are counted with the last of those.
+    """
     found = [backlog for row in session.execute(_BACKLOGS, {"pool": pool}) for backlog in _split(row)]
     return sorted(found, key=_order)
 
@@ -77,7 +113,7 @@ def _split(row: Row[Any]) -> Iterator[Backlog]:
     class_ = WorkClass(row._mapping["class"])
     first = 0 if class_ is WorkClass.INTERACTIVE else row.first_images
     limit = row.max_devices if row.is_limited else None
-    key = (row.group_id, row.owner_id, row.project_id)
+    key = (row.shown_id, row.owner_id, row.project_id)
     if first:
         yield Backlog(*key, WorkClass.INTERACTIVE, row.priority, first, row.first_at, None, limit)
     if row.images > first:

@@ -5,6 +5,7 @@ import pytest
 from farm.dispatch.snapshot import Account, Backlog, Group, Seat, Serving, WorkClass
 from farm.planner.ledger import Ledger
 from farm.planner.measuring.learn import Learned, Sample
+from farm.planner.reading.backlogs import MOST_GROUPS
 from farm.planner.reading.snapshots import Known, read_pools
 from tests.factories import Scene
 from tests.farm.planner.farms import HandMade
@@ -82,6 +83,35 @@ def test_jobs_with_a_limit_of_devices_are_summed_apart(farm: HandMade) -> None:
     for limit in (None, 1, 2):
         farm.line(group, local, succeeded=1, max_devices=limit)
     assert [(b.images, b.max_devices) for b in farm.look().snapshot.backlogs] == [(4, None), (8, 3)]
+
+
+def test_of_very_many_groups_of_an_owner_at_a_checkpoint_the_first_are_planned(
+    farm: HandMade,
+) -> None:
+    local, ana, checkpoint = farm.owner(), farm.owner("ana"), farm.checkpoint()
+    groups = [farm.group(checkpoint, key=f"k{n}") for n in range(MOST_GROUPS + 30)]
+    farm.scene.execute(
+        "INSERT INTO jobs (owner_id, name, mode, request, status, priority, pool, request_sha256) "
+        "SELECT :owner, 'job', 'txt2img', '{}', 'active', 50, 'default', 'x' FROM groups",
+        owner=local,
+    )
+    farm.scene.execute(
+        "INSERT INTO counters (job_id, batch_key, owner_id, checkpoint_id, pool, priority, is_open, queued, "
+        "group_id, is_ready, ready_at) "
+        "SELECT (SELECT min(id) FROM jobs), batch_key, :owner, checkpoint_id, pool, 50, true, 3, id, true, now() "
+        "FROM groups",
+        owner=local,
+    )
+    farm.line(groups[-1], ana, queued=1)
+    farm.line(groups[-2], local, queued=1, priority=90, succeeded=1)
+    found = farm.look().snapshot.backlogs
+    mine = [b for b in found if b.owner == local]
+    assert len({b.group for b in mine}) == MOST_GROUPS
+    assert sum(b.images for b in mine) == 3 * (MOST_GROUPS + 30) + 1
+    assert [b.group for b in mine if b.priority == 90] == [groups[-2]]
+    last = groups[MOST_GROUPS - 2]
+    assert sum(b.images for b in mine if b.group == last) == 3 * 31
+    assert [(b.group, b.images) for b in found if b.owner == ana] == [(groups[-1], 1)]
 
 
 def test_a_group_says_what_it_needs(farm: HandMade) -> None:
