@@ -22,7 +22,8 @@ from sqlalchemy.orm import Session
 from farm.db.tables.jobs import Attempt, Task
 from farm.queue.counts import lines
 from farm.queue.counts.lines import Change, LineKey
-from farm.queue.lifecycle import Moved, TaskStatus
+from farm.queue.lifecycle import Moved
+from farm.queue.states import TaskStatus
 
 EXPIRED = "the lease ended without a word from the worker"
 """The error of attempts that nobody saw end."""

@@ -4,7 +4,7 @@ A line is the tasks of one job and batch key: a row of `counters`. It belongs to
 ready while its job is open and its time has come. A row of `queues` says that an owner has ready lines. Who changes
 a job flips its flags here; what nobody is there for, the keeper does (`farm.queue.offers.corrections`).
 
-Locks are taken in the order tasks, counters, groups, queues, job.
+`farm.queue.lifecycle` says in which order locks are taken.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
