@@ -423,7 +423,7 @@ class Scene:
     def fold(self, limit: int = deltas.MOST_LINES) -> Folded:
         """The deltas of lines are folded into their counters."""
         with self.database.begin() as session:
-            return deltas.fold(session, limit)
+            return deltas.fold(session, deltas.find_waiting(session, limit))
 
     def recount(self) -> dict[tuple[int, str], tuple[int, ...]]:
         """The same figures, counted from the tasks themselves."""
