@@ -24,10 +24,11 @@ from farm.intake.repeats import AcceptedJob
 from farm.intake.request import JobRequest, parse_request
 from farm.pictures.uploads import Desk
 from farm.queue import claim as dispatch
-from farm.queue import deltas, endings, leases, losses, steering
+from farm.queue import endings, leases, losses, steering
 from farm.queue.claim import Batch, ClaimedCheckpoint
 from farm.queue.claimed import AttemptKey, Lease
-from farm.queue.deltas import Folded
+from farm.queue.counts import deltas
+from farm.queue.counts.deltas import Folded
 from farm.queue.doorbell import Doorbell
 from farm.queue.offers import corrections
 from farm.queue.results import Finished, StoredObject

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from farm.bench.scratch import scratch_servers
 from farm.db.connection import Database, Role
-from farm.queue import claim, deltas
+from farm.queue import claim
+from farm.queue.counts import deltas
 from farm.queue.workers import fleet
 from farm.queue.workers.fleet import WorkerIdentity
 from farm.spec.image import TextToImageSpec

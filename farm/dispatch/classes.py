@@ -52,13 +52,17 @@ def rank_rows(snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches,
     dated = sum(1 for b in snapshot.backlogs if b.deadline_at is not None)
     most = max(1.0, policy.deadline_part * devices / max(1, dated))
     rows = []
+    images = policy.interactive_images
+    seconds_by_group: dict[int, float] = {}
     for backlog in _oldest_first(snapshot.backlogs):
         group = groups.get(backlog.group)
         if group is None or backlog.images <= 0:
             continue
         key = backlog.owner, backlog.project
+        seconds = seconds_by_group.get(group.id)
+        if seconds is None:
+            seconds = seconds_by_group[group.id] = batches.seconds_an_image(group, usual)
         since = max(backlog.oldest_at, served_at.get((group.checkpoint, *key), 0.0))
-        seconds = batches.seconds_an_image(group, usual)
         row = Row(group, key, (BULK, -backlog.priority), backlog.images, seconds, since, backlog.class_)
         if backlog.max_devices is not None:
             row.devices_left = max(0, backlog.max_devices - running.get((group.id, key), 0))
@@ -68,9 +72,9 @@ def rank_rows(snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches,
         if row.must_have > 0 or now - since > policy.rise_seconds:
             row.level = (URGENT, 0)
         elif backlog.class_ is WorkClass.INTERACTIVE:
-            first = min(quota.get(key, policy.interactive_images), row.left)
-            quota[key] = quota.get(key, policy.interactive_images) - first
+            first = min(quota.get(key, images), row.left)
             if first > 0:
+                quota[key] = quota.get(key, images) - first
                 rows.append(_first_images(row, first))
                 row.left -= first
         if row.left:

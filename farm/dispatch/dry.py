@@ -49,7 +49,8 @@ def move_dry(board: Board) -> None:
     """Give devices that are dry to what needs them most.
 
     1. To another checkpoint that they hold: it costs nothing.
-    2. To checkpoints that lack more than half a device, those that lack most first.
+    2. To checkpoints that lack more than half a device, those that lack most first; more than a whole one, if it is
+       going to be needed where it is.
     3. While there is not room for all: to whatever is worth the load.
     """
     dry, spare = find_dry(board)
@@ -57,9 +58,9 @@ def move_dry(board: Board) -> None:
     needs = [(-need, c) for c in board.rows if spare[c] > 0 and (need := _need(board, c, spare)) > 0.5]
     heapq.heapify(needs)
     while needs and dry:
-        _, checkpoint = heapq.heappop(needs)
+        need, checkpoint = heapq.heappop(needs)
         device = _choose(board, dry, checkpoint)
-        if device is None:
+        if device is None or not _is_worth(board, device, -need):
             continue
         dry.remove(device)
         board.move(device, checkpoint, SeatReason.DRY)
@@ -67,6 +68,11 @@ def move_dry(board: Board) -> None:
         need = _need(board, checkpoint, spare)
         if spare[checkpoint] > 0 and need > 0.5:
             heapq.heappush(needs, (-need, checkpoint))
+
+
+def _is_worth(board: Board, device: int, need: float) -> bool:
+    """While there is room for all, a device that will be needed where it is leaves for a whole device's need."""
+    return board.demand.is_saturated or need > 0.5 + 0.5 * board.missed(device) / board.policy.missed_seconds
 
 
 def _use_residents(board: Board, dry: list[int], spare: dict[int, int]) -> list[int]:

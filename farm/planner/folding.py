@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from farm.planner.measuring import actuals
 from farm.planner.measuring.learn import Sample
-from farm.queue import deltas
-from farm.queue.deltas import Measured
+from farm.queue.counts import deltas
+from farm.queue.counts.deltas import Measured
 
 ChargeKey = tuple[str, int, int | None]
 """(pool, owner, project)"""

@@ -20,9 +20,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from farm.db.tables.jobs import Attempt, Task
-from farm.queue import lines
+from farm.queue.counts import lines
+from farm.queue.counts.lines import Change, LineKey
 from farm.queue.lifecycle import Moved, TaskStatus
-from farm.queue.lines import Change, LineKey
 
 EXPIRED = "the lease ended without a word from the worker"
 """The error of attempts that nobody saw end."""

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from farm.db.tables.jobs import Counters, Job, Task
 from farm.queue import lifecycle
-from farm.queue.lines import queued_now
+from farm.queue.counts.lines import queued_now
 
 # A round must not stand still over one job of a million images; the next one goes on with it.
 _MOST_CANCELLED = 10_000

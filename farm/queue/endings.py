@@ -17,7 +17,7 @@ from farm.db.tables.jobs import Task
 from farm.queue import lifecycle, quarantine, results
 from farm.queue.attempts import end_attempts, storable
 from farm.queue.claimed import AttemptKey, Held, Lease, Unreadable, is_one_of
-from farm.queue.lines import Change
+from farm.queue.counts.lines import Change
 from farm.queue.results import Finished, StoredObject
 from farm.queue.workers import capacity
 

@@ -9,7 +9,7 @@ Locks are always taken in this order, so that no two transitions can deadlock:
 1. the worker's own row, by what gives it a task or renews its lease;
 2. tasks, in the order of their ids;
 3. rows of `counters`, in the order of their keys. A claim takes them only of lines that it empties, a publish
-   never: these append deltas (see `farm.queue.lines`);
+   never: these append deltas (see `farm.queue.counts.lines`);
 4. jobs, in the order of their ids: by what may have ended the last tasks of a job;
 5. owners, in the order of their ids: by the fold of deltas alone, and by the release before.
 """
@@ -26,8 +26,8 @@ from sqlalchemy.orm import Session
 
 from farm.db.events import record
 from farm.db.tables.jobs import Counters, Job, Task
-from farm.queue import lines
-from farm.queue.lines import Change, LineKey
+from farm.queue.counts import lines
+from farm.queue.counts.lines import Change, LineKey
 
 _FEW = 64
 """So few tasks left of a job that it may be about to end."""

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from farm.db.tables.artifacts import Result
 from farm.queue.claimed import AttemptKey, Held
+from farm.queue.counts.lines import Change, LineKey, Sample
 from farm.queue.lifecycle import Moved
-from farm.queue.lines import Change, LineKey, Sample
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ _LEAST_RATE = 0.05
 
 _STANDING = text(
     f"""
-    SELECT CAST(p.figures ->> 'devices' AS float8) AS devices, CAST(p.figures ->> 'demand' AS float8) AS demand,
-           CAST(p.figures ->> 'idle' AS float8) AS idle,
-           CAST(p.figures ->> 'is_saturated' AS boolean) AS is_saturated,
+    SELECT CAST(p.figures ->> 'devices' AS float8) AS devices,
+           coalesce(CAST(p.figures ->> 'demand' AS float8), 0) AS demand,
+           coalesce(CAST(p.figures ->> 'idle' AS float8), 0) AS idle,
+           coalesce(CAST(p.figures ->> 'is_saturated' AS boolean), false) AS is_saturated,
            u.weight,
            (SELECT coalesce(sum(rate), 0) FROM shares WHERE pool = :pool AND owner_id = u.id)::float8 AS rate,
            (SELECT coalesce(sum(o.weight), 0) FROM users o

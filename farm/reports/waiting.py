@@ -15,8 +15,8 @@ from farm.db.tables.weights import Checkpoint
 from farm.db.tables.workers import Exclusion, Worker
 from farm.dispatch.planned import WaitReason
 from farm.errors import NotFound
+from farm.queue.counts.lines import queued_now
 from farm.queue.lifecycle import JobStatus
-from farm.queue.lines import queued_now
 from farm.queue.offers.claimable import is_claimable
 from farm.queue.workers import capacity
 from farm.queue.workers.capacity import Fitness, Need

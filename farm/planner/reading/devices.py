@@ -25,7 +25,8 @@ _DEVICES = text(
     f"""
     SELECT DISTINCT ON (w.name) w.id, w.name, w.host, coalesce(w.device_class, w.device_name) AS device_class,
            coalesce(w.memory_bytes, 0) AS memory_bytes, w.residents, w.cached, w.checkpoint_id,
-           w.status, extract(epoch FROM w.free_at)::float8 AS free_at, {is_ready_sql("w")} AS is_ready
+           w.status, extract(epoch FROM w.free_at)::float8 AS free_at,
+           extract(epoch FROM w.last_seen_at)::float8 AS seen_at, {is_ready_sql("w")} AS is_ready
     FROM workers w WHERE w.pool = :pool AND {is_up_sql("w")}
     ORDER BY w.name, w.id DESC
     """
@@ -77,8 +78,8 @@ class Batches:
             for worker, task in newest.items()
         }
 
-    def began_at(self, worker: int, now: float) -> float:
-        return self._seen[worker][1] if worker in self._seen else now
+    def began_at(self, worker: int) -> float | None:
+        return self._seen[worker][1] if worker in self._seen else None
 
 
 def read_running(session: Session, pool: str) -> list[Running]:
@@ -122,10 +123,13 @@ def read_devices(
     found = []
     for row in session.execute(_DEVICES, {"pool": pool}):
         work = serving.get(row.id)
-        free_at = now if row.status != "busy" else row.free_at
-        if free_at is None:
+        free_at = now
+        if row.status == "busy":
+            began_at = batches.began_at(row.id)
             lasts = work.images * seconds.get(work.group, _USUAL_SECONDS) if work else _USUAL_SECONDS
-            free_at = batches.began_at(row.id, now) + lasts
+            # What it reported may be of the batch before: a heartbeat comes every few seconds.
+            is_known = row.free_at is not None and (began_at is None or row.seen_at >= began_at)
+            free_at = row.free_at if is_known else (began_at or now) + lasts
         found.append(_device(row, free_at, kept_from, largest, work, seats.get(row.id)))
     return sorted(found, key=lambda device: device.id)
 

@@ -144,11 +144,20 @@ def test_a_device_that_does_not_say_so_is_free_when_its_batch_should_end(farm: H
         look = farm.look(known=known)
         return look.snapshot.devices[0].free_at - look.now
 
+    farm.scene.execute("UPDATE workers SET free_at = now() - interval '1 hour'")
     claim(0)
     first, then = seconds_left(), seconds_left()
     claim(3)
     assert (first, seconds_left()) == (pytest.approx(6.0), pytest.approx(6.0))
     assert then < first
+
+
+def test_a_device_is_free_when_it_says(farm: HandMade) -> None:
+    farm.worker(status="busy")
+    farm.look(known=(known := Known(Learned())))
+    farm.scene.execute("UPDATE workers SET free_at = now() + interval '9 seconds', last_seen_at = now()")
+    look = farm.look(known=known)
+    assert look.snapshot.devices[0].free_at - look.now == pytest.approx(9.0, abs=1.0)
 
 
 def test_a_device_is_barred_from_what_it_is_kept_from(farm: HandMade) -> None:

@@ -110,3 +110,12 @@ def test_what_is_resident_on_a_worker_needs_no_load(scene: Scene) -> None:
     found = preview(scene).expected
     assert found is not None
     assert found.starts_low == 0.0
+
+
+@pytest.mark.parametrize(
+    ("figures", "is_told"), [("{}", False), ('{"devices": 0}', False), ('{"devices": 2}', True)]
+)
+def test_a_plan_with_few_figures_refuses_no_job(scene: Scene, figures: str, is_told: bool) -> None:
+    scene.execute("INSERT INTO plans (pool, figures) VALUES ('default', CAST(:figures AS jsonb))", figures=figures)
+    job_id = scene.submit()
+    assert scene.scalar("SELECT count(*) FROM estimates WHERE job_id = :id", id=job_id) == is_told

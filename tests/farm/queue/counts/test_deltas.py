@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from farm.queue import deadlines, deltas, endings, lifecycle, steering
-from farm.queue.deltas import Charge, Measured
+from farm.queue import deadlines, endings, lifecycle, steering
+from farm.queue.counts import deltas
+from farm.queue.counts.deltas import Charge, Measured
 from tests.factories import Scene, a_checkpoint, a_finished, explain, many_lines
 
 COUNTED = "SELECT queued || ' ' || running || ' ' || succeeded FROM counters WHERE job_id = :job_id"

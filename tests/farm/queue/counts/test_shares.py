@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from farm.queue import shares
-from farm.queue.shares import DECAYED
+from farm.queue.counts import shares
+from farm.queue.counts.shares import DECAYED
 from tests.factories import Scene, a_user
 
 AGES = [

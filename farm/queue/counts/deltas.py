@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from farm.queue import lifecycle, lines, shares
-from farm.queue.lines import STATUSES, LineKey
+from farm.queue import lifecycle
+from farm.queue.counts import lines, shares
+from farm.queue.counts.lines import STATUSES, LineKey
 
 MOST_LINES = 500
 

@@ -17,7 +17,7 @@ from sqlalchemy.sql.selectable import LateralFromClause
 
 from farm.db.tables.dispatch import Delta
 from farm.db.tables.jobs import Counters, Job
-from farm.queue.shares import ESTIMATED_SECONDS
+from farm.queue.counts.shares import ESTIMATED_SECONDS
 
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
