@@ -140,7 +140,7 @@ def beat(
         "has_device": device is not None,
         **(device or _NO_DEVICE).values,
     }
-    is_out = session.execute(_BEAT, values).scalar_one_or_none()
+    is_out: bool | None = session.execute(_BEAT, values).scalar_one_or_none()
     if is_out is None:
         raise NotFound(f"There is no worker {worker_id} any more.")
     return is_out
