@@ -19,9 +19,10 @@ Locks are always taken in this order, here and everywhere else, so that no two t
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, TextualSelect, func, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Select, TextualSelect, bindparam, func, select, true, tuple_, update
 from sqlalchemy.orm import Session
 
 from farm.db.events import record
@@ -199,14 +200,28 @@ def finish_what_is_done(session: Session, job_ids: Collection[int], reason: str 
     """
     if not job_ids:
         return
-    # Events that name a job are let through.
-    ending = select(Job.id).where(Job.id.in_(job_ids), Job.status.not_in(FINAL_JOBS))
-    locked = session.scalars(ending.order_by(Job.id).with_for_update(key_share=True)).all()
+    locked = session.scalars(_lock_unfinished(), {"job_ids": list(job_ids)}).all()
+    for job_id, failed, cancelled in session.execute(_count_done(), {"job_ids": locked}):
+        _finish(session, job_id, failed, cancelled, reason)
+
+
+@cache
+def _lock_unfinished() -> Select[int]:
+    """Events that name a job are let through."""
+    jobs = select(Job.id).where(_is_one_of_the_jobs(), Job.status.not_in(FINAL_JOBS))
+    return jobs.order_by(Job.id).with_for_update(key_share=True)
+
+
+@cache
+def _count_done() -> Select[int, int, int]:
+    """The jobs of which nothing is queued or running. Put together once: every publish may ask."""
     counts = lines.counts_of_job()
     query = select(Job.id, counts.c.failed, counts.c.cancelled).join(counts, true())
-    is_done = counts.c.queued + counts.c.running == 0
-    for job_id, failed, cancelled in session.execute(query.where(Job.id.in_(locked), is_done).order_by(Job.id)):
-        _finish(session, job_id, failed, cancelled, reason)
+    return query.where(_is_one_of_the_jobs(), counts.c.queued + counts.c.running == 0).order_by(Job.id)
+
+
+def _is_one_of_the_jobs() -> ColumnElement[bool]:
+    return Job.id.in_(bindparam("job_ids", expanding=True))
 
 
 def _finish(session: Session, job_id: int, failed: int, cancelled: int, reason: str | None) -> None:

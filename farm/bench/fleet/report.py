@@ -9,7 +9,7 @@ from farm.bench.fleet.samples import quantile
 from farm.bench.fleet.watch import Cost
 
 
-def describe_ceiling(ceiling: Ceiling, figures: FleetFigures) -> Iterator[str]:
+def describe_ceiling(ceiling: Ceiling, devices: int) -> Iterator[str]:
     """What this machine takes where no device ever renders."""
     for alone in ceiling.alone:
         how = f"in batches of {alone.batch}" if alone.batch > 1 else "one by one"
@@ -17,7 +17,7 @@ def describe_ceiling(ceiling: Ceiling, figures: FleetFigures) -> Iterator[str]:
             f"alone, {how}: {alone.claims_per_second:,.0f} claims/s ({alone.claimed_per_second:,.0f} images/s), "
             f"and {alone.published_per_second:,.0f} images/s published"
         )
-    fleet, devices = ceiling.fleet, figures.options.devices
+    fleet = ceiling.fleet
     renewals = len(fleet.samples.beats) / fleet.samples.seconds
     yield (
         f"ceiling of {devices:,} devices that claim, publish and renew: {fleet.images_per_second:,.0f} images/s, "

@@ -53,14 +53,18 @@ class FleetFigures:
         return sum(batches) / max(1, len(batches))
 
 
-def measure(options: FleetOptions) -> tuple[Ceiling, FleetFigures]:
-    """Measure the ceiling on a farm of its own, and then let the fleet work on another."""
+def measure_ceiling(options: FleetOptions) -> Ceiling:
+    """The ceiling, on a farm of its own."""
     with scratch_farm(options) as farm:
         plenty = replace(options, tasks=_CEILING_TASKS)
-        reached = ceiling.measure(farm, plenty, seconds=_CEILING_SECONDS, rounds=_CEILING_ROUNDS)
+        return ceiling.measure(farm, plenty, seconds=_CEILING_SECONDS, rounds=_CEILING_ROUNDS)
+
+
+def measure(options: FleetOptions, reached: Ceiling) -> FleetFigures:
+    """Let the fleet work on a farm of its own, as fast as was asked for or as the ceiling allows."""
+    jobs = draw_jobs(options)
     with scratch_farm(options) as farm:
-        jobs = draw_jobs(options)
-        return reached, run(farm, options, jobs, image_seconds=_image_seconds(options, jobs, reached))
+        return run(farm, options, jobs, image_seconds=_image_seconds(options, jobs, reached))
 
 
 def run(
