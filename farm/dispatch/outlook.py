@@ -11,7 +11,6 @@ from farm.dispatch.seating.board import Board
 from farm.dispatch.shares import Key
 from farm.dispatch.snapshot import WorkClass
 
-
 Name = tuple[int, int, int, WorkClass]
 Range = tuple[float | None, float | None]
 
