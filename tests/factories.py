@@ -331,9 +331,9 @@ class Scene:
             owner=owner,
         )
 
-    def make_old(self) -> None:
-        """Time passes: all lines are ready for a minute."""
-        self.execute("UPDATE counters SET ready_at = ready_at - interval '1 minute'")
+    def make_old(self, seconds: int = 3600) -> None:
+        """Time passes: all lines are ready for so long."""
+        self.execute("UPDATE counters SET ready_at = now() - make_interval(secs => :seconds)", seconds=seconds)
 
     def priority(self, job_id: int, priority: int) -> None:
         steering.set_priority(self.database, job_id, priority)

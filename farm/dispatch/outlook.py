@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from farm.dispatch.board import Board
 from farm.dispatch.bounds import longest_wait
 from farm.dispatch.classes import BULK, Row
 from farm.dispatch.planned import Outlook, WaitReason
+from farm.dispatch.seating.board import Board
 from farm.dispatch.snapshot import WorkClass
 
 
@@ -74,10 +74,7 @@ def _describe(board: Board, checkpoint: int, rows: list[Row], soonest: float) ->
 def _foresee_row(board: Board, row: Row, shared: _Checkpoint, first: float | None) -> Outlook:
     """`first` is when the first device that is seated for these images begins (None: there is none)."""
     reason = _reason(board, row, shared, first)
-    if first is not None:
-        low, high = first, first + shared.batch
-    else:
-        low, high = _range(board, shared, reason)
+    low, high = _range(board, shared, reason) if first is None else (first, first + shared.batch)
     allowed = board.demand.allowed[row.group.checkpoint][row.key]
     devices = max(allowed, shared.devices * allowed / shared.allowed) if shared.allowed else allowed
     return Outlook(row.group.id, row.key[0], row.key[1], row.class_, reason, low, high, devices / row.seconds)

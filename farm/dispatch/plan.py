@@ -3,23 +3,23 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from farm.dispatch.ahead import read_ahead
 from farm.dispatch.batches import Batches
-from farm.dispatch.board import Board, place_devices
 from farm.dispatch.bounds import longest_wait, unseated
-from farm.dispatch.busy import force, move_busy
 from farm.dispatch.classes import Row, rank_rows, usual_class
 from farm.dispatch.demand import Demand, find_demand
-from farm.dispatch.dry import move_dry
 from farm.dispatch.feasible import find_feasible
-from farm.dispatch.hysteresis import slacks, tolerance, tolerances
-from farm.dispatch.interactive import seat_interactive
 from farm.dispatch.outlook import foresee
 from farm.dispatch.planned import Figures, Plan, SeatReason, Share
-from farm.dispatch.seats import fill
+from farm.dispatch.seating.ahead import read_ahead
+from farm.dispatch.seating.board import Board, place_devices
+from farm.dispatch.seating.busy import force, move_busy
+from farm.dispatch.seating.dry import move_dry
+from farm.dispatch.seating.hysteresis import slacks, tolerance, tolerances
+from farm.dispatch.seating.interactive import seat_interactive
+from farm.dispatch.seating.seats import fill
+from farm.dispatch.seating.split import split
 from farm.dispatch.shares import Key, effective_weights, next_lags
 from farm.dispatch.snapshot import Account, Carried, Device, Group, Snapshot
-from farm.dispatch.split import split
 
 _USAGE_SECONDS = 300.0
 _BUDGET_SECONDS = 60.0

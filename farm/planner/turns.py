@@ -1,6 +1,7 @@
 """The order in which owners are served by claims that no plan decides: a turn for each owner, by priority.
 
-Which queues there are is not decided here: submits open them (`farm.queue.counts.lines`), and the keeper closes them.
+Which queues there are is not decided here: submits open them (`farm.queue.offers.readiness`), and the keeper
+closes them.
 """
 
 from collections.abc import Iterable

@@ -53,7 +53,8 @@ WHERE (c.queued > 0 OR c.running > 0) AND j.id = c.job_id
   AND g.pool = c.pool AND g.batch_key = c.batch_key AND g.batch_limit IS NOT DISTINCT FROM c.batch_limit;
 
 CREATE INDEX counters_ready ON counters (group_id, priority DESC, job_id) WHERE is_ready AND has_queued;
-CREATE INDEX counters_ready_of_seat ON counters (group_id, owner_id, priority DESC, job_id) WHERE is_ready AND has_queued;
+CREATE INDEX counters_ready_of_seat ON counters (group_id, owner_id, class, priority DESC, job_id)
+    WHERE is_ready AND has_queued;
 CREATE INDEX counters_ready_of_owner ON counters (pool, priority DESC, owner_id, job_id) WHERE is_ready AND has_queued;
 -- Lines whose time is to come, and those that an older portal wrote.
 CREATE INDEX counters_to_wake ON counters (not_before) WHERE is_open AND has_queued AND NOT is_ready;

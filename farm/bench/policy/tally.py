@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from farm.dispatch.hysteresis import law
 from farm.dispatch.planned import Figures
 from farm.dispatch.policy import Policy
+from farm.dispatch.seating.hysteresis import law
 from farm.dispatch.snapshot import WorkClass
 
 _WAIT_STEPS = 4

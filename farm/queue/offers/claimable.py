@@ -55,6 +55,11 @@ def is_lone_sql(task: str, line: str) -> str:
     return f"{_is_queued_sql(task, line)} AND {task}.runs_alone"
 
 
+def has_a_lone_task_sql(line: str) -> str:
+    """SQL for whether a line has a queued task whose last try failed or lost its worker."""
+    return f"EXISTS (SELECT FROM tasks t WHERE {is_lone_sql('t', line)})"
+
+
 def _is_queued_sql(task: str, line: str) -> str:
     return f"{task}.job_id = {line}.job_id AND {task}.batch_key = {line}.batch_key AND {task}.status = 'queued'"
 

@@ -373,13 +373,47 @@ class TestSeat:
             scene.fail(lease)
         assert [len(scene.claim(worker_id)) for _ in range(3)] == [1, 1, 1]
 
-    def test_work_that_needs_another_checkpoint_is_left_to_the_plan_for_some_seconds(self, scene: Scene) -> None:
-        job_id = scene.submit()
+    @pytest.mark.parametrize(("seconds", "is_taken"), [(0, False), (80, False), (100, True)])
+    def test_work_that_needs_another_checkpoint_is_left_to_the_plan_for_a_while(
+        self, scene: Scene, seconds: int, is_taken: bool
+    ) -> None:
+        scene.submit()
         worker_id = scene.worker()
         scene.plan()
-        assert scene.claim(worker_id) == ()
-        scene.make_old()
-        assert job_ids(scene.claim(worker_id)) == [job_id]
+        scene.make_old(seconds)
+        assert bool(scene.claim(worker_id)) is is_taken
+
+    @pytest.mark.parametrize(("seconds", "is_taken"), [(100, False), (1000, True)])
+    def test_a_worker_with_a_seat_leaves_what_it_would_have_to_load_for_longer(
+        self, scene: Scene, seconds: int, is_taken: bool
+    ) -> None:
+        seated, _ = scene.submit(), scene.submit(width=768)
+        worker_id = scene.worker()
+        scene.seat(worker_id, seated)
+        scene.claim(worker_id)
+        scene.make_old(seconds)
+        assert bool(scene.claim(worker_id)) is is_taken
+
+    @pytest.mark.parametrize(("seconds", "is_taken"), [(2, False), (10, True)])
+    def test_what_failed_elsewhere_is_taken_soon_beside_a_plan(
+        self, scene: Scene, seconds: int, is_taken: bool
+    ) -> None:
+        scene.submit()
+        one, other = scene.worker("0"), scene.worker("1")
+        [lease] = scene.claim(one)
+        scene.fail(lease)
+        scene.plan()
+        scene.make_old(seconds)
+        assert bool(scene.claim(other)) is is_taken
+
+    def test_interactive_work_of_the_seats_owner_goes_before_their_bulk(self, scene: Scene) -> None:
+        bulk = scene.submit(images_per_prompt=6, priority=90)
+        deadline = scene.submit(images_per_prompt=6, deadline="2999-01-01T00:00:00Z")
+        interactive = scene.submit()
+        worker_id = scene.worker()
+        scene.seat(worker_id, bulk)
+        taken = [job_ids(scene.claim(worker_id, limit=limit)) for limit in (1, 6, 1)]
+        assert taken == [[interactive], [deadline] * 6, [bulk]]
 
     def test_work_for_a_resident_checkpoint_is_taken_at_once_beside_a_plan(self, scene: Scene) -> None:
         job_id = scene.submit()

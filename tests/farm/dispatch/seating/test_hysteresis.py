@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from farm.dispatch.hysteresis import fractions, law, slacks, tolerance, tolerances
 from farm.dispatch.policy import Policy
+from farm.dispatch.seating.hysteresis import fractions, law, slacks, tolerance, tolerances
 
 POLICY = Policy()
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from farm.dispatch.board import Board
+from farm.dispatch.seating.board import Board
 
 _DEVICES_A_READ = 20
 """At most one host in so many devices reads something that no device is seated on yet."""

@@ -2,9 +2,9 @@
 
 import heapq
 
-from farm.dispatch.board import Board
 from farm.dispatch.classes import Row
 from farm.dispatch.planned import SeatReason
+from farm.dispatch.seating.board import Board
 
 _WORTH_LOADS = 2.0
 """A checkpoint that takes a device that nobody owes it must have work for so many loads' time on it."""

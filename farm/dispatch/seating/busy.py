@@ -2,9 +2,9 @@
 
 import heapq
 
-from farm.dispatch.board import Board
 from farm.dispatch.bounds import FORCED_STAY_SECONDS
 from farm.dispatch.planned import SeatReason
+from farm.dispatch.seating.board import Board
 from farm.dispatch.shares import Key
 
 _GIVERS = 32

@@ -1,9 +1,9 @@
 """Seats for those who wait for few images: on what is resident and free soon, else by a load, within a budget."""
 
-from farm.dispatch.board import Board
 from farm.dispatch.classes import INTERACTIVE, Row
 from farm.dispatch.planned import SeatReason
-from farm.dispatch.seats import give
+from farm.dispatch.seating.board import Board
+from farm.dispatch.seating.seats import give
 
 _CANDIDATES = 128
 """How many of the devices that are free soonest are considered for a load: thousands are not needed."""

@@ -3,9 +3,9 @@
 import heapq
 from collections.abc import Iterable
 
-from farm.dispatch.board import Board
 from farm.dispatch.classes import BULK, Row
 from farm.dispatch.planned import SeatReason
+from farm.dispatch.seating.board import Board
 from farm.dispatch.snapshot import Seat
 
 Order = tuple[int, int, int, float, int, int]

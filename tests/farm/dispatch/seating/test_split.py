@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from farm.dispatch.demand import Demand
 from farm.dispatch.policy import Policy
-from farm.dispatch.split import split
+from farm.dispatch.seating.split import split
 
 A, B = (1, None), (2, None)
 _allowed = st.dictionaries(
