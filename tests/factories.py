@@ -139,8 +139,18 @@ def claim(database: Database, worker_id: int, *, limit: int = 8, **options: Any)
 
 def publish(database: Database, lease: Lease, *, relief: Sequence[str] = ()) -> bool:
     """Publish an attempt as if its image had been uploaded."""
-    with database.begin() as session:
-        return lease.key in endings.publish_all(session, [a_finished(lease, relief=relief)])
+    return lease.key in publish_all(database, [a_finished(lease, relief=relief)])
+
+
+def publish_all(database: Database, finished: Sequence[Finished]) -> set[AttemptKey]:
+    """Publish images, as a worker does: what others lock at the moment is tried again."""
+    for _ in range(1000):
+        with database.begin() as session:
+            done = endings.publish_all(session, finished)
+        if not done.left:
+            return done.published
+        time.sleep(0.02)
+    raise AssertionError("Others lock these tasks for good.")
 
 
 def a_finished(lease: Lease, **fields: Any) -> Finished:
@@ -232,8 +242,7 @@ class Scene:
 
     def publish_all(self, *leases: Lease) -> set[AttemptKey]:
         """Attempts are published together; those that were are returned."""
-        with self.database.begin() as session:
-            return endings.publish_all(session, [a_finished(lease) for lease in leases])
+        return publish_all(self.database, [a_finished(lease) for lease in leases])
 
     def fail(
         self,
@@ -255,8 +264,13 @@ class Scene:
             endings.hand_back(session, leases, reason)
 
     def renew(self, worker_id: int, *held: Lease) -> set[Lease]:
+        """A heartbeat, as a worker's: what it runs by the record and does not hold goes back after the renewal."""
         with self.database.begin() as session:
-            return leases.renew(session, worker_id, held, LEASE_SECONDS)
+            kept = leases.renew(session, worker_id, held, LEASE_SECONDS)
+            overlooked = leases.running(session, worker_id) - {lease.key for lease in held}
+        with self.database.begin() as session:
+            losses.return_overlooked(session, worker_id, overlooked, LEASE_SECONDS)
+        return kept
 
     def release_dead(self, worker_id: int, error: str = "killed by signal 9", **evidence: Any) -> int:
         with self.database.begin() as session:
@@ -423,7 +437,7 @@ class Scene:
     def fold(self, limit: int = deltas.MOST_LINES) -> Folded:
         """The deltas of lines are folded into their counters."""
         with self.database.begin() as session:
-            return deltas.fold(session, limit)
+            return deltas.fold(session, deltas.find_waiting(session, limit))
 
     def recount(self) -> dict[tuple[int, str], tuple[int, ...]]:
         """The same figures, counted from the tasks themselves."""

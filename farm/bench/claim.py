@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 
 from farm.bench.scratch import scratch_servers
 from farm.db.connection import Database, Role
+from farm.planner.folding import Folding
 from farm.queue import claim
-from farm.queue.counts import deltas
+from farm.queue.offers.claimable import is_claimable_sql
 from farm.queue.workers import fleet
 from farm.queue.workers.fleet import WorkerIdentity
 from farm.spec.image import TextToImageSpec
@@ -72,10 +73,10 @@ _INSERT_QUEUES = text(
 )
 _PLAN = text(f"INSERT INTO plans (pool) VALUES ('{_POOL}') ON CONFLICT (pool) DO UPDATE SET planned_at = now()")
 _SEAT = text(
-    """
+    f"""
     INSERT INTO seats (worker_id, group_id, owner_id, images, reason)
     SELECT :worker_id, group_id, owner_id, :images, 'bench' FROM counters
-    WHERE is_ready AND has_queued ORDER BY job_id DESC LIMIT 1
+    WHERE {is_claimable_sql("counters")} ORDER BY job_id DESC LIMIT 1
     ON CONFLICT (worker_id) DO UPDATE SET group_id = excluded.group_id, owner_id = excluded.owner_id
     """
 )
@@ -137,14 +138,14 @@ class _ClaimFarm:
 
     def __init__(self, url: str) -> None:
         self.database = Database(url, Role.WORKER)
+        self._folding = Folding(self.database)
         with self.database.begin() as session:
             self._worker_id = fleet.register(session, WorkerIdentity("bench", 1, "cpu", "bench", _POOL))
             fleet.beat(session, self._worker_id, "busy", None)
 
     def fold(self) -> None:
         """What a leader does each second."""
-        with self.database.begin() as session:
-            deltas.fold(session)
+        self._folding.fold()
 
     def time_claim(self, batch: int, *, has_plan: bool) -> float:
         """Seconds of one claim, from its BEGIN to its COMMIT; what prepares and undoes it is not timed."""

@@ -5,8 +5,10 @@ thousand small jobs has two batches ahead of the others, not the farm. What an a
 checkpoint and was not served for `rise_seconds` goes before every priority, with the urgent deadlines.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from farm.dispatch.batches import Batches
 from farm.dispatch.policy import Policy
@@ -49,7 +51,7 @@ def rank_rows(snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches,
     running = _running_devices(snapshot.devices)
     devices = sum(device.is_ready for device in snapshot.devices)
     served_at = snapshot.carried.served_at
-    dated = sum(1 for b in snapshot.backlogs if b.deadline_at is not None)
+    dated = sum([b.deadline_at is not None for b in snapshot.backlogs])
     most = max(1.0, policy.deadline_part * devices / max(1, dated))
     rows = []
     images = policy.interactive_images
@@ -62,7 +64,8 @@ def rank_rows(snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches,
         seconds = seconds_by_group.get(group.id)
         if seconds is None:
             seconds = seconds_by_group[group.id] = batches.seconds_an_image(group, usual)
-        since = max(backlog.oldest_at, served_at.get((group.checkpoint, *key), 0.0))
+        served = served_at.get((group.checkpoint, backlog.owner, backlog.project), 0.0)
+        since = served if served > backlog.oldest_at else backlog.oldest_at
         row = Row(group, key, (BULK, -backlog.priority), backlog.images, seconds, since, backlog.class_)
         if backlog.max_devices is not None:
             row.devices_left = max(0, backlog.max_devices - running.get((group.id, key), 0))
@@ -94,9 +97,7 @@ def devices_needed(work: float, seconds: float, most: float, policy: Policy) -> 
 
 def usual_class(devices: Iterable[Device]) -> str:
     """The class that most devices are of: what seconds of work are counted in."""
-    counts: dict[str, int] = {}
-    for device in devices:
-        counts[device.class_] = counts.get(device.class_, 0) + 1
+    counts = Counter([device.class_ for device in devices])
     return max(counts, key=lambda class_: (counts[class_], class_), default="")
 
 
@@ -109,8 +110,7 @@ def _oldest_first(backlogs: tuple[Backlog, ...]) -> Iterable[Backlog]:
     """Interactive ones in the order in which they came; the order of the others does not matter."""
     interactive = [b for b in backlogs if b.class_ is WorkClass.INTERACTIVE]
     interactive.sort(key=lambda b: (-b.priority, b.oldest_at, b.group, b.owner))
-    yield from interactive
-    yield from (b for b in backlogs if b.class_ is not WorkClass.INTERACTIVE)
+    return chain(interactive, [b for b in backlogs if b.class_ is not WorkClass.INTERACTIVE])
 
 
 def _interactive_quota(snapshot: Snapshot) -> dict[Key, int]:

@@ -13,10 +13,9 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from farm.config import Settings
-from farm.crashpoints import reach
 from farm.db.connection import Database
 from farm.dispatch.policy import Policy
-from farm.planner.folding import fold
+from farm.planner.folding import Folded, Folding
 from farm.planner.leadership import Leadership
 from farm.planner.ledger import Ledger
 from farm.planner.measuring import actuals
@@ -57,32 +56,44 @@ class Leader:
         self._make_plan = make_plan
         self._policy = Policy(reload_share=settings.reload_share)
         self._leadership = Leadership(database)
+        self._folding = Folding(database)
+        self._is_leading = False
         self._state: _State | None = None
 
     @property
     def is_leading(self) -> bool:
-        return self._state is not None
+        return self._is_leading
 
     def lead(self) -> None:
         """Lead, if no other keeper does, and find the pools to plan. Raises SQLAlchemyError in an outage."""
-        try:
-            if not self._leadership.hold():
-                return
-        except SQLAlchemyError:
-            self._state = None
-            raise
+        self._hold()
+        if not self._is_leading:
+            return
         if self._state is None:
             self._state = self._load()
         self._find_pools(self._state)
 
+    def _hold(self) -> None:
+        """Learn whether this keeper leads. Who lost the lead forgets what it knew: another one goes on with it."""
+        self._is_leading = False
+        try:
+            self._is_leading = self._leadership.hold()
+        finally:
+            if not self._is_leading:
+                self._state = None
+
     def steps(self) -> Mapping[str, Step]:
-        """The steps of a round, by name and in order: each stands alone. Who does not lead has none to make."""
-        state = self._state
-        if state is None:
+        """The steps of a round, by name and in order: each stands alone. Who does not lead has none to make.
+
+        What was appended is folded even where nothing could be loaded that plans are made of.
+        """
+        if not self._is_leading:
             return {}
+        return {"fold": self._fold, **(self._steps_of(self._state) if self._state else {})}
+
+    def _steps_of(self, state: _State) -> Mapping[str, Step]:
         now = time.monotonic()
         return {
-            "fold": partial(self._fold, state),
             **{f"plan {pool}": partial(self._plan, state, planner) for pool, planner in state.pools.items()},
             **({"keep the books": partial(self._keep_books, state)} if now >= state.books_at else {}),
             **({"prune the plan": partial(self._prune, state)} if now >= state.prune_at else {}),
@@ -91,6 +102,7 @@ class Leader:
     def stop(self) -> None:
         """Lead no more; what is in the books is stored, if the database is there."""
         state, self._state = self._state, None
+        self._is_leading = False
         if state is not None:
             try:
                 self._keep_books(state)
@@ -115,20 +127,17 @@ class Leader:
         if waiting:
             self._doorbell.ring_workers(planner.pool, times=min(waiting, _MOST_RINGS))
 
-    def _fold(self, state: _State) -> None:
-        """Add up what claims and publishes appended: charge the owners, and learn from what was rendered."""
-        for _ in range(_MOST_FOLDS):
-            with self._database.begin() as session:
-                folded = fold(session)
-                if folded.lines:
-                    reach("keeper.folding")
-            if folded.lines:
-                reach("keeper.folded")
-            for (pool, owner, project), seconds in folded.charges.items():
-                if pool in state.pools:
-                    state.pools[pool].ledger.charge((owner, project), seconds)
-            state.known.learned.observe(folded.samples)
-            if not folded.has_more:
+    def _fold(self) -> None:
+        """Add up what claims and publishes appended: owners are charged, and what was rendered is learned from."""
+        for number in range(_MOST_FOLDS):
+            if number:
+                self._hold()
+            if not self._is_leading:
+                return
+            folded = self._folding.fold()
+            if self._state is not None:
+                _take_over(self._state, folded)
+            if not (folded.lines and folded.has_more):
                 return
 
     def _keep_books(self, state: _State) -> None:
@@ -136,16 +145,13 @@ class Leader:
         state.books_at = time.monotonic() + _BOOKS_SECONDS
         try:
             for planner in state.pools.values():
-                with self._database.begin() as session:
-                    planner.keep_books(session, state.known)
+                planner.keep_books(self._database, state.known)
             with self._database.begin() as session:
                 state.known.learned.store(session)
                 ended_at = read_now(session)
                 is_all = actuals.note_ends(session, state.ended_since) < actuals.MOST
         except BaseException:
             state.known.learned.forget_stored()
-            for planner in state.pools.values():
-                planner.ledger.forget_stored()
             raise
         if is_all:
             state.ended_since = ended_at - actuals.OVERLAP_SECONDS
@@ -154,3 +160,11 @@ class Leader:
         state.prune_at = time.monotonic() + _PRUNE_SECONDS
         with self._database.begin() as session:
             state.next_group = prune(session, state.next_group)
+
+
+def _take_over(state: _State, folded: Folded) -> None:
+    """What is charged is stored already: what a ledger misses, it finds when it looks there again."""
+    for account, seconds in folded.charges.items():
+        if planner := state.pools.get(account.pool):
+            planner.ledger.charge((account.owner_id, account.project_id), seconds)
+    state.known.learned.observe(folded.samples)

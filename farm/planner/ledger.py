@@ -1,4 +1,7 @@
-"""What each owner is owed: lags in GPU-seconds, charged by what the fold returns, stored now and then."""
+"""What each owner is owed: lags in GPU-seconds. The fold stores its charges, a ledger what plans add, now and then.
+
+Both are added to what the database has, so that two leaders for a while, or one that ends, take nothing away.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -14,19 +17,20 @@ AccountKey = tuple[int, int | None]
 
 _LEAST_SECONDS = 0.5
 """What moved by less is not written."""
+_LEAST_RATE = 0.05
 _MOST_WRITTEN = 2_000
 
 _LOAD = text("SELECT owner_id, nullif(project_id, 0), lag, rate, used_seconds FROM shares WHERE pool = :pool")
 _STORE = text(
     """
-    INSERT INTO shares (pool, owner_id, project_id, lag, rate, used_seconds)
-    SELECT :pool, n.owner_id, coalesce(n.project_id, 0), n.lag, n.rate, n.used
-    FROM unnest(CAST(:owners AS bigint[]), CAST(:projects AS bigint[]), CAST(:lags AS float8[]),
-                CAST(:rates AS float8[]), CAST(:used AS float8[])) AS n (owner_id, project_id, lag, rate, used)
+    INSERT INTO shares (pool, owner_id, project_id, lag, rate)
+    SELECT :pool, n.owner_id, coalesce(n.project_id, 0), n.gained, n.rate
+    FROM unnest(CAST(:owners AS bigint[]), CAST(:projects AS bigint[]), CAST(:gained AS float8[]),
+                CAST(:rates AS float8[])) AS n (owner_id, project_id, gained, rate)
     JOIN users u ON u.id = n.owner_id
     ORDER BY n.owner_id, coalesce(n.project_id, 0)
     ON CONFLICT (pool, owner_id, project_id) DO UPDATE
-    SET lag = excluded.lag, rate = excluded.rate, used_seconds = excluded.used_seconds, updated_at = now()
+    SET lag = shares.lag + excluded.lag, rate = excluded.rate, updated_at = now()
     """
 )
 _WEIGHTS = text("SELECT id, weight FROM users WHERE id = ANY(:ids)")
@@ -35,39 +39,48 @@ _PROJECT_WEIGHTS = text("SELECT id, weight FROM projects WHERE id = ANY(:ids)")
 
 @dataclass
 class Standing:
-    """One account in one pool."""
+    """One account in one pool. `gained` is the part of the lag that plans added and nobody stored yet."""
 
     lag: float = 0.0
     rate: float = 0.0
     used_seconds: float = 0.0
+    gained: float = 0.0
+    stored_rate: float = 0.0
 
-    def differs_from(self, other: "Standing | None") -> bool:
+    @property
+    def is_to_store(self) -> bool:
         """Whether it is worth writing."""
-        if other is None:
-            return abs(self.lag) + self.rate + self.used_seconds > 0
-        moved = max(abs(self.lag - other.lag), abs(self.used_seconds - other.used_seconds))
-        return moved >= _LEAST_SECONDS or abs(self.rate - other.rate) >= 0.05
+        return abs(self.gained) >= _LEAST_SECONDS or abs(self.rate - self.stored_rate) >= _LEAST_RATE
 
 
 @dataclass
 class Ledger:
-    """The accounts of a pool, as its leader keeps them, and what of them is stored."""
+    """The accounts of a pool, as its leader keeps them between two looks at what is stored."""
 
     pool: str
     standings: dict[AccountKey, Standing] = field(default_factory=lambda: defaultdict(Standing))
-    _stored: dict[AccountKey, Standing] = field(default_factory=dict)
 
     @classmethod
     def load(cls, session: Session, pool: str) -> "Ledger":
-        """The accounts as the leader before stored them: at most some seconds of charges are missing."""
+        """The accounts as they are stored: at most some seconds of what plans added are missing."""
         ledger = cls(pool)
-        for owner, project, lag, rate, used in session.execute(_LOAD, {"pool": pool}):
-            ledger.standings[owner, project] = Standing(lag, rate, used)
-            ledger._stored[owner, project] = Standing(lag, rate, used)
+        ledger.refresh(session)
         return ledger
 
+    def refresh(self, session: Session) -> None:
+        """Take over what is stored, and keep what was gained and is not: others may have charged accounts too."""
+        found = defaultdict(Standing)
+        for owner, project, lag, rate, used in session.execute(_LOAD, {"pool": self.pool}):
+            found[owner, project] = Standing(lag, rate, used, stored_rate=rate)
+        for key, standing in self.standings.items():
+            if standing.gained or standing.rate:
+                found[key].gained = standing.gained
+                found[key].lag += standing.gained
+                found[key].rate = standing.rate
+        self.standings = found
+
     def charge(self, key: AccountKey, seconds: float) -> None:
-        """Charge an account so many device seconds; what was charged too much before comes as less than nothing."""
+        """Learn what the fold charged an account and stored; what was too much comes back as less than nothing."""
         standing = self.standings[key]
         standing.lag -= seconds
         standing.used_seconds += seconds
@@ -84,33 +97,30 @@ class Ledger:
         named = {(share.owner, share.project): share for share in shares}
         for key, share in named.items():
             standing = self.standings[key]
+            standing.gained += share.lag - standing.lag
             standing.lag, standing.rate = share.lag, share.rate
         for key in self.standings.keys() - named.keys():
             self.standings[key].rate = 0.0
 
-    def forget_stored(self) -> None:
-        """Nobody knows what is stored: all that is open is written again."""
-        self._stored.clear()
-
     def store(self, session: Session) -> int:
-        """Write the accounts that moved; return how many rows that were."""
-        moved = [key for key, standing in self.standings.items() if standing.differs_from(self._stored.get(key))]
+        """Add what was gained to what is stored; return how many rows that changed.
+
+        Where the transaction fails, nobody knows whether it did: it counts as stored, and is never added twice.
+        """
+        moved = [key for key, standing in self.standings.items() if standing.is_to_store]
         moved = sorted(moved, key=lambda key: (key[0], key[1] or 0))[:_MOST_WRITTEN]
         if not moved:
             return 0
         values = [self.standings[key] for key in moved]
-        session.execute(
-            _STORE,
-            {
-                "pool": self.pool,
-                "owners": [owner for owner, _ in moved],
-                "projects": [project for _, project in moved],
-                "lags": [standing.lag for standing in values],
-                "rates": [standing.rate for standing in values],
-                "used": [standing.used_seconds for standing in values],
-            },
-        )
-        self._stored.update({key: Standing(**vars(self.standings[key])) for key in moved})
+        columns = {
+            "owners": [owner for owner, _ in moved],
+            "projects": [project for _, project in moved],
+            "gained": [standing.gained for standing in values],
+            "rates": [standing.rate for standing in values],
+        }
+        for standing in values:
+            standing.gained, standing.stored_rate = 0.0, standing.rate
+        session.execute(_STORE, {"pool": self.pool, **columns})
         return len(moved)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy.orm import Session
 
 from farm.db.connection import Database
 from farm.dispatch.planned import Plan
@@ -61,14 +60,17 @@ class PoolPlanner:
         self._board = board
         return changed
 
-    def keep_books(self, session: Session, known: Known) -> None:
+    def keep_books(self, database: Database, known: Known) -> None:
         """Store what need not be fresh: lags, turns, the expected seconds of groups."""
-        self.ledger.store(session)
+        with database.begin() as session:
+            self.ledger.store(session)
+            self.ledger.refresh(session)
         if self._look:
             snapshot = self._look.snapshot
-            write_turns(session, self.pool, snapshot.accounts)
             expected = expect_seconds(snapshot, known.learned.families())
-            write_seconds(session, expected, self._look.stored_seconds)
+            with database.begin() as session:
+                write_turns(session, self.pool, snapshot.accounts)
+                write_seconds(session, expected, self._look.stored_seconds)
 
     def _complain_if_slow(self, seconds: float, snapshot: Snapshot) -> None:
         if seconds > self.policy.period_seconds:

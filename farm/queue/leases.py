@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 
 from farm.db.tables.jobs import Task
 from farm.db.tables.workers import Worker
-from farm.queue import losses
-from farm.queue.claimed import WITH_WORKER, Held, is_one_of
+from farm.queue.claimed import WITH_WORKER, AttemptKey, Held, is_one_of
 
 AnyHeld = TypeVar("AnyHeld", bound=Held)
 
@@ -48,20 +47,23 @@ def renew(session: Session, worker_id: int, held: Collection[AnyHeld], lease_sec
         .values(lease_until=end(lease_seconds))
         .execution_options(synchronize_session=False)
     )
-    return still_held(session, worker_id, held, lease_seconds)
+    return still_held(held, running(session, worker_id))
 
 
-def still_held(session: Session, worker_id: int, held: Collection[AnyHeld], lease_seconds: float) -> set[AnyHeld]:
-    """What of this the worker still holds, now that its lease was prolonged in this transaction.
+def running(session: Session, worker_id: int) -> set[AttemptKey]:
+    """What the worker runs by the record, read without a lock.
 
-    What it runs by the record but does not hold, for longer than a lease, goes back: the answer to the claim's
-    COMMIT was lost, or how its attempt ended could not be recorded.
+    What of this it does not hold, for longer than a lease, goes back (`losses.return_overlooked`): the answer to
+    the claim's COMMIT was lost, or how its attempt ended could not be recorded. That waits for locks of others, so
+    it is done after the renewal is committed.
     """
-    running = session.connection().execute(_RUNNING, {"worker_id": worker_id})
-    keys = {(task_id, attempt) for task_id, attempt in running}
-    if overlooked := keys - {lease.key for lease in held}:
-        losses.return_overlooked(session, worker_id, overlooked, lease_seconds)
-    return {lease for lease in held if lease.key in keys}
+    rows = session.connection().execute(_RUNNING, {"worker_id": worker_id})
+    return {(task_id, attempt) for task_id, attempt in rows}
+
+
+def still_held(held: Collection[AnyHeld], running: Collection[AttemptKey]) -> set[AnyHeld]:
+    """What of this the worker still holds, where it runs so much by the record and its lease was prolonged."""
+    return {lease for lease in held if lease.key in running}
 
 
 def adopt(session: Session, worker_id: int, held: Collection[AnyHeld], lease_seconds: float) -> set[AnyHeld]:

@@ -1,23 +1,24 @@
-"""The states of jobs and tasks, the arrows between them, and the one statement that moves a task.
+"""Moves tasks along the arrows between their states, and keeps counts and jobs in step.
 
 A task changes status only through `move`: it locks the rows, checks the arrow's sources, updates,
 and keeps the counts and the job's own status in step, in the caller's transaction. If no row
 moved, somebody else was first: an ordinary answer, not an error.
 
-Locks are always taken in this order, so that no two transitions can deadlock:
+Locks are always taken in this order, here and everywhere else, so that no two transactions can deadlock:
 
-1. the worker's own row, by what gives it a task or renews its lease;
+1. the worker's own row, by what gives it a task, takes it away or renews its lease;
 2. tasks, in the order of their ids;
 3. rows of `counters`, in the order of their keys. A claim takes them only of lines that it empties, a publish
    never: these append deltas (see `farm.queue.counts.lines`);
-4. jobs, in the order of their ids: by what may have ended the last tasks of a job;
-5. owners, in the order of their ids: by the fold of deltas alone, and by the release before.
+4. groups, in the order of their keys, and then queues: by what leads claims to lines (`farm.queue.offers`);
+5. jobs, in the order of their ids: by what may have ended the last tasks of a job;
+6. owners, in the order of their ids, and then their shares, by pool, owner and project: by the fold of deltas, and
+   owners by the release before.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import cache
 from typing import Any
 
@@ -26,89 +27,27 @@ from sqlalchemy.orm import Session
 
 from farm.db.events import record
 from farm.db.tables.jobs import Counters, Job, Task
-from farm.queue.counts import lines
+from farm.queue.counts import lines, shifts
 from farm.queue.counts.lines import Change, LineKey
+from farm.queue.states import (
+    CANCEL,
+    CLAIM,
+    FAIL,
+    FINAL_JOBS,
+    JOB_ARROWS,
+    PUBLISH,
+    REQUEUE,
+    RETRY,
+    Arrow,
+    JobStatus,
+    TaskStatus,
+)
+
+# Who moves tasks names the arrows from here as well.
+__all__ = ["CANCEL", "CLAIM", "FAIL", "PUBLISH", "REQUEUE", "RETRY", "Arrow", "JobStatus"]
 
 _FEW = 64
 """So few tasks left of a job that it may be about to end."""
-
-
-class TaskStatus(StrEnum):
-    """What may be said of one image.
-
-    queued     waiting for a worker. Put here by submit, by a lost lease, by a repeatable failure, by retry.
-    running    claimed: a worker holds a lease on its current attempt.
-    succeeded  its one result is published. Final.
-    failed     no attempt is left or none would help. Final until a person says retry.
-    cancelled  somebody called it off. Final.
-    """
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        return self in FINAL_TASKS
-
-
-class JobStatus(StrEnum):
-    """What may be said of a whole job.
-
-    active     its tasks decide the rest.
-    paused     no task of it is claimed; what is running finishes.
-    succeeded  every task succeeded.
-    failed     every task is final and some failed.
-    cancelled  somebody called it off.
-    """
-
-    ACTIVE = "active"
-    PAUSED = "paused"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        return self in FINAL_JOBS
-
-
-FINAL_TASKS = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED})
-FINAL_JOBS = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
-
-
-@dataclass(frozen=True)
-class Arrow:
-    """One permitted change of a task's status."""
-
-    name: str
-    sources: tuple[TaskStatus, ...]
-    target: TaskStatus
-
-
-CLAIM = Arrow("claim", (TaskStatus.QUEUED,), TaskStatus.RUNNING)
-PUBLISH = Arrow("publish", (TaskStatus.RUNNING,), TaskStatus.SUCCEEDED)
-FAIL = Arrow("fail", (TaskStatus.RUNNING,), TaskStatus.FAILED)
-REQUEUE = Arrow("requeue", (TaskStatus.RUNNING,), TaskStatus.QUEUED)
-CANCEL = Arrow("cancel", (TaskStatus.QUEUED, TaskStatus.RUNNING), TaskStatus.CANCELLED)
-RETRY = Arrow("retry", (TaskStatus.FAILED,), TaskStatus.QUEUED)
-
-ARROWS = (CLAIM, PUBLISH, FAIL, REQUEUE, CANCEL, RETRY)
-
-JOB_ARROWS: Mapping[JobStatus, frozenset[JobStatus]] = {
-    JobStatus.PAUSED: frozenset({JobStatus.ACTIVE}),
-    JobStatus.ACTIVE: frozenset({JobStatus.PAUSED, JobStatus.FAILED}),
-    JobStatus.CANCELLED: frozenset({JobStatus.ACTIVE, JobStatus.PAUSED}),
-    JobStatus.SUCCEEDED: frozenset({JobStatus.ACTIVE, JobStatus.PAUSED}),
-    JobStatus.FAILED: frozenset({JobStatus.ACTIVE, JobStatus.PAUSED}),
-}
-"""Which statuses a job may come from, by the status it goes to."""
-
-
-HOT = (CLAIM, PUBLISH)
-"""The arrows that tasks go along all the time: they append their counts, and lock no row that others share."""
 
 
 @dataclass(frozen=True)
@@ -166,10 +105,11 @@ def move(
     if arrow is PUBLISH:
         lines.append(session, _merged(_shifts(arrow.target, moved), settled))
     else:
-        lines.shift(session, _shifts(arrow.target, moved))
+        shifts.shift(session, _shifts(arrow.target, moved))
         lines.append(session, settled)
     if arrow.target.is_final:
-        finish_what_is_done(session, {m.job_id for m in moved}, reason)
+        job_ids = {m.job_id for m in moved}
+        finish_what_is_done(session, about_to_end(session, job_ids) if arrow is PUBLISH else job_ids, reason)
     return moved
 
 
@@ -188,15 +128,15 @@ def _count_claims(session: Session, moved: Sequence[Moved]) -> list[Moved]:
 
     What takes all that a line has left changes the line itself: it leaves the index of what is ready at once.
     """
-    shifts = _shifts(TaskStatus.RUNNING, moved)
-    offers = lines.offers(session, shifts.keys())
-    emptied = {line: counts for line, counts in shifts.items() if offers[line].queued + counts["queued"] <= 0}
-    lines.shift(session, emptied)
+    taken = _shifts(TaskStatus.RUNNING, moved)
+    offers = lines.offers(session, taken.keys())
+    emptied = {line: counts for line, counts in taken.items() if offers[line].queued + counts["queued"] <= 0}
+    shifts.shift(session, emptied)
     lines.append(
         session,
         [
             Change(line, {} if line in emptied else counts, offers[line].seconds * counts["running"])
-            for line, counts in shifts.items()
+            for line, counts in taken.items()
         ],
     )
     return [replace(m, charged_seconds=offers[m.line].seconds) for m in moved]
@@ -204,16 +144,16 @@ def _count_claims(session: Session, moved: Sequence[Moved]) -> list[Moved]:
 
 def _shifts(target: TaskStatus, moved: Iterable[Moved]) -> dict[LineKey, Counter[str]]:
     """By how much the counts of each line change, in the order of the keys."""
-    shifts: dict[LineKey, Counter[str]] = defaultdict(Counter)
+    changes: dict[LineKey, Counter[str]] = defaultdict(Counter)
     for m in moved:
-        shifts[m.line][m.source] -= 1
-        shifts[m.line][target] += 1
-    return dict(sorted(shifts.items()))
+        changes[m.line][m.source] -= 1
+        changes[m.line][target] += 1
+    return dict(sorted(changes.items()))
 
 
-def _merged(shifts: Mapping[LineKey, Mapping[str, int]], settled: Iterable[Change]) -> Iterator[Change]:
+def _merged(shifted: Mapping[LineKey, Mapping[str, int]], settled: Iterable[Change]) -> Iterator[Change]:
     """One change a line, mostly: its counts, with what was settled of it."""
-    counts = dict(shifts)
+    counts = dict(shifted)
     for change in settled:
         yield replace(change, counts=counts.pop(change.line, {}))
     for line, rest in counts.items():
@@ -243,17 +183,24 @@ def lock_counters_of_job(session: Session, job_id: int) -> None:
     session.execute(held).all()
 
 
+def about_to_end(session: Session, job_ids: Collection[int]) -> list[int]:
+    """The jobs of which few tasks are left: a publish locks the rows of no others.
+
+    Where that many end at once that all of them pass by, the fold of their deltas comes here again. What appends
+    no counts does not: who moves tasks directly finishes jobs without asking this.
+    """
+    return [job_id for job_id, left in lines.left_of(session, job_ids).items() if left <= _FEW]
+
+
 def finish_what_is_done(session: Session, job_ids: Collection[int], reason: str | None = None) -> None:
     """Give jobs their final status of which no task is queued or running.
 
-    Of two transactions that end the last tasks of a job at once each sees the other's still running. So where few
-    are left the job's row is locked and they are counted again: the second waits there and then sees what the first
-    did. Where that many end at once that all of them pass by, the fold of their deltas comes here again.
+    Of two transactions that end the last tasks of a job at once each sees the other's still running. So the job's
+    row is locked and its tasks are counted then: the second waits there, and then sees what the first did.
     """
-    few = [job_id for job_id, left in lines.left_of(session, job_ids).items() if left <= _FEW]
-    if not few:
+    if not job_ids:
         return
-    locked = session.scalars(_lock_unfinished(), {"job_ids": few}).all()
+    locked = session.scalars(_lock_unfinished(), {"job_ids": list(job_ids)}).all()
     for job_id, failed, cancelled in session.execute(_count_done(), {"job_ids": locked}):
         _finish(session, job_id, failed, cancelled, reason)
 
@@ -303,7 +250,12 @@ def move_job(session: Session, job_id: int, target: JobStatus, *, reason: str | 
 
 
 def update_counters(session: Session, job_id: int, **values: Any) -> None:
-    """Change what the claim reads of a job, locking its counters in the order that `move` does."""
+    """Change what the claim reads of a job, locking its counters in the order that `move` does.
+
+    Raises ValueError for a count: those are changed by `move` alone, which folds what was appended.
+    """
+    if counts := values.keys() & lines.STATUSES:
+        raise ValueError(f"counts change with their tasks alone: {', '.join(sorted(counts))}")
     lock_counters_of_job(session, job_id)
     session.execute(
         update(Counters)

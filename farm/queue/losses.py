@@ -51,8 +51,11 @@ def return_overlooked(session: Session, worker_id: int, keys: Collection[Attempt
     """Take back attempts that a living worker does not hold, though the record says so, for longer than a lease.
 
     It never got them, or could not record how they ended. That counts as a loss of the task, for a task whose
-    end cannot be recorded would come back for ever; but it is no evidence against the worker.
+    end cannot be recorded would come back for ever; but it is no evidence against the worker. What others lock is
+    left for another time: they may be ending it.
     """
+    if not keys:
+        return
     lease = func.make_interval(0, 0, 0, 0, 0, 0, lease_seconds)
     # Beyond a lease in either direction: the clock may have been set back since.
     is_recent = Attempt.started_at.between(func.now() - lease, func.now() + lease)
@@ -61,6 +64,7 @@ def return_overlooked(session: Session, worker_id: int, keys: Collection[Attempt
         session,
         Ending.of("handed_back", OVERLOOKED),
         (Task.worker_id == worker_id) & is_one_of(keys) & is_old.exists(),
+        skip_locked=True,
     )
 
 
@@ -101,12 +105,15 @@ def _is_lease(until: InstrumentedAttribute[datetime | None]) -> ColumnElement[bo
     return until.between(func.now(), too_long)
 
 
-def _lose(session: Session, ending: Ending, condition: ColumnElement[bool]) -> list[lifecycle.Moved]:
+def _lose(
+    session: Session, ending: Ending, condition: ColumnElement[bool], *, skip_locked: bool = False
+) -> list[lifecycle.Moved]:
     """Requeue what lost its worker, which costs none of its tries; set aside what lost too many.
 
     Locks are taken in their order for both moves together: all tasks, then all their counters.
     """
-    task_ids = [row.id for row in session.execute(lifecycle.lock(lifecycle.REQUEUE, condition))]
+    chosen = lifecycle.lock(lifecycle.REQUEUE, condition, skip_locked=skip_locked)
+    task_ids = [row.id for row in session.execute(chosen)]
     if not task_ids:
         return []
     lifecycle.lock_counters(session, task_ids)

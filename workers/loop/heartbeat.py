@@ -1,16 +1,17 @@
 """Keeps a worker's lease alive; learns what was lost or cancelled, and whether the worker is out of service."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from farm.config import Settings
 from farm.db.connection import Database
 from farm.errors import NotFound
-from farm.queue import leases
-from farm.queue.claimed import Lease
+from farm.queue import leases, losses
+from farm.queue.claimed import AttemptKey, Lease
 from farm.queue.workers import fleet
 from farm.queue.workers.fleet import DeviceReport
 from workers.loop.holdings import Holdings
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 class Heartbeat:
     """A thread that renews the worker's lease and reports what the worker does, in one statement and one look.
 
+    What it runs by the record alone is handed back after that, in a transaction that no renewal depends on.
     `database` is its own, so that nothing else can hold up a renewal; `stop` closes it.
     `on_forgotten` is called where the farm knows this worker no more: it must end, and start under a new id.
     """
@@ -91,17 +93,16 @@ class Heartbeat:
         device = self._device
         try:
             with self._database.begin() as session:
-                lease_seconds = self._settings.lease_seconds
                 is_out = fleet.beat(
                     session,
                     self._worker_id,
                     self._status_with(held),
                     self._resident,
                     self._trouble,
-                    lease_seconds=lease_seconds,
+                    lease_seconds=self._settings.lease_seconds,
                     device=device,
                 )
-                kept = leases.still_held(session, self._worker_id, held, lease_seconds)
+                running = leases.running(session, self._worker_id)
         except SQLAlchemyError as error:
             log.warning("The heartbeat did not reach Postgres.", worker=self._worker_id, error=str(error.args[0]))
             return
@@ -112,8 +113,24 @@ class Heartbeat:
         if self._device is device:
             self._device = None
         self._note_service(is_out)
+        kept = leases.still_held(held, running)
         for lease in self._holdings.drop(lease for lease in held if lease not in kept):
             log.info("Lost a lease, or the task was cancelled.", **lease.log_fields())
+        if overlooked := self._holdings.overlooked(running):
+            self._return(overlooked)
+
+    def _return(self, overlooked: Collection[AttemptKey]) -> None:
+        """Hand back what the worker does not hold, in a transaction that may fail: the renewal is committed."""
+        # Others may hold locks for long, a cancel of a giant job say: the next beat must not be late for that.
+        lock_timeout = f"{self._settings.heartbeat_seconds * 500:.0f}ms"
+        try:
+            with self._database.begin() as session:
+                session.execute(text(f"SET LOCAL lock_timeout = '{lock_timeout}'"))
+                losses.return_overlooked(session, self._worker_id, overlooked, self._settings.lease_seconds)
+        except SQLAlchemyError as error:
+            log.warning(
+                "Could not hand back tasks that are not held.", worker=self._worker_id, error=str(error.args[0])
+            )
 
     def _status_with(self, held: Sequence[Lease]) -> str:
         """Out of service, where the claim gives it nothing, a worker drains until it holds nothing."""

@@ -1,9 +1,10 @@
 """The leases a worker holds now, shared between its render loop, its deliveries and its heartbeat."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from farm.queue.claimed import Lease
+from farm.queue.claimed import AttemptKey, Lease
 
 
 class Holdings:
@@ -11,25 +12,43 @@ class Holdings:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[tuple[int, int], Lease] = {}
+        self._held: dict[AttemptKey, Lease] = {}
+        self._is_adopting = False
 
     def take(self, leases: Iterable[Lease]) -> None:
         with self._lock:
-            self._held |= {_key(lease): lease for lease in leases}
+            self._held |= {lease.key: lease for lease in leases}
 
     def drop(self, leases: Iterable[Lease]) -> list[Lease]:
         """Forget leases that were finished, handed back or lost; return those that were still held."""
         with self._lock:
-            return [lease for lease in leases if self._held.pop(_key(lease), None)]
+            return [lease for lease in leases if self._held.pop(lease.key, None)]
 
     def holds(self, lease: Lease) -> bool:
         with self._lock:
-            return _key(lease) in self._held
+            return lease.key in self._held
 
     def all(self) -> list[Lease]:
         with self._lock:
             return list(self._held.values())
 
+    @contextmanager
+    def adopting(self) -> Iterator[None]:
+        """Meanwhile images of other workers are taken over, and the record may name attempts not taken here yet."""
+        self._set_adopting(True)
+        try:
+            yield
+        finally:
+            self._set_adopting(False)
 
-def _key(lease: Lease) -> tuple[int, int]:
-    return lease.task_id, lease.attempt
+    def overlooked(self, running: Iterable[AttemptKey]) -> set[AttemptKey]:
+        """Those of the attempts that run by the record and are not held; none while images are taken over.
+
+        `running` must have been read before: what is taken over meanwhile is held by now, or being adopted.
+        """
+        with self._lock:
+            return set() if self._is_adopting else set(running) - self._held.keys()
+
+    def _set_adopting(self, is_adopting: bool) -> None:
+        with self._lock:
+            self._is_adopting = is_adopting

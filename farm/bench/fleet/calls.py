@@ -23,7 +23,7 @@ from farm.intake.request import parse_request
 from farm.intake.rows import NewJob, insert_job
 from farm.intake.unfold import Unfolded
 from farm.queue import claim as dispatch
-from farm.queue import endings, leases
+from farm.queue import endings, leases, losses
 from farm.queue.claimed import Lease
 from farm.queue.results import Finished, StoredObject
 from farm.queue.workers import fleet
@@ -110,6 +110,7 @@ class WorkerCalls:
     ) -> set[Lease]:
         """One heartbeat, as a worker's: report the state and renew, in a transaction; return what is still held.
 
+        What is overlooked goes back in another one.
         `busy_seconds` is how long the device renders from now on, None where it idles.
         """
         lease_seconds = self._settings.lease_seconds
@@ -118,7 +119,11 @@ class WorkerCalls:
         report = DeviceReport(_DEVICE_CLASS, _MEMORY_BYTES, residents, (), busy_seconds)
         with self._connections.of(Role.HEARTBEAT).begin() as session:
             fleet.beat(session, worker_id, status, resident, lease_seconds=lease_seconds, device=report)
-            return leases.still_held(session, worker_id, held, lease_seconds)
+            running = leases.running(session, worker_id)
+        if overlooked := running - {lease.key for lease in held}:
+            with self._connections.of(Role.HEARTBEAT).begin() as session:
+                losses.return_overlooked(session, worker_id, overlooked, lease_seconds)
+        return leases.still_held(held, running)
 
     def claim(self, worker_id: int, residents: Sequence[int], preferred: Sequence[int]) -> ClaimAnswer:
         """Claim the next batch, again and again where others are faster, as a worker does."""
@@ -149,8 +154,12 @@ class WorkerCalls:
         seconds = (load_seconds + render_seconds) / len(work.leases)
         timings = {"load": load_seconds, "render": render_seconds}
         finished = [_finish(lease, timings, seconds, bucket=len(work.leases)) for lease in work.leases]
-        with self._connections.of(Role.WORKER).begin() as session:
-            return len(endings.publish_all(session, finished))
+        while True:
+            with self._connections.of(Role.WORKER).begin() as session:
+                done = endings.publish_all(session, finished)
+            if not done.left:
+                return len(done.published)
+            time.sleep(random.uniform(*_RACE_PAUSE_SECONDS))
 
     def close(self) -> None:
         """End this thread's connections."""

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from farm.bench.fleet.calls import CONNECTIONS_OF_A_DEVICE
 from farm.bench.fleet.ceiling import Ceiling
-from farm.bench.fleet.devices.samples import quantile
+from farm.bench.fleet.figures.samples import quantile
+from farm.bench.fleet.figures.watch import Cost
 from farm.bench.fleet.run import FleetFigures
-from farm.bench.fleet.watch import Cost
 
 
 def describe_ceiling(ceiling: Ceiling, devices: int) -> Iterator[str]:

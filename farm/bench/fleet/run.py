@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import text
 
-from farm.bench.fleet import ceiling, outcome
+from farm.bench.fleet import ceiling
 from farm.bench.fleet import farm as bench_farm
 from farm.bench.fleet.ceiling import Ceiling
 from farm.bench.fleet.devices.processes import DriverProcesses, divide_devices
-from farm.bench.fleet.devices.samples import Samples
-from farm.bench.fleet.fairness import Deviation
 from farm.bench.fleet.farm import BenchFarm
-from farm.bench.fleet.invariants import find_broken
+from farm.bench.fleet.figures import outcome
+from farm.bench.fleet.figures.fairness import Deviation
+from farm.bench.fleet.figures.invariants import find_broken
+from farm.bench.fleet.figures.outcome import Waits
+from farm.bench.fleet.figures.samples import Samples
+from farm.bench.fleet.figures.watch import Cost, Watch
 from farm.bench.fleet.options import FleetOptions, Timing
-from farm.bench.fleet.outcome import Waits
-from farm.bench.fleet.watch import Cost, Watch
 from farm.bench.fleet.work import PlannedJob, draw_jobs, spread_arrivals
 from farm.bench.scratch import scratch_servers
 

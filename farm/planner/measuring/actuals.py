@@ -1,5 +1,8 @@
 """What came of the estimates: when each job really started and ended."""
 
+from collections.abc import Mapping
+from datetime import datetime
+
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -15,7 +18,7 @@ _START = text(
     UPDATE estimates e SET started_at = n.started_at
     FROM (
         SELECT o.job_id, d.started_at
-        FROM (SELECT job_id, min(created_at) AS started_at FROM deltas GROUP BY job_id) d
+        FROM unnest(CAST(:job_ids AS bigint[]), CAST(:times AS timestamptz[])) AS d(job_id, started_at)
         JOIN estimates o USING (job_id)
         WHERE o.started_at IS NULL ORDER BY o.job_id FOR UPDATE OF o SKIP LOCKED
     ) n
@@ -42,9 +45,10 @@ _END = text(
 )
 
 
-def note_starts(session: Session) -> None:
-    """Note which jobs started, by what claims appended; before that is folded, in the same transaction."""
-    session.execute(_START)
+def note_starts(session: Session, starts: Mapping[int, datetime]) -> None:
+    """Note which jobs started, by the times of what was first folded of them; what is noted stays."""
+    if starts:
+        session.execute(_START, {"job_ids": list(starts), "times": list(starts.values())})
 
 
 def last_noted_end(session: Session) -> float:

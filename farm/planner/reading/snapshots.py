@@ -13,6 +13,7 @@ from farm.planner.ledger import AccountKey, Ledger, read_weights
 from farm.planner.measuring.learn import Learned
 from farm.planner.reading.backlogs import read_backlogs, read_bytes, read_groups
 from farm.planner.reading.devices import Batches, Running, read_devices, read_running, read_seats
+from farm.queue.offers.claimable import is_claimable_sql
 from farm.queue.workers.fleet import is_up_sql
 
 _NOW = text("SELECT extract(epoch FROM now())::float8")
@@ -20,9 +21,9 @@ _NOW = text("SELECT extract(epoch FROM now())::float8")
 _POOLS = text(
     f"""
     WITH RECURSIVE ready AS (
-        (SELECT pool FROM counters WHERE is_ready AND has_queued ORDER BY pool LIMIT 1)
+        (SELECT pool FROM counters c WHERE {is_claimable_sql("c")} ORDER BY pool LIMIT 1)
         UNION ALL
-        SELECT (SELECT c.pool FROM counters c WHERE c.is_ready AND c.has_queued AND c.pool > ready.pool
+        SELECT (SELECT c.pool FROM counters c WHERE {is_claimable_sql("c")} AND c.pool > ready.pool
                 ORDER BY c.pool LIMIT 1)
         FROM ready WHERE ready.pool IS NOT NULL
     )

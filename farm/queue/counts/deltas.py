@@ -1,11 +1,12 @@
-"""Folds appended deltas into the lines they belong to, and hands on what they say of charges and speeds.
+"""Folds appended deltas into the lines they belong to, and hands on what they say of charges, speeds and starts.
 
-Done again and again by one process, mostly; two at once pass by each other's lines.
+Called by `farm.planner.folding` alone, again and again, mostly by one process; two at once pass by each other's
+lines.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -14,18 +15,12 @@ from sqlalchemy.orm import Session
 from farm.queue import lifecycle
 from farm.queue.counts import lines, shares
 from farm.queue.counts.lines import STATUSES, LineKey
+from farm.queue.counts.shares import Account
 
 MOST_LINES = 500
-
-
-@dataclass(frozen=True)
-class Charge:
-    """GPU-seconds that an owner was charged in a pool, or got back where they are negative."""
-
-    owner_id: int
-    project_id: int | None
-    pool: str
-    seconds: float
+MOST_DELTAS = 20_000
+"""A fold takes no more than so many: a pile of any height is folded part by part, each in a short transaction."""
+MOST_SAMPLES = 2_000
 
 
 @dataclass(frozen=True)
@@ -41,38 +36,79 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """The oldest deltas: their ids, by line, and those of lines that are gone; whether more wait."""
+
+    ids: Mapping[LineKey, Sequence[int]]
+    gone: Sequence[int] = ()
+    has_more: bool = False
+
+    def each(self) -> Iterator["Waiting"]:
+        """Line by line."""
+        for line, ids in self.ids.items():
+            yield Waiting({line: ids})
+
+
+@dataclass(frozen=True)
 class Folded:
-    """What was folded: the deltas of so many `lines`; whether more wait; what they say of charges and speeds."""
+    """What was folded: the deltas of so many `lines`; whether more wait; what they say.
+
+    `charges` are GPU-seconds, negative where some were given back; `starts` the first deltas of jobs, by their ids.
+    """
 
     lines: int
     has_more: bool
-    charges: Sequence[Charge]
-    samples: Sequence[Measured]
+    charges: Mapping[Account, float] = field(default_factory=dict)
+    samples: Sequence[Measured] = ()
+    starts: Mapping[int, datetime] = field(default_factory=dict)
 
 
-NOTHING = Folded(0, False, (), ())
+NOTHING = Folded(0, False)
 
-# The oldest first, so that a line which gets deltas all the time holds up no other. A probe of the key for each of
-# them: joined, Postgres would rather read all lines of the farm.
+# The oldest first, so that a line which gets deltas all the time holds up no other, and no delta is folded before
+# one that it builds on. A probe of the key for each line: joined, Postgres would rather read all lines of the farm.
 _WAITING = text(
-    """
-    SELECT d.job_id, d.batch_key,
+    f"""
+    SELECT d.job_id, d.batch_key, d.ids,
            (SELECT true FROM counters c WHERE c.job_id = d.job_id AND c.batch_key = d.batch_key) AS stands
-    FROM (SELECT job_id, batch_key FROM deltas GROUP BY job_id, batch_key ORDER BY min(id) LIMIT :limit) d
+    FROM (
+        SELECT job_id, batch_key, array_agg(id) AS ids
+        FROM (SELECT id, job_id, batch_key FROM deltas
+              WHERE (job_id, batch_key) NOT IN (SELECT k.job_id, k.batch_key FROM {lines.KEYS})
+              ORDER BY id LIMIT :most) oldest
+        GROUP BY job_id, batch_key ORDER BY min(id) LIMIT :limit
+    ) d
+    """
+)
+_MEASURED = text(
+    f"""
+    SELECT d.worker_id, c.group_id, d.images, d.batch, d.render_seconds, d.load_seconds
+    FROM deltas d LEFT JOIN counters c USING (job_id, batch_key)
+    WHERE d.id = ANY(:ids) AND d.images IS NOT NULL ORDER BY d.id DESC LIMIT {MOST_SAMPLES}
     """
 )
 _TAKE = text(
     f"""
-    DELETE FROM deltas d USING {lines.KEYS}
-    WHERE d.job_id = k.job_id AND d.batch_key = k.batch_key
-    RETURNING d.job_id, d.batch_key, {", ".join(f"d.{status}" for status in STATUSES)}, d.charged_seconds,
-              d.worker_id, d.images, d.batch, d.render_seconds, d.load_seconds
+    WITH taken AS (DELETE FROM deltas WHERE id = ANY(:ids) RETURNING *)
+    SELECT job_id, batch_key, {", ".join(f"sum({status})::integer AS {status}" for status in STATUSES)},
+           sum(charged_seconds) AS charged_seconds, min(created_at) AS since
+    FROM taken GROUP BY job_id, batch_key
     """
 )
+_DELETE = text("DELETE FROM deltas WHERE id = ANY(:ids)")
 
 
-def fold(session: Session, limit: int = MOST_LINES) -> Folded:
-    """Fold the deltas of at most so many lines.
+def find_waiting(session: Session, limit: int = MOST_LINES, *, without: Collection[LineKey] = ()) -> Waiting:
+    """The oldest deltas of at most so many lines, and not of those that are named."""
+    found = session.execute(_WAITING, {"limit": limit, "most": MOST_DELTAS, **lines.arrays(without)}).all()
+    ids = {LineKey(row.job_id, row.batch_key): row.ids for row in found if row.stands}
+    gone = [id_ for row in found if not row.stands for id_ in row.ids]
+    has_more = len(found) == limit or sum(len(row.ids) for row in found) == MOST_DELTAS
+    return Waiting(ids, gone, has_more)
+
+
+def fold(session: Session, waiting: Waiting) -> Folded:
+    """Fold what was found to wait.
 
     1. Lines whose job was deleted have nothing left to be counted: their deltas are deleted.
     2. The others are locked in the order of their keys, without those that somebody else holds.
@@ -80,53 +116,39 @@ def fold(session: Session, limit: int = MOST_LINES) -> Folded:
     4. Jobs of which nothing is left are finished: two publishes that each saw the other's task still running.
     5. Owners are charged, in the order of their ids.
     """
-    waiting = session.execute(_WAITING, {"limit": limit}).all()
-    if not waiting:
-        return NOTHING
-    _take(session, [LineKey(row.job_id, row.batch_key) for row in waiting if not row.stands])
-    held = lines.lock_free(session, [LineKey(row.job_id, row.batch_key) for row in waiting if row.stands])
-    taken = _take(session, held)
-    standing = lines.add(session, _counts(taken))
-    lifecycle.finish_what_is_done(session, {line.job_id for line, row in standing.items() if not row.left})
+    if waiting.gone:
+        session.execute(_DELETE, {"ids": waiting.gone})
+    held = lines.lock_free(session, waiting.ids.keys())
+    if not held:
+        return Folded(0, waiting.has_more)
+    ids = {"ids": [id_ for line in held for id_ in waiting.ids[line]]}
+    samples = [Measured(*row) for row in session.execute(_MEASURED, ids)]
+    taken = session.execute(_TAKE, ids).all()
+    standing = lines.add(
+        session, {_line(row): {status: getattr(row, status) for status in STATUSES} for row in taken}
+    )
+    ended = {line.job_id for line, row in standing.items() if not row.left}
+    lifecycle.finish_what_is_done(session, lifecycle.about_to_end(session, ended))
     charges = _charges(taken, standing)
-    shares.charge(session, _by_owner(charges))
-    return Folded(len(held), len(waiting) == limit, charges, _samples(taken, standing))
+    shares.charge(session, charges)
+    return Folded(len(held), waiting.has_more, charges, samples, _starts(taken))
 
 
-def _take(session: Session, keys: Sequence[LineKey]) -> Sequence[Row[Any]]:
-    return session.execute(_TAKE, lines.arrays(keys)).all() if keys else ()
+def _line(row: Row[Any]) -> LineKey:
+    return LineKey(row.job_id, row.batch_key)
 
 
-def _counts(taken: Iterable[Row[Any]]) -> Mapping[LineKey, Mapping[str, int]]:
-    counts: dict[LineKey, Counter[str]] = defaultdict(Counter)
+def _charges(taken: Sequence[Row[Any]], standing: Mapping[LineKey, lines.Standing]) -> Mapping[Account, float]:
+    seconds: dict[Account, float] = {}
     for row in taken:
-        for status in STATUSES:
-            counts[LineKey(row.job_id, row.batch_key)][status] += getattr(row, status)
-    return counts
+        line = standing[_line(row)]
+        account = Account(line.pool, line.owner_id, line.project_id)
+        seconds[account] = seconds.get(account, 0.0) + row.charged_seconds
+    return {account: charged for account, charged in seconds.items() if charged}
 
 
-def _charges(taken: Iterable[Row[Any]], standing: Mapping[LineKey, lines.Standing]) -> Sequence[Charge]:
-    seconds: dict[tuple[int, int | None, str], float] = defaultdict(float)
+def _starts(taken: Sequence[Row[Any]]) -> Mapping[int, datetime]:
+    starts: dict[int, datetime] = {}
     for row in taken:
-        line = standing[LineKey(row.job_id, row.batch_key)]
-        seconds[line.owner_id, line.project_id, line.pool] += row.charged_seconds
-    return [Charge(*whose, charged) for whose, charged in seconds.items() if charged]
-
-
-def _by_owner(charges: Iterable[Charge]) -> Mapping[int, float]:
-    seconds: dict[int, float] = defaultdict(float)
-    for charge in charges:
-        seconds[charge.owner_id] += charge.seconds
-    return seconds
-
-
-def _samples(taken: Iterable[Row[Any]], standing: Mapping[LineKey, lines.Standing]) -> Sequence[Measured]:
-    return [
-        Measured(
-            row.worker_id,
-            standing[LineKey(row.job_id, row.batch_key)].group_id,
-            *(row.images, row.batch, row.render_seconds, row.load_seconds),
-        )
-        for row in taken
-        if row.images is not None
-    ]
+        starts[row.job_id] = min(starts.get(row.job_id, row.since), row.since)
+    return starts

@@ -1,9 +1,9 @@
-"""The counts of lines: appended to by what is frequent, changed directly by what is not, and added up for readers.
+"""The counts of lines: appended to by what is frequent, and added up for readers.
 
 A line is a row of `counters`: the tasks of one job and batch key. Its counts are those of the row and its deltas
 together. A delta is appended without a look at the row, so claims and publishes of one line wait for nobody.
-What changes a row, or takes deltas away, holds the row's lock and folds the line's deltas into it first: so no
-count becomes negative, and no change is counted twice.
+What changes a row (`shifts`), or takes deltas away (`deltas`), holds the row's lock: so no count becomes negative,
+and no change is counted twice.
 """
 
 import json
@@ -70,8 +70,6 @@ class Standing:
 
 
 _COUNTS = ", ".join(STATUSES)
-_SUMS = ", ".join(f"coalesce(sum({status}), 0)::integer AS {status}" for status in STATUSES)
-_IS_ANY_COUNT = f"({_COUNTS}) <> ({', '.join('0' for _ in STATUSES)})"
 
 _APPEND = text(
     f"""
@@ -129,40 +127,9 @@ def lock_free(session: Session, lines: Collection[LineKey]) -> list[LineKey]:
     return [LineKey(*row) for row in session.execute(_LOCK_FREE, arrays(lines))]
 
 
-# The deltas keep what they say of charges and speeds: only their counts are used up here.
-_SHIFT = text(
-    f"""
-    WITH folded AS MATERIALIZED (
-        SELECT d.id, d.job_id, d.batch_key, {", ".join(f"d.{status}" for status in STATUSES)}
-        FROM deltas d JOIN {KEYS} USING (job_id, batch_key) WHERE {_IS_ANY_COUNT}
-    ), emptied AS (
-        UPDATE deltas SET {", ".join(f"{status} = 0" for status in STATUSES)} WHERE id IN (SELECT id FROM folded)
-    ), changes AS (
-        SELECT job_id, batch_key, {_SUMS} FROM (
-            SELECT job_id, batch_key, {_COUNTS} FROM folded
-            UNION ALL
-            SELECT * FROM jsonb_to_recordset(CAST(:shifts AS jsonb)) AS s(
-                job_id bigint, batch_key text, {", ".join(f"{status} integer" for status in STATUSES)})
-        ) one GROUP BY job_id, batch_key
-    )
-    UPDATE counters c SET {", ".join(f"{status} = c.{status} + x.{status}" for status in STATUSES)}
-    FROM changes x WHERE c.job_id = x.job_id AND c.batch_key = x.batch_key
-    """
-)
-
-
-def shift(session: Session, counts: Mapping[LineKey, Mapping[str, int]]) -> None:
-    """Change the counts of lines directly: lock their rows in order, fold their deltas, apply the changes."""
-    if not counts:
-        return
-    lock(session, counts.keys())
-    shifts = [{**line._asdict(), **changed} for line, changed in counts.items()]
-    session.execute(_SHIFT, {**arrays(counts.keys()), "shifts": json.dumps(shifts)})
-
-
 _ADD = text(
     f"""
-    UPDATE counters c SET {", ".join(f"{status} = c.{status} + x.{status}" for status in STATUSES)}
+    UPDATE counters c SET {", ".join(f"{status} = c.{status} + coalesce(x.{status}, 0)" for status in STATUSES)}
     FROM jsonb_to_recordset(CAST(:counts AS jsonb)) AS x(
         job_id bigint, batch_key text, {", ".join(f"{status} integer" for status in STATUSES)})
     WHERE c.job_id = x.job_id AND c.batch_key = x.batch_key
@@ -172,7 +139,7 @@ _ADD = text(
 
 
 def add(session: Session, counts: Mapping[LineKey, Mapping[str, int]]) -> Mapping[LineKey, Standing]:
-    """Add what was folded to the rows of lines, which are locked; return where they stand then."""
+    """Add to the counts of lines, whose rows are locked; return where they stand then."""
     if not counts:
         return {}
     rows = [{**line._asdict(), **added} for line, added in counts.items()]

@@ -1,10 +1,11 @@
-"""What owners are charged: an estimate at each claim, and what the release before knows of it.
+"""What owners are charged: an estimate at each claim; what it leaves them owed, and what the release before knows.
 
 Nothing here can raise, however old the figures are and wherever the clock stepped: one owner whose share
 could not be computed would stop the claims of everybody.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -38,12 +39,44 @@ _CHARGE = text(
     FROM charges c WHERE u.id = c.id
     """
 )
-
-
-def charge(session: Session, seconds: Mapping[int, float]) -> None:
-    """Add GPU-seconds to the shares of owners, by id, after letting what was there fade up to now.
-
-    Workers of the release before choose by these. A settlement may be negative; a share is not.
+_CHARGE_ACCOUNTS = text(
     """
-    if seconds:
-        session.execute(_CHARGE, {"owner_ids": list(seconds), "seconds": list(seconds.values())})
+    INSERT INTO shares (pool, owner_id, project_id, lag, used_seconds)
+    SELECT c.pool, c.owner_id, c.project_id, -c.seconds, c.seconds
+    FROM unnest(CAST(:pools AS text[]), CAST(:owner_ids AS bigint[]), CAST(:project_ids AS bigint[]),
+                CAST(:seconds AS float8[])) AS c(pool, owner_id, project_id, seconds)
+    JOIN users u ON u.id = c.owner_id
+    ORDER BY c.pool, c.owner_id, c.project_id
+    ON CONFLICT (pool, owner_id, project_id) DO UPDATE
+    SET lag = shares.lag + excluded.lag, used_seconds = shares.used_seconds + excluded.used_seconds,
+        updated_at = now()
+    """
+)
+
+
+class Account(NamedTuple):
+    """Who is charged where: an owner in a pool, for a project or for none."""
+
+    pool: str
+    owner_id: int
+    project_id: int | None = None
+
+
+def charge(session: Session, seconds: Mapping[Account, float]) -> None:
+    """Charge accounts so many GPU-seconds; a settlement may give some back.
+
+    It lowers what the account is owed. Workers of the release before choose by an owner's share of all pools: what
+    is there fades up to now first, and it is never negative.
+    """
+    if not seconds:
+        return
+    owners: dict[int, float] = {}
+    for account, charged in seconds.items():
+        owners[account.owner_id] = owners.get(account.owner_id, 0.0) + charged
+    session.execute(_CHARGE, {"owner_ids": list(owners), "seconds": list(owners.values())})
+    columns = {
+        "pools": [account.pool for account in seconds],
+        "owner_ids": [account.owner_id for account in seconds],
+        "project_ids": [account.project_id or 0 for account in seconds],
+    }
+    session.execute(_CHARGE_ACCOUNTS, {**columns, "seconds": list(seconds.values())})

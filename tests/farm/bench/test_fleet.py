@@ -8,7 +8,7 @@ import pytest
 
 from farm.bench.fleet import ceiling, farm, report, run
 from farm.bench.fleet.farm import BenchFarm
-from farm.bench.fleet.invariants import INVARIANTS, find_broken
+from farm.bench.fleet.figures.invariants import INVARIANTS, find_broken
 from farm.bench.fleet.options import FleetOptions
 from farm.bench.fleet.work import draw_jobs
 from farm.config import Settings

@@ -12,7 +12,9 @@ from farm.db.locks import Lock
 from farm.dispatch.planned import Plan
 from farm.dispatch.snapshot import Seat, Snapshot
 from farm.planner.leader import Leader
+from farm.planner.measuring import actuals
 from farm.planner.poolplanner import MakePlan
+from farm.queue.counts import deltas
 from tests.factories import Scene
 from tests.farm.planner.farms import HandMade
 from tests.waiting import wait_until
@@ -153,11 +155,48 @@ def test_what_a_leader_was_charged_outlives_it(farm: HandMade, keeper: Callable[
     first, second = keeper(), keeper()
     make_round(first)
     assert first._state is not None
-    first._state.pools["default"].ledger.charge((local, None), 7.0)
+    farm.line(farm.group(farm.checkpoint()), local)
+    farm.scene.execute(
+        "INSERT INTO deltas (job_id, batch_key, charged_seconds) SELECT job_id, batch_key, 7 FROM counters"
+    )
+    first.steps()["fold"]()
     first.stop()
     make_round(second)
     assert second._state is not None
     assert second._state.pools["default"].ledger.lag((local, None)) == -7.0
+
+
+def test_a_leader_that_can_load_nothing_folds_still(
+    farm: HandMade, keeper: Callable[..., Leader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm.line(farm.group(farm.checkpoint()), farm.owner())
+    farm.scene.execute(
+        "INSERT INTO deltas (job_id, batch_key, charged_seconds) SELECT job_id, batch_key, 7 FROM counters"
+    )
+    monkeypatch.setattr(actuals, "last_noted_end", lambda session: 1 / 0)
+    leader = keeper()
+    with pytest.raises(ZeroDivisionError):
+        leader.lead()
+    assert list(leader.steps()) == ["fold"]
+    leader.steps()["fold"]()
+    assert farm.scene.column("SELECT used_seconds FROM shares") == [7.0]
+
+
+def test_a_leader_asks_between_two_folds_whether_it_still_leads(
+    farm: HandMade, keeper: Callable[..., Leader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deltas, "MOST_DELTAS", 1)
+    farm.line(farm.group(farm.checkpoint()), farm.owner())
+    farm.scene.execute(
+        "INSERT INTO deltas (job_id, batch_key, charged_seconds) "
+        "SELECT job_id, batch_key, 7 FROM counters, generate_series(1, 3)"
+    )
+    leader = keeper()
+    leader.lead()
+    farm.scene.scalar(_END_THE_LEADERS_SESSION)
+    with pytest.raises(SQLAlchemyError):
+        leader.steps()["fold"]()
+    assert (leader.is_leading, farm.scene.scalar("SELECT count(*) FROM deltas")) == (False, 2)
 
 
 def test_a_failed_write_is_made_good_by_the_next_round(farm: HandMade, keeper: Callable[..., Leader]) -> None:

@@ -15,6 +15,7 @@ from farm.planner.outlooks import Board
 from farm.planner.poolplanner import PoolPlanner
 from farm.planner.reading.snapshots import Known
 from farm.planner.turns import find_turns, write_turns
+from farm.queue.counts import shares
 from tests.factories import Scene
 from tests.farm.planner.farms import HandMade
 
@@ -78,8 +79,7 @@ def test_nothing_is_written_again_that_did_not_change(farm: HandMade) -> None:
     planner = a_planner(farm, plan)
 
     def keep_books() -> None:
-        with farm.scene.database.begin() as session:
-            planner.keep_books(session, Known(Learned()))
+        planner.keep_books(farm.scene.database, Known(Learned()))
 
     run(planner, farm)
     keep_books()
@@ -173,6 +173,8 @@ def test_the_projects_of_an_owner_share_an_outlook(farm: HandMade) -> None:
 def test_lags_are_stored_and_found_by_the_next_leader(farm: HandMade) -> None:
     local = farm.owner()
     ledger = Ledger("default")
+    with farm.scene.database.begin() as session:
+        shares.charge(session, {shares.Account("default", local): 12.0})
     ledger.charge((local, None), 12.0)
     ledger.settle([Share(local, None, 2.5, -12.0)])
     with farm.scene.database.begin() as session:
@@ -180,6 +182,27 @@ def test_lags_are_stored_and_found_by_the_next_leader(farm: HandMade) -> None:
         assert ledger.store(session) == 0
         found = Ledger.load(session, "default").standings[local, None]
     assert (found.lag, found.rate, found.used_seconds) == (-12.0, 2.5, 12.0)
+
+
+def test_two_leaders_for_a_while_take_nothing_from_each_other(farm: HandMade) -> None:
+    local = farm.owner()
+    first, second = Ledger("default"), Ledger("default")
+    for ledger, lag in ((first, 100.0), (second, 50.0)):
+        ledger.settle([Share(local, None, 1.0, lag)])
+        with farm.scene.database.begin() as session:
+            ledger.store(session)
+            ledger.refresh(session)
+    assert (farm.scene.column("SELECT lag FROM shares"), second.lag((local, None))) == ([150.0], 150.0)
+
+
+def test_a_ledger_that_looks_again_keeps_what_is_not_stored(farm: HandMade) -> None:
+    local = farm.owner()
+    ledger = Ledger("default")
+    ledger.settle([Share(local, None, 1.0, 20.0)])
+    with farm.scene.database.begin() as session:
+        shares.charge(session, {shares.Account("default", local): 5.0})
+        ledger.refresh(session)
+    assert (ledger.lag((local, None)), ledger.standings[local, None].rate) == (15.0, 1.0)
 
 
 def test_owners_take_turns_by_what_they_are_owed_for_their_weight() -> None:

@@ -1,7 +1,10 @@
 """Estimates are kept, and compared with what came."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from farm.planner.folding import Folding
 from farm.planner.measuring.actuals import last_noted_end, note_ends, note_starts
 from farm.reports.accuracy import Compared, errors, summarize
 from farm.reports.stats import stats
@@ -90,9 +93,9 @@ def test_a_start_is_noted_when_something_was_claimed(farm: HandMade) -> None:
         "VALUES (:job, 'k', -1, 1, now() - interval '9 minutes'), (:job, 'k', -1, 1, now())",
         job=started,
     )
+    Folding(farm.scene.database).fold()
     with farm.scene.database.begin() as session:
-        note_starts(session)
-        note_starts(session)
+        note_starts(session, {started: datetime.now(UTC)})
     found = "SELECT extract(epoch FROM started_at - made_at)::integer FROM estimates ORDER BY job_id"
     assert farm.scene.column(found) == [60, None]
 

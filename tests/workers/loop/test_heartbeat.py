@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from threading import Event
 
 import pytest
+from sqlalchemy import text
 
 from farm.config import Settings
 from farm.db.connection import Database, Role
@@ -88,6 +89,42 @@ def test_a_lease_that_another_worker_got_is_dropped(scene: Scene, beating: Beati
     scene.claim(scene.worker("another"))
     beating(worker_id)
     wait_until(lambda: not holdings.all(), seconds=10)
+
+
+def overlook(scene: Scene, worker_id: int) -> Lease:
+    """A task that the worker runs by the record, for longer than a lease, and knows nothing of."""
+    lease = claim(scene, Holdings(), worker_id)
+    scene.execute("UPDATE attempts SET started_at = now() - interval '1 hour'")
+    return lease
+
+
+@pytest.mark.parametrize("table", ["tasks", "counters", "jobs"])
+def test_a_lease_is_renewed_while_others_hold_what_an_overlooked_task_needs(
+    scene: Scene, beating: Beating, holdings: Holdings, table: str
+) -> None:
+    worker_id = scene.worker()
+    overlooked, lease = overlook(scene, worker_id), claim(scene, holdings, worker_id)
+    scene.let_lease_end_of(worker_id)
+    column = "id" if table == "jobs" else "job_id"
+    with scene.database.begin() as session:
+        session.execute(text(f"SELECT FROM {table} WHERE {column} = {overlooked.job_id} FOR UPDATE"))
+        beating(worker_id)
+        wait_until(lambda: scene.scalar("SELECT lease_until > now() FROM workers"), seconds=4)
+    wait_until(lambda: scene.statuses(overlooked.job_id) == ["queued"], seconds=10)
+    assert holdings.holds(lease)
+
+
+def test_an_overlooked_task_is_left_to_a_worker_that_is_taking_over_images(
+    scene: Scene, fast: Settings, holdings: Holdings
+) -> None:
+    worker_id = scene.worker()
+    lease = overlook(scene, worker_id)
+    heartbeat = Heartbeat(fast, scene.database, worker_id, holdings, Event().set)
+    with holdings.adopting():
+        heartbeat._beat_once()
+    assert scene.statuses(lease.job_id) == ["running"]
+    heartbeat._beat_once()
+    assert scene.statuses(lease.job_id) == ["queued"]
 
 
 def test_a_heartbeat_reports_what_the_worker_does(scene: Scene, beating: Beating) -> None:

@@ -37,6 +37,17 @@ def test_another_attempt_of_a_task_is_another_lease(holdings: Holdings) -> None:
     assert [holdings.holds(a_lease(attempt=number)) for number in (1, 2)] == [False, True]
 
 
+def test_an_attempt_that_is_not_held_is_overlooked(holdings: Holdings) -> None:
+    holdings.take([a_lease(1)])
+    assert holdings.overlooked({(1, 1), (1, 2), (2, 1)}) == {(1, 2), (2, 1)}
+
+
+def test_nothing_is_overlooked_while_images_are_taken_over(holdings: Holdings) -> None:
+    with holdings.adopting():
+        assert holdings.overlooked({(1, 1)}) == set()
+    assert holdings.overlooked({(1, 1)}) == {(1, 1)}
+
+
 def test_dropping_a_lease_that_is_not_held_is_harmless(holdings: Holdings) -> None:
     holdings.drop([a_lease()])
     assert holdings.all() == []

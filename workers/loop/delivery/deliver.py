@@ -107,8 +107,10 @@ class Delivery:
 
     def adopt(self) -> None:
         """Take over the images of workers of this machine that are gone."""
-        for lease, path in adoption.adopt(self._database, self._spool, self._lease_seconds):
-            self._holdings.take([lease])
+        with self._holdings.adopting():
+            adopted = adoption.adopt(self._database, self._spool, self._lease_seconds)
+            self._holdings.take(lease for lease, _ in adopted)
+        for lease, path in adopted:
             self._deliver(PendingImage(lease, path))
 
     def close(self, seconds: float) -> bool:

@@ -12,8 +12,8 @@ import redis
 
 from farm.bench.fleet.calls import ClaimAnswer, ClaimedWork, WorkerCalls
 from farm.bench.fleet.devices.device import Device
-from farm.bench.fleet.devices.samples import Samples
 from farm.bench.fleet.devices.timers import Timers
+from farm.bench.fleet.figures.samples import Samples
 from farm.bench.fleet.options import POOL, Timing
 from farm.config import Settings
 from farm.queue.doorbell import queue_name

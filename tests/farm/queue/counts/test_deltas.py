@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from threading import Barrier
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from farm.db.connection import Database, Role
+from farm.planner.folding import Folding
 from farm.queue import deadlines, endings, lifecycle, steering
-from farm.queue.counts import deltas
-from farm.queue.counts.deltas import Charge, Measured
+from farm.queue.counts import deltas, shifts
+from farm.queue.counts.deltas import Measured
+from farm.queue.counts.shares import Account
 from tests.factories import Scene, a_checkpoint, a_finished, explain, many_lines
 
 COUNTED = "SELECT queued || ' ' || running || ' ' || succeeded FROM counters WHERE job_id = :job_id"
@@ -94,12 +98,11 @@ class TestFold:
         worker_id = scene.worker()
         leases = scene.claim(worker_id, limit=3)
         owner_id = scene.scalar("SELECT id FROM users WHERE name = 'local'")
-        [claimed] = scene.fold().charges
-        assert (claimed.owner_id, claimed.pool, claimed.seconds > 0) == (owner_id, "default", True)
+        [(account, claimed)] = scene.fold().charges.items()
+        assert (account, claimed > 0) == (Account("default", owner_id), True)
         scene.publish_all(*leases[:2])
         folded = scene.fold()
-        [settled] = folded.charges
-        assert settled == Charge(owner_id, None, "default", pytest.approx(1 - claimed.seconds * 2 / 3))
+        assert folded.charges == {Account("default", owner_id): pytest.approx(1 - claimed * 2 / 3)}
         [sample] = folded.samples
         assert sample == Measured(worker_id, sample.group_id, 2, 3, 0.5, None)
 
@@ -107,7 +110,7 @@ class TestFold:
         scene.submit(images_per_prompt=3)
         scene.claim(scene.worker(), limit=1)
         scene.execute("DELETE FROM jobs")
-        assert scene.fold().charges == []
+        assert scene.fold().charges == {}
         assert scene.scalar("SELECT count(*) FROM deltas") == 0
 
     def test_two_folds_at_once_count_everything_once(self, scene: Scene) -> None:
@@ -117,8 +120,8 @@ class TestFold:
         for _ in range(4):
             scene.publish_all(*scene.claim(worker_id, limit=3))
         owed = scene.scalar(CHARGED)
-        charged = [charge.seconds for folded in at_once(scene.fold, scene.fold) for charge in folded.charges]
-        charged += [charge.seconds for charge in scene.fold().charges]
+        charged = [seconds for folded in at_once(scene.fold, scene.fold) for seconds in folded.charges.values()]
+        charged += scene.fold().charges.values()
         assert sum(charged) == pytest.approx(owed)
         assert scene.scalar("SELECT count(*) FROM deltas") == 0
         assert scene.counters() == scene.recount()
@@ -139,8 +142,119 @@ class TestFold:
         """The farm's ten thousand lines are not looked through for the few that have deltas."""
         many_lines(scene)
         with scene.database.begin() as session:
-            plan = explain(session, deltas._WAITING.text.replace(":limit", "500"))
+            query = deltas._WAITING.text.replace(":limit", "500").replace(":most", "20000")
+            plan = explain(session, query.replace(":job_ids", "'{}'").replace(":batch_keys", "'{}'"))
         assert "Seq Scan on counters" not in plan
+
+
+def pile(scene: Scene, worker_id: int, count: int) -> None:
+    """So many claims and publishes in turn, of eight images each, of all lines there are, that nobody folded."""
+    scene.execute("UPDATE counters SET queued = queued + :images", images=count // 2 * 8)
+    scene.execute(
+        """
+        INSERT INTO deltas (job_id, batch_key, queued, running, succeeded, charged_seconds, worker_id, images,
+                            batch, render_seconds)
+        SELECT job_id, batch_key, CASE WHEN i % 2 = 0 THEN -8 ELSE 0 END, CASE WHEN i % 2 = 0 THEN 8 ELSE -8 END,
+               CASE WHEN i % 2 = 0 THEN 0 ELSE 8 END, 1, :worker, CASE WHEN i % 2 = 1 THEN 8 END, 8, 1
+        FROM counters, generate_series(0, :count - 1) i
+        """,
+        worker=worker_id,
+        count=count,
+    )
+
+
+class TestPile:
+    """What nobody folded for long, as while the keepers were away."""
+
+    def test_a_pile_is_folded_part_by_part(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(deltas, "MOST_DELTAS", 100)
+        job_id = scene.submit(images_per_prompt=8)
+        pile(scene, scene.worker(), 250)
+        counts = scene.counters()
+        folds = []
+        while scene.scalar("SELECT count(*) FROM deltas"):
+            folds.append(scene.fold())
+            assert scene.counters() == counts
+        assert [folded.has_more for folded in folds] == [True, True, False]
+        assert [sum(folded.charges.values()) for folded in folds] == [100, 100, 50]
+        assert scene.scalar(COUNTED, job_id=job_id) == "8 0 1000"
+
+    def test_a_fold_brings_so_many_samples_the_newest(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+        scene.submit(images_per_prompt=8)
+        pile(scene, scene.worker(), 4_200)
+        assert len(scene.fold().samples) == deltas.MOST_SAMPLES
+
+    def test_a_high_pile_is_folded_within_the_limits_of_a_keeper(self, scene: Scene) -> None:
+        """Postgres ends a keeper's transaction that makes it wait for five seconds."""
+        scene.submit(images_per_prompt=8)
+        pile(scene, scene.worker(), 60_000)
+        keeper = Database(scene.database.url, Role.KEEPER)
+        with closing(keeper):
+            folding = Folding(keeper)
+            while folding.fold().has_more:
+                pass
+        assert scene.scalar("SELECT count(*) FROM deltas") == 0
+
+    @pytest.mark.parametrize("ending", ["fail", "requeue", "cancel", "claim"])
+    def test_a_direct_change_does_not_rewrite_a_pile(self, scene: Scene, ending: str) -> None:
+        job_id = scene.submit(images_per_prompt=8)
+        worker_id = scene.worker()
+        leases = scene.claim(worker_id, limit=4)
+        before = scene.counters()
+        pile(scene, worker_id, 2 * shifts.MOST_FOLDED)
+        match ending:
+            case "fail":
+                scene.fail(leases[0], is_retryable=False)
+            case "requeue":
+                scene.hand_back(leases[0])
+            case "cancel":
+                steering.cancel(scene.database, job_id)
+            case "claim":
+                scene.claim(worker_id)
+        assert scene.scalar(APPENDED) >= 2 * shifts.MOST_FOLDED
+        appended = 8 * shifts.MOST_FOLDED
+        assert (
+            scene.counters()
+            == {line: _with(counts, appended) for line, counts in scene.recount().items()}
+            != before
+        )
+        for _ in range(3):
+            scene.fold()
+        assert scene.scalar("SELECT count(*) FROM deltas") == 0
+        assert scene.counters() == {line: _with(counts, appended) for line, counts in scene.recount().items()}
+
+    def test_a_pile_is_folded_in_parts_though_its_line_was_changed_meanwhile(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What was taken away beside the pile is folded after what it takes from."""
+        monkeypatch.setattr(deltas, "MOST_DELTAS", 7)
+        monkeypatch.setattr(shifts, "MOST_FOLDED", 5)
+        job_id = scene.submit(images_per_prompt=8)
+        worker_id = scene.worker()
+        pile(scene, worker_id, 20)
+        leases = scene.claim(worker_id, limit=4)
+        scene.fail(leases[0], is_retryable=False)
+        scene.hand_back(leases[1])
+        steering.retry(scene.database, scene.settings, scene.doorbell, job_id)
+        scene.publish(leases[2])
+        steering.cancel(scene.database, job_id)
+        while scene.scalar("SELECT count(*) FROM deltas"):
+            scene.fold()
+        assert scene.counters() == {line: _with(counts, 80) for line, counts in scene.recount().items()}
+
+    def test_a_direct_change_deletes_deltas_that_say_nothing_else(self, scene: Scene) -> None:
+        scene.submit(images_per_prompt=8)
+        lease, *_ = scene.claim(scene.worker(), limit=4)
+        scene.execute(
+            "INSERT INTO deltas (job_id, batch_key, queued, running) SELECT job_id, batch_key, -1, 1 FROM counters"
+        )
+        scene.fail(lease, is_retryable=False)
+        assert scene.scalar("SELECT count(*) FROM deltas WHERE charged_seconds = 0") == 0
+
+
+def _with(counts: tuple[int, ...], succeeded: int) -> tuple[int, ...]:
+    queued, running, own, *rest = counts
+    return (queued, running, own + succeeded, *rest)
 
 
 class TestCharges:
@@ -183,6 +297,25 @@ class TestCharges:
         scene.claim(scene.worker())
         assert scene.scalar(CHARGED) == 9.0
         assert scene.column("SELECT charged_seconds FROM attempts") == [4.5, 4.5]
+
+    @pytest.mark.parametrize("ending", ["cancel", "hand_back", "expire"])
+    def test_hours_in_which_nothing_came_are_not_charged(self, scene: Scene, ending: str) -> None:
+        """The worker slept, or the farm was switched off."""
+        job_id = scene.submit(images_per_prompt=2)
+        scene.execute("UPDATE groups SET seconds = 20")
+        worker_id = scene.worker()
+        leases = scene.claim(worker_id)
+        scene.execute("UPDATE attempts SET started_at = started_at - interval '6 hours'")
+        match ending:
+            case "cancel":
+                steering.cancel(scene.database, job_id)
+            case "hand_back":
+                scene.hand_back(*leases)
+            case "expire":
+                scene.let_lease_end_of(worker_id)
+                scene.expire()
+        assert scene.scalar(CHARGED) == pytest.approx(2 * 10 * 20)
+        assert scene.scalar("SELECT sum(gpu_seconds) FROM attempts") == pytest.approx(6 * 3600, abs=60)
 
     def test_an_attempt_that_the_release_before_opened_is_charged_whole(self, scene: Scene) -> None:
         scene.submit()

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from farm.queue.counts import shares
-from farm.queue.counts.shares import DECAYED
+from farm.queue.counts.shares import DECAYED, Account
 from tests.factories import Scene, a_user
 
 AGES = [
@@ -59,7 +59,7 @@ def test_a_charge_of_nothing_changes_nothing(scene: Scene) -> None:
     for _ in range(50):
         age(scene, "ana", share(scene, "ana"), timedelta(hours=20))
         with scene.database.begin() as session:
-            shares.charge(session, {owner_id: 0.0})
+            shares.charge(session, {Account("default", owner_id): 0.0})
     assert share(scene, "ana") == 0
 
 
@@ -68,7 +68,7 @@ def test_a_share_is_never_negative(scene: Scene) -> None:
     a_user(scene.database, "ana", gpu_seconds=5)
     owner_id = scene.scalar("SELECT id FROM users WHERE name = 'ana'")
     with scene.database.begin() as session:
-        shares.charge(session, {owner_id: -1000.0})
+        shares.charge(session, {Account("default", owner_id): -1000.0})
     assert share(scene, "ana") == 0
 
 
@@ -77,5 +77,21 @@ def test_owners_are_charged_together(scene: Scene) -> None:
     a_user(scene.database, "ben", gpu_seconds=1)
     ids = scene.column("SELECT id FROM users WHERE name IN ('ana', 'ben') ORDER BY name")
     with scene.database.begin() as session:
-        shares.charge(session, {ids[1]: 2.0, ids[0]: 1.0, 10**9: 5.0})
+        charges = {
+            Account("default", id_): seconds for id_, seconds in ((ids[1], 2.0), (ids[0], 1.0), (10**9, 5.0))
+        }
+        shares.charge(session, charges)
     assert [share(scene, name) for name in ("ana", "ben")] == pytest.approx([1, 3], abs=0.01)
+
+
+def test_what_an_account_is_charged_adds_to_what_stands_there(scene: Scene) -> None:
+    owner_id = scene.scalar("SELECT id FROM users WHERE name = 'local'")
+    scene.execute(
+        "INSERT INTO shares (pool, owner_id, lag, rate, used_seconds) VALUES ('default', :id, 7, 1.5, 3)",
+        id=owner_id,
+    )
+    with scene.database.begin() as session:
+        shares.charge(session, {Account("default", owner_id): 2.0, Account("night", owner_id, 4): -1.0})
+        shares.charge(session, {Account("default", owner_id): 1.0})
+    stood = "SELECT concat_ws(' ', pool, project_id, lag, rate, used_seconds) FROM shares ORDER BY pool"
+    assert scene.column(stood) == ["default 0 4 1.5 6", "night 4 1 0 -1"]

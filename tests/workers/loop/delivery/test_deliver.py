@@ -26,6 +26,7 @@ from workers.loop.delivery.deliver import Delivery
 from workers.loop.delivery.rendered import RenderedImage
 from workers.loop.delivery.spool import Spool, attempts_in
 from workers.loop.delivery.spoolfile import FinishedImage
+from workers.loop.heartbeat import Heartbeat
 from workers.loop.holdings import Holdings
 from workers.renderer import Picture
 
@@ -285,6 +286,25 @@ def test_an_adopted_image_belongs_to_the_new_worker_at_once(
     after = scene.scalar("SELECT worker_id FROM tasks")
     assert (before, after) == tuple(scene.column("SELECT id FROM workers ORDER BY id"))
     assert scene.release_dead(before) == 0
+
+
+def test_an_image_that_is_being_adopted_is_not_taken_back_by_a_heartbeat(
+    scene: Scene, left_behind: Lease, heir: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then the record names the new worker, which holds it only once the file lies in its own folder."""
+    heartbeat = Heartbeat(scene.settings, scene.database, heir._spool.worker_id, heir._holdings, lambda: None)
+    scene.execute("UPDATE attempts SET started_at = now() - interval '1 hour'")
+    move = Spool.adopt
+
+    def beat_and_move(spool: Spool, path: Path) -> Path:
+        heartbeat._beat_once()
+        return move(spool, path)
+
+    monkeypatch.setattr(Spool, "adopt", beat_and_move)
+    heir.adopt()
+    heartbeat._beat_once()
+    assert scene.statuses(left_behind.job_id) == ["running"]
+    assert heir._holdings.holds(left_behind)
 
 
 def test_an_image_that_cannot_be_adopted_now_stays_where_it_is(
