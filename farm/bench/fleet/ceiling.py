@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from farm.bench.fleet import farm as bench_farm
 from farm.bench.fleet import flatout
-from farm.bench.fleet.drivers import DriverProcesses, divide_devices
+from farm.bench.fleet.devices.processes import DriverProcesses, divide_devices
 from farm.bench.fleet.farm import BenchFarm
 from farm.bench.fleet.figures.samples import Samples
 from farm.bench.fleet.figures.watch import Cost, Watch

@@ -74,7 +74,8 @@ def _describe_calls(figures: FleetFigures) -> Iterator[str]:
         f"{samples.published / samples.seconds:,.0f} images/s; {samples.lost:,} images lost their lease"
     )
     yield (
-        f"renewals: {len(samples.beats) / samples.seconds:,.0f}/s, p50 {_ms(samples.beats, 0.5)}, "
+        f"renewals: {len(samples.beats) / figures.drain_seconds:,.0f}/s, {figures.due_renewals:,.0f}/s are due; "
+        f"p50 {_ms(samples.beats, 0.5)}, "
         f"p99 {_ms(samples.beats, 0.99)} ms"
     )
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from farm.bench.fleet import ceiling
 from farm.bench.fleet import farm as bench_farm
 from farm.bench.fleet.ceiling import Ceiling
-from farm.bench.fleet.drivers import DriverProcesses, divide_devices
+from farm.bench.fleet.devices.processes import DriverProcesses, divide_devices
 from farm.bench.fleet.farm import BenchFarm
 from farm.bench.fleet.figures import outcome
 from farm.bench.fleet.figures.fairness import Deviation
@@ -47,6 +47,8 @@ class FleetFigures:
     drain_seconds: float
     ideal_seconds: float
     broken: Mapping[str, int]
+    due_renewals: float
+    """A second: fewer are made where this machine cannot act for so many devices, and leases are lost to that."""
 
     @property
     def mean_batch(self) -> float:
@@ -97,7 +99,8 @@ def run(
         waits, deviation = outcome.read_waits(session, began), outcome.read_deviation(session)
     drain = samples.last_publish_at - began
     cost = watch.cost(samples.cpu_seconds)
-    return FleetFigures(options, timing, len(jobs), samples, cost, waits, deviation, drain, ideal, broken)
+    due = options.devices / farm.settings.heartbeat_seconds
+    return FleetFigures(options, timing, len(jobs), samples, cost, waits, deviation, drain, ideal, broken, due)
 
 
 def ideal_seconds(options: FleetOptions, timing: Timing, arrivals: Sequence[tuple[float, PlannedJob]]) -> float:

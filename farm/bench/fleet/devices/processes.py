@@ -7,7 +7,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from farm.bench.fleet.driver import Driver, DriverOrders
+from farm.bench.fleet.devices.driver import Driver, DriverOrders
 from farm.bench.fleet.figures.samples import Samples
 from farm.bench.fleet.options import FleetOptions, Timing
 from farm.config import Settings
