@@ -54,7 +54,7 @@ def rank_rows(snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches,
     dated = sum([b.deadline_at is not None for b in snapshot.backlogs])
     most = max(1.0, policy.deadline_part * devices / max(1, dated))
     rows = []
-    images = policy.interactive_images
+    images, rise_seconds = policy.interactive_images, policy.rise_seconds
     seconds_by_group: dict[int, float] = {}
     for backlog in _oldest_first(snapshot.backlogs):
         group = groups.get(backlog.group)
@@ -72,12 +72,13 @@ def rank_rows(snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches,
         if backlog.deadline_at is not None:
             load = snapshot.loads.seconds(group.checkpoint, usual, is_cached=False)
             row.must_have = devices_needed(row.work, backlog.deadline_at - now - load, most, policy)
-        if row.must_have > 0 or now - since > policy.rise_seconds:
+        if row.must_have > 0 or now - since > rise_seconds:
             row.level = (URGENT, 0)
         elif backlog.class_ is WorkClass.INTERACTIVE:
-            first = min(quota.get(key, images), row.left)
+            may = quota.get(key, images)
+            first = min(may, row.left)
             if first > 0:
-                quota[key] = quota.get(key, images) - first
+                quota[key] = may - first
                 rows.append(_first_images(row, first))
                 row.left -= first
         if row.left:

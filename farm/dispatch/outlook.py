@@ -26,6 +26,7 @@ class _Checkpoint:
     is_loading: bool
     accounts: int
     images: int
+    """How many are left, and since when they wait, where no device is."""
     oldest: float
     by_key: Mapping[Key, float]
     allowed: float
@@ -92,8 +93,8 @@ def _describe(board: Board, checkpoint: int, rows: list[Row], soonest: float) ->
         batch=rows[0].seconds * (board.batches.images(rows[0].group, any_device) if any_device else 1),
         is_loading=bool(on) and not any(checkpoint in devices[d].residents for d in on),
         accounts=len(by_key),
-        images=sum([row.left for row in rows]),
-        oldest=min([row.since for row in rows]),
+        images=0 if on else sum([row.left for row in rows]),
+        oldest=0.0 if on else min([row.since for row in rows]),
         by_key=by_key,
         allowed=sum(by_key.values()),
     )

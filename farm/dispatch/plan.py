@@ -227,7 +227,7 @@ def _find_bound(board: Board, load: float) -> float:
         board.policy,
         checkpoints=len(board.rows),
         devices=len(board.devices),
-        accounts=max((len({row.key for row in rows}) for rows in board.rows.values()), default=0),
+        accounts=max([len(by_key) for by_key in board.demand.allowed.values()], default=0),
         load_seconds=load,
-        batch_seconds=max((rows[0].seconds for rows in board.rows.values()), default=0.0) * board.largest_batch,
+        batch_seconds=max([rows[0].seconds for rows in board.rows.values()], default=0.0) * board.largest_batch,
     )
