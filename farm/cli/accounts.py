@@ -104,7 +104,7 @@ def list_projects(as_json: bool) -> None:
         found = list(accounts.all_projects(session))
     columns = {
         "NAME": lambda project: project.name,
-        "WEIGHT": lambda project: f"{project.weight:g}",
+        "WEIGHT": lambda project: "none of its own" if project.weight is None else f"{project.weight:g}",
         "AGE": lambda project: format_age(project.created_at),
     }
     print_rows(found, columns, as_json=as_json)
@@ -114,7 +114,10 @@ def list_projects(as_json: bool) -> None:
 @_name
 @_weight
 def weigh_project(name: str, weight: float) -> None:
-    """Set how much of the devices a project may have, relative to other projects and to owners without one."""
+    """Give a project a part of the devices, relative to other such projects and to owners outside them.
+
+    Without one a project is a label: its jobs share what their owners have.
+    """
     with open_database().begin() as session:
         accounts.set_project_weight(session, name, weight)
     click.echo(f"Project {one_line(name)} has the weight {weight:g}.")

@@ -1,4 +1,6 @@
-"""The keeper that leads: folds what was appended, plans every pool, keeps the books; all others wait to take over.
+"""The keeper that leads: folds what was appended, plans pools, keeps the books; all others wait to take over.
+
+A pool is planned while it has a worker.
 
 One round is a few short transactions, and each may fail by itself: the next round goes on where it stands. What a
 leader keeps in memory it reads anew when it begins to lead.
@@ -115,12 +117,17 @@ class Leader:
             return _State(Known(Learned.load(session)), ended_since=actuals.last_noted_end(session))
 
     def _find_pools(self, state: _State) -> None:
+        """Begin to plan the pools that have a worker, and leave those that have none any more."""
         with self._database.begin() as session:
-            pools = read_pools(session)
-            for pool in pools:
-                if pool not in state.pools:
-                    ledger = Ledger.load(session, pool)
-                    state.pools[pool] = PoolPlanner(pool, ledger, self._policy, self._make_plan)
+            pools = set(read_pools(session))
+            for pool in sorted(pools - state.pools.keys()):
+                ledger = Ledger.load(session, pool)
+                state.pools[pool] = PoolPlanner(pool, ledger, self._policy, self._make_plan)
+        for pool in sorted(state.pools.keys() - pools):
+            left = state.pools.pop(pool)
+            state.known.batches.pop(pool, None)
+            with self._database.begin() as session:
+                left.ledger.store(session)
 
     def _plan(self, state: _State, planner: PoolPlanner) -> None:
         waiting = planner.plan(self._database, state.known)

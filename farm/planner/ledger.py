@@ -11,16 +11,24 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from farm.dispatch.planned import Share
+from farm.queue.counts.shares import WEIGHED_PROJECTS
 
 AccountKey = tuple[int, int | None]
-"""(owner, project)"""
+"""(owner, project that has a weight)"""
 
 _LEAST_SECONDS = 0.5
 """What moved by less is not written."""
 _LEAST_RATE = 0.05
 _MOST_WRITTEN = 2_000
 
-_LOAD = text("SELECT owner_id, nullif(project_id, 0), lag, rate, used_seconds FROM shares WHERE pool = :pool")
+# What is left of a project that has no weight any more counts as work for none.
+_LOAD = text(
+    f"""
+    SELECT s.owner_id, p.id, sum(s.lag), sum(s.rate), sum(s.used_seconds)
+    FROM shares s LEFT JOIN {WEIGHED_PROJECTS} p ON p.id = s.project_id
+    WHERE s.pool = :pool GROUP BY s.owner_id, p.id
+    """
+)
 _STORE = text(
     """
     INSERT INTO shares (pool, owner_id, project_id, lag, rate)
@@ -34,7 +42,7 @@ _STORE = text(
     """
 )
 _WEIGHTS = text("SELECT id, weight FROM users WHERE id = ANY(:ids)")
-_PROJECT_WEIGHTS = text("SELECT id, weight FROM projects WHERE id = ANY(:ids)")
+_PROJECT_WEIGHTS = text("SELECT id, weight FROM projects WHERE id = ANY(:ids) AND weight IS NOT NULL")
 
 
 @dataclass

@@ -88,10 +88,10 @@ class AccountReport(Report):
 
 
 class ProjectReport(Report):
-    """A label that jobs share; `weight`: its part of the devices, relative to others."""
+    """A label that jobs share; `weight`: its part of the devices, relative to others; null: none of its own."""
 
     name: str
-    weight: float
+    weight: float | None
     created_at: datetime
 
 

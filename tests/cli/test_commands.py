@@ -240,6 +240,8 @@ class TestListings:
 
     def test_projects_and_accounts_have_weights(self, farm: Farm) -> None:
         farm("submit", "a fox", *NEVER, "--project", "weighed")
+        [found] = [row for row in farm("projects", "list").stdout.splitlines() if row.startswith("weighed\t")]
+        assert found.split("\t")[1] == "none of its own"
         assert farm("projects", "weight", "weighed", 2).stdout == "Project weighed has the weight 2.\n"
         assert farm("users", "weight", "local", 1).stdout == "local has the weight 1.\n"
         [found] = [row for row in farm("projects", "list").stdout.splitlines() if row.startswith("weighed\t")]

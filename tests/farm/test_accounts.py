@@ -192,6 +192,7 @@ def test_an_account_weighs_one_until_it_is_given_another_weight(database: Databa
 def test_a_project_is_given_a_weight(database: Database) -> None:
     with database.begin() as session:
         session.execute(text("INSERT INTO projects (name) VALUES ('film')"))
+        assert [found.weight for found in accounts.all_projects(session)] == [None]
         accounts.set_project_weight(session, "film", 3.0)
         assert [(found.name, found.weight) for found in accounts.all_projects(session)] == [("film", 3.0)]
 

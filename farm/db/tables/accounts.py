@@ -26,13 +26,16 @@ class User(Base):
 
 
 class Project(Base):
-    """A label that groups jobs, with a part of the devices of its own: `weight`, relative to others."""
+    """A label that groups jobs. One that an operator gave a `weight` has a part of the devices, relative to others.
+
+    One without is a label and nothing else, since anybody may make one: its jobs count as those of no project.
+    """
 
     __tablename__ = "projects"
 
     id: Mapped[int] = big_id()
     name: Mapped[str]
-    weight: Mapped[float] = mapped_column(server_default="1")
+    weight: Mapped[float | None]
     created_at: Mapped[datetime]
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from farm.dispatch.snapshot import Backlog, Group, WorkClass
+from farm.queue.counts.shares import WEIGHED_PROJECTS
 from farm.queue.offers.claimable import is_claimable_sql
 
 _FIRST_IMAGES = 2
@@ -21,11 +22,12 @@ _BACKLOGS = text(
         SELECT job_id, batch_key, sum(queued) AS queued, sum(running + succeeded + failed) AS begun
         FROM deltas GROUP BY job_id, batch_key
     ), lines AS (
-        SELECT c.group_id, c.owner_id, c.project_id, c.class, c.priority, c.max_devices, c.ready_at,
+        SELECT c.group_id, c.owner_id, p.id AS project_id, c.class, c.priority, c.max_devices, c.ready_at,
                CASE WHEN c.class = 'deadline' THEN (SELECT deadline FROM jobs WHERE id = c.job_id) END AS deadline,
                c.queued + coalesce(a.queued, 0) AS queued,
                c.running + c.succeeded + c.failed + c.cancelled + coalesce(a.begun, 0) > 0 AS has_begun
         FROM counters c
+        LEFT JOIN {WEIGHED_PROJECTS} p ON p.id = c.project_id
         LEFT JOIN appended a USING (job_id, batch_key)
         WHERE c.pool = :pool AND {is_claimable_sql("c")} AND c.group_id IS NOT NULL
     )
@@ -59,7 +61,7 @@ _BYTES = text(
 
 
 def read_backlogs(session: Session, pool: str) -> list[Backlog]:
-    """What is ready in the pool, by group, owner, project, class and priority."""
+    """What is ready in the pool, by group, owner, project that has a weight, class and priority."""
     found = [backlog for row in session.execute(_BACKLOGS, {"pool": pool}) for backlog in _split(row)]
     return sorted(found, key=_order)
 

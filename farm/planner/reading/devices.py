@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from farm.config import BATCH_SIZES
 from farm.dispatch.snapshot import Device, Seat, Serving, WorkClass
+from farm.queue.counts.shares import WEIGHED_PROJECTS
 from farm.queue.workers import capacity
 from farm.queue.workers.capacity import Fitness
 from farm.queue.workers.fleet import is_ready_sql, is_up_sql
@@ -33,15 +34,16 @@ _DEVICES = text(
 )
 # Images that are being delivered are running too: a worker's images are counted by what they belong to.
 _RUNNING = text(
-    """
-    SELECT t.worker_id, c.group_id, c.owner_id, c.project_id, c.class, count(*)::integer AS images,
+    f"""
+    SELECT t.worker_id, c.group_id, c.owner_id, p.id AS project_id, c.class, count(*)::integer AS images,
            max(t.id) AS newest
     FROM (
         SELECT id, worker_id, job_id, batch_key FROM tasks
         WHERE status = 'running' AND worker_id IS NOT NULL OFFSET 0
     ) t JOIN counters c USING (job_id, batch_key)
+    LEFT JOIN {WEIGHED_PROJECTS} p ON p.id = c.project_id
     WHERE c.pool = :pool AND c.group_id IS NOT NULL
-    GROUP BY t.worker_id, c.group_id, c.owner_id, c.project_id, c.class
+    GROUP BY t.worker_id, c.group_id, c.owner_id, p.id, c.class
     ORDER BY t.worker_id, images DESC, c.group_id, c.owner_id
     """
 )

@@ -13,25 +13,11 @@ from farm.planner.ledger import AccountKey, Ledger, read_weights
 from farm.planner.measuring.learn import Learned
 from farm.planner.reading.backlogs import read_backlogs, read_bytes, read_groups
 from farm.planner.reading.devices import Batches, Running, read_devices, read_running, read_seats
-from farm.queue.offers.claimable import is_claimable_sql
 from farm.queue.workers.fleet import is_up_sql
 
 _NOW = text("SELECT extract(epoch FROM now())::float8")
-# Each part is a probe for the next pool of an index: neither owners nor lines are gone through.
-_POOLS = text(
-    f"""
-    WITH RECURSIVE ready AS (
-        (SELECT pool FROM counters c WHERE {is_claimable_sql("c")} ORDER BY pool LIMIT 1)
-        UNION ALL
-        SELECT (SELECT c.pool FROM counters c WHERE {is_claimable_sql("c")} AND c.pool > ready.pool
-                ORDER BY c.pool LIMIT 1)
-        FROM ready WHERE ready.pool IS NOT NULL
-    )
-    SELECT pool FROM ready WHERE pool IS NOT NULL
-    UNION SELECT w.pool FROM workers w WHERE {is_up_sql("w")}
-    ORDER BY pool
-    """
-)
+# What jobs name is not looked at: a pool is any word, and each that is planned takes its time.
+_POOLS = text(f"SELECT DISTINCT w.pool FROM workers w WHERE {is_up_sql('w')} ORDER BY w.pool")
 
 
 @dataclass
@@ -61,7 +47,7 @@ class Look:
 
 
 def read_pools(session: Session) -> Sequence[str]:
-    """The pools that have something ready or a worker."""
+    """The pools that have a worker: in any other there is nothing to plan."""
     return session.scalars(_POOLS).all()
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.sql.selectable import LateralFromClause
 
 from farm.db.tables.dispatch import Delta
 from farm.db.tables.jobs import Counters, Job
-from farm.queue.counts.shares import ESTIMATED_SECONDS
+from farm.queue.counts.shares import ESTIMATED_SECONDS, WEIGHED_PROJECTS
 
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
@@ -60,7 +60,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Standing:
-    """A line after a fold: whose it is, and how many of its tasks are not final."""
+    """A line after a fold: which account it is charged to, and how many of its tasks are not final."""
 
     owner_id: int
     project_id: int | None
@@ -133,7 +133,9 @@ _ADD = text(
     FROM jsonb_to_recordset(CAST(:counts AS jsonb)) AS x(
         job_id bigint, batch_key text, {", ".join(f"{status} integer" for status in STATUSES)})
     WHERE c.job_id = x.job_id AND c.batch_key = x.batch_key
-    RETURNING c.job_id, c.batch_key, c.owner_id, c.project_id, c.pool, c.group_id, c.queued + c.running
+    RETURNING c.job_id, c.batch_key, c.owner_id,
+              (SELECT p.id FROM {WEIGHED_PROJECTS} p WHERE p.id = c.project_id), c.pool, c.group_id,
+              c.queued + c.running
     """
 )
 

@@ -28,6 +28,9 @@ DECAYED = f"""
          ELSE u.gpu_seconds * exp(-greatest(0, {_AGE}) / {_DECAY_SECONDS}) END"""
 """The share of a row `u` of users now, in SQL: to 37 % in an hour, to nothing in a day."""
 
+WEIGHED_PROJECTS = "(SELECT id FROM projects WHERE weight IS NOT NULL)"
+"""SQL for the projects with shares of their own. Work for any other is work for none: anybody may make those."""
+
 _CHARGE = text(
     f"""
     WITH charges AS MATERIALIZED (
@@ -55,7 +58,7 @@ _CHARGE_ACCOUNTS = text(
 
 
 class Account(NamedTuple):
-    """Who is charged where: an owner in a pool, for a project or for none."""
+    """Who is charged where: an owner in a pool, for a project that has a weight or for none."""
 
     pool: str
     owner_id: int

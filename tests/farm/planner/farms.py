@@ -25,7 +25,7 @@ class HandMade:
         self.scene.execute("UPDATE users SET weight = :weight WHERE name = :name", name=name, weight=weight)
         return self._id("SELECT id FROM users WHERE name = :name", name=name)
 
-    def project(self, name: str, weight: float = 1.0) -> int:
+    def project(self, name: str, weight: float | None = 1.0) -> int:
         return self._id(
             "INSERT INTO projects (name, weight) VALUES (:name, :weight) RETURNING id", name=name, weight=weight
         )
@@ -79,8 +79,8 @@ class HandMade:
             **values,
         )
 
-    def worker(self, device: str = "cuda:0", **columns: Any) -> int:
-        worker_id = self.scene.worker(device=device)
+    def worker(self, device: str = "cuda:0", pool: str = "default", **columns: Any) -> int:
+        worker_id = self.scene.worker(device=device, pool=pool)
         for name, value in columns.items():
             self.scene.execute(f"UPDATE workers SET {name} = :value WHERE id = :id", value=value, id=worker_id)
         return worker_id

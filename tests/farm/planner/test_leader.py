@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from farm.db.connection import Database, Role
 from farm.db.locks import Lock
-from farm.dispatch.planned import Plan
+from farm.dispatch.planned import Plan, Share
 from farm.dispatch.snapshot import Seat, Snapshot
 from farm.planner.leader import Leader
 from farm.planner.measuring import actuals
@@ -107,10 +107,33 @@ def test_to_begin_and_to_end_to_lead_is_logged_once(keeper: Callable[..., Leader
 
 
 def test_a_leader_plans_every_pool(farm: HandMade, keeper: Callable[..., Leader]) -> None:
-    farm.worker()
-    farm.line(farm.group(farm.checkpoint(), pool="night"), farm.owner(), pool="night")
+    for pool in ("default", "night"):
+        farm.worker(pool=pool)
     make_round(keeper())
     assert farm.scene.column("SELECT pool FROM plans ORDER BY pool") == ["default", "night"]
+
+
+def test_a_pool_without_a_worker_takes_no_time_of_the_leader(farm: HandMade, keeper: Callable[..., Leader]) -> None:
+    leader, local, checkpoint = keeper(), farm.owner(), farm.checkpoint()
+    for pool in ("made", "up"):
+        farm.line(farm.group(checkpoint, pool=pool), local, pool=pool)
+    farm.worker(pool="up")
+    make_round(leader)
+    assert farm.scene.column("SELECT pool FROM plans") == ["up"]
+
+
+def test_a_pool_whose_last_worker_left_is_planned_no_more(farm: HandMade, keeper: Callable[..., Leader]) -> None:
+    local, worker_id, leader = farm.owner(), farm.worker(), keeper()
+    make_round(leader)
+    assert leader._state is not None
+    leader._state.pools["default"].ledger.settle([Share(local, None, 1.0, 7.0)])
+    farm.scene.execute("UPDATE workers SET status = 'offline'")
+    make_round(leader)
+    assert list(leader.steps()) == ["fold"]
+    assert farm.scene.column("SELECT lag FROM shares") == [7.0]
+    farm.scene.execute("UPDATE workers SET status = 'idle' WHERE id = :id", id=worker_id)
+    make_round(leader)
+    assert leader._state.pools["default"].ledger.lag((local, None)) == 7.0
 
 
 def test_one_pool_that_cannot_be_planned_holds_up_no_other(farm: HandMade, keeper: Callable[..., Leader]) -> None:
@@ -119,8 +142,8 @@ def test_one_pool_that_cannot_be_planned_holds_up_no_other(farm: HandMade, keepe
             raise ZeroDivisionError
         return Plan()
 
-    farm.worker()
-    farm.line(farm.group(farm.checkpoint(), pool="night"), farm.owner(), pool="night")
+    for pool in ("default", "night"):
+        farm.worker(pool=pool)
     leader = keeper(fail_by_day)
     leader.lead()
     steps = leader.steps()

@@ -192,11 +192,45 @@ def test_accounts_have_weights_lags_and_what_is_in_flight(farm: HandMade) -> Non
     assert found == (Account(ana, project, 2.0, 3.0, -5.0, 4.0, 1),)
 
 
-def test_the_pools_are_those_with_something_ready_or_a_worker(farm: HandMade) -> None:
+def test_projects_without_a_weight_are_work_for_none(farm: HandMade) -> None:
+    local, group = farm.owner(), farm.group(farm.checkpoint())
+    titles = [farm.project(f"title {n}", weight=None) for n in range(3)]
+    for project in titles:
+        farm.line(group, local, succeeded=1, project=project)
+    job_id = farm.line(group, local, queued=0, running=1, project=titles[0])
+    farm.scene.execute(
+        "INSERT INTO tasks (job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, lease_until) "
+        "VALUES (:job, 1, 'running', 'k', '{}', 3, 1, :worker, '9999-01-01Z')",
+        job=job_id,
+        worker=farm.worker(status="busy"),
+    )
+    snapshot = farm.look().snapshot
+    assert [(b.project, b.images) for b in snapshot.backlogs] == [(None, 12)]
+    assert [d.serving and d.serving.project for d in snapshot.devices] == [None]
+    assert [(a.owner, a.project) for a in snapshot.accounts] == [(local, None)]
+
+
+def test_what_was_owed_for_a_project_that_lost_its_weight_is_owed_to_its_owner(farm: HandMade) -> None:
+    local, project, other = farm.owner(), farm.project("film", weight=None), farm.project("games", weight=2.0)
+    for project_id, lag in ((0, 1.0), (project, -8.0), (other, 4.0)):
+        farm.scene.execute(
+            "INSERT INTO shares (pool, owner_id, project_id, lag) VALUES ('default', :owner, :project, :lag)",
+            owner=local,
+            project=project_id,
+            lag=lag,
+        )
+    with farm.scene.database.begin() as session:
+        ledger = Ledger.load(session, "default")
+    assert (ledger.lag((local, None)), ledger.lag((local, other))) == (-7.0, 4.0)
+
+
+def test_the_pools_are_those_with_a_worker_whatever_jobs_name(farm: HandMade) -> None:
     local, checkpoint = farm.owner(), farm.checkpoint()
-    for pool in ("night", "day"):
+    for pool in ("day", "made up"):
         farm.line(farm.group(checkpoint, pool=pool), local, pool=pool)
-    farm.worker()
+    for pool in ("night", "day", "default"):
+        farm.worker(pool=pool)
+    farm.worker(pool="over", status="offline")
     with farm.scene.database.begin() as session:
         assert read_pools(session) == ["day", "default", "night"]
 

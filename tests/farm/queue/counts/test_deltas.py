@@ -106,6 +106,14 @@ class TestFold:
         [sample] = folded.samples
         assert sample == Measured(worker_id, sample.group_id, 2, 3, 0.5, None)
 
+    def test_what_a_project_without_a_weight_took_is_charged_as_work_for_none(self, scene: Scene) -> None:
+        for project in ("film", "games"):
+            scene.submit(project=project)
+        scene.execute("UPDATE projects SET weight = 2 WHERE name = 'games'")
+        scene.claim(scene.worker())
+        charged = {account.project_id for account in scene.fold().charges}
+        assert charged == {None, scene.scalar("SELECT id FROM projects WHERE name = 'games'")}
+
     def test_the_deltas_of_a_deleted_job_are_deleted(self, scene: Scene) -> None:
         scene.submit(images_per_prompt=3)
         scene.claim(scene.worker(), limit=1)
