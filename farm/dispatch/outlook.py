@@ -103,6 +103,8 @@ def _describe(board: Board, checkpoint: int, rows: list[Row], soonest: float) ->
 def _foresee_row(board: Board, row: Row, shared: _Checkpoint, first: float | None, *, is_short: bool) -> Outlook:
     """`first` is when the first device that is seated for these images begins (None: there is none)."""
     reason = _reason(board, row, shared, first, is_short=is_short)
+    low: float | None
+    high: float | None
     if first is not None:
         low, high = first, first + shared.batch
     else:
