@@ -18,6 +18,7 @@ from farm.bench.scratch import scratch_servers
 from farm.db.connection import Database, Role
 from farm.planner.folding import Folding
 from farm.queue import claim
+from farm.queue.offers.claimable import is_claimable_sql
 from farm.queue.workers import fleet
 from farm.queue.workers.fleet import WorkerIdentity
 from farm.spec.image import TextToImageSpec
@@ -72,10 +73,10 @@ _INSERT_QUEUES = text(
 )
 _PLAN = text(f"INSERT INTO plans (pool) VALUES ('{_POOL}') ON CONFLICT (pool) DO UPDATE SET planned_at = now()")
 _SEAT = text(
-    """
+    f"""
     INSERT INTO seats (worker_id, group_id, owner_id, images, reason)
     SELECT :worker_id, group_id, owner_id, :images, 'bench' FROM counters
-    WHERE is_ready AND has_queued ORDER BY job_id DESC LIMIT 1
+    WHERE {is_claimable_sql("counters")} ORDER BY job_id DESC LIMIT 1
     ON CONFLICT (worker_id) DO UPDATE SET group_id = excluded.group_id, owner_id = excluded.owner_id
     """
 )

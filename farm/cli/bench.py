@@ -183,11 +183,12 @@ def fleet(**options: Any) -> None:
     Ends with status 1 where an invariant is broken.
     """
     click.echo(f"{describe_machine()}, load average {os.getloadavg()[0]:.1f}")
-    ceiling, figures = fleet_run.measure(FleetOptions(**options))
-    for line in (
-        *fleet_report.describe_ceiling(ceiling, figures),
-        *fleet_report.describe(figures),
-    ):
+    wanted = FleetOptions(**options)
+    ceiling = fleet_run.measure_ceiling(wanted)
+    for line in fleet_report.describe_ceiling(ceiling, wanted.devices):
+        click.echo(line)
+    figures = fleet_run.measure(wanted, ceiling)
+    for line in fleet_report.describe(figures):
         click.echo(line)
     if figures.broken:
         raise click.exceptions.Exit(1)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 
 from farm.cli.console import format_age, json_option, one_line, open_client, print_json, print_rows, print_table
-from farm.queue.lifecycle import JobStatus
+from farm.queue.states import JobStatus
 from farm.reports.shapes import JobReport, WorkerReport
 
 

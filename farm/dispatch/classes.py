@@ -5,8 +5,10 @@ thousand small jobs has two batches ahead of the others, not the farm. What an a
 checkpoint and was not served for `rise_seconds` goes before every priority, with the urgent deadlines.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from farm.dispatch.batches import Batches
 from farm.dispatch.policy import Policy
@@ -49,10 +51,10 @@ def rank_rows(snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches,
     running = _running_devices(snapshot.devices)
     devices = sum(device.is_ready for device in snapshot.devices)
     served_at = snapshot.carried.served_at
-    dated = sum(1 for b in snapshot.backlogs if b.deadline_at is not None)
+    dated = sum([b.deadline_at is not None for b in snapshot.backlogs])
     most = max(1.0, policy.deadline_part * devices / max(1, dated))
     rows = []
-    images = policy.interactive_images
+    images, rise_seconds = policy.interactive_images, policy.rise_seconds
     seconds_by_group: dict[int, float] = {}
     for backlog in _oldest_first(snapshot.backlogs):
         group = groups.get(backlog.group)
@@ -62,19 +64,21 @@ def rank_rows(snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches,
         seconds = seconds_by_group.get(group.id)
         if seconds is None:
             seconds = seconds_by_group[group.id] = batches.seconds_an_image(group, usual)
-        since = max(backlog.oldest_at, served_at.get((group.checkpoint, *key), 0.0))
+        served = served_at.get((group.checkpoint, backlog.owner, backlog.project), 0.0)
+        since = served if served > backlog.oldest_at else backlog.oldest_at
         row = Row(group, key, (BULK, -backlog.priority), backlog.images, seconds, since, backlog.class_)
         if backlog.max_devices is not None:
             row.devices_left = max(0, backlog.max_devices - running.get((group.id, key), 0))
         if backlog.deadline_at is not None:
             load = snapshot.loads.seconds(group.checkpoint, usual, is_cached=False)
             row.must_have = devices_needed(row.work, backlog.deadline_at - now - load, most, policy)
-        if row.must_have > 0 or now - since > policy.rise_seconds:
+        if row.must_have > 0 or now - since > rise_seconds:
             row.level = (URGENT, 0)
         elif backlog.class_ is WorkClass.INTERACTIVE:
-            first = min(quota.get(key, images), row.left)
+            may = quota.get(key, images)
+            first = min(may, row.left)
             if first > 0:
-                quota[key] = quota.get(key, images) - first
+                quota[key] = may - first
                 rows.append(_first_images(row, first))
                 row.left -= first
         if row.left:
@@ -94,9 +98,7 @@ def devices_needed(work: float, seconds: float, most: float, policy: Policy) -> 
 
 def usual_class(devices: Iterable[Device]) -> str:
     """The class that most devices are of: what seconds of work are counted in."""
-    counts: dict[str, int] = {}
-    for device in devices:
-        counts[device.class_] = counts.get(device.class_, 0) + 1
+    counts = Counter([device.class_ for device in devices])
     return max(counts, key=lambda class_: (counts[class_], class_), default="")
 
 
@@ -109,8 +111,7 @@ def _oldest_first(backlogs: tuple[Backlog, ...]) -> Iterable[Backlog]:
     """Interactive ones in the order in which they came; the order of the others does not matter."""
     interactive = [b for b in backlogs if b.class_ is WorkClass.INTERACTIVE]
     interactive.sort(key=lambda b: (-b.priority, b.oldest_at, b.group, b.owner))
-    yield from interactive
-    yield from (b for b in backlogs if b.class_ is not WorkClass.INTERACTIVE)
+    return chain(interactive, [b for b in backlogs if b.class_ is not WorkClass.INTERACTIVE])
 
 
 def _interactive_quota(snapshot: Snapshot) -> dict[Key, int]:

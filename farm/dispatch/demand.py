@@ -43,12 +43,15 @@ def find_demand(
     demand = Demand()
     levels: dict[Level, dict[Types, dict[Key, _Cell]]] = {}
     cells: list[tuple[Row, float, _Cell]] = []
+    types_by_group, horizon = feasible.types_by_group, policy.horizon_seconds
+    found: dict[tuple[Level, Types, Key], _Cell] = {}
     for row in rows:
-        by_key = levels.setdefault(row.level, {}).setdefault(feasible.types_by_group[row.group.id], {})
-        cell = by_key.get(row.key)
+        key = row.key
+        name = row.level, types_by_group[row.group.id], key
+        cell = found.get(name)
         if cell is None:
-            cell = by_key[row.key] = _Cell()
-        asked = _asked(row, policy)
+            cell = found[name] = levels.setdefault(name[0], {}).setdefault(name[1], {})[key] = _Cell()
+        asked = _asked(row, horizon)
         cell.asked += asked
         cells.append((row, asked, cell))
     demand.total = sum(asked for _, asked, _ in cells)
@@ -56,7 +59,9 @@ def find_demand(
     used: dict[Types, float] = {}
     for level in sorted(levels):
         capacity = min(left, policy.deadline_part * devices) if level[0] == URGENT else left
-        wanted = {types: {key: cell.asked for key, cell in found.items()} for types, found in levels[level].items()}
+        wanted = {
+            types: {key: cell.asked for key, cell in by_key.items()} for types, by_key in levels[level].items()
+        }
         given = _divide_level(wanted, capacity, used, accounts, feasible)
         for (types, key), devices_given in given.items():
             cell = levels[level][types][key]
@@ -64,20 +69,25 @@ def find_demand(
             used[types] = used.get(types, 0.0) + devices_given
             left -= devices_given
             demand.rates[key] = demand.rates.get(key, 0.0) + devices_given
-    allowed = demand.allowed
+    allowed, asked_by_key = demand.allowed, demand.asked
     for row, asked, cell in cells:
-        key = row.key
-        demand.asked[key] = demand.asked.get(key, 0.0) + asked
-        by_account = allowed.get(row.group.checkpoint)
+        key, checkpoint = row.key, row.group.checkpoint
+        asked_by_key[key] = asked_by_key.get(key, 0.0) + asked
+        by_account = allowed.get(checkpoint)
         if by_account is None:
-            by_account = allowed[row.group.checkpoint] = {}
+            by_account = allowed[checkpoint] = {}
         by_account[key] = by_account.get(key, 0.0) + asked * cell.part
     demand.is_saturated = devices - left >= devices - 0.5
     return demand
 
 
-def _asked(row: Row, policy: Policy) -> float:
-    devices = max(row.left * row.seconds / policy.horizon_seconds, row.must_have, 1e-6)
+def _asked(row: Row, horizon: float) -> float:
+    """In devices. Compared one by one: it is asked for every row."""
+    devices = row.left * row.seconds / horizon
+    if devices < row.must_have:
+        devices = row.must_have
+    if devices < 1e-6:
+        devices = 1e-6
     return devices if row.devices_left is None else min(devices, row.devices_left + 1e-6)
 
 

@@ -1,15 +1,21 @@
 """Why each queued thing waits, and when it may start: the plan, said to those who wait."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
 
 from farm.dispatch.bounds import longest_wait
 from farm.dispatch.classes import BULK, Row
 from farm.dispatch.planned import Outlook, WaitReason
 from farm.dispatch.seating.board import Board
+from farm.dispatch.shares import Key
 from farm.dispatch.snapshot import WorkClass
 
+Name = tuple[int, int, int, WorkClass]
+Range = tuple[float | None, float | None]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class _Checkpoint:
     """What a checkpoint's rows have in common: times are seconds from now on."""
 
@@ -20,37 +26,58 @@ class _Checkpoint:
     is_loading: bool
     accounts: int
     images: int
+    """How many are left, and since when they wait, where no device is."""
     oldest: float
+    by_key: Mapping[Key, float]
     allowed: float
-
-
-Name = tuple[int, int, int, WorkClass]
+    ranges: dict[WaitReason, Range] = field(default_factory=dict)
+    """By reason, as far as it was asked for."""
 
 
 def foresee(board: Board) -> tuple[Outlook, ...]:
     """One outlook for each group, account and class that waits, in the order of their numbers."""
     starts = _next_starts(board)
+    short = _find_short(board)
     soonest = min([board.free_at(d) - board.now for d in board.devices], default=0.0)
-    found: dict[Name, tuple[tuple[int, int], Outlook]] = {}
+    found: list[tuple[Name, Outlook]] = []
     for checkpoint, rows in board.rows.items():
         shared = _describe(board, checkpoint, rows, soonest)
-        for row in rows:
-            group, (owner, project) = row.group.id, row.key
-            name = group, owner, project or 0, row.class_
-            other = found.get(name)
-            if other is None or row.level < other[0]:
-                found[name] = row.level, _foresee_row(board, row, shared, starts.get((group, owner)))
-    return tuple([found[name][1] for name in sorted(found)])
+        for name, row in _first_rows(rows).items():
+            first = starts.get((name[0], name[1]))
+            found.append((name, _foresee_row(board, row, shared, first, is_short=row.key in short)))
+    found.sort(key=itemgetter(0))
+    return tuple([outlook for _, outlook in found])
+
+
+def _first_rows(rows: list[Row]) -> dict[Name, Row]:
+    """By group, account and class the row that is served first."""
+    first: dict[Name, Row] = {}
+    for row in rows:
+        owner, project = row.key
+        name = row.group.id, owner, project or 0, row.class_
+        other = first.get(name)
+        if other is None or row.level < other.level:
+            first[name] = row
+    return first
+
+
+def _find_short(board: Board) -> set[Key]:
+    """The accounts that are not given all that they ask for."""
+    rates = board.demand.rates
+    return {key for key, asked in board.demand.asked.items() if rates.get(key, 0.0) < 0.999 * asked}
 
 
 def _next_starts(board: Board) -> dict[tuple[int, int], float]:
     """By group and owner, when the first device that is seated there begins, in seconds."""
     starts: dict[tuple[int, int], float] = {}
+    groups, now = board.groups, board.now
     for device, seat in board.seats.items():
-        load = board.load_seconds(device, board.groups[seat.group].checkpoint)
-        begins = board.free_at(device) - board.now + load
+        load = board.load_seconds(device, groups[seat.group].checkpoint)
+        begins = board.free_at(device) - now + load
         key = seat.group, seat.owner
-        starts[key] = min(begins, starts.get(key, begins))
+        other = starts.get(key)
+        if other is None or begins < other:
+            starts[key] = begins
     return starts
 
 
@@ -58,29 +85,41 @@ def _describe(board: Board, checkpoint: int, rows: list[Row], soonest: float) ->
     on = board.on.get(checkpoint) or ()
     devices = board.devices
     any_device = next(iter(devices.values()), None)
+    by_key = board.demand.allowed[checkpoint]
     return _Checkpoint(
         devices=len(on),
         first_free=max(0.0, min([devices[d].free_at for d in on]) - board.now) if on else soonest,
         load=board.usual_load(checkpoint),
         batch=rows[0].seconds * (board.batches.images(rows[0].group, any_device) if any_device else 1),
         is_loading=bool(on) and not any(checkpoint in devices[d].residents for d in on),
-        accounts=len({row.key for row in rows}),
-        images=sum([row.left for row in rows]),
-        oldest=min([row.since for row in rows]),
-        allowed=sum(board.demand.allowed[checkpoint].values()),
+        accounts=len(by_key),
+        images=0 if on else sum([row.left for row in rows]),
+        oldest=0.0 if on else min([row.since for row in rows]),
+        by_key=by_key,
+        allowed=sum(by_key.values()),
     )
 
 
-def _foresee_row(board: Board, row: Row, shared: _Checkpoint, first: float | None) -> Outlook:
+def _foresee_row(board: Board, row: Row, shared: _Checkpoint, first: float | None, *, is_short: bool) -> Outlook:
     """`first` is when the first device that is seated for these images begins (None: there is none)."""
-    reason = _reason(board, row, shared, first)
-    low, high = _range(board, shared, reason) if first is None else (first, first + shared.batch)
-    allowed = board.demand.allowed[row.group.checkpoint][row.key]
-    devices = max(allowed, shared.devices * allowed / shared.allowed) if shared.allowed else allowed
-    return Outlook(row.group.id, row.key[0], row.key[1], row.class_, reason, low, high, devices / row.seconds)
+    reason = _reason(board, row, shared, first, is_short=is_short)
+    low: float | None
+    high: float | None
+    if first is not None:
+        low, high = first, first + shared.batch
+    else:
+        found = shared.ranges.get(reason)
+        if found is None:
+            found = shared.ranges[reason] = _range(board, shared, reason)
+        low, high = found
+    devices = allowed = shared.by_key[row.key]
+    if shared.allowed:
+        devices = max(allowed, shared.devices * allowed / shared.allowed)
+    owner, project = row.key
+    return Outlook(row.group.id, owner, project, row.class_, reason, low, high, devices / row.seconds)
 
 
-def _reason(board: Board, row: Row, shared: _Checkpoint, first: float | None) -> WaitReason:
+def _reason(board: Board, row: Row, shared: _Checkpoint, first: float | None, *, is_short: bool) -> WaitReason:
     if not board.devices:
         return WaitReason.NO_DEVICE
     if row.group.id in board.feasible.unsuited:
@@ -91,12 +130,12 @@ def _reason(board: Board, row: Row, shared: _Checkpoint, first: float | None) ->
         return WaitReason.LOADING if shared.is_loading else WaitReason.RUNS_NEXT
     if shared.devices == 0 and shared.images < board.policy.cold_images and not board.demand.is_saturated:
         return WaitReason.COLD
-    if row.level[0] == BULK and board.demand.rates.get(row.key, 0.0) < 0.999 * board.demand.asked.get(row.key, 0.0):
+    if is_short and row.level[0] == BULK:
         return WaitReason.SHARE
     return WaitReason.SEATED if shared.devices else WaitReason.BUSY
 
 
-def _range(board: Board, shared: _Checkpoint, reason: WaitReason) -> tuple[float | None, float | None]:
+def _range(board: Board, shared: _Checkpoint, reason: WaitReason) -> Range:
     """The first and the last moment at which the first of these images may start, in seconds from now on."""
     if reason is WaitReason.NO_DEVICE:
         return None, None

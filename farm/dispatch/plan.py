@@ -128,9 +128,10 @@ def _find_usage(
     keep = 0.5 ** (seconds / _USAGE_SECONDS)
     usage = {c: devices * keep for c, devices in carried.usage.items() if devices > 0.01}
     for device in devices:
-        if device.serving is not None and device.serving.group in groups:
-            checkpoint = groups[device.serving.group].checkpoint
-            usage[checkpoint] = usage.get(checkpoint, 0.0) + 1.0 - keep
+        serving = device.serving
+        group = groups.get(serving.group) if serving is not None else None
+        if group is not None:
+            usage[group.checkpoint] = usage.get(group.checkpoint, 0.0) + 1.0 - keep
     return usage
 
 
@@ -185,10 +186,12 @@ def _carry(board: Board, snapshot: Snapshot, now: float, waiting: Mapping[int, f
     policy = snapshot.policy
     oldest = now - 2 * policy.rise_seconds
     served_at = {key: at for key, at in snapshot.carried.served_at.items() if at > oldest}
+    groups = board.groups
     for device in board.devices.values():
         serving = device.serving
-        if serving is not None and serving.group in board.groups:
-            served_at[board.groups[serving.group].checkpoint, serving.owner, serving.project] = now
+        group = groups.get(serving.group) if serving is not None else None
+        if serving is not None and group is not None:
+            served_at[group.checkpoint, serving.owner, serving.project] = now
     return Carried(
         planned_at=now,
         stays_until=board.stays_until,
@@ -202,7 +205,7 @@ def _carry(board: Board, snapshot: Snapshot, now: float, waiting: Mapping[int, f
 
 def _figures(board: Board, snapshot: Snapshot, waiting: Mapping[int, float], load: float, theta: float) -> Figures:
     idle = sum(1 for d, device in board.devices.items() if device.free_at <= board.now and d not in board.seats)
-    oldest = min((backlog.oldest_at for backlog in snapshot.backlogs), default=board.now)
+    oldest = min([backlog.oldest_at for backlog in snapshot.backlogs], default=board.now)
     return Figures(
         devices=len(board.devices),
         seated=len(board.seats),
@@ -210,7 +213,7 @@ def _figures(board: Board, snapshot: Snapshot, waiting: Mapping[int, float], loa
         demand=board.demand.total,
         is_saturated=board.demand.is_saturated,
         moves=len(board.moved),
-        queued=sum(backlog.images for backlog in snapshot.backlogs),
+        queued=sum([backlog.images for backlog in snapshot.backlogs]),
         unseated=sum(1 for c in waiting if board.count(c) == 0),
         oldest_seconds=board.now - oldest,
         load_seconds=load,
@@ -224,7 +227,7 @@ def _find_bound(board: Board, load: float) -> float:
         board.policy,
         checkpoints=len(board.rows),
         devices=len(board.devices),
-        accounts=max((len({row.key for row in rows}) for rows in board.rows.values()), default=0),
+        accounts=max([len(by_key) for by_key in board.demand.allowed.values()], default=0),
         load_seconds=load,
-        batch_seconds=max((rows[0].seconds for rows in board.rows.values()), default=0.0) * board.largest_batch,
+        batch_seconds=max([rows[0].seconds for rows in board.rows.values()], default=0.0) * board.largest_batch,
     )

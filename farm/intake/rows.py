@@ -20,8 +20,8 @@ from farm.intake.repeats import Identity
 from farm.intake.request import JobRequest, parse_request
 from farm.intake.unfold import Unfolded
 from farm.pictures import uploads
-from farm.queue.lifecycle import JobStatus, TaskStatus
 from farm.queue.offers import readiness
+from farm.queue.states import JobStatus, TaskStatus
 from farm.spec.modes import MODES
 
 _COPY_TASKS = "COPY tasks (job_id, seq, status, batch_key, spec, cell, attempt_limit) FROM STDIN"

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from farm.planner.measuring.learn import MOST_KEPT
+from farm.queue.offers.claimable import is_claimable_sql
 from farm.queue.workers.fleet import is_up_sql
 
 _MOST = 1_000
@@ -25,7 +26,7 @@ _STATEMENTS = {
             SELECT group_id, owner_id, class FROM outlooks o
             WHERE updated_at < now() - interval '1 hour'
               AND NOT EXISTS (SELECT FROM counters c WHERE c.group_id = o.group_id AND c.owner_id = o.owner_id
-                              AND c.is_ready AND c.has_queued)
+                              AND {is_claimable_sql("c")})
             LIMIT {_MOST})
     """,
     "shares": f"""

@@ -22,7 +22,11 @@ from sqlalchemy.orm import Session
 from farm.db.tables.jobs import Attempt, Task
 from farm.queue.counts import lines
 from farm.queue.counts.lines import Change, LineKey
-from farm.queue.lifecycle import Moved, TaskStatus
+from farm.queue.lifecycle import Moved
+from farm.queue.states import TaskStatus
+
+_MOST_ESTIMATES = 10
+_LEAST_CEILING_SECONDS = 60.0
 
 EXPIRED = "the lease ended without a word from the worker"
 """The error of attempts that nobody saw end."""
@@ -57,7 +61,7 @@ def end_attempts(
     """Close the attempts of tasks that were running, and settle what they were charged.
 
     Those that were queued have none open. An attempt that brought no image took its part of the time since its
-    batch was claimed.
+    batch was claimed; of that its owner is charged what is plausible.
     """
     lines_of = {(m.task_id, m.attempt): m.line for m in moved if m.source is TaskStatus.RUNNING}
     if not lines_of:
@@ -72,8 +76,13 @@ def end_attempts(
     )
     owed: dict[LineKey, float] = defaultdict(float)
     for task_id, number, seconds, charged in ended:
-        owed[lines_of[task_id, number]] += (seconds or 0.0) - (charged or 0.0)
+        owed[lines_of[task_id, number]] += _plausible(seconds or 0.0, charged or 0.0) - (charged or 0.0)
     lines.append(session, [Change(line, charged_seconds=seconds) for line, seconds in sorted(owed.items())])
+
+
+def _plausible(seconds: float, estimated: float) -> float:
+    """What to charge for this time: a device that hung, or was away for hours, rendered nothing meanwhile."""
+    return min(seconds, max(_MOST_ESTIMATES * estimated, _LEAST_CEILING_SECONDS))
 
 
 def _part_of_time() -> ColumnElement[Any]:

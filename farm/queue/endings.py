@@ -38,10 +38,20 @@ class Ending:
         return cls(outcome, storable(reason), log_tail=log_tail and storable(log_tail), **rest)
 
 
-def publish_all(session: Session, finished: Sequence[Finished]) -> set[AttemptKey]:
-    """Make uploaded images the results of their tasks; return the attempts that are published now.
+@dataclass(frozen=True)
+class Published:
+    """What became of images: `published`, now or before, or `left`, since others lock their tasks. The rest is
+    refused: another attempt owns the task."""
+
+    published: set[AttemptKey]
+    left: set[AttemptKey]
+
+
+def publish_all(session: Session, finished: Sequence[Finished]) -> Published:
+    """Make uploaded images the results of their tasks, but for those whose tasks others lock at the moment.
 
     1. The fence, an image each: its task must still be running this very attempt. It stays locked to the end.
+       What others lock is left for another time: a cancel of a giant job would hold up images of all jobs.
     2. Artifacts, results and attempts.
     3. Counts and charges are appended; of a job of which few images are left the row is locked, last.
 
@@ -52,15 +62,18 @@ def publish_all(session: Session, finished: Sequence[Finished]) -> set[AttemptKe
     moved = lifecycle.move(
         session,
         lifecycle.PUBLISH,
-        lifecycle.lock(lifecycle.PUBLISH, is_one_of(of_attempt)),
+        lifecycle.lock(lifecycle.PUBLISH, is_one_of(of_attempt), skip_locked=True),
         values={"lease_until": None},
         settle=partial(_store, session, of_attempt),
     )
     quarantine.judge_by_success(session, [m.task_id for m in moved if m.attempt > 1])
     now = {(m.task_id, m.attempt) for m in moved}
-    if rest := of_attempt.keys() - now:
-        now |= rest & results.published(session, [task_id for task_id, _ in rest])
-    return now
+    if not (rest := of_attempt.keys() - now):
+        return Published(now, set())
+    # In this order: what others publish between the two looks is taken for left, not for refused.
+    left = results.running(session, rest)
+    before = results.published(session, [task_id for task_id, _ in rest - left])
+    return Published(now | rest & before, left)
 
 
 def _store(
@@ -81,9 +94,9 @@ def publish(
     gpu_seconds: float,
     relief: Sequence[str] = (),
 ) -> bool:
-    """Publish one image by itself; False if the lease was lost, and then nothing changed."""
+    """Publish one image by itself; False if the lease was lost or others lock the task: then nothing changed."""
     finished = Finished(lease, image, thumbnail, provenance, timings, gpu_seconds, relief)
-    return lease.key in publish_all(session, [finished])
+    return lease.key in publish_all(session, [finished]).published
 
 
 def fail(session: Session, held: Held, error: str, *, is_retryable: bool, relief: Sequence[str] = ()) -> bool:

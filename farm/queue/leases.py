@@ -8,7 +8,7 @@ tasks of a lease that ended are taken back stands in `farm.queue.losses`.
 from collections.abc import Collection
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, func, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from farm.db.tables.jobs import Task
@@ -17,6 +17,18 @@ from farm.queue.claimed import WITH_WORKER, AttemptKey, Held, is_one_of
 
 AnyHeld = TypeVar("AnyHeld", bound=Held)
 
+# Texts, since SQLAlchemy takes longer to put the like together than Postgres to answer: each claim and each
+# heartbeat asks them.
+_START = text(
+    """
+    UPDATE workers SET lease_until = now() + make_interval(secs => :seconds)
+    WHERE id = :worker_id
+      AND (lease_until IS NULL OR lease_until NOT BETWEEN now() + make_interval(secs => :seconds) / 2
+                                                  AND now() + make_interval(secs => :seconds))
+    """
+)
+_RUNNING = text("SELECT id, attempt FROM tasks WHERE worker_id = :worker_id AND status = 'running'")
+
 
 def start(session: Session, worker_id: int, lease_seconds: float) -> None:
     """Make sure that the worker's lease runs, in the transaction that gives it a task.
@@ -24,18 +36,7 @@ def start(session: Session, worker_id: int, lease_seconds: float) -> None:
     Call it before tasks are locked: a worker's row comes before them in the order of locks. Mostly nothing is
     written: heartbeats keep more than half of the lease ahead.
     """
-    session.execute(
-        update(Worker)
-        .where(
-            Worker.id == worker_id,
-            or_(
-                Worker.lease_until.is_(None),
-                ~Worker.lease_until.between(end(lease_seconds / 2), end(lease_seconds)),
-            ),
-        )
-        .values(lease_until=end(lease_seconds))
-        .execution_options(synchronize_session=False)
-    )
+    session.execute(_START, {"worker_id": worker_id, "seconds": lease_seconds})
 
 
 def renew(session: Session, worker_id: int, held: Collection[AnyHeld], lease_seconds: float) -> set[AnyHeld]:
@@ -56,8 +57,8 @@ def running(session: Session, worker_id: int) -> set[AttemptKey]:
     the claim's COMMIT was lost, or how its attempt ended could not be recorded. That waits for locks of others, so
     it is done after the renewal is committed.
     """
-    query = select(Task.id, Task.attempt).where(Task.worker_id == worker_id, Task.status == "running")
-    return {(task_id, attempt) for task_id, attempt in session.connection().execute(query)}
+    rows = session.connection().execute(_RUNNING, {"worker_id": worker_id})
+    return {(task_id, attempt) for task_id, attempt in rows}
 
 
 def still_held(held: Collection[AnyHeld], running: Collection[AttemptKey]) -> set[AnyHeld]:

@@ -1,113 +1,53 @@
-"""The states of jobs and tasks, the arrows between them, and the one statement that moves a task.
+"""Moves tasks along the arrows between their states, and keeps counts and jobs in step.
 
 A task changes status only through `move`: it locks the rows, checks the arrow's sources, updates,
 and keeps the counts and the job's own status in step, in the caller's transaction. If no row
 moved, somebody else was first: an ordinary answer, not an error.
 
-Locks are always taken in this order, so that no two transitions can deadlock:
+Locks are always taken in this order, here and everywhere else, so that no two transactions can deadlock:
 
-1. the worker's own row, by what gives it a task or renews its lease;
+1. the worker's own row, by what gives it a task, takes it away or renews its lease;
 2. tasks, in the order of their ids;
 3. rows of `counters`, in the order of their keys. A claim takes them only of lines that it empties, a publish
    never: these append deltas (see `farm.queue.counts.lines`);
-4. jobs, in the order of their ids: by what may have ended the last tasks of a job;
-5. owners, in the order of their ids: by the fold of deltas alone, and by the release before.
+4. groups, in the order of their keys, and then queues: by what leads claims to lines (`farm.queue.offers`);
+5. jobs, in the order of their ids: by what may have ended the last tasks of a job;
+6. owners, in the order of their ids, and then their shares, by pool, owner and project: by the fold of deltas, and
+   owners by the release before.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, TextualSelect, func, select, true, tuple_, update
+from sqlalchemy import ColumnElement, Select, TextualSelect, bindparam, func, select, true, tuple_, update
 from sqlalchemy.orm import Session
 
 from farm.db.events import record
 from farm.db.tables.jobs import Counters, Job, Task
 from farm.queue.counts import lines, shifts
 from farm.queue.counts.lines import Change, LineKey
+from farm.queue.states import (
+    CANCEL,
+    CLAIM,
+    FAIL,
+    FINAL_JOBS,
+    JOB_ARROWS,
+    PUBLISH,
+    REQUEUE,
+    RETRY,
+    Arrow,
+    JobStatus,
+    TaskStatus,
+)
+
+# Who moves tasks names the arrows from here as well.
+__all__ = ["CANCEL", "CLAIM", "FAIL", "PUBLISH", "REQUEUE", "RETRY", "Arrow", "JobStatus"]
 
 _FEW = 64
 """So few tasks left of a job that it may be about to end."""
-
-
-class TaskStatus(StrEnum):
-    """What may be said of one image.
-
-    queued     waiting for a worker. Put here by submit, by a lost lease, by a repeatable failure, by retry.
-    running    claimed: a worker holds a lease on its current attempt.
-    succeeded  its one result is published. Final.
-    failed     no attempt is left or none would help. Final until a person says retry.
-    cancelled  somebody called it off. Final.
-    """
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        return self in FINAL_TASKS
-
-
-class JobStatus(StrEnum):
-    """What may be said of a whole job.
-
-    active     its tasks decide the rest.
-    paused     no task of it is claimed; what is running finishes.
-    succeeded  every task succeeded.
-    failed     every task is final and some failed.
-    cancelled  somebody called it off.
-    """
-
-    ACTIVE = "active"
-    PAUSED = "paused"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        return self in FINAL_JOBS
-
-
-FINAL_TASKS = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED})
-FINAL_JOBS = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
-
-
-@dataclass(frozen=True)
-class Arrow:
-    """One permitted change of a task's status."""
-
-    name: str
-    sources: tuple[TaskStatus, ...]
-    target: TaskStatus
-
-
-CLAIM = Arrow("claim", (TaskStatus.QUEUED,), TaskStatus.RUNNING)
-PUBLISH = Arrow("publish", (TaskStatus.RUNNING,), TaskStatus.SUCCEEDED)
-FAIL = Arrow("fail", (TaskStatus.RUNNING,), TaskStatus.FAILED)
-REQUEUE = Arrow("requeue", (TaskStatus.RUNNING,), TaskStatus.QUEUED)
-CANCEL = Arrow("cancel", (TaskStatus.QUEUED, TaskStatus.RUNNING), TaskStatus.CANCELLED)
-RETRY = Arrow("retry", (TaskStatus.FAILED,), TaskStatus.QUEUED)
-
-ARROWS = (CLAIM, PUBLISH, FAIL, REQUEUE, CANCEL, RETRY)
-
-JOB_ARROWS: Mapping[JobStatus, frozenset[JobStatus]] = {
-    JobStatus.PAUSED: frozenset({JobStatus.ACTIVE}),
-    JobStatus.ACTIVE: frozenset({JobStatus.PAUSED, JobStatus.FAILED}),
-    JobStatus.CANCELLED: frozenset({JobStatus.ACTIVE, JobStatus.PAUSED}),
-    JobStatus.SUCCEEDED: frozenset({JobStatus.ACTIVE, JobStatus.PAUSED}),
-    JobStatus.FAILED: frozenset({JobStatus.ACTIVE, JobStatus.PAUSED}),
-}
-"""Which statuses a job may come from, by the status it goes to."""
-
-
-HOT = (CLAIM, PUBLISH)
-"""The arrows that tasks go along all the time: they append their counts, and lock no row that others share."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +108,8 @@ def move(
         shifts.shift(session, _shifts(arrow.target, moved))
         lines.append(session, settled)
     if arrow.target.is_final:
-        finish_what_is_done(session, {m.job_id for m in moved}, reason)
+        job_ids = {m.job_id for m in moved}
+        finish_what_is_done(session, about_to_end(session, job_ids) if arrow is PUBLISH else job_ids, reason)
     return moved
 
 
@@ -242,24 +183,45 @@ def lock_counters_of_job(session: Session, job_id: int) -> None:
     session.execute(held).all()
 
 
+def about_to_end(session: Session, job_ids: Collection[int]) -> list[int]:
+    """The jobs of which few tasks are left: a publish locks the rows of no others.
+
+    Where that many end at once that all of them pass by, the fold of their deltas comes here again. What appends
+    no counts does not: who moves tasks directly finishes jobs without asking this.
+    """
+    return [job_id for job_id, left in lines.left_of(session, job_ids).items() if left <= _FEW]
+
+
 def finish_what_is_done(session: Session, job_ids: Collection[int], reason: str | None = None) -> None:
     """Give jobs their final status of which no task is queued or running.
 
-    Of two transactions that end the last tasks of a job at once each sees the other's still running. So where few
-    are left the job's row is locked and they are counted again: the second waits there and then sees what the first
-    did. Where that many end at once that all of them pass by, the fold of their deltas comes here again.
+    Of two transactions that end the last tasks of a job at once each sees the other's still running. So the job's
+    row is locked and its tasks are counted then: the second waits there, and then sees what the first did.
     """
-    few = [job_id for job_id, left in lines.left_of(session, job_ids).items() if left <= _FEW]
-    if not few:
+    if not job_ids:
         return
-    # Events that name a job are let through.
-    ending = select(Job.id).where(Job.id.in_(few), Job.status.not_in(FINAL_JOBS))
-    locked = session.scalars(ending.order_by(Job.id).with_for_update(key_share=True)).all()
+    locked = session.scalars(_lock_unfinished(), {"job_ids": list(job_ids)}).all()
+    for job_id, failed, cancelled in session.execute(_count_done(), {"job_ids": locked}):
+        _finish(session, job_id, failed, cancelled, reason)
+
+
+@cache
+def _lock_unfinished() -> Select[int]:
+    """Events that name a job are let through."""
+    jobs = select(Job.id).where(_is_one_of_the_jobs(), Job.status.not_in(FINAL_JOBS))
+    return jobs.order_by(Job.id).with_for_update(key_share=True)
+
+
+@cache
+def _count_done() -> Select[int, int, int]:
+    """The jobs of which nothing is queued or running. Put together once: every publish may ask."""
     counts = lines.counts_of_job()
     query = select(Job.id, counts.c.failed, counts.c.cancelled).join(counts, true())
-    is_done = counts.c.queued + counts.c.running == 0
-    for job_id, failed, cancelled in session.execute(query.where(Job.id.in_(locked), is_done).order_by(Job.id)):
-        _finish(session, job_id, failed, cancelled, reason)
+    return query.where(_is_one_of_the_jobs(), counts.c.queued + counts.c.running == 0).order_by(Job.id)
+
+
+def _is_one_of_the_jobs() -> ColumnElement[bool]:
+    return Job.id.in_(bindparam("job_ids", expanding=True))
 
 
 def _finish(session: Session, job_id: int, failed: int, cancelled: int, reason: str | None) -> None:
@@ -288,7 +250,12 @@ def move_job(session: Session, job_id: int, target: JobStatus, *, reason: str | 
 
 
 def update_counters(session: Session, job_id: int, **values: Any) -> None:
-    """Change what the claim reads of a job, locking its counters in the order that `move` does."""
+    """Change what the claim reads of a job, locking its counters in the order that `move` does.
+
+    Raises ValueError for a count: those are changed by `move` alone, which folds what was appended.
+    """
+    if counts := values.keys() & lines.STATUSES:
+        raise ValueError(f"counts change with their tasks alone: {', '.join(sorted(counts))}")
     lock_counters_of_job(session, job_id)
     session.execute(
         update(Counters)

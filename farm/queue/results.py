@@ -13,7 +13,8 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
 from farm.db.tables.artifacts import Result
-from farm.queue.claimed import AttemptKey, Held
+from farm.db.tables.jobs import Task
+from farm.queue.claimed import AttemptKey, Held, is_one_of
 from farm.queue.counts.lines import Change, LineKey, Sample
 from farm.queue.lifecycle import Moved
 
@@ -134,4 +135,10 @@ def _changes(
 def published(session: Session, task_ids: Iterable[int]) -> set[AttemptKey]:
     """The attempts whose images are the results of these tasks."""
     query = select(Result.task_id, Result.attempt).where(Result.task_id.in_(list(task_ids)))
+    return {(task_id, attempt) for task_id, attempt in session.connection().execute(query)}
+
+
+def running(session: Session, attempts: Iterable[AttemptKey]) -> set[AttemptKey]:
+    """Those of the attempts that still run, read without a lock."""
+    query = select(Task.id, Task.attempt).where(is_one_of(attempts), Task.status == "running")
     return {(task_id, attempt) for task_id, attempt in session.connection().execute(query)}

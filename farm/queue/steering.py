@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import NoReturn
 
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from farm.config import Settings
 from farm.crashpoints import reach
 from farm.db.connection import Database
 from farm.db.events import record
-from farm.db.tables.jobs import Job, Task
+from farm.db.tables.jobs import Counters, Job, Task, line_counts
 from farm.errors import Conflict, NotFound
 from farm.queue import lifecycle
 from farm.queue.attempts import end_attempts, excuse_attempts
@@ -18,9 +18,15 @@ from farm.queue.doorbell import Doorbell
 from farm.queue.lifecycle import JobStatus
 from farm.queue.offers import readiness
 
+_MANY = 2_000
+"""So many images of a job take longer to change than a claim or two."""
+
+_LONGEST_SECONDS = 110
+
 
 def cancel(database: Database, job_id: int, reason: str = "cancelled by hand") -> None:
     """Call off every task that is not final; what is rendering stops at its next step."""
+    _withhold_many(database, job_id, lifecycle.CANCEL)
     with database.begin() as session:
         _require(session, job_id)
         _allow_for_a_million(session)
@@ -59,6 +65,7 @@ def _steer(
 
 def retry(database: Database, settings: Settings, doorbell: Doorbell, job_id: int) -> int:
     """Queue the job's failed tasks again with fresh tries; return how many. A paused job goes on."""
+    _withhold_many(database, job_id, lifecycle.RETRY)
     with database.begin() as session:
         job = _require(session, job_id)
         _allow_for_a_million(session)
@@ -76,6 +83,8 @@ def retry(database: Database, settings: Settings, doorbell: Doorbell, job_id: in
         if not moved:
             raise Conflict(f"Job {job_id} has no failed images to retry.")
         excuse_attempts(session, [m.task_id for m in moved])
+        # Withheld lines wait for the time of the job alone again.
+        lifecycle.update_counters(session, job_id, not_before=job.not_before)
         readiness.open_lines(session, job_id)
         # A publish locks no counters: one that ends the job now does so before, or sees what is queued again.
         session.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True))
@@ -100,9 +109,25 @@ def set_priority(database: Database, job_id: int, priority: int) -> None:
         record(session, "job.priority", job_id=job_id, reason=f"priority {priority}")
 
 
+def _withhold_many(database: Database, job_id: int, arrow: lifecycle.Arrow) -> None:
+    """Keep workers from a job of which many images are about to move, in a transaction before that.
+
+    All these tasks are locked then, or not there yet for others: each claim would look through them, whatever work
+    it finds at last. Should the change fail, the keeper makes the lines ready again after the longest time that it
+    may take.
+    """
+    with database.begin() as session:
+        about_to_move = func.sum(sum(line_counts.c[source] for source in arrow.sources))
+        many = session.scalar(select(about_to_move >= _MANY).where(line_counts.c.job_id == job_id))
+        if many:
+            until = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, _LONGEST_SECONDS)
+            not_before = func.greatest(Counters.not_before, until)
+            lifecycle.update_counters(session, job_id, is_ready=False, not_before=not_before)
+
+
 def _allow_for_a_million(session: Session) -> None:
     """A job may have a million images; 100,000 take 7 s to cancel on two cores."""
-    session.execute(text("SET LOCAL statement_timeout = '110s'"))
+    session.execute(text(f"SET LOCAL statement_timeout = '{_LONGEST_SECONDS}s'"))
 
 
 def _require(session: Session, job_id: int) -> Job:

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from farm.dispatch.planned import WaitReason
+from farm.queue.offers.claimable import is_claimable_sql
 
 PLAN_SECONDS = 15.0
 """How long a plan says something: one is made each second."""
@@ -28,7 +29,7 @@ _LINES = text(
            i.starts_in_low - extract(epoch FROM now() - i.updated_at)::float8 AS soon_low,
            i.starts_in_high - extract(epoch FROM now() - i.updated_at)::float8 AS soon_high,
            (SELECT coalesce(sum(a.queued), 0)::bigint FROM counters a
-            WHERE a.group_id = c.group_id AND a.owner_id = c.owner_id AND a.is_ready AND a.has_queued
+            WHERE a.group_id = c.group_id AND a.owner_id = c.owner_id AND {is_claimable_sql("a")}
               AND (a.priority > c.priority OR (a.priority = c.priority AND a.job_id < c.job_id))) AS ahead
     FROM counters c
     JOIN line_counts n USING (job_id, batch_key)

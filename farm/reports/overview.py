@@ -13,7 +13,7 @@ from farm.db.tables.jobs import Attempt, Counters, Job, Task
 from farm.db.tables.workers import Worker
 from farm.errors import NotFound
 from farm.queue.counts import lines
-from farm.queue.lifecycle import JobStatus
+from farm.queue.states import JobStatus
 from farm.queue.workers.fleet import is_in_service
 from farm.reports.expected import read_outlook
 from farm.reports.shapes import AttemptReport, ExpectedReport, FarmReport, ImageCounts, JobReport, TaskReport

@@ -16,8 +16,8 @@ from farm.db.tables.workers import Exclusion, Worker
 from farm.dispatch.planned import WaitReason
 from farm.errors import NotFound
 from farm.queue.counts.lines import queued_now
-from farm.queue.lifecycle import JobStatus
 from farm.queue.offers.claimable import is_claimable
+from farm.queue.states import JobStatus
 from farm.queue.workers import capacity
 from farm.queue.workers.capacity import Fitness, Need
 from farm.queue.workers.fleet import takes_work

@@ -50,7 +50,11 @@ class Keeper:
         self._rounds = Rounds(self.make_round, seconds=settings.keeper_seconds)
 
     def run(self) -> None:
-        """Make rounds until `stop`; an outage of Postgres is waited out."""
+        """Make rounds until `stop`; an outage of Postgres is waited out.
+
+        No lease is ended at first: the keeper may start after an outage, in which no worker could renew.
+        """
+        self._be_patient()
         self._rounds.run()
 
     def stop(self) -> None:
@@ -70,7 +74,7 @@ class Keeper:
         books of charges and speeds.
         """
         steps: dict[str, Step] = {
-            "expire leases": self._expire,
+            **({} if time.monotonic() < self._patient_until else {"expire leases": self._expire}),
             "cancel overdue jobs": self._cancel_overdue,
             "look after workers": self._look_after_workers,
             **{name: partial(self._correct, correct) for name, correct in _CORRECTIONS.items()},
@@ -80,11 +84,12 @@ class Keeper:
         if all(was_away):
             # Workers could not renew either: after an outage each gets a lease's time to report. A single step
             # that keeps losing its connection is no outage.
-            self._patient_until = time.monotonic() + self._settings.lease_seconds
+            self._be_patient()
+
+    def _be_patient(self) -> None:
+        self._patient_until = time.monotonic() + self._settings.lease_seconds
 
     def _expire(self) -> None:
-        if time.monotonic() < self._patient_until:
-            return
         try:
             self._expire_some()
         except SQLAlchemyError as error:

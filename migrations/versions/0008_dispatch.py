@@ -204,6 +204,33 @@ CREATE INDEX estimates_ended ON estimates (ended_at DESC) WHERE ended_at IS NOT 
 """
 
 DOWNGRADE = """
+-- What was appended since it was last counted is added to the counts, which are all that the release before reads.
+LOCK TABLE deltas IN EXCLUSIVE MODE;
+UPDATE counters c
+SET queued = c.queued + d.queued, running = c.running + d.running, succeeded = c.succeeded + d.succeeded,
+    failed = c.failed + d.failed, cancelled = c.cancelled + d.cancelled
+FROM (
+    SELECT job_id, batch_key, sum(queued)::integer AS queued, sum(running)::integer AS running,
+           sum(succeeded)::integer AS succeeded, sum(failed)::integer AS failed, sum(cancelled)::integer AS cancelled
+    FROM deltas GROUP BY job_id, batch_key
+) d
+WHERE d.job_id = c.job_id AND d.batch_key = c.batch_key;
+UPDATE users u SET gpu_seconds = greatest(0, u.gpu_seconds + d.seconds)
+FROM (
+    SELECT c.owner_id, sum(d.charged_seconds) AS seconds
+    FROM deltas d JOIN counters c USING (job_id, batch_key) GROUP BY c.owner_id
+) d
+WHERE d.owner_id = u.id;
+-- A job of which nothing is left ends here: no publish comes by any more that would look.
+UPDATE jobs j
+SET status = CASE WHEN d.cancelled > 0 THEN 'cancelled' WHEN d.failed > 0 THEN 'failed' ELSE 'succeeded' END,
+    reason = CASE WHEN d.cancelled = 0 AND d.failed > 0 THEN d.failed || ' of its images failed' END,
+    finished_at = now()
+FROM (
+    SELECT job_id, sum(cancelled) AS cancelled, sum(failed) AS failed
+    FROM counters GROUP BY job_id HAVING sum(queued + running) = 0
+) d
+WHERE d.job_id = j.id AND j.status IN ('active', 'paused');
 DROP VIEW line_counts;
 DROP TABLE estimates, outlooks, loads, speeds, shares, plans, seats, deltas, queues;
 DROP INDEX tasks_running_of_job, workers_idle, workers_leases;

@@ -93,7 +93,7 @@ def _believe_all_held(held: Collection[AnyHeld], running: Collection[AttemptKey]
     return set(held)
 
 
-def _publish_by_task(session: Session, finished: Sequence[Finished]) -> set[AttemptKey]:
+def _publish_by_task(session: Session, finished: Sequence[Finished]) -> endings.Published:
     """Let each task have this image now, whatever became of it meanwhile."""
     for one in sorted(finished, key=lambda one: one.lease.task_id):
         running = lifecycle.lock(lifecycle.PUBLISH, Task.id == one.lease.task_id)
@@ -107,4 +107,4 @@ def _publish_by_task(session: Session, finished: Sequence[Finished]) -> set[Atte
             .values(task_id=one.lease.task_id, provenance=dict(one.provenance), **values)
             .on_conflict_do_update(index_elements=["task_id"], set_=values)
         )
-    return {one.lease.key for one in finished}
+    return endings.Published({one.lease.key for one in finished}, set())

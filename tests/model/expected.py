@@ -105,6 +105,11 @@ class ExpectedSeat:
     images: int
 
 
+def _rank_in_seat(job: "ExpectedJob", owner: str) -> tuple[bool, bool]:
+    """The owner of a seat goes first, and of theirs what is interactive: a job of at most four images."""
+    return job.owner != owner, job.owner == owner and len(job.tasks) > 4
+
+
 @dataclass
 class ExpectedFarm:
     """All jobs, and the workers that live; whose turn it is, and what the plan says while it is fresh.
@@ -150,7 +155,7 @@ class ExpectedFarm:
         if seat is None:
             return []
         group = [line for line in self._lines() if line.batch_key == seat.batch_key]
-        group.sort(key=lambda x: (x.job.owner != seat.owner, -x.job.priority, x.job.id))
+        group.sort(key=lambda x: (*_rank_in_seat(x.job, seat.owner), -x.job.priority, x.job.id))
         return self._batch(worker_id, group, group, min(limit, seat.images))
 
     def _unseated(self, worker_id: int, limit: int, holds_checkpoint: bool) -> list[ExpectedTask]:

@@ -18,9 +18,9 @@ from farm.db.locks import Lock
 from farm.embedded.child import spawn
 from farm.embedded.postgres import Postgres
 from farm.errors import ConfigError
-from farm.queue import endings, leases
+from farm.queue import leases
 from farm.queue.workers import fleet
-from tests.factories import LEASE_SECONDS, Scene, a_finished, claim
+from tests.factories import LEASE_SECONDS, Scene, a_finished, claim, publish_all
 from tests.waiting import wait_until
 
 WORKERS = 20
@@ -93,8 +93,7 @@ def test_workers_claim_renew_and_publish_through_few_sessions(scene: Scene, pool
                 with database.begin() as session:
                     fleet.beat(session, worker_id, "busy", None, lease_seconds=LEASE_SECONDS)
                     held = leases.still_held(batch.leases, leases.running(session, worker_id))
-                with database.begin() as session:
-                    done += len(endings.publish_all(session, [a_finished(lease) for lease in held]))
+                done += len(publish_all(database, [a_finished(lease) for lease in held]))
         return done
 
     with ThreadPoolExecutor(WORKERS) as threads:

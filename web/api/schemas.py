@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from farm.queue.lifecycle import JobStatus, TaskStatus
+from farm.queue.states import JobStatus, TaskStatus
 from farm.reports.shapes import (
     AddonReport,
     AttemptReport,

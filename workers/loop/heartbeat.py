@@ -22,8 +22,7 @@ log = structlog.get_logger(__name__)
 class Heartbeat:
     """A thread that renews the worker's lease and reports what the worker does, in one statement and one look.
 
-    What the record gives it besides goes back in a transaction after that, for which no renewal waits.
-
+    What it runs by the record alone is handed back after that, in a transaction that no renewal depends on.
     `database` is its own, so that nothing else can hold up a renewal; `stop` closes it.
     `on_forgotten` is called where the farm knows this worker no more: it must end, and start under a new id.
     """

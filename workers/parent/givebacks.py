@@ -38,8 +38,9 @@ class GiveBacks:
             reach("parent.child_died")
             try:
                 with self._database.begin() as session:
-                    give_back(session, spared=self._spooled())
+                    # First its row, then its tasks: the order of locks.
                     fleet.retire(session, worker_id, reason)
+                    give_back(session, spared=self._spooled())
             except OSError as error:
                 # What lies rendered there must not be given back: it is looked for again in the next round.
                 log.warning("The spool cannot be looked through.", error=str(error))

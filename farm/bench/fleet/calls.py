@@ -154,8 +154,12 @@ class WorkerCalls:
         seconds = (load_seconds + render_seconds) / len(work.leases)
         timings = {"load": load_seconds, "render": render_seconds}
         finished = [_finish(lease, timings, seconds, bucket=len(work.leases)) for lease in work.leases]
-        with self._connections.of(Role.WORKER).begin() as session:
-            return len(endings.publish_all(session, finished))
+        while True:
+            with self._connections.of(Role.WORKER).begin() as session:
+                done = endings.publish_all(session, finished)
+            if not done.left:
+                return len(done.published)
+            time.sleep(random.uniform(*_RACE_PAUSE_SECONDS))
 
     def close(self) -> None:
         """End this thread's connections."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from farm.bench.fleet import farm as bench_farm
 from farm.bench.fleet import flatout
-from farm.bench.fleet.drivers import DriverProcesses, divide_devices
+from farm.bench.fleet.devices.processes import DriverProcesses, divide_devices
 from farm.bench.fleet.farm import BenchFarm
+from farm.bench.fleet.figures.samples import Samples
+from farm.bench.fleet.figures.watch import Cost, Watch
 from farm.bench.fleet.flatout import FlatOut
 from farm.bench.fleet.options import FleetOptions, Timing
-from farm.bench.fleet.samples import Samples
-from farm.bench.fleet.watch import Cost, Watch
 from farm.bench.fleet.work import draw_jobs, spread_arrivals
 
 _TIMING = Timing(image_seconds=1.0, load_seconds=0.0, is_waited=False)

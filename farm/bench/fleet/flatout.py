@@ -14,6 +14,7 @@ from farm.config import Settings
 
 _START_SECONDS = 5.0
 _RENDER_SECONDS = 8.0
+_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,20 @@ def _work(orders: _Orders) -> tuple[list[_Call], list[_Call]]:
 def _claim_all(
     calls: WorkerCalls, worker_id: int, end_at: float, claimed: SimpleQueue[ClaimedWork]
 ) -> Sequence[_Call]:
-    """Claim batch after batch as one worker."""
+    """Claim batch after batch as one worker. A plan may leave it without a seat for a moment."""
     made: list[_Call] = []
-    calls.beat(worker_id, (), (), busy_seconds=0.0)
-    while (began := time.time()) < end_at and (work := calls.claim(worker_id, (), ()).work) is not None:
+    residents: tuple[int, ...] = ()
+    calls.beat(worker_id, (), residents, busy_seconds=None)
+    while (began := time.time()) < end_at:
+        work = calls.claim(worker_id, residents, residents).work
+        if work is None:
+            time.sleep(_PAUSE_SECONDS)
+            continue
         made.append(_Call(began, time.time(), len(work.leases)))
         claimed.put(work)
+        if residents != (work.checkpoint_id,):
+            residents = (work.checkpoint_id,)
+            calls.beat(worker_id, (), residents, busy_seconds=0.0)
     return made
 
 

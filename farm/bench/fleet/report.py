@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from farm.bench.fleet.calls import CONNECTIONS_OF_A_DEVICE
 from farm.bench.fleet.ceiling import Ceiling
+from farm.bench.fleet.figures.samples import quantile
+from farm.bench.fleet.figures.watch import Cost
 from farm.bench.fleet.run import FleetFigures
-from farm.bench.fleet.samples import quantile
-from farm.bench.fleet.watch import Cost
 
 
-def describe_ceiling(ceiling: Ceiling, figures: FleetFigures) -> Iterator[str]:
+def describe_ceiling(ceiling: Ceiling, devices: int) -> Iterator[str]:
     """What this machine takes where no device ever renders."""
     for alone in ceiling.alone:
         how = f"in batches of {alone.batch}" if alone.batch > 1 else "one by one"
@@ -17,7 +17,7 @@ def describe_ceiling(ceiling: Ceiling, figures: FleetFigures) -> Iterator[str]:
             f"alone, {how}: {alone.claims_per_second:,.0f} claims/s ({alone.claimed_per_second:,.0f} images/s), "
             f"and {alone.published_per_second:,.0f} images/s published"
         )
-    fleet, devices = ceiling.fleet, figures.options.devices
+    fleet = ceiling.fleet
     renewals = len(fleet.samples.beats) / fleet.samples.seconds
     yield (
         f"ceiling of {devices:,} devices that claim, publish and renew: {fleet.images_per_second:,.0f} images/s, "
@@ -74,7 +74,8 @@ def _describe_calls(figures: FleetFigures) -> Iterator[str]:
         f"{samples.published / samples.seconds:,.0f} images/s; {samples.lost:,} images lost their lease"
     )
     yield (
-        f"renewals: {len(samples.beats) / samples.seconds:,.0f}/s, p50 {_ms(samples.beats, 0.5)}, "
+        f"renewals: {len(samples.beats) / figures.drain_seconds:,.0f}/s, {figures.due_renewals:,.0f}/s are due; "
+        f"p50 {_ms(samples.beats, 0.5)}, "
         f"p99 {_ms(samples.beats, 0.99)} ms"
     )
 

@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import text
 
-from farm.bench.fleet import ceiling, outcome
+from farm.bench.fleet import ceiling
 from farm.bench.fleet import farm as bench_farm
 from farm.bench.fleet.ceiling import Ceiling
-from farm.bench.fleet.drivers import DriverProcesses, divide_devices
-from farm.bench.fleet.fairness import Deviation
+from farm.bench.fleet.devices.processes import DriverProcesses, divide_devices
 from farm.bench.fleet.farm import BenchFarm
-from farm.bench.fleet.invariants import find_broken
+from farm.bench.fleet.figures import outcome
+from farm.bench.fleet.figures.fairness import Deviation
+from farm.bench.fleet.figures.invariants import find_broken
+from farm.bench.fleet.figures.outcome import Waits
+from farm.bench.fleet.figures.samples import Samples
+from farm.bench.fleet.figures.watch import Cost, Watch
 from farm.bench.fleet.options import FleetOptions, Timing
-from farm.bench.fleet.outcome import Waits
-from farm.bench.fleet.samples import Samples
-from farm.bench.fleet.watch import Cost, Watch
 from farm.bench.fleet.work import PlannedJob, draw_jobs, spread_arrivals
 from farm.bench.scratch import scratch_servers
 
@@ -46,6 +47,8 @@ class FleetFigures:
     drain_seconds: float
     ideal_seconds: float
     broken: Mapping[str, int]
+    due_renewals: float
+    """A second: fewer are made where this machine cannot act for so many devices, and leases are lost to that."""
 
     @property
     def mean_batch(self) -> float:
@@ -53,14 +56,18 @@ class FleetFigures:
         return sum(batches) / max(1, len(batches))
 
 
-def measure(options: FleetOptions) -> tuple[Ceiling, FleetFigures]:
-    """Measure the ceiling on a farm of its own, and then let the fleet work on another."""
+def measure_ceiling(options: FleetOptions) -> Ceiling:
+    """The ceiling, on a farm of its own."""
     with scratch_farm(options) as farm:
         plenty = replace(options, tasks=_CEILING_TASKS)
-        reached = ceiling.measure(farm, plenty, seconds=_CEILING_SECONDS, rounds=_CEILING_ROUNDS)
+        return ceiling.measure(farm, plenty, seconds=_CEILING_SECONDS, rounds=_CEILING_ROUNDS)
+
+
+def measure(options: FleetOptions, reached: Ceiling) -> FleetFigures:
+    """Let the fleet work on a farm of its own, as fast as was asked for or as the ceiling allows."""
+    jobs = draw_jobs(options)
     with scratch_farm(options) as farm:
-        jobs = draw_jobs(options)
-        return reached, run(farm, options, jobs, image_seconds=_image_seconds(options, jobs, reached))
+        return run(farm, options, jobs, image_seconds=_image_seconds(options, jobs, reached))
 
 
 def run(
@@ -92,7 +99,8 @@ def run(
         waits, deviation = outcome.read_waits(session, began), outcome.read_deviation(session)
     drain = samples.last_publish_at - began
     cost = watch.cost(samples.cpu_seconds)
-    return FleetFigures(options, timing, len(jobs), samples, cost, waits, deviation, drain, ideal, broken)
+    due = options.devices / farm.settings.heartbeat_seconds
+    return FleetFigures(options, timing, len(jobs), samples, cost, waits, deviation, drain, ideal, broken, due)
 
 
 def ideal_seconds(options: FleetOptions, timing: Timing, arrivals: Sequence[tuple[float, PlannedJob]]) -> float:

@@ -75,7 +75,8 @@ def describe(result: Result) -> list[str]:
     if result.dated:
         lines.append(f"  deadlines missed: {result.late} of {result.dated}")
     lines.append(f"  longest wait for a checkpoint {result.gap:.0f} s, bound {result.bound:.0f} s")
-    lines.append(f"  a plan: p50 {1000 * result.plan_p50:.1f} ms, p99 {1000 * result.plan_p99:.1f} ms of CPU time")
+    plan = f"p50 {1000 * result.plan_p50:.1f} ms, p99 {1000 * result.plan_p99:.1f} ms"
+    lines.append(f"  a plan: {plan} of CPU time (of one in 20, each the least of 5 tries)")
     lines.extend(f"  BROKEN: {what}" for what in result.broken)
     return lines
 

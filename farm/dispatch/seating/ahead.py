@@ -38,7 +38,7 @@ def _find_cold(board: Board) -> list[int]:
     waiting = [c for c, rows in board.rows.items() if board.count(c) == 0 and any(row.left for row in rows)]
     if not waiting:
         return []
-    cached = {checkpoint for device in board.devices.values() for checkpoint in device.cached}
+    cached = frozenset().union(*{device.host: device.cached for device in board.devices.values()}.values())
     cold = [c for c in waiting if c not in cached]
     cold.sort(key=lambda c: (min(row.since for row in board.rows[c]), c))
     return cold[: 1 + len(board.devices) // _DEVICES_A_READ]

@@ -76,7 +76,8 @@ class Board:
             self.stays_until[device] = self.free_at(device) + load + self.batch_seconds(device, checkpoint)
 
     def free_at(self, device: int) -> float:
-        return max(self.now, self.devices[device].free_at)
+        free_at = self.devices[device].free_at
+        return free_at if free_at > self.now else self.now
 
     def load_seconds(self, device: int, checkpoint: int) -> float:
         """What rendering a checkpoint costs the device before it begins: 0 if it is resident."""
@@ -132,8 +133,14 @@ def place_devices(board: Board, interactive: Mapping[int, int]) -> None:
 
     A seat for interactive work is no place: the device goes on with what it did before.
     """
-    for device in board.devices.values():
-        board.place(device.id, _place(device, board.groups, interactive.get(device.id)))
+    at, on, groups = board.at, board.on, board.groups
+    for number, device in board.devices.items():
+        checkpoint = at[number] = _place(device, groups, interactive.get(number))
+        if checkpoint is not None:
+            devices = on.get(checkpoint)
+            if devices is None:
+                devices = on[checkpoint] = set()
+            devices.add(number)
     ready = board.now + board.policy.soon_seconds
     board.soon = sorted(
         (d for d, device in board.devices.items() if device.free_at <= ready),
@@ -142,9 +149,10 @@ def place_devices(board: Board, interactive: Mapping[int, int]) -> None:
 
 
 def _place(device: Device, groups: Mapping[int, Group], interactive: int | None) -> int | None:
-    seat = device.seat
-    if seat is not None and seat.group != interactive and seat.group in groups:
-        return groups[seat.group].checkpoint
-    if device.serving is not None and device.serving.group in groups:
-        return groups[device.serving.group].checkpoint
+    seat, serving = device.seat, device.serving
+    group = groups.get(seat.group) if seat is not None and seat.group != interactive else None
+    if group is None and serving is not None:
+        group = groups.get(serving.group)
+    if group is not None:
+        return group.checkpoint
     return device.residents[0] if device.residents else None

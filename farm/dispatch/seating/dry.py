@@ -2,7 +2,6 @@
 
 import heapq
 
-from farm.dispatch.classes import Row
 from farm.dispatch.planned import SeatReason
 from farm.dispatch.seating.board import Board
 
@@ -33,15 +32,16 @@ def find_dry(board: Board) -> tuple[list[int], dict[int, int]]:
 
 def count_batches(board: Board, checkpoint: int) -> int:
     """How many devices find a batch in what is left of a checkpoint (half a batch, while there is room for all)."""
-    images: dict[int, list[Row]] = {}
+    images: dict[int, int] = {}
     for row in board.rows[checkpoint]:
         if row.left and row.devices_left != 0:
-            images.setdefault(row.group.id, []).append(row)
+            group = row.group.id
+            images[group] = images.get(group, 0) + row.left
     batches = 0
-    for rows in images.values():
-        most = rows[0].group.batch_limit or board.largest_batch
+    for group, left in images.items():
+        most = board.groups[group].batch_limit or board.largest_batch
         size = most if board.demand.is_saturated else (most + 1) // 2
-        batches += -(-sum(row.left for row in rows) // max(1, size))
+        batches += -(-left // max(1, size))
     return batches
 
 
@@ -93,8 +93,8 @@ def _need(board: Board, checkpoint: int, spare: dict[int, int]) -> float:
     need = -board.surplus(checkpoint)
     rows = board.rows[checkpoint]
     if board.count(checkpoint) == 0:
-        images = sum(row.left for row in rows)
-        oldest = min(row.since for row in rows)
+        images = sum([row.left for row in rows])
+        oldest = min([row.since for row in rows])
         is_ripe = images >= board.policy.cold_images or board.now - oldest >= board.policy.cold_seconds
         return max(need, 0.51) if is_ripe or need > 0.5 else 0.0
     if need <= 0.5 and board.demand.is_saturated:

@@ -1,9 +1,13 @@
 """Seats for those who wait for few images: on what is resident and free soon, else by a load, within a budget."""
 
+import heapq
+from dataclasses import dataclass
+
 from farm.dispatch.classes import INTERACTIVE, Row
 from farm.dispatch.planned import SeatReason
 from farm.dispatch.seating.board import Board
 from farm.dispatch.seating.seats import give
+from farm.dispatch.snapshot import Device
 
 _CANDIDATES = 128
 """How many of the devices that are free soonest are considered for a load: thousands are not needed."""
@@ -19,8 +23,8 @@ def seat_interactive(board: Board) -> None:
     rows = [row for rows in board.rows.values() for row in rows if row.level[0] == INTERACTIVE and row.left]
     if not rows:
         return
-    holders = _find_holders(board)
-    nearest = sorted(board.devices, key=lambda d: (board.free_at(d), d))[:_CANDIDATES]
+    holders = _Holders(board)
+    nearest = _find_nearest(board)
     for row in sorted(rows, key=lambda row: (row.since, row.group.id, row.key[0])):
         while row.left > 0:
             device = _find_device(board, row, holders, nearest)
@@ -29,47 +33,99 @@ def seat_interactive(board: Board) -> None:
             give(board, device, row, SeatReason.INTERACTIVE)
 
 
-def _find_holders(board: Board) -> dict[int, list[int]]:
-    """By checkpoint, the devices that hold it or are about to load it."""
-    holders: dict[int, list[int]] = {}
-    for device in board.devices.values():
-        coming = [seat.group for seat in (device.seat, device.serving) if seat is not None]
-        held = {board.groups[group].checkpoint for group in coming if group in board.groups}
-        for checkpoint in held.union(device.residents):
-            holders.setdefault(checkpoint, []).append(device.id)
-    return holders
+class _Holders:
+    """By checkpoint, the devices that hold it or are about to load it, what begins first being first.
+
+    When they begin does not change while interactive work is seated, so that each checkpoint is sorted once.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._held: dict[int, set[int]] = {}
+        self._sorted: dict[int, list[tuple[float, int]]] = {}
+        groups = board.groups
+        for device in board.devices.values():
+            for checkpoint in device.residents:
+                self._add(checkpoint, device.id)
+            for seat in (device.seat, device.serving):
+                if seat is not None and seat.group in groups:
+                    self._add(groups[seat.group].checkpoint, device.id)
+
+    def _add(self, checkpoint: int, device: int) -> None:
+        held = self._held.get(checkpoint)
+        if held is None:
+            held = self._held[checkpoint] = set()
+        held.add(device)
+
+    def first(self, row: Row) -> tuple[float, int] | None:
+        """When a device without a seat that may render the row begins first, and which (None: there is none)."""
+        seats, may, group = self._board.seats, self._board.feasible.may, row.group.id
+        found = self._sort(row.group.checkpoint)
+        while found and found[-1][1] in seats:
+            found.pop()
+        return next((entry for entry in reversed(found) if entry[1] not in seats and may(entry[1], group)), None)
+
+    def _sort(self, checkpoint: int) -> list[tuple[float, int]]:
+        """The first is the last of the list, where it is taken off."""
+        found = self._sorted.get(checkpoint)
+        if found is None:
+            board = self._board
+            held = self._held.get(checkpoint, ())
+            begins = [(board.free_at(d) + board.load_seconds(d, checkpoint), d) for d in held]
+            found = self._sorted[checkpoint] = sorted(begins, reverse=True)
+        return found
 
 
-def _find_device(board: Board, row: Row, holders: dict[int, list[int]], nearest: list[int]) -> int | None:
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """A device that is free soon: seconds until then, and what its own checkpoint loses if it leaves."""
+
+    device: Device
+    seconds: float
+    loss: float
+
+
+def _find_nearest(board: Board) -> list[_Near]:
+    nearest = heapq.nsmallest(_CANDIDATES, board.devices, key=lambda d: (board.free_at(d), d))
+    return [_Near(board.devices[d], board.free_at(d) - board.now, _loss(board, d)) for d in nearest]
+
+
+def _find_device(board: Board, row: Row, holders: _Holders, nearest: list[_Near]) -> int | None:
     checkpoint = row.group.checkpoint
-    may = board.feasible.may
-    free = [d for d in holders.get(checkpoint, ()) if d not in board.seats and may(d, row.group.id)]
-    best = min(free, key=lambda d: (board.free_at(d) + board.load_seconds(d, checkpoint), d), default=None)
-    wait = board.free_at(best) + board.load_seconds(best, checkpoint) - board.now if best is not None else 1e9
-    fresh = board.usual_load(checkpoint)
-    if best is not None and wait <= fresh + row.seconds * board.batches.images(row.group, board.devices[best]):
+    first = holders.first(row)
+    best, wait = None, 1e9
+    if first is not None:
+        begins, best = first
+        wait = begins - board.now
+        images = board.batches.images(row.group, board.devices[best])
+        if wait <= board.usual_load(checkpoint) + row.seconds * images:
+            return best
+    if board.load_budget <= 0:
         return best
-    other = min(
-        (d for d in nearest if _may_load(board, d, row)),
-        key=lambda d: (_cost(board, d, checkpoint), d),
-        default=None,
-    )
-    if other is None or _cost(board, other, checkpoint) >= wait or board.load_budget <= 0:
+    cost, other = _find_cheapest(board, row, nearest)
+    if other is None or cost >= wait:
         return best
     board.load_budget -= board.load_seconds(other, checkpoint)
-    holders.setdefault(checkpoint, []).append(other)
     return other
 
 
-def _may_load(board: Board, device: int, row: Row) -> bool:
-    return device not in board.seats and board.feasible.may(device, row.group.id)
+def _find_cheapest(board: Board, row: Row, nearest: list[_Near]) -> tuple[float, int | None]:
+    """Which device costs least: seconds until it could begin, and what its own checkpoint loses."""
+    cheapest: tuple[float, int | None] = (float("inf"), None)
+    for near in nearest:
+        device = near.device.id
+        if near.seconds + near.loss > cheapest[0] or device in board.seats:
+            continue
+        if not board.feasible.may(device, row.group.id):
+            continue
+        cost = near.seconds + board.load_seconds(device, row.group.checkpoint) + near.loss
+        if cost < cheapest[0] or (cost == cheapest[0] and device < (cheapest[1] or 0)):
+            cheapest = cost, device
+    return cheapest
 
 
-def _cost(board: Board, device: int, checkpoint: int) -> float:
-    """Seconds until it could begin, and what its own checkpoint loses."""
-    at = board.at[device]
+def _loss(board: Board, device: int) -> float:
     found = board.devices[device]
-    cost = board.free_at(device) - board.now + board.load_seconds(device, checkpoint)
-    if at is None or len(found.residents) < found.slots:
-        return cost
-    return cost + board.missed(device)
+    if board.at[device] is None or len(found.residents) < found.slots:
+        return 0.0
+    return board.missed(device)

@@ -25,7 +25,8 @@ def give(board: Board, device: int, row: Row, reason: SeatReason, *, images: int
 
 def fill(board: Board, checkpoint: int, devices: Iterable[int]) -> list[int]:
     """Seat devices, those free first before others, on rows of their checkpoint; return those left over."""
-    queue = [(_order(board, row), i, row) for i, row in enumerate(board.rows[checkpoint]) if _is_open(row)]
+    rows = board.rows[checkpoint]
+    queue = [(_order(board, row), i, row) for i, row in enumerate(rows) if row.left > 0 and row.devices_left != 0]
     heapq.heapify(queue)
     devices = list(devices)
     idle = sum(1 for d in devices if board.devices[d].serving is None)
@@ -65,13 +66,12 @@ def _next_row(board: Board, queue: list[tuple[Order, int, Row]], device: int) ->
 
 def _order(board: Board, row: Row) -> Order:
     """Class, priority, who waited too long; then first come, or who is owed most without room for all."""
-    first_come = (*row.level, 0, row.since, row.group.id, row.key[0])
-    if row.level[0] != BULK or not board.demand.is_saturated:
-        return first_come
-    if board.now - row.since > board.policy.served_seconds:
-        return first_come
+    rank, priority = row.level
+    is_late = board.now - row.since > board.policy.served_seconds
+    if rank != BULK or not board.demand.is_saturated or is_late:
+        return rank, priority, 0, row.since, row.group.id, row.key[0]
     owed = board.owed.get(row.key, 0.0) / board.weights.get(row.key, 1.0)
-    return *row.level, 1, -owed, row.group.id, row.key[0]
+    return rank, priority, 1, -owed, row.group.id, row.key[0]
 
 
 def _is_open(row: Row) -> bool:

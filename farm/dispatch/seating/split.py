@@ -20,7 +20,7 @@ def split(demand: Demand, seats: Mapping[int, int], lags: Mapping[Key, float], p
     credits = {c: _credit(seats.get(c, 0), allowed) for c, allowed in demand.allowed.items()}
     if not demand.is_saturated:
         return {
-            c: sum(max(credited, allowed[key]) for key, credited in credits[c].items())
+            c: sum([max(credited, allowed[key]) for key, credited in credits[c].items()])
             for c, allowed in demand.allowed.items()
         }
     wanted = {c: float(seats.get(c, 0)) for c in demand.allowed}

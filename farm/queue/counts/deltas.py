@@ -127,7 +127,8 @@ def fold(session: Session, waiting: Waiting) -> Folded:
     standing = lines.add(
         session, {_line(row): {status: getattr(row, status) for status in STATUSES} for row in taken}
     )
-    lifecycle.finish_what_is_done(session, {line.job_id for line, row in standing.items() if not row.left})
+    ended = {line.job_id for line, row in standing.items() if not row.left}
+    lifecycle.finish_what_is_done(session, lifecycle.about_to_end(session, ended))
     charges = _charges(taken, standing)
     shares.charge(session, charges)
     return Folded(len(held), waiting.has_more, charges, samples, _starts(taken))

@@ -4,7 +4,7 @@ A line is the tasks of one job and batch key: a row of `counters`. It belongs to
 ready while its job is open and its time has come. A row of `queues` says that an owner has ready lines. Who changes
 a job flips its flags here; what nobody is there for, the keeper does (`farm.queue.offers.corrections`).
 
-Locks are taken in the order tasks, counters, groups, queues, job.
+`farm.queue.lifecycle` says in which order locks are taken.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +20,8 @@ from farm.db.tables.dispatch import Group
 from farm.db.tables.jobs import Counters
 from farm.queue import lifecycle
 from farm.queue.offers.claimable import is_claimable_sql
+
+_MOST_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,22 @@ def enter_groups(session: Session, pool: str, batch_limit: int | None, kinds: It
     """The ids of groups of a pool, by batch key; those that are not there yet are entered.
 
     In the order of their keys, so that no two transactions wait for each other. What is there already is only
-    protected from being deleted, which hinders nobody.
+    protected from being deleted, which hinders nobody. One that nothing named for long may be deleted just before
+    that: it is entered again. Raises RuntimeError where that goes on and on.
     """
+    wanted = sorted(kinds, key=lambda kind: kind.batch_key)
+    for _ in range(_MOST_TRIES):
+        found = _enter_and_find(session, pool, batch_limit, wanted)
+        if len(found) == len(wanted):
+            return found
+    raise RuntimeError(f"groups of pool {pool!r} are deleted as fast as they are entered")
+
+
+def _enter_and_find(
+    session: Session, pool: str, batch_limit: int | None, kinds: Sequence[Kind]
+) -> Mapping[str, int]:
     shared = {"pool": pool, "batch_limit": batch_limit}
-    rows = [{**shared, **vars(kind)} for kind in sorted(kinds, key=lambda kind: kind.batch_key)]
+    rows = [{**shared, **vars(kind)} for kind in kinds]
     session.connection().execute(upsert(Group).on_conflict_do_nothing(), rows)
     keys = literal([row["batch_key"] for row in rows], ARRAY(Text))
     query = select(Group.batch_key, Group.id).where(

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, delete, func, insert, literal_column, select, update
+from sqlalchemy import Boolean, ColumnElement, delete, func, insert, literal_column, select, text, update
 from sqlalchemy.orm import Session
 
 from farm import __version__
@@ -57,14 +57,36 @@ class DeviceReport:
     busy_seconds: float | None = None
 
     @property
-    def columns(self) -> Mapping[str, Any]:
+    def values(self) -> Mapping[str, Any]:
+        """The same, as `_BEAT` takes it."""
         return {
             "device_class": storable(self.device_class),
             "memory_bytes": self.memory_bytes,
             "residents": list(self.residents),
             "cached": list(self.cached),
-            "free_at": None if self.busy_seconds is None else _in_seconds(self.busy_seconds),
+            "busy_seconds": self.busy_seconds,
         }
+
+
+_NO_DEVICE = DeviceReport("", 0)
+
+# A text: each worker sends it every few seconds, and SQLAlchemy would take longer to put it together than Postgres
+# to answer it.
+_BEAT = text(
+    """
+    UPDATE workers w
+    SET status = :status, checkpoint_id = :checkpoint_id, reason = :reason, last_seen_at = now(),
+        lease_until = coalesce(now() + make_interval(secs => CAST(:lease_seconds AS float8)), lease_until),
+        device_class = CASE WHEN :has_device THEN :device_class ELSE device_class END,
+        memory_bytes = CASE WHEN :has_device THEN :memory_bytes ELSE memory_bytes END,
+        residents = CASE WHEN :has_device THEN CAST(:residents AS bigint[]) ELSE residents END,
+        cached = CASE WHEN :has_device THEN CAST(:cached AS bigint[]) ELSE cached END,
+        free_at = CASE WHEN :has_device THEN now() + make_interval(secs => CAST(:busy_seconds AS float8))
+                       ELSE free_at END
+    WHERE id = :worker_id
+    RETURNING EXISTS (SELECT FROM exclusions x WHERE x.worker_name = w.name AND x.checkpoint_id IS NULL)
+    """
+)
 
 
 def states(session: Session, worker_ids: Collection[int]) -> Mapping[int, WorkerState]:
@@ -109,30 +131,19 @@ def beat(
     reports of its device; None leaves that as it is. Raises NotFound where the worker was away for so long that it
     has been forgotten.
     """
-    lease = {} if lease_seconds is None else {"lease_until": _in_seconds(lease_seconds)}
-    statement = (
-        update(Worker)
-        .where(Worker.id == worker_id)
-        .values(
-            status=status,
-            checkpoint_id=checkpoint_id,
-            reason=trouble and storable(trouble),
-            last_seen_at=func.now(),
-            **lease,
-            **(device.columns if device else {}),
-        )
-        .returning(is_out_of_service())
-        .execution_options(synchronize_session=False)
-    )
-    is_out = session.execute(statement).scalar_one_or_none()
+    values = {
+        "worker_id": worker_id,
+        "status": status,
+        "checkpoint_id": checkpoint_id,
+        "reason": trouble and storable(trouble),
+        "lease_seconds": lease_seconds,
+        "has_device": device is not None,
+        **(device or _NO_DEVICE).values,
+    }
+    is_out: bool | None = session.execute(_BEAT, values).scalar_one_or_none()
     if is_out is None:
         raise NotFound(f"There is no worker {worker_id} any more.")
     return is_out
-
-
-def _in_seconds(seconds: float) -> ColumnElement[Any]:
-    """So far from now, by the database's clock."""
-    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def retire(session: Session, worker_id: int, reason: str) -> None:

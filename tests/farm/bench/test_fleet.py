@@ -1,15 +1,15 @@
 """Small simulated fleets, on real servers with a real keeper: what must hold, never how fast it was."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from farm.bench.fleet import ceiling, farm, report, run
 from farm.bench.fleet.farm import BenchFarm
-from farm.bench.fleet.invariants import INVARIANTS, find_broken
+from farm.bench.fleet.figures.invariants import INVARIANTS, find_broken
 from farm.bench.fleet.options import FleetOptions
-from farm.bench.fleet.run import FleetFigures
 from farm.bench.fleet.work import draw_jobs
 from farm.config import Settings
 from farm.db.connection import Database
@@ -26,23 +26,15 @@ def bench_farm(settings: Settings, database: Database, postgres: Postgres, tmp_p
         yield found
 
 
-def run_small(bench_farm: BenchFarm, options: FleetOptions) -> FleetFigures:
-    return run.run(bench_farm, options, draw_jobs(options), image_seconds=0.02)
-
-
 @pytest.mark.parametrize("load", [0.0, 0.5])
 def test_a_small_fleet_keeps_every_promise(bench_farm: BenchFarm, load: float) -> None:
-    figures = run_small(bench_farm, FleetOptions(**{**vars(SMALL), "load": load}))
-    assert (figures.broken, figures.samples.errors) == ({}, [])
+    options = replace(SMALL, load=load)
+    figures = run.run(bench_farm, options, draw_jobs(options), image_seconds=0.02)
+    assert (figures.broken, figures.samples.errors, figures.samples.lost) == ({}, [], 0)
     assert figures.samples.published == SMALL.tasks
-
-
-def test_a_report_tells_of_a_fleet_and_of_what_is_broken(bench_farm: BenchFarm, scene: Scene) -> None:
-    figures = run_small(bench_farm, SMALL)
-    lines = "\n".join(report.describe(figures))
+    lines = "\n".join(report.describe(replace(figures, broken={"no task runs": 3})))
     assert "300 images in" in lines
-    assert "waits, " in lines
-    assert "BROKEN" not in lines
+    assert "BROKEN: no task runs (3)" in lines
 
 
 def test_the_ceiling_is_measured_in_batches_and_one_by_one(bench_farm: BenchFarm) -> None:

@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 
 from farm.bench.fleet.calls import ClaimedWork
-from farm.bench.fleet.device import Device
-from farm.bench.fleet.fairness import deviation, find_level
+from farm.bench.fleet.devices.device import Device
+from farm.bench.fleet.devices.timers import Timers
+from farm.bench.fleet.figures.fairness import deviation, find_level
+from farm.bench.fleet.figures.samples import Samples, quantile
+from farm.bench.fleet.figures.watch import Cost
 from farm.bench.fleet.options import FleetOptions, Timing
 from farm.bench.fleet.run import ideal_seconds
-from farm.bench.fleet.samples import Samples, quantile
-from farm.bench.fleet.timers import Timers
-from farm.bench.fleet.watch import Cost
 from farm.bench.fleet.work import PlannedJob, draw_jobs, spread_arrivals
 from farm.queue.claimed import Lease
 from tests.factories import a_spec

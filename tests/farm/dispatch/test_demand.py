@@ -18,13 +18,13 @@ def demand_of(known: Snapshot) -> Demand:
 
 
 def test_a_queue_asks_for_what_ends_it_within_the_horizon() -> None:
-    demand = demand_of(snapshot([device(n) for n in range(9)], [backlog(1, images=180)]))
+    demand = demand_of(snapshot([device(n) for n in range(9)], [backlog(1, images=240)]))
     assert demand.rates == pytest.approx({(1, None): 2})
     assert not demand.is_saturated
 
 
 def test_higher_priorities_are_given_theirs_first() -> None:
-    known = snapshot([device(n) for n in range(4)], [backlog(1, 1, 270, priority=80), backlog(2, 2, 900)])
+    known = snapshot([device(n) for n in range(4)], [backlog(1, 1, 360, priority=80), backlog(2, 2, 900)])
     assert demand_of(known).rates == pytest.approx({(1, None): 3, (2, None): 1})
 
 

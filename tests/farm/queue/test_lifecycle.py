@@ -1,5 +1,6 @@
 """The states and the arrows between them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import pytest
@@ -7,8 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from farm.db.tables.jobs import Task
-from farm.queue import lifecycle
-from farm.queue.lifecycle import Arrow, JobStatus, TaskStatus
+from farm.queue import deadlines, lifecycle, states
+from farm.queue.states import Arrow, JobStatus, TaskStatus
 from tests.factories import Scene
 
 DOCUMENTED_TASK_ARROWS = {
@@ -35,23 +36,23 @@ DOCUMENTED_JOB_ARROWS = {
 
 
 def test_the_arrows_of_tasks_are_the_documented_ones() -> None:
-    assert {(source, arrow.target) for arrow in lifecycle.ARROWS for source in arrow.sources} == (
+    assert {(source, arrow.target) for arrow in states.ARROWS for source in arrow.sources} == (
         DOCUMENTED_TASK_ARROWS
     )
 
 
 def test_the_arrows_of_jobs_are_the_documented_ones() -> None:
-    assert {(source, target) for target, sources in lifecycle.JOB_ARROWS.items() for source in sources} == (
+    assert {(source, target) for target, sources in states.JOB_ARROWS.items() for source in sources} == (
         DOCUMENTED_JOB_ARROWS
     )
 
 
 def test_a_final_task_moves_only_by_a_retry() -> None:
-    out_of_final = [arrow for arrow in lifecycle.ARROWS for source in arrow.sources if source.is_final]
+    out_of_final = [arrow for arrow in states.ARROWS for source in arrow.sources if source.is_final]
     assert out_of_final == [lifecycle.RETRY]
 
 
-@pytest.mark.parametrize("arrow", lifecycle.ARROWS, ids=lambda arrow: arrow.name)
+@pytest.mark.parametrize("arrow", states.ARROWS, ids=lambda arrow: arrow.name)
 @pytest.mark.parametrize("status", list(TaskStatus))
 def test_a_task_moves_along_an_arrow_only_from_its_sources(scene: Scene, arrow: Arrow, status: TaskStatus) -> None:
     job_id = scene.submit()
@@ -97,6 +98,36 @@ def test_the_database_refuses_a_job_that_ended_without_an_end(scene: Scene) -> N
     scene.submit()
     with pytest.raises(IntegrityError), scene.database.begin() as session:
         session.execute(text("UPDATE jobs SET status = 'succeeded'"))
+
+
+@pytest.mark.parametrize("status", list(TaskStatus))
+def test_counts_are_not_changed_with_what_claims_read(scene: Scene, status: TaskStatus) -> None:
+    job_id = scene.submit()
+    with scene.database.begin() as session, pytest.raises(ValueError, match=status):
+        lifecycle.update_counters(session, job_id, **{status: 3, "priority": 7})
+
+
+def test_a_job_whose_last_images_are_called_off_by_two_at_once_ends(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two keepers that cancel an overdue job part by part: each sees that the other's part is left."""
+    monkeypatch.setattr(deadlines, "_MOST_CANCELLED", 100)
+    job_id = scene.submit(
+        prompts=[{"prompt": "a", "width": width, "images_per_prompt": 100} for width in (512, 768)]
+    )
+
+    def cancel_some() -> None:
+        with scene.database.begin() as session:
+            deadlines.cancel_queued(session, job_id, "late")
+
+    with ThreadPoolExecutor() as threads:
+        with scene.database.begin() as session:
+            deadlines.cancel_queued(session, job_id, "late")
+            other = threads.submit(cancel_some)
+            scene.wait_for_blocked()
+        other.result()
+    assert scene.job(job_id).status == "cancelled"
+    assert scene.counters() == scene.recount()
 
 
 def test_a_move_spares_a_task_that_has_become_final(scene: Scene) -> None:

@@ -3,10 +3,11 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.exc import DataError
 
 from farm.queue import endings, steering
+from farm.queue.endings import Published
 from tests.factories import Scene, a_finished
 
 
@@ -91,6 +92,30 @@ def test_two_publishes_of_the_same_batch_at_once_make_one_result_an_image(scene:
     assert published == [{lease.key for lease in leases}] * 2
     assert scene.scalar("SELECT count(*) FROM results") == 4
     assert scene.counters() == scene.recount()
+
+
+def test_an_image_that_others_lock_is_left_and_its_mates_are_published(scene: Scene) -> None:
+    """A cancel of a giant job holds its tasks for long."""
+    locked, free = scene.submit(), scene.submit()
+    leases = scene.claim(scene.worker())
+    with scene.database.begin() as other, scene.database.begin() as session:
+        other.execute(text("SELECT FROM tasks WHERE job_id = :id FOR UPDATE"), {"id": locked})
+        done = endings.publish_all(session, [a_finished(lease) for lease in leases])
+    assert done.published == {lease.key for lease in leases if lease.job_id == free}
+    assert done.left == {lease.key for lease in leases if lease.job_id == locked}
+    assert [scene.job(job_id).status for job_id in (locked, free)] == ["active", "succeeded"]
+
+
+def test_an_image_that_is_being_published_already_is_left_and_then_found_published(scene: Scene) -> None:
+    """The answer to the COMMIT is late: were the image refused, the objects of its result would be deleted."""
+    scene.submit()
+    [lease] = scene.claim(scene.worker())
+    with scene.database.begin() as first:
+        endings.publish_all(first, [a_finished(lease)])
+        with scene.database.begin() as second:
+            assert endings.publish_all(second, [a_finished(lease)]) == Published(set(), {lease.key})
+    with scene.database.begin() as session:
+        assert endings.publish_all(session, [a_finished(lease)]) == Published({lease.key}, set())
 
 
 def test_a_set_with_an_image_that_cannot_be_stored_changes_nothing(scene: Scene) -> None:

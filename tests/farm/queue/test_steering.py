@@ -1,15 +1,18 @@
 """What people do with a job, and what becomes of it."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from farm.db import events
 from farm.errors import Conflict, NotFound
-from farm.queue import steering
+from farm.queue import lifecycle, steering
 from tests.factories import Scene
+from tests.waiting import wait_until
 
 
 def a_finished_job(scene: Scene) -> int:
@@ -70,6 +73,67 @@ class TestCancel:
         steering.cancel(scene.database, job_id)
         with pytest.raises(Conflict):
             steering.cancel(scene.database, job_id)
+
+
+@pytest.fixture
+def giant(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A job of so many images that it takes long to change them all; some of them failed."""
+    monkeypatch.setattr(steering, "_MANY", 2)
+    job_id = scene.submit(images_per_prompt=6)
+    worker_id = scene.worker()
+    for lease in scene.claim(worker_id, limit=3):
+        scene.fail(lease, is_retryable=False)
+    return job_id
+
+
+def cancel(scene: Scene, job_id: int) -> None:
+    steering.cancel(scene.database, job_id)
+
+
+def retry(scene: Scene, job_id: int) -> None:
+    steering.retry(scene.database, scene.settings, scene.doorbell, job_id)
+
+
+def is_ready(scene: Scene) -> bool:
+    return bool(scene.scalar("SELECT is_ready FROM counters"))
+
+
+class TestGiantJobs:
+    @pytest.mark.parametrize("change", [cancel, retry])
+    def test_no_claim_looks_through_a_giant_job_while_its_images_are_changed(
+        self, scene: Scene, giant: int, change: Callable[[Scene, int], None]
+    ) -> None:
+        with ThreadPoolExecutor() as threads:
+            with scene.database.begin() as session:
+                session.execute(text("SELECT FROM tasks FOR UPDATE"))
+                changing = threads.submit(change, scene, giant)
+                wait_until(lambda: not is_ready(scene), seconds=8)
+            changing.result()
+        assert is_ready(scene) == (change is retry)
+
+    def test_a_small_job_is_changed_in_one_transaction(self, scene: Scene) -> None:
+        before = scene.submit(images_per_prompt=4), scene.scalar("SELECT not_before FROM counters")
+        cancel(scene, before[0])
+        assert scene.scalar("SELECT not_before FROM counters") is before[1] is None
+
+    @pytest.mark.parametrize("change", [cancel, retry])
+    def test_a_giant_job_goes_on_after_its_change_failed(
+        self, scene: Scene, giant: int, change: Callable[[Scene, int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lifecycle, "move", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            change(scene, giant)
+        monkeypatch.undo()
+        assert scene.claim(scene.worker()) == ()
+        scene.let_jobs_begin()
+        assert scene.claim(scene.worker())
+
+    def test_a_retried_giant_job_waits_for_its_own_time(self, scene: Scene, giant: int) -> None:
+        for table in ("jobs", "counters"):
+            scene.execute(f"UPDATE {table} SET not_before = '2999-01-01Z'")
+        retry(scene, giant)
+        assert not is_ready(scene)
+        assert scene.scalar("SELECT not_before = '2999-01-01Z' FROM counters")
 
 
 class TestPauseAndResume:

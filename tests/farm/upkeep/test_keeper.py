@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -151,7 +152,7 @@ def test_a_pool_whose_workers_are_all_busy_is_not_rung(scene: Scene) -> None:
 
 
 def test_a_keeper_outlives_its_database_sessions(scene: Scene) -> None:
-    often = scene.settings.model_copy(update={"keeper_seconds": 0.1})
+    often = scene.settings.model_copy(update={"keeper_seconds": 0.1, "lease_seconds": 1.0})
     keeper = Keeper(often, scene.database, scene.doorbell)
     thread = threading.Thread(target=keeper.run)
     thread.start()
@@ -184,6 +185,40 @@ def test_every_lease_gets_time_to_be_renewed_after_an_outage(scene: Scene) -> No
     scene.let_leases_end(*leases)
     keeper.make_round()
     assert scene.statuses(job_id) == ["running"]
+
+
+def test_the_time_to_renew_begins_when_an_outage_ends(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the outage was: a keeper that is patient already skips a step, and that says nothing."""
+    now = 1000.0
+    monkeypatch.setattr("farm.upkeep.keeper.time", SimpleNamespace(monotonic=lambda: now))
+    job_id = scene.submit()
+    leases = scene.claim(scene.worker())
+    keeper = Keeper(scene.settings, Database("postgresql://farm@127.0.0.1:1/farm", Role.KEEPER), scene.doorbell)
+    for _ in range(3):
+        keeper.make_round()
+        now += scene.settings.lease_seconds * 0.6
+    keeper._database = scene.database
+    scene.let_leases_end(*leases)
+    keeper.make_round()
+    assert scene.statuses(job_id) == ["running"]
+    now += scene.settings.lease_seconds
+    keeper.make_round()
+    assert scene.statuses(job_id) == ["queued"]
+
+
+def test_a_keeper_that_starts_gives_every_lease_time_to_be_renewed(scene: Scene) -> None:
+    """It may start with Postgres, after an outage of both."""
+    job_id = scene.submit()
+    scene.let_leases_end(*scene.claim(scene.worker()))
+    often = scene.settings.model_copy(update={"keeper_seconds": 0.1, "lease_seconds": 3.0})
+    keeper = Keeper(often, scene.database, scene.doorbell)
+    thread = threading.Thread(target=keeper.run)
+    thread.start()
+    thread.join(1.5)
+    assert scene.statuses(job_id) == ["running"]
+    wait_until(lambda: scene.statuses(job_id) == ["queued"], seconds=10)
+    keeper.stop()
+    thread.join(10)
 
 
 @pytest.fixture

@@ -23,10 +23,14 @@ _MOST_TOGETHER = 64
 # Less than what anybody notices; a batch of images is encoded and uploaded within it, mostly.
 _MATES_SECONDS = 0.3
 _LOOK_SECONDS = 0.02
+# Others hold a task for a moment, mostly; only a change of a giant job takes long.
+_AGAIN_SECONDS = 0.5
 
 
 class Publisher:
     """Gathers uploaded images and publishes them; in an outage again and again, while their leases stand.
+
+    Those whose tasks others lock join the next ones, and hold up none.
 
     `are_more_coming` says whether further images are on their way: they are waited for, briefly. `on_published` is
     called with each that is, `on_refused` with the objects of each that another attempt was faster than, and
@@ -67,15 +71,24 @@ class Publisher:
         self._uploaded.put(None)
 
     def _run(self) -> None:
-        while (first := self._uploaded.get()) is not None and not self._ending.is_set():
+        left: list[UploadedImage] = []
+        while (images := self._gather(left)) and not self._ending.is_set():
+            left = []
             try:
-                self._publish(self._gather(first))
+                left = self._publish(images)
             except Exception:
                 # Without this thread nothing would be delivered any more. What it had in hand waits in the spool.
                 log.exception("Images could not be published.")
 
-    def _gather(self, first: UploadedImage) -> list[UploadedImage]:
-        """What is uploaded by now, and what comes soon."""
+    def _gather(self, left: Sequence[UploadedImage]) -> list[UploadedImage]:
+        """What was left at the last try, with what is uploaded by now or soon; nothing at the end."""
+        try:
+            first = self._uploaded.get(timeout=_AGAIN_SECONDS if left else None)
+        except queue.Empty:
+            return list(left)
+        return [*left, *self._gather_mates(first)] if first else []
+
+    def _gather_mates(self, first: UploadedImage) -> list[UploadedImage]:
         gathered = [first]
         deadline = time.monotonic() + _MATES_SECONDS
         while len(gathered) < _MOST_TOGETHER:
@@ -92,30 +105,30 @@ class Publisher:
             gathered.append(image)
         return gathered
 
-    def _publish(self, images: Sequence[UploadedImage]) -> None:
+    def _publish(self, images: Sequence[UploadedImage]) -> list[UploadedImage]:
         """Publish images together; where they cannot be, for a reason of theirs, each by itself.
 
-        So an image that can never be published holds up none of its mates.
+        So an image that can never be published holds up none of its mates. Return those whose tasks others lock.
         """
         while (images := self._still_held(images)) and not self._ending.is_set():
             try:
-                self._publish_together(images)
+                left = self._publish_together(images)
             except PASSING as error:
                 log.warning("Could not publish images yet.", images=len(images), error=str(error.args[0]))
                 self._pause.wait()
                 continue
             except Exception as error:
-                self._publish_one_by_one(images, error)
+                left = self._publish_one_by_one(images, error)
             self._pause.reset()
-            return
+            return left
+        return []
 
-    def _publish_one_by_one(self, images: Sequence[UploadedImage], error: Exception) -> None:
+    def _publish_one_by_one(self, images: Sequence[UploadedImage], error: Exception) -> list[UploadedImage]:
         if len(images) == 1:
             self._on_failed(images[0].pending, error)
-            return
+            return []
         log.warning("Images could not be published together.", images=len(images), error=str(error))
-        for image in images:
-            self._publish([image])
+        return [left for image in images for left in self._publish([image])]
 
     def _still_held(self, images: Sequence[UploadedImage]) -> Sequence[UploadedImage]:
         """Nothing is deleted of the others: if the answer to a COMMIT was lost, the objects belong to a result."""
@@ -127,16 +140,18 @@ class Publisher:
                 self._on_failed(image.pending, LeaseLost())
         return held
 
-    def _publish_together(self, images: Sequence[UploadedImage]) -> None:
+    def _publish_together(self, images: Sequence[UploadedImage]) -> list[UploadedImage]:
         reach("worker.gathered")
         with self._database.begin() as session:
-            published = endings.publish_all(session, [image.finished for image in images])
+            done = endings.publish_all(session, [image.finished for image in images])
             reach("worker.publishing")
         reach("worker.published")
-        for image in images:
-            if image.lease.key in published:
+        left = [image for image in images if image.lease.key in done.left]
+        for image in (image for image in images if image.lease.key not in done.left):
+            if image.lease.key in done.published:
                 log.info("Attempt ended: succeeded.", **image.lease.log_fields())
             else:
                 log.info("Attempt ended: refused, another attempt owns the task.", **image.lease.log_fields())
                 self._on_refused(image.finished)
             self._on_published(image.pending)
+        return left

@@ -10,6 +10,7 @@ from farm.bench.policy.queues import Job
 from farm.bench.policy.report import Result, describe, simulate
 from farm.bench.policy.scenario import Made, Scenario, Submitted, checkpoints, mixed, owners
 from farm.bench.policy.scenarios import SCENARIOS, drain
+from farm.bench.policy.simulation import Simulation
 from farm.dispatch.planned import Plan
 from farm.dispatch.snapshot import Seat, Snapshot
 
@@ -91,3 +92,10 @@ def test_checks_find_a_lost_image() -> None:
     checks = Checks(SMALL)
     checks.end([Job(Submitted(0.0, 1, 1, 8), queued=3, running=2, done=2)], 1.0)
     assert checks.broken == ["a job of 8 images has 3, 2, 2"]
+
+
+def test_one_plan_in_twenty_is_timed() -> None:
+    run = Simulation(SMALL.of(hours=0.05), seed=5)
+    tally = run.run()
+    assert len(tally.plan_seconds) == run.plans // 20
+    assert all(seconds > 0 for seconds in tally.plan_seconds)

@@ -306,6 +306,25 @@ class TestCharges:
         assert scene.scalar(CHARGED) == 9.0
         assert scene.column("SELECT charged_seconds FROM attempts") == [4.5, 4.5]
 
+    @pytest.mark.parametrize("ending", ["cancel", "hand_back", "expire"])
+    def test_hours_in_which_nothing_came_are_not_charged(self, scene: Scene, ending: str) -> None:
+        """The worker slept, or the farm was switched off."""
+        job_id = scene.submit(images_per_prompt=2)
+        scene.execute("UPDATE groups SET seconds = 20")
+        worker_id = scene.worker()
+        leases = scene.claim(worker_id)
+        scene.execute("UPDATE attempts SET started_at = started_at - interval '6 hours'")
+        match ending:
+            case "cancel":
+                steering.cancel(scene.database, job_id)
+            case "hand_back":
+                scene.hand_back(*leases)
+            case "expire":
+                scene.let_lease_end_of(worker_id)
+                scene.expire()
+        assert scene.scalar(CHARGED) == pytest.approx(2 * 10 * 20)
+        assert scene.scalar("SELECT sum(gpu_seconds) FROM attempts") == pytest.approx(6 * 3600, abs=60)
+
     def test_an_attempt_that_the_release_before_opened_is_charged_whole(self, scene: Scene) -> None:
         scene.submit()
         [lease] = scene.claim(scene.worker())

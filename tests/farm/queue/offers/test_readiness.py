@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from farm.planner.prune import prune
 from farm.queue import steering
 from farm.queue.offers import corrections, readiness
 from tests.factories import Scene, a_user
@@ -32,6 +33,27 @@ class TestSubmit:
         scene.submit()
         scene.submit(**other)
         assert scene.scalar("SELECT count(DISTINCT group_id) FROM counters") == 2
+
+    def test_a_group_that_is_deleted_while_it_is_entered_is_entered_again(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Pruning deletes those that no line named for a day."""
+        scene.submit()
+        [(checkpoint_id,)] = rows(scene, "SELECT checkpoint_id FROM groups")
+        kinds = [readiness.Kind(key, checkpoint_id, 512 * 512, 5e6) for key in ("b", "a")]
+        with scene.database.begin() as session:
+            readiness.enter_groups(session, "default", None, kinds)
+        scene.execute("UPDATE groups SET created_at = now() - interval '2 days'")
+        with scene.database.begin() as session:
+            execute = session.execute
+
+            def prune_first(*arguments: Any, **options: Any) -> Any:
+                with scene.database.begin() as other:
+                    prune(other)
+                return execute(*arguments, **options)
+
+            monkeypatch.setattr(session, "execute", prune_first)
+            assert sorted(readiness.enter_groups(session, "default", None, kinds)) == ["a", "b"]
 
     def test_a_group_says_how_much_work_an_image_is(self, scene: Scene) -> None:
         scene.submit(width=512, height=768, num_inference_steps=10)

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from farm.errors import LeaseLost
 from farm.queue import endings
 from farm.queue.claimed import AttemptKey, Lease
+from farm.queue.endings import Published
 from farm.queue.results import Finished
 from tests.factories import Scene, a_finished
 from tests.waiting import wait_until
@@ -40,7 +42,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Deliveries:
     """Also how many images each transaction publishes."""
     seen, publish_all = Deliveries(), endings.publish_all
 
-    def note(session: Session, finished: list[Finished]) -> set[AttemptKey]:
+    def note(session: Session, finished: list[Finished]) -> Published:
         seen.sets.append(len(finished))
         return publish_all(session, finished)
 
@@ -151,6 +153,35 @@ def test_an_image_that_can_never_be_published_holds_up_none_of_its_mates(
     assert list(seen.failed) == [bad.key]
     assert seen.sets == [4, 1, 1, 1, 1]
     assert sorted(scene.statuses(bad.job_id)) == ["running", "succeeded", "succeeded", "succeeded"]
+
+
+def test_an_image_that_others_lock_holds_up_none_of_its_mates_and_comes_later(
+    scene: Scene, publisher: Callable[..., Publisher], seen: Deliveries
+) -> None:
+    leases, holdings = claim(scene, 3)
+    publishing = publisher(holdings)
+    with scene.database.begin() as session:
+        session.execute(text("SELECT FROM tasks WHERE id = :id FOR UPDATE"), {"id": leases[1].task_id})
+        for lease in leases:
+            publishing.put(uploaded(lease))
+        wait_until(lambda: seen.over == 2, seconds=4)
+        assert not publishing.is_held_up
+    wait_until(lambda: seen.over == 3, seconds=10)
+    assert seen.published == [leases[0], leases[2], leases[1]]
+    assert seen.refused == []
+
+
+def test_an_image_that_others_cancel_meanwhile_is_given_up(
+    scene: Scene, publisher: Callable[..., Publisher], seen: Deliveries
+) -> None:
+    [lease], holdings = claim(scene, 1)
+    with scene.database.begin() as session:
+        session.execute(text("SELECT FROM tasks FOR UPDATE"))
+        publisher(holdings).put(uploaded(lease))
+        wait_until(lambda: len(seen.sets) > 1, seconds=10)
+        holdings.drop([lease])
+        wait_until(lambda: seen.over == 1, seconds=10)
+    assert isinstance(seen.failed[lease.key], LeaseLost)
 
 
 def test_an_image_that_another_attempt_was_faster_with_is_refused_and_its_mates_are_published(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from farm.bench.fleet.fairness import Deviation, deviation
-from farm.bench.fleet.samples import quantile
+from farm.bench.fleet.figures.fairness import Deviation, deviation
+from farm.bench.fleet.figures.samples import quantile
 
 _WAITS = text(
     """

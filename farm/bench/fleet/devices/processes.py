@@ -7,9 +7,9 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from farm.bench.fleet.driver import Driver, DriverOrders
+from farm.bench.fleet.devices.driver import Driver, DriverOrders
+from farm.bench.fleet.figures.samples import Samples
 from farm.bench.fleet.options import FleetOptions, Timing
-from farm.bench.fleet.samples import Samples
 from farm.config import Settings
 from farm.errors import FarmError
 

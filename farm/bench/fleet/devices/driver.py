@@ -11,10 +11,10 @@ from typing import TypeVar
 import redis
 
 from farm.bench.fleet.calls import ClaimAnswer, ClaimedWork, WorkerCalls
-from farm.bench.fleet.device import Device
+from farm.bench.fleet.devices.device import Device
+from farm.bench.fleet.devices.timers import Timers
+from farm.bench.fleet.figures.samples import Samples
 from farm.bench.fleet.options import POOL, Timing
-from farm.bench.fleet.samples import Samples
-from farm.bench.fleet.timers import Timers
 from farm.config import Settings
 from farm.queue.doorbell import queue_name
 
