@@ -23,9 +23,10 @@ _FIRST_IMAGES = 2
 # In order:
 #   lines   what is ready, one by one
 #   summed  by group
-#   places  the groups of an owner at a checkpoint in their order: by class, by priority, the oldest first. What is
-#           beyond the last place counts as images of the group there: so its owner gets the devices for it, and as
-#           the first are rendered, others take their places
+#   places  the groups of an owner at a checkpoint in their order: by class, by priority, the oldest first. Windows and
+#           no join: where nothing was analysed yet, Postgres would compare each group with each
+#   placed  the group at the last place. What is beyond counts as images of that one: so its owner gets the devices
+#           for it, and as the first are rendered, others take their places
 _BACKLOGS = text(
     f"""
     WITH appended AS MATERIALIZED (
@@ -56,24 +57,26 @@ _BACKLOGS = text(
         WHERE queued > 0
         GROUP BY group_id, checkpoint_id, owner_id, project_id, class, priority, is_limited, urgency
     ), places AS (
-        SELECT owner_id, checkpoint_id, group_id, place,
-               max(group_id) FILTER (WHERE place = {MOST_GROUPS})
-                   OVER (PARTITION BY owner_id, checkpoint_id) AS last
+        SELECT *, dense_rank() OVER (
+            PARTITION BY owner_id, checkpoint_id ORDER BY first_class, first_priority DESC, first_ready_at, group_id
+        ) AS place
         FROM (
-            SELECT owner_id, checkpoint_id, group_id, row_number() OVER (
-                PARTITION BY owner_id, checkpoint_id
-                ORDER BY min(array_position(ARRAY['interactive', 'deadline', 'bulk'], class)), max(priority) DESC,
-                         min(oldest_at), group_id
-            ) AS place
-            FROM summed GROUP BY owner_id, checkpoint_id, group_id
-        ) numbered
+            SELECT *, min(array_position(ARRAY['interactive', 'deadline', 'bulk'], class)) OVER g AS first_class,
+                   max(priority) OVER g AS first_priority, min(oldest_at) OVER g AS first_ready_at
+            FROM summed WINDOW g AS (PARTITION BY owner_id, checkpoint_id, group_id)
+        ) grouped
+    ), placed AS (
+        SELECT *, max(group_id) FILTER (WHERE place = {MOST_GROUPS}) OVER (
+            PARTITION BY owner_id, checkpoint_id
+        ) AS last
+        FROM places
     )
     SELECT CASE WHEN place <= {MOST_GROUPS} THEN group_id ELSE last END AS shown_id, owner_id, project_id, class,
            priority, is_limited, urgency, sum(images)::bigint AS images,
            coalesce(sum(first_images) FILTER (WHERE place <= {MOST_GROUPS}), 0)::bigint AS first_images,
            min(oldest_at) AS oldest_at, min(first_at) AS first_at, min(deadline_at) AS deadline_at,
            max(max_devices) AS max_devices
-    FROM summed JOIN places USING (owner_id, checkpoint_id, group_id)
+    FROM placed
     GROUP BY shown_id, owner_id, project_id, class, priority, is_limited, urgency
     """
 )
