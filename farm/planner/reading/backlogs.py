@@ -23,8 +23,8 @@ _FIRST_IMAGES = 2
 # In order:
 #   lines   what is ready, one by one
 #   summed  by group
-#   places  the groups of an owner at a checkpoint in their order: by class, by priority, the oldest first. By windows,
-#           not joins: where nothing was analysed yet, Postgres would compare each group with each
+#   places  the groups of an owner at a checkpoint in their order: by class, by priority, the oldest first.
+#           Windows, not joins: where nothing was analysed yet, Postgres would compare each group with each
 #   placed  the group at the last place. What is beyond counts as images of that one: so its owner gets the devices
 #           for it, and as the first are rendered, others take their places
 _BACKLOGS = text(
