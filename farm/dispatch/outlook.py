@@ -103,20 +103,14 @@ def _describe(board: Board, checkpoint: int, rows: list[Row], soonest: float) ->
 def _foresee_row(board: Board, row: Row, shared: _Checkpoint, first: float | None, *, is_short: bool) -> Outlook:
     """`first` is when the first device that is seated for these images begins (None: there is none)."""
     reason = _reason(board, row, shared, first, is_short=is_short)
-    low: float | None
-    high: float | None
-    if first is not None:
-        low, high = first, first + shared.batch
-    else:
-        found = shared.ranges.get(reason)
-        if found is None:
-            found = shared.ranges[reason] = _range(board, shared, reason)
-        low, high = found
+    found = shared.ranges.get(reason) if first is None else (first, first + shared.batch)
+    if found is None:
+        found = shared.ranges[reason] = _range(board, shared, reason)
     devices = allowed = shared.by_key[row.key]
     if shared.allowed:
         devices = max(allowed, shared.devices * allowed / shared.allowed)
     owner, project = row.key
-    return Outlook(row.group.id, owner, project, row.class_, reason, low, high, devices / row.seconds)
+    return Outlook(row.group.id, owner, project, row.class_, reason, *found, devices / row.seconds)
 
 
 def _reason(board: Board, row: Row, shared: _Checkpoint, first: float | None, *, is_short: bool) -> WaitReason:
