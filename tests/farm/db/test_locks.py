@@ -19,6 +19,7 @@ def test_the_locks_are_numbered_as_in_older_releases() -> None:
         "OBJECT": 7216,
         "WEIGHTS": 7218,
         "NAME": 0x6E616D65,
+        "PLAN": 7219,
     }
 
 
