@@ -12,7 +12,7 @@ index = st.integers(0, 10**6)
 HAPPENINGS = (
     *("claim", "claim", "claim", "claim", "claim", "claim"),
     *("a_task_changes_hands", "a_task_changes_hands", "leases_end", "two_keepers_expire_at_once"),
-    *("a_publish_meets_an_expiry", "time_passes", "a_keeper_cancels_what_is_overdue"),
+    *("a_publish_meets_an_expiry", "time_passes", "a_keeper_cancels_what_is_overdue", "two_keepers_fold_at_once"),
     *("a_worker_joins", "a_worker_stops", "a_worker_dies"),
     *("a_person_drains_a_worker", "a_person_restores_a_worker", "a_person_restores_a_worker"),
     *("turns_change", "turns_change", "a_plan_is_made", "a_plan_is_made", "a_plan_grows_old"),
@@ -20,7 +20,7 @@ HAPPENINGS = (
 )
 WRITES = (
     *("publish", "publish", "publish_twice", "hand_back"),
-    *("fail", "fail", "fail", "fail_for_good", "fail_for_good", "renew"),
+    *("fail", "fail", "fail", "fail_for_good", "fail_for_good", "adopt"),
 )
 """What may happen, and what a worker may write; one named twice is twice as likely."""
 

@@ -116,7 +116,8 @@ class FarmMachine(RuleBasedStateMachine):
     def rehearse_zombie(self, session: Session, zombie: Lease) -> None:
         match next(self.turns):
             case 0:
-                assert leases.renew(session, self.expected.workers[0], [zombie], LEASE_SECONDS) == set()
+                worker_id = self.expected.workers[0]
+                assert zombie not in leases.renew(session, worker_id, [zombie, *self.held], LEASE_SECONDS)
             case 1:
                 assert not endings.fail(session, zombie, "too late", is_retryable=True)
             case 2:
@@ -248,12 +249,17 @@ class FarmMachine(RuleBasedStateMachine):
         assert not self.expected.fail(lease.task_id, lease.attempt, is_retryable=False)
         assert not self.scene.fail(lease, is_retryable=False)
 
-    def renew(self, lease: Lease, nth: int) -> None:
+    def adopt(self, lease: Lease, nth: int) -> None:
+        """A worker takes over what lies in the spool of another one, and renews its lease with all that it has."""
         worker_id = nth_of(self.expected.workers, nth)
-        assert self.scene.renew(worker_id, lease) == ({lease} if self.holds(lease) else set())
+        with self.database.begin() as session:
+            adopted = leases.adopt(session, worker_id, [lease], LEASE_SECONDS)
+        assert adopted == ({lease} if self.holds(lease) else set())
         if self.holds(lease):
             task = self.expected.tasks[lease.task_id]
             task.worker_id, task.lease_has_ended = worker_id, False
+        its_own = {held for held in self.held if self.expected.tasks[held.task_id].worker_id == worker_id}
+        assert self.scene.renew(worker_id, *self.leases) == its_own
 
     def hand_back(self, lease: Lease, _: int) -> None:
         self.scene.hand_back(lease)
@@ -303,6 +309,12 @@ class FarmMachine(RuleBasedStateMachine):
         with ThreadPoolExecutor(2) as threads:
             expired = [threads.submit(self.scene.expire) for _ in range(2)]
         assert sum(each.result() for each in expired) == self.expected.expire()
+
+    def two_keepers_fold_at_once(self, _: int) -> None:
+        """Which nobody notices: the counts stay what they are."""
+        with ThreadPoolExecutor(2) as threads:
+            folded = [threads.submit(self.scene.fold) for _ in range(2)]
+        assert not any(each.result().has_more for each in folded)
 
     def a_task_changes_hands(self, nth: int) -> None:
         """Handed back it is next in line, so that the next claim makes a zombie of who held it."""

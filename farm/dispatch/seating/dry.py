@@ -51,7 +51,7 @@ def move_dry(board: Board) -> None:
     1. To another checkpoint that they hold: it costs nothing.
     2. To checkpoints that lack more than half a device, those that lack most first; more than a whole one, if it is
        going to be needed where it is.
-    3. While there is not room for all: to whatever is worth the load.
+    3. To whatever is worth the load: what takes long, though it lacks nothing, ends sooner with one more.
     """
     dry, spare = find_dry(board)
     dry = _use_residents(board, dry, spare)
@@ -97,7 +97,7 @@ def _need(board: Board, checkpoint: int, spare: dict[int, int]) -> float:
         oldest = min([row.since for row in rows])
         is_ripe = images >= board.policy.cold_images or board.now - oldest >= board.policy.cold_seconds
         return max(need, 0.51) if is_ripe or need > 0.5 else 0.0
-    if need <= 0.5 and board.demand.is_saturated:
+    if need <= 0.5:
         work = sum(row.work for row in rows) / (board.count(checkpoint) + 1)
         load = board.usual_load(checkpoint)
         return 0.501 + need / 1e3 if work > _WORTH_LOADS * load else 0.0

@@ -200,7 +200,8 @@ UNSEATED = f"""{_RANKED}, {_HEAD}, part AS (
             SELECT c.job_id, c.batch_key FROM counters c
             WHERE c.group_id = (SELECT group_id FROM head WHERE NOT is_lone)
               AND c.job_id <> (SELECT job_id FROM head)
-              AND {is_claimable_sql("c")} AND {_IS_WANTED} AND {has_a_device_left_sql("c")}
+              AND {is_claimable_sql("c")} AND {_IS_WANTED}
+              AND {suits_claimant_sql("c")} AND {has_a_device_left_sql("c")}
             ORDER BY c.priority DESC, c.job_id LIMIT {_MOST_LINES_OF_A_GROUP}
         ) others
     ), {_FRESH}
