@@ -37,7 +37,7 @@ _WRITE = text(
 def write_turns(session: Session, pool: str, accounts: Iterable[Account]) -> int:
     """Order the owners who wait by what each is owed; return for how many queues that changed something.
 
-    Whoever is owed most for their weight has the lowest turn, which is the next.
+    The owner who is owed most for their weight has the lowest turn, which is the next.
     """
     turns = find_turns(accounts)
     moved = [

@@ -14,7 +14,7 @@ from farm.reports.expected import FASTER, INTERACTIVE_IMAGES, PLAN_SECONDS, SLOW
 
 _BATCH_IMAGES = 8
 _LEAST_RATE = 0.05
-"""Whoever has the smallest share of a pool is not said to wait for ever."""
+"""The owner of the smallest share of a pool is not said to wait for ever."""
 
 _STANDING = text(
     f"""

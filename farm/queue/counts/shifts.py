@@ -78,7 +78,7 @@ def _fold_and_change(session: Session, counts: Mapping[LineKey, Mapping[str, int
 
 
 def _change_beside(session: Session, counts: Mapping[LineKey, Mapping[str, int]]) -> None:
-    """Whoever reads a line adds up its row and its deltas: to them it is the same change."""
+    """A reader of a line adds up its row and its deltas: to it this is the same change."""
     lines.add(session, {line: _signed(changed, 1) for line, changed in counts.items()})
     lines.append(session, [Change(line, _signed(changed, -1)) for line, changed in counts.items()])
 
