@@ -20,6 +20,7 @@ _BREAK = re.compile(r"\bBREAK\b")
 _LETTERS_OF_A_WORD = 11
 _LETTERS_OF_A_TOKEN = 5
 _MOST = 8
+_MOST_TOKENS = _MOST * CHUNK_TOKENS
 
 
 def estimate_shape(prompt: str, negative_prompt: str) -> tuple[int, int, int]:
@@ -28,20 +29,21 @@ def estimate_shape(prompt: str, negative_prompt: str) -> tuple[int, int, int]:
     None is more than 8: texts that long are rare, and each shape is a kind of its own.
     """
     parts = _AND.split(prompt)
-    shape = len(parts), max(map(estimate_chunks, parts)), estimate_chunks(negative_prompt)
-    return min(shape[0], _MOST), min(shape[1], _MOST), min(shape[2], _MOST)
+    return min(len(parts), _MOST), max(map(estimate_chunks, parts)), estimate_chunks(negative_prompt)
 
 
 def estimate_chunks(text: str) -> int:
-    """How many chunks a text takes, at least one; each section between BREAKs has its own."""
+    """How many chunks a text takes, at least one and no more than 8; each section between BREAKs has its own."""
     if len(text) <= CHUNK_TOKENS and "BREAK" not in text:
         return 1
-    sections = _BREAK.split(text)
-    return sum(max(1, -(-_estimate_tokens(section) // CHUNK_TOKENS)) for section in sections)
+    sections = _BREAK.split(text, maxsplit=_MOST)
+    return min(_MOST, sum(max(1, -(-_estimate_tokens(section) // CHUNK_TOKENS)) for section in sections))
 
 
 def _estimate_tokens(text: str) -> int:
-    return sum(_tokens_of(piece) for piece in _PIECE.findall(_SILENT.sub(" ", text)))
+    """Counted no further than the most chunks go: texts of a hundred thousand signs may come by thousands."""
+    pieces = _PIECE.findall(_SILENT.sub(" ", text[: _MOST_TOKENS * _LETTERS_OF_A_WORD]))
+    return sum(map(_tokens_of, pieces[:_MOST_TOKENS]))
 
 
 def _tokens_of(piece: str) -> int:

@@ -35,3 +35,7 @@ def test_the_shape_counts_sub_prompts_and_the_longest_of_them() -> None:
 
 def test_no_shape_counts_beyond_eight() -> None:
     assert estimate_shape(" AND ".join(["a"] * 50), " BREAK ".join(["b"] * 50)) == (8, 1, 8)
+
+
+def test_a_text_is_read_no_further_than_the_most_chunks_go() -> None:
+    assert estimate_chunks("supercalifragilistic " * 4_000) == estimate_chunks("[a|b]" * 6_600) == 8
