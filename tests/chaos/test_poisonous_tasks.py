@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.chaos.conftest import Run
+from tests.chaos.tampering import NO_PAUSE
 from tests.factories import Scene
 from tests.waiting import wait_until
 
@@ -27,7 +28,7 @@ def attempts(scene: Scene, column: str, prompt: str) -> Sequence[Any]:
 
 def test_a_task_that_kills_its_worker_is_set_aside_with_its_evidence(scene: Scene, run: Run) -> None:
     job_id = scene.submit(prompts=["a fox", "crash", "a hen"], images_per_prompt=1, **SMALL)
-    run("tests.chaos.worker", "--devices", "cpu")
+    run("tests.chaos.worker", "--devices", "cpu", **{NO_PAUSE: "1"})
     assert finish(scene, job_id) == "failed"
     assert scene.statuses(job_id) == ["succeeded", "failed", "succeeded"]
     assert "quarantined" in str(scene.tasks(job_id)[1].reason)
@@ -37,7 +38,7 @@ def test_a_task_that_kills_its_worker_is_set_aside_with_its_evidence(scene: Scen
 
 def test_a_task_that_killed_a_worker_is_retried_alone(scene: Scene, run: Run) -> None:
     job_id = scene.submit(prompts=["a fox", "crash", "a hen"], images_per_prompt=1, **SMALL)
-    run("tests.chaos.worker", "--devices", "cpu", FARM_LEASE_SECONDS="30")
+    run("tests.chaos.worker", "--devices", "cpu", FARM_LEASE_SECONDS="30", **{NO_PAUSE: "1"})
     finish(scene, job_id)
     assert attempts(scene, "batch_size", "crash") == [3, *[1] * 7]
     assert attempts(scene, "outcome", "a fox") == ["lost", "succeeded"]
