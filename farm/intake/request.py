@@ -184,9 +184,11 @@ class JobRequest(ImageSettings):
     class_: Literal["interactive", "bulk"] | None = Field(
         None,
         alias="class",
-        description="Whether somebody waits for the images. Left out: small jobs are interactive.",
+        description="Whether somebody waits for the images. Left out: jobs of at most four images are interactive.",
     )
-    max_devices: Count | None = Field(None, description="Render on at most so many devices at a time.")
+    max_devices: Count | None = Field(
+        None, description="Render on at most so many devices at a time. Left out: on any number."
+    )
 
     @field_validator("seed", mode="after")
     @classmethod
