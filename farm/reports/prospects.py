@@ -99,6 +99,7 @@ class Work:
     seconds: float | None
     load_low: float
     load_high: float
+    is_interactive: bool = False
 
 
 def read_standing(session: Session, owner: str, pool: str, priority: int) -> Standing | None:
@@ -114,7 +115,8 @@ def expect(standing: Standing, work: Work) -> Expected:
     """A job's range, for an owner who stands so.
 
     The first images of a job are interactive, unless its owner has many of them waiting already: they start with
-    the next device that is free. The rest follows what the owner has queued, at the pace of the owner's share.
+    the next device that is free. The rest follows what the owner has queued, at the pace of the owner's share;
+    an interactive job has no rest that would.
     """
     share, batch = standing.share, _batch_seconds(work)
     after = 0.0 if standing.ahead_interactive < INTERACTIVE_IMAGES else standing.ahead_seconds / share
@@ -123,6 +125,8 @@ def expect(standing: Standing, work: Work) -> Expected:
     if work.seconds is None:
         return Expected(*starts)
     at_once = max(1.0, min(share, work.images)) if share >= 1 else share
+    if work.is_interactive and standing.ahead_interactive < INTERACTIVE_IMAGES:
+        return Expected(*starts, starts[0] + FASTER * work.seconds, starts[1] + SLOWER * work.seconds)
     rest = (standing.ahead_seconds if standing.is_saturated else 0.0) / share + work.seconds / at_once
     first = (work.load_low, free + work.load_high)
     ends = (max(starts[0], first[0]) + FASTER * max(rest - after, 0), first[1] + SLOWER * rest)

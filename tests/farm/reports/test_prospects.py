@@ -92,6 +92,7 @@ def test_a_small_job_does_not_wait_for_the_bulk_work_of_its_owner(scene: Scene) 
     assert before is not None
     assert after is not None
     assert (before.starts_high or 0) < 30
+    assert (before.ends_high or 0) < 40
     assert (after.starts_low or 0) > 100
 
 
