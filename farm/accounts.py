@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Update, exists, func, insert, select, update
+from sqlalchemy import Update, exists, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,9 @@ from farm.reports.shapes import AccountReport, ProjectReport
 
 LOCAL_USER = "local"
 """Who uses a portal on loopback: nobody is asked for a key there."""
+
+LEAST_WEIGHT, MOST_WEIGHT = 0.001, 1000.0
+"""What an account or a project may weigh beside another."""
 
 _SECRET_BYTES = 32
 
@@ -92,16 +95,31 @@ def enable_user(session: Session, name: str) -> None:
 
 
 def set_user_weight(session: Session, name: str, weight: float) -> None:
-    """Set the user's part of the devices, relative to others. Raises NotFound."""
+    """Set the user's part of the devices, relative to others. Raises NotFound, InvalidRequest."""
+    _check_weight(weight)
     found = _known_user(session, name)
     session.execute(update(User).where(User.id == found.id).values(weight=weight))
 
 
-def set_project_weight(session: Session, name: str, weight: float) -> None:
-    """Set the project's part of the devices, relative to others. Raises NotFound."""
+def set_project_weight(session: Session, name: str, weight: float | None) -> None:
+    """Set the project's part of the devices, relative to others; None makes it a label again.
+
+    Raises NotFound, InvalidRequest.
+    """
+    if weight is not None:
+        _check_weight(weight)
     statement = update(Project).where(Project.name == name).values(weight=weight).returning(Project.id)
     if "\x00" in name or session.execute(statement).first() is None:
-        raise NotFound("There is no such project. `farm projects list` shows them.")
+        raise NotFound(
+            f"There is no project {name!r}. A project begins with the first job that names it; "
+            "`farm projects list` shows them."
+        )
+
+
+def _check_weight(weight: float) -> None:
+    """Raises InvalidRequest for what no share can be divided by: NaN is not within any bounds."""
+    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+        raise InvalidRequest.at("weight", f"must be a number from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}")
 
 
 def all_projects(session: Session) -> Sequence[ProjectReport]:
@@ -112,11 +130,12 @@ def all_projects(session: Session) -> Sequence[ProjectReport]:
 
 
 def all_users(session: Session, beginning: str = "") -> Sequence[AccountReport]:
-    """Everybody who has or had a key and whose name begins so, by name, with the beginnings of the valid keys."""
+    """By name, all whose name begins so and who have or had a key, or have a weight; and how valid keys begin."""
     if "\x00" in beginning:
         return []
-    keys = func.array_agg(ApiKey.prefix).filter(ApiKey.revoked_at.is_(None)).label("keys")
-    query = select(User.name, User.weight, User.created_at, User.disabled_at, keys).join(ApiKey).group_by(User.id)
+    keys = func.array_agg(ApiKey.prefix).filter(ApiKey.id.is_not(None), ApiKey.revoked_at.is_(None)).label("keys")
+    query = select(User.name, User.weight, User.created_at, User.disabled_at, keys).outerjoin(ApiKey)
+    query = query.group_by(User.id).having(or_(func.count(ApiKey.id) > 0, User.weight != 1))
     query = query.where(User.name.startswith(unicodedata.normalize("NFC", beginning), autoescape=True))
     return [
         AccountReport(
@@ -199,7 +218,7 @@ def _user(session: Session, name: str) -> User | None:
 def _known_user(session: Session, name: str) -> User:
     if found := _user(session, name):
         return found
-    raise NotFound("There is no such account. `farm users list` shows them.")
+    raise NotFound(f"There is no account {name!r}. `farm users list` shows them.")
 
 
 def _add_key(session: Session, user: User) -> str:

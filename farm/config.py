@@ -220,7 +220,9 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         name = "FARM_" + "_".join(str(part) for part in problem["loc"][:1]).upper().removeprefix("FARM_")
-        message = problem["msg"].removeprefix("Value error, ")
+        message = problem["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
+        if name.endswith("_BYTES") and problem["type"] == "int_parsing":
+            message = "must be a whole number of bytes without a unit, as 8589934592 for 8 GiB"
         # These may hold a password: name it, never print it.
         shown = "" if name.endswith(("_URL", "_KEY", "_TOKEN", "_ENDPOINT")) else f"={problem['input']!r}"
         lines.append(f"{name}{shown}: {message}")

@@ -1,12 +1,29 @@
 """The commands for accounts, which a portal needs as soon as others can reach it."""
 
+import math
+
 import click
 
 from farm import accounts
-from farm.cli.console import format_age, json_option, one_line, open_database, print_rows
+from farm.cli.console import format_age, json_option, numbers_may_be_negative, one_line, open_database, print_rows
 
 _name = click.argument("name")
-_weight = click.argument("weight", type=click.FloatRange(0.001, 1000))
+
+
+def _read_weight(context: click.Context, parameter: click.Parameter, text: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not accounts.LEAST_WEIGHT <= weight <= accounts.MOST_WEIGHT:
+        bounds = f"{accounts.LEAST_WEIGHT:g} to {accounts.MOST_WEIGHT:g}"
+        raise click.BadParameter(f"{text!r} is not a number from {bounds}.", context, parameter)
+    return weight
+
+
+def _read_weight_or_none(context: click.Context, parameter: click.Parameter, text: str) -> float | None:
+    """None for the word `none`."""
+    return None if text == "none" else _read_weight(context, parameter, text)
 
 
 @click.group()
@@ -81,11 +98,14 @@ def enable(name: str) -> None:
     click.echo(f"{one_line(name)} is enabled, without a key. `farm users add` makes one.")
 
 
-@users.command()
+@users.command(context_settings=numbers_may_be_negative)
 @_name
-@_weight
+@click.argument("weight", callback=_read_weight)
 def weight(name: str, weight: float) -> None:
-    """Set how much of the devices an account may have, relative to others: twice the WEIGHT is twice as much."""
+    """Set how much of the devices an account may have, relative to others.
+
+    WEIGHT is a number from 0.001 to 1000; everybody has 1 at first. Twice the weight is twice the share.
+    """
     with open_database().begin() as session:
         accounts.set_user_weight(session, name, weight)
     click.echo(f"{one_line(name)} has the weight {weight:g}.")
@@ -110,17 +130,19 @@ def list_projects(as_json: bool) -> None:
     print_rows(found, columns, as_json=as_json)
 
 
-@projects.command("weight")
+@projects.command("weight", context_settings=numbers_may_be_negative)
 @_name
-@_weight
-def weigh_project(name: str, weight: float) -> None:
+@click.argument("weight", metavar="WEIGHT|none", callback=_read_weight_or_none)
+def weigh_project(name: str, weight: float | None) -> None:
     """Give a project a part of the devices, relative to other such projects and to owners outside them.
 
-    Without one a project is a label: its jobs share what their owners have.
+    WEIGHT is a number from 0.001 to 1000. Without one a project is a label: its jobs share what their owners
+    have. `none` makes it one again.
     """
     with open_database().begin() as session:
         accounts.set_project_weight(session, name, weight)
-    click.echo(f"Project {one_line(name)} has the weight {weight:g}.")
+    weighs = "no weight of its own" if weight is None else f"the weight {weight:g}"
+    click.echo(f"Project {one_line(name)} has {weighs}.")
 
 
 def _print_key(key: str) -> None:

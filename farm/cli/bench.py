@@ -77,7 +77,7 @@ def overhead(images: int, side: int, rounds: int, starts: int) -> None:
 @bench.command()
 @click.option("--jobs", default=50, show_default=True, type=click.IntRange(20, 10_000))
 @click.option("--checkpoints", default=5, show_default=True, type=click.IntRange(2, 50))
-@click.option("--residents", default=3, show_default=True, type=click.IntRange(1, 50), help="That have room.")
+@click.option("--residents", default=3, show_default=True, type=click.IntRange(1, 50), help="So many have room.")
 def memory(jobs: int, checkpoints: int, residents: int) -> None:
     """Whether a worker's memory stays flat while checkpoints alternate, and how many loads it avoids."""
     require_worker_packages()
@@ -113,15 +113,18 @@ def threads(images: int, rounds: int) -> None:
 
 @bench.command()
 @click.option("--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="Default: all.")
-@click.option("--devices", type=click.IntRange(1, 10_000), help="As many, instead of the scenario's own.")
-@click.option("--hours", type=click.FloatRange(0.2, 100), help="Of virtual time, instead of the scenario's own.")
+@click.option("--devices", type=click.IntRange(1, 10_000), help="Left out: as many as the scenario has.")
+@click.option("--hours", type=click.FloatRange(0.2, 100), help="Of virtual time. Left out: the scenario's own.")
 @click.option("--seed", default=1, show_default=True)
-@click.option("--curve", is_flag=True, help="Fairness against reloading, by the setting, instead.")
-@click.option("--deaths", is_flag=True, help="By how much deaths of 5 % of the devices lengthen a drain, instead.")
+@click.option("--curve", is_flag=True, help="Instead: fairness against reloading, by FARM_RELOAD_SHARE.")
+@click.option("--deaths", is_flag=True, help="Instead: how much longer a drain takes if 5 % of the devices die.")
 def policy(
     names: tuple[str, ...], devices: int | None, hours: float | None, seed: int, curve: bool, deaths: bool
 ) -> None:
-    """The real planner in virtual time; exits with 1 if an invariant breaks."""
+    """The real planner in virtual time; exits with 1 if an invariant breaks.
+
+    A scenario takes from seconds to minutes; the ones named large and huge take longest.
+    """
     click.echo(describe_machine())
     if curve:
         _print_curve(seed, hours or 1.0)
@@ -169,7 +172,7 @@ def _print_deaths(seed: int, devices: int) -> None:
 @click.option("--tasks", default=100_000, show_default=True, type=click.IntRange(1, 10_000_000), help="Images.")
 @click.option("--owners", default=100, show_default=True, type=click.IntRange(1, 10_000))
 @click.option("--checkpoints", default=200, show_default=True, type=click.IntRange(1, 10_000))
-@click.option("--image-seconds", type=click.FloatRange(0.001, 3600), help="Left out: what --offered needs.")
+@click.option("--image-seconds", type=click.FloatRange(0.001, 3600), help="Left out: as --offered asks for.")
 @click.option("--load-seconds", default=15.0, show_default=True, type=click.FloatRange(0, 3600))
 @click.option("--slots", default=1, show_default=True, type=click.IntRange(1, 64), help="Checkpoints on a device.")
 @click.option("--offered", default=0.8, show_default=True, type=click.FloatRange(0.01, 2), help="Of the ceiling.")
@@ -178,9 +181,10 @@ def _print_deaths(seed: int, devices: int) -> None:
 def fleet(**options: Any) -> None:
     """Many simulated devices on a real Postgres and Redis, with the real claims, renewals and publishes.
 
-    First the ceiling is measured: what the machine claims and publishes where nothing renders. Then the devices
-    render, as fast as makes --offered of it, all jobs at once or, with --load, so much of what they can render.
-    Ends with status 1 where an invariant is broken.
+    First the ceiling is measured: how many images a second the machine claims and publishes if nothing renders.
+    Then the devices render, each image for so long that all devices together make --offered of the ceiling. All
+    jobs are there at once; with --load they come one after the other, and ask for so much of what the devices
+    can render. Exits with 1 if an invariant breaks.
     """
     click.echo(f"{describe_machine()}, load average {os.getloadavg()[0]:.1f}")
     wanted = FleetOptions(**options)

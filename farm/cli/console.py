@@ -23,6 +23,9 @@ from farm.network.addresses import http_url
 Columns = Mapping[str, Callable[[Any], str]]
 """What a table shows: the text of a cell for a row, by heading."""
 
+numbers_may_be_negative = {"ignore_unknown_options": True}
+"""For commands with a number among their arguments: `-1` is refused as a number, not as an option."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _STYLES = {

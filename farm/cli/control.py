@@ -2,7 +2,7 @@
 
 import click
 
-from farm.cli.console import count_images, open_client
+from farm.cli.console import count_images, numbers_may_be_negative, open_client
 from farm.reports.shapes import JobReport
 
 _job_id = click.argument("job_id", metavar="ID", type=int)
@@ -42,7 +42,7 @@ def retry(job_id: int) -> None:
     _print_status(open_client().act(job_id, "retry"))
 
 
-@click.command()
+@click.command(context_settings=numbers_may_be_negative)
 @_job_id
 @click.argument("priority", type=click.IntRange(0, 100))
 def priority(job_id: int, priority: int) -> None:

@@ -51,9 +51,10 @@ def job(job_id: int, as_json: bool) -> None:
         "Status": f"{found.status}" + (f" ({found.reason})" if found.reason else ""),
         "Images": f"{counts.total}: {counts.succeeded} succeeded, {counts.running} running, "
         f"{counts.queued} queued, {counts.failed} failed, {counts.cancelled} cancelled",
-        "Priority": f"{found.priority} in pool {found.pool}",
+        "Priority": _describe_priority(found),
         "Owner": found.owner + (f", project {found.project}" if found.project else ""),
         "Submitted": f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        **({"Deadline": f"{found.deadline:%Y-%m-%d %H:%M:%S} UTC"} if found.deadline else {}),
         **({"Expected": found.expected.in_words} if found.expected else {}),
     }
     for label, text in lines.items():
@@ -63,6 +64,13 @@ def job(job_id: int, as_json: bool) -> None:
     for task in client.tasks(job_id, status="failed"):
         click.echo(f"{'Failed':<10} image {task.seq}: {one_line(task.reason or '')}")
     return None
+
+
+def _describe_priority(job: JobReport) -> str:
+    """`50, interactive, in pool default, on at most 4 devices`."""
+    class_ = f", {job.class_}," if job.class_ else ""
+    limit = f", on at most {job.max_devices} device{'' if job.max_devices == 1 else 's'}" if job.max_devices else ""
+    return f"{job.priority}{class_} in pool {job.pool}{limit}"
 
 
 @click.command()
@@ -81,7 +89,7 @@ def workers(as_json: bool) -> None:
             "POOL": lambda worker: worker.pool,
             "STATUS": lambda worker: worker.status,
             "RUNNING": lambda worker: str(worker.running),
-            "CHECKPOINT": lambda worker: worker.checkpoint or "",
+            "CHECKPOINT": lambda worker: ", ".join(_list_checkpoints(worker)),
             "SEEN": lambda worker: f"{worker.silent_seconds:.0f}s",
             "KEPT FROM": lambda worker: ", ".join(_list_exclusions(worker)),
         },
@@ -89,6 +97,11 @@ def workers(as_json: bool) -> None:
     for sentence in dict.fromkeys(why for worker in found for why in _explain_exclusions(worker)):
         click.echo(one_line(sentence), err=True)
     return None
+
+
+def _list_checkpoints(worker: WorkerReport) -> list[str]:
+    """The one that it renders with, then what else is loaded."""
+    return [*dict.fromkeys(name for name in (worker.checkpoint, *worker.residents) if name)]
 
 
 def _list_exclusions(worker: WorkerReport) -> Iterator[str]:

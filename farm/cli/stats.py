@@ -3,9 +3,7 @@
 import click
 
 from farm.cli.console import json_option, one_line, open_client, print_json, print_table
-from farm.reports.figures import PlanReport, StatsReport
-
-_LATE_SECONDS = 10.0
+from farm.reports.figures import StatsReport
 
 
 @click.command()
@@ -17,7 +15,7 @@ def stats(as_json: bool) -> None:
         return print_json(found)
     _print_farm(found)
     for plan in found.plans:
-        click.echo(f"{'Plan':<10} {one_line(_describe_plan(plan))}")
+        click.echo(f"{'Plan':<10} {one_line(plan.in_words)}")
     click.echo(f"{'Starts':<10} {found.starts.in_words}")
     click.echo(f"{'Ends':<10} {found.ends.in_words}")
     if found.shares:
@@ -40,14 +38,3 @@ def _print_farm(found: StatsReport) -> None:
     click.echo(f"{'Images':<10} {found.queued} queued, {found.running} running")
     workers = f"{found.workers_live} live, {found.workers_in_service} in service, {found.workers_busy} busy"
     click.echo(f"{'Workers':<10} {workers}")
-
-
-def _describe_plan(plan: PlanReport) -> str:
-    """One sentence; whether there is still a plan at all is said first."""
-    if plan.age_seconds > _LATE_SECONDS:
-        return f"{plan.pool}: none for {plan.age_seconds:.0f} s: no keeper leads, workers choose by themselves"
-    full = ", all that waits asks for more than there is" if plan.is_saturated else ""
-    return (
-        f"{plan.pool}: {plan.seated} of {plan.devices} devices have a seat, {plan.idle} are idle{full}; "
-        f"{plan.unseated} checkpoints wait for a device"
-    )

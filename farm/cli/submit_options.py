@@ -91,9 +91,9 @@ _OPTIONS = (
         "--class",
         "class",
         type=click.Choice(["interactive", "bulk"]),
-        help="Whether somebody waits for the images. Left out: for small jobs.",
+        help="Whether somebody waits for the images. Left out: for at most four images.",
     ),
-    click.option("--max-devices", type=int, help="Render on at most so many devices at a time."),
+    click.option("--max-devices", type=int, help="Render on at most so many at a time. Left out: on any number."),
 )
 
 

@@ -56,14 +56,14 @@ def seconds(session: Session, groups: Iterable[Unfolded], serving: int) -> float
 
 
 def prospect(
-    session: Session, groups: Sequence[Unfolded], *, owner: str, pool: str, priority: int
+    session: Session, groups: Sequence[Unfolded], *, owner: str, pool: str, priority: int, class_: str
 ) -> Expected | None:
     """When a job of these groups would start and end; None where nobody plans the pool, or it has no device."""
     standing = read_standing(session, owner, pool, priority)
-    return None if standing is None else expect(standing, _measure(session, groups, pool))
+    return None if standing is None else expect(standing, _measure(session, groups, pool, class_))
 
 
-def _measure(session: Session, groups: Sequence[Unfolded], pool: str) -> Work:
+def _measure(session: Session, groups: Sequence[Unfolded], pool: str, class_: str) -> Work:
     families = {group.checkpoint.family.name for group in groups}
     speeds = session.execute(_SPEEDS, {"families": sorted(families), "pool": pool}).all()
     rates: dict[str, list[float]] = {}
@@ -76,6 +76,7 @@ def _measure(session: Session, groups: Sequence[Unfolded], pool: str) -> Work:
         seconds=_seconds(groups, {family: sum(found) / len(found) for family, found in rates.items()}),
         load_low=0.0 if any(row.is_resident for row in loads) else 0.5 * min(seconds, default=0.0),
         load_high=max(seconds, default=0.0),
+        is_interactive=class_ == "interactive",
     )
 
 

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from farm.errors import InvalidRequest
+from farm.errors import FieldProblem, InvalidRequest
 from farm.intake.fingerprints import fingerprint
-from farm.spec.fieldproblems import problems_of
+from farm.spec.fieldproblems import NO_SUCH_FIELD, problems_of
 from farm.spec.fields import (
     CONTROL,
     FROZEN,
@@ -184,9 +184,11 @@ class JobRequest(ImageSettings):
     class_: Literal["interactive", "bulk"] | None = Field(
         None,
         alias="class",
-        description="Whether somebody waits for the images. Left out: small jobs are interactive.",
+        description="Whether somebody waits for the images. Left out: jobs of at most four images are interactive.",
     )
-    max_devices: Count | None = Field(None, description="Render on at most so many devices at a time.")
+    max_devices: Count | None = Field(
+        None, description="Render on at most so many devices at a time. Left out: on any number."
+    )
 
     @field_validator("seed", mode="after")
     @classmethod
@@ -215,9 +217,22 @@ class JobRequest(ImageSettings):
         return fingerprint(self)
 
 
+_ONLY_OF_JOBS = {field.alias or name for name, field in JobRequest.model_fields.items()} - set(
+    PromptRow.model_fields
+)
+
+
 def parse_request(data: Any) -> JobRequest:
     """Check a request from outside. Raises InvalidRequest with everything that is wrong, field by field."""
     try:
         return JobRequest.model_validate(data)
     except ValidationError as error:
-        raise InvalidRequest(problems_of(error)) from None
+        raise InvalidRequest([_as_of_a_row(problem) for problem in problems_of(error)]) from None
+
+
+def _as_of_a_row(problem: FieldProblem) -> FieldProblem:
+    """A prompt that sets what only a job can set has a field that there is, but not there."""
+    row, _, name = problem.field.rpartition("].")
+    if problem.message == NO_SUCH_FIELD and row.startswith("prompts[") and name in _ONLY_OF_JOBS:
+        return FieldProblem(problem.field, "is set for the whole job, not for one prompt")
+    return problem

@@ -158,7 +158,7 @@ def _insert_lines(session: Session, job_id: int, new: NewJob) -> None:
                 "checkpoint_id": kind.checkpoint_id,
                 "pool": request.pool,
                 "priority": request.priority,
-                "class_": _class(request, images.total()),
+                "class_": class_of(request, images.total()),
                 "not_before": request.not_before,
                 "is_open": True,
                 "is_ready": start.is_ready,
@@ -185,7 +185,7 @@ def _kind(group: Unfolded) -> readiness.Kind:
     return readiness.Kind(group.batch_key, group.checkpoint.id, pixels, pixel_steps)
 
 
-def _class(request: JobRequest, images: int) -> str:
+def class_of(request: JobRequest, images: int) -> str:
     """What kind of waiting the job can stand: what its owner marked, else what its size and deadline say."""
     if request.class_ is not None:
         return request.class_

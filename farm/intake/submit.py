@@ -37,7 +37,7 @@ from farm.intake.attach import AttachedRequest, attach_pictures
 from farm.intake.library import read_library
 from farm.intake.repeats import AcceptedJob, Identity, find_repeat
 from farm.intake.request import JobRequest
-from farm.intake.rows import NewJob, insert_job
+from farm.intake.rows import NewJob, class_of, insert_job
 from farm.intake.unfold import JobLimits, Unfolding, expand
 from farm.pictures.uploads import Desk
 from farm.queue.doorbell import Doorbell
@@ -106,7 +106,14 @@ def _prospect(session: Session, owner: str, request: JobRequest, unfolding: Unfo
     """When the job starts and ends; of one that is not to start now, nobody says so."""
     if request.not_before and not _is_past(request.not_before, datetime.now(UTC)):
         return None
-    return estimates.prospect(session, unfolding.groups, owner=owner, pool=request.pool, priority=request.priority)
+    return estimates.prospect(
+        session,
+        unfolding.groups,
+        owner=owner,
+        pool=request.pool,
+        priority=request.priority,
+        class_=class_of(request, unfolding.images),
+    )
 
 
 def _unfold(desk: Desk, attached: AttachedRequest) -> Unfolding:

@@ -2,6 +2,8 @@
 
 from farm.reports.shapes import FarmReport, Report
 
+_LATE_SECONDS = 10.0
+
 
 class PlanReport(Report):
     """The last plan of a pool, so many seconds old. `demand` is how many devices all that waits asks for."""
@@ -17,6 +19,23 @@ class PlanReport(Report):
     queued: int = 0
     unseated: int = 0
     oldest_seconds: float = 0.0
+
+    @property
+    def is_late(self) -> bool:
+        """Whether there is no plan any more, as far as workers are concerned."""
+        return self.age_seconds > _LATE_SECONDS
+
+    @property
+    def in_words(self) -> str:
+        """`default: 8 devices, 1 idle; what waits asks for 4.5 devices`, or that there is no plan."""
+        if self.is_late:
+            return (
+                f"{self.pool}: no plan for {self.age_seconds:.0f} s; no keeper leads, workers choose by themselves"
+            )
+        devices = f"{self.devices} device{'' if self.devices == 1 else 's'}, {self.idle} idle"
+        waits = f"; what waits asks for {self.demand:.1f} devices" if self.queued else "; nothing waits"
+        several = f"; checkpoints that wait for a device: {self.unseated}" if self.unseated else ""
+        return f"{self.pool}: {devices}{waits}{several}"
 
 
 class ShareReport(Report):
@@ -48,12 +67,12 @@ class ErrorReport(Report):
 
     @property
     def in_words(self) -> str:
-        """`12 jobs: 83 % within the range, median 1.1 times, worst tenth 1.9 times what was expected`."""
+        """`12 jobs, 83 % within the range; 1.1 times as long as expected in the median, 1.9 in the worst tenth`."""
         if not self.jobs or self.median is None or self.p90 is None or self.within is None:
             return "no job yet"
         return (
-            f"{self.jobs} job{'' if self.jobs == 1 else 's'}: {100 * self.within:.0f} % within the range, "
-            f"median {self.median:.2g} times, worst tenth {self.p90:.2g} times what was expected"
+            f"{self.jobs} job{'' if self.jobs == 1 else 's'}, {100 * self.within:.0f} % within the range; "
+            f"{self.median:.2g} times as long as expected in the median, {self.p90:.2g} in the worst tenth"
         )
 
 

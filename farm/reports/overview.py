@@ -22,9 +22,10 @@ _OPEN = (JobStatus.ACTIVE, JobStatus.PAUSED)
 
 
 def _job_query() -> Select[Any]:
-    """Jobs with their counts, added up for the jobs of the page alone."""
+    """Jobs with their counts, added up for the jobs of the page alone, and with what all their lines have."""
     counts = lines.counts_of_job()
-    return select(Job, counts).join(counts, true())
+    line = select(Counters.class_, Counters.max_devices).where(Counters.job_id == Job.id).limit(1).lateral()
+    return select(Job, counts, line).select_from(Job).join(counts, true()).outerjoin(line, true())
 
 
 def _job_report(row: Row[Any]) -> JobReport:
@@ -38,6 +39,8 @@ def _job_report(row: Row[Any]) -> JobReport:
         status=job.status,
         reason=job.reason,
         priority=job.priority,
+        class_=row.class_,
+        max_devices=row.max_devices,
         pool=job.pool,
         not_before=job.not_before,
         deadline=job.deadline,

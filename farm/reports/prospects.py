@@ -13,6 +13,8 @@ from farm.queue.offers.claimable import is_claimable_sql
 from farm.reports.expected import FASTER, INTERACTIVE_IMAGES, PLAN_SECONDS, SLOWER, Expected
 
 _BATCH_IMAGES = 8
+_FIRST_IMAGES = 2
+"""So many images of what has not begun count as interactive in a plan."""
 _LEAST_RATE = 0.05
 """The owner of the smallest share of a pool is not said to wait for ever."""
 
@@ -27,14 +29,25 @@ _STANDING = text(
            (SELECT coalesce(sum(o.weight), 0) FROM users o
             WHERE o.id <> u.id AND o.id IN (SELECT owner_id FROM shares WHERE pool = :pool AND rate > 0.01))::float8
            AS others,
-           a.images AS ahead_images, a.seconds AS ahead_seconds
+           a.seconds AS ahead_seconds
     FROM plans p CROSS JOIN users u CROSS JOIN LATERAL (
-        SELECT coalesce(sum(c.queued), 0)::float8 AS images,
-               coalesce(sum(c.queued * coalesce(g.seconds, 1)), 0)::float8 AS seconds
+        SELECT coalesce(sum(c.queued * coalesce(g.seconds, 1)), 0)::float8 AS seconds
         FROM counters c LEFT JOIN groups g ON g.id = c.group_id
         WHERE c.pool = :pool AND c.owner_id = u.id AND {is_claimable_sql("c")} AND c.priority >= :priority
     ) a
     WHERE p.pool = :pool AND u.name = :owner AND p.planned_at > now() - make_interval(secs => {PLAN_SECONDS})
+    """
+)
+# Small jobs of the owner, and the first images of what has not begun: no more of them are read than matter.
+_INTERACTIVE = text(
+    f"""
+    SELECT coalesce(sum(least(c.queued, CASE WHEN c.class <> 'interactive' THEN {_FIRST_IMAGES} END)), 0)::float8
+    FROM (
+        SELECT c.class, c.queued FROM counters c JOIN users u ON u.id = c.owner_id
+        WHERE c.pool = :pool AND u.name = :owner AND {is_claimable_sql("c")} AND c.priority >= :priority
+          AND (c.class = 'interactive' OR c.running + c.succeeded + c.failed + c.cancelled = 0)
+        LIMIT {INTERACTIVE_IMAGES}
+    ) c
     """
 )
 _KEEP = text(
@@ -53,7 +66,7 @@ class Standing:
     """How an owner stands in a pool: how many devices there are, how many all that waits asks for, what is free.
 
     `rate` is how many devices the owner has by the plan, `others` what all others weigh that have some. `ahead_*`
-    is what the owner has queued that goes first.
+    is what the owner has queued that goes first; `ahead_interactive` are those images of it that are interactive.
     """
 
     devices: float
@@ -63,8 +76,8 @@ class Standing:
     weight: float
     rate: float
     others: float
-    ahead_images: float
     ahead_seconds: float
+    ahead_interactive: float
 
     @property
     def share(self) -> float:
@@ -86,27 +99,34 @@ class Work:
     seconds: float | None
     load_low: float
     load_high: float
+    is_interactive: bool = False
 
 
 def read_standing(session: Session, owner: str, pool: str, priority: int) -> Standing | None:
     """How an owner stands, for work of this priority; None where nobody plans the pool, or it has no device."""
-    row = session.execute(_STANDING, {"pool": pool, "owner": owner, "priority": priority}).one_or_none()
-    return Standing(**row._mapping) if row is not None and row.devices else None
+    keys = {"pool": pool, "owner": owner, "priority": priority}
+    row = session.execute(_STANDING, keys).one_or_none()
+    if row is None or not row.devices:
+        return None
+    return Standing(**row._mapping, ahead_interactive=session.execute(_INTERACTIVE, keys).scalar_one())
 
 
 def expect(standing: Standing, work: Work) -> Expected:
     """A job's range, for an owner who stands so.
 
     The first images of a job are interactive, unless its owner has many of them waiting already: they start with
-    the next device that is free. The rest follows what the owner has queued, at the pace of the owner's share.
+    the next device that is free. The rest follows what the owner has queued, at the pace of the owner's share;
+    an interactive job has no rest that would.
     """
     share, batch = standing.share, _batch_seconds(work)
-    after = 0.0 if standing.ahead_images < INTERACTIVE_IMAGES else standing.ahead_seconds / share
+    after = 0.0 if standing.ahead_interactive < INTERACTIVE_IMAGES else standing.ahead_seconds / share
     free = 0.0 if standing.idle >= 1 else batch
     starts = (FASTER * after + work.load_low, SLOWER * after + free + work.load_high)
     if work.seconds is None:
         return Expected(*starts)
     at_once = max(1.0, min(share, work.images)) if share >= 1 else share
+    if work.is_interactive and standing.ahead_interactive < INTERACTIVE_IMAGES:
+        return Expected(*starts, starts[0] + FASTER * work.seconds, starts[1] + SLOWER * work.seconds)
     rest = (standing.ahead_seconds if standing.is_saturated else 0.0) / share + work.seconds / at_once
     first = (work.load_low, free + work.load_high)
     ends = (max(starts[0], first[0]) + FASTER * max(rest - after, 0), first[1] + SLOWER * rest)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from farm.reports.durations import in_about
 
@@ -54,6 +54,8 @@ class ExpectedReport(Report):
 class JobReport(Report):
     """One job. `expected` is null where the plan says nothing of it, and in lists."""
 
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
     id: int
     name: str
     owner: str
@@ -62,6 +64,8 @@ class JobReport(Report):
     status: str
     reason: str | None
     priority: int
+    class_: str | None = Field(None, alias="class")
+    max_devices: int | None = None
     pool: str
     not_before: datetime | None
     deadline: datetime | None
@@ -220,7 +224,7 @@ class MemoryLimitReport(Report):
 
 
 class WorkerReport(Report):
-    """One worker. `silent_seconds` is how long ago it was last heard of."""
+    """One worker. `residents` are the checkpoints on its device; it was last heard of `silent_seconds` ago."""
 
     id: int
     name: str
@@ -230,6 +234,7 @@ class WorkerReport(Report):
     status: str
     reason: str | None
     checkpoint: str | None
+    residents: list[str] = []
     running: int
     silent_seconds: float
     version: str

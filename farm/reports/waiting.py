@@ -82,7 +82,7 @@ _PLANNED: Mapping[str, str] = {
     WaitReason.RUNS_NEXT: "A worker takes it next.",
     WaitReason.LOADING: "A worker is to load its checkpoint first.",
     WaitReason.BUSY: "Every worker that suits it renders work that goes first.",
-    WaitReason.SHARE: "Others who wait had less of the workers than its owner: their work goes first.",
+    WaitReason.SHARE: "Its owner gets their share of the workers; the others who wait get theirs.",
     WaitReason.COLD: "No worker holds its checkpoint, which is loaded once more images want it, or after a minute.",
     WaitReason.LIMITED: "As many workers are at it as the job allows.",
     WaitReason.UNSUITED: "No worker is known to suit it: all may try.",

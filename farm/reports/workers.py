@@ -1,13 +1,14 @@
 """The workers as people and programs read them: what each does, and what it is kept from."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from farm.db.tables.jobs import Task
+from farm.db.tables.weights import Checkpoint
 from farm.db.tables.workers import Worker
 from farm.queue.workers import capacity, exclusions
 from farm.reports.shapes import ExclusionReport, MemoryLimitReport, WorkerReport
@@ -32,12 +33,14 @@ def workers(session: Session, *, is_live: bool = False) -> list[WorkerReport]:
         .limit(_MOST_WORKERS)
     )
     found = session.execute(query).all()
+    names = _checkpoint_names(session, {id_ for worker, *_ in found for id_ in worker.residents})
     excluded, limits = exclusion_reports(session), _memory_limit_reports(session)
     return [
         _worker_report(
             worker,
             exclusions=excluded[worker.name],
             memory_limits=limits[worker.name],
+            residents=[names[id_] for id_ in worker.residents if id_ in names],
             running=count,
             silent_seconds=float(seconds),
         )
@@ -54,6 +57,11 @@ def _worker_report(worker: Worker, **known: Any) -> WorkerReport:
             **known,
         }
     )
+
+
+def _checkpoint_names(session: Session, ids: Collection[int]) -> Mapping[int, str]:
+    rows = session.execute(select(Checkpoint.id, Checkpoint.name).where(Checkpoint.id.in_(ids)))
+    return {row.id: row.name for row in rows}
 
 
 def _memory_limit_reports(session: Session) -> Mapping[str, list[MemoryLimitReport]]:

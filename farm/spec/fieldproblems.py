@@ -10,6 +10,16 @@ from farm.errors import FieldProblem
 
 _MOST_PROBLEMS = 10_000
 
+NO_SUCH_FIELD = "there is no such field"
+
+_PLAINER: Mapping[str, str] = {
+    "extra_forbidden": NO_SUCH_FIELD,
+    "timezone_aware": "must be a time with its zone, like 2030-01-31T08:00:00Z",
+    "int_parsing": "input should be a valid integer",
+    "float_parsing": "input should be a valid number",
+}
+"""What is said instead of pydantic's sentence, by its type of error."""
+
 _NAMED = re.compile(r"([a-z][a-z_.]*): (.+)", re.DOTALL)
 
 
@@ -43,7 +53,7 @@ def field_path(location: tuple[int | str, ...]) -> str:
 
 
 def _message(problem: Mapping[str, Any]) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "there is no such field"
+    if plainer := _PLAINER.get(problem["type"]):
+        return plainer
     message: str = problem["msg"].removeprefix("Value error, ")
     return message[0].lower() + message[1:]

@@ -10,10 +10,11 @@ revision = "0008"
 down_revision = "0007"
 
 UPGRADE = """
--- Who gets how much of the devices, relative to others.
-ALTER TABLE users ADD COLUMN weight double precision NOT NULL DEFAULT 1 CHECK (weight > 0);
+-- Who gets how much of the devices, relative to others. For Postgres NaN is greater than every number.
+ALTER TABLE users ADD COLUMN weight double precision NOT NULL DEFAULT 1
+    CHECK (weight > 0 AND weight < 'infinity');
 -- Anybody may name a project: only one that an operator gave a weight has a part of its own.
-ALTER TABLE projects ADD COLUMN weight double precision CHECK (weight > 0);
+ALTER TABLE projects ADD COLUMN weight double precision CHECK (weight > 0 AND weight < 'infinity');
 CREATE INDEX projects_weighted ON projects (id) WHERE weight IS NOT NULL;
 
 -- What may share a pipeline call, of all jobs of a pool.

@@ -218,6 +218,11 @@ class TestListings:
         said = farm("job", 10_000)
         assert (said.exit_code, said.stderr) == (1, "farm: There is no job 10000.\n")
 
+    def test_a_job_says_how_it_is_dispatched(self, farm: Farm) -> None:
+        marks = ("--class", "bulk", "--max-devices", 2, "--priority", 40)
+        job_id = json.loads(farm("submit", "a fox", *NEVER, *marks, "--json").stdout)["id"]
+        assert "Priority   40, bulk, in pool nobody, on at most 2 devices\n" in farm("job", job_id).stdout
+
     def test_the_workers_are_listed(self, farm: Farm, running: RunningFarm) -> None:
         running.children(1)
         [worker] = json.loads(farm("workers", "--json").stdout)
@@ -226,7 +231,7 @@ class TestListings:
         assert row.startswith(f"{worker['id']}\t{worker['name']}\t")
 
     def test_the_farm_is_shown_in_figures(self, farm: Farm, done: int) -> None:
-        wait_until(lambda: "devices have a seat" in farm("stats").stdout)
+        wait_until(lambda: "default: 1 device, " in farm("stats").stdout)
         found = json.loads(farm("stats", "--json").stdout)
         assert [plan["pool"] for plan in found["plans"] if plan["pool"] == "default"] == ["default"]
         lines = farm("stats").stdout.splitlines()
@@ -246,6 +251,8 @@ class TestListings:
         assert farm("users", "weight", "local", 1).stdout == "local has the weight 1.\n"
         [found] = [row for row in farm("projects", "list").stdout.splitlines() if row.startswith("weighed\t")]
         assert found.split("\t")[1] == "2"
+        gone = farm("projects", "weight", "weighed", "none").stdout
+        assert gone == "Project weighed has no weight of its own.\n"
 
     def test_the_checkpoints_are_listed(self, farm: Farm) -> None:
         assert "demo" in [

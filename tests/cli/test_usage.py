@@ -85,6 +85,11 @@ def test_the_version_is_printed(tmp_path: Path) -> None:
         ("submit a --file .", "is a directory"),
         ("up --port 70000", "70000 is not in the range"),
         ("up --download folder", "--download and --stop-when-done go with --demo."),
+        ("users weight ana nan", "'nan' is not a number from 0.001 to 1000."),
+        ("users weight ana none", "'none' is not a number from 0.001 to 1000."),
+        ("users weight ana -1", "'-1' is not a number from 0.001 to 1000."),
+        ("projects weight film 0", "'0' is not a number from 0.001 to 1000."),
+        ("priority 1 -1", "-1 is not in the range 0<=x<=100"),
         ("checkpoints add demo nowhere", "unexpected extra argument (nowhere)"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import pytest
 from sqlalchemy import insert, text
+from sqlalchemy.exc import IntegrityError
 
 from farm import accounts
 from farm.db.connection import Database
@@ -176,7 +177,7 @@ def test_the_keys_of_an_account_are_found_by_an_index(database: Database) -> Non
 @pytest.mark.parametrize("change", [accounts.disable_user, accounts.enable_user, accounts.rotate_keys])
 def test_an_unknown_account_is_reported(database: Database, change: object) -> None:
     assert callable(change)
-    with database.begin() as session, pytest.raises(NotFound, match="no such account"):
+    with database.begin() as session, pytest.raises(NotFound, match="no account 'nobody'"):
         change(session, "nobody")
 
 
@@ -197,9 +198,41 @@ def test_a_project_is_given_a_weight(database: Database) -> None:
         assert [(found.name, found.weight) for found in accounts.all_projects(session)] == [("film", 3.0)]
 
 
+def test_the_weight_of_a_project_is_taken_away_again(database: Database) -> None:
+    with database.begin() as session:
+        session.execute(text("INSERT INTO projects (name, weight) VALUES ('film', 3)"))
+        accounts.set_project_weight(session, "film", None)
+        assert [(found.name, found.weight) for found in accounts.all_projects(session)] == [("film", None)]
+
+
 @pytest.mark.parametrize("name", ["nobody", "a\x00b"])
 def test_who_is_not_there_has_no_weight(database: Database, name: str) -> None:
     with database.begin() as session:
         for weigh in (accounts.set_user_weight, accounts.set_project_weight):
-            with pytest.raises(NotFound, match="There is no such"):
+            with pytest.raises(NotFound, match=r"There is no (account|project) '"):
                 weigh(session, name, 2.0)
+
+
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf"), 1e308, 1e-9])
+def test_a_weight_is_a_number_that_shares_can_be_divided_by(database: Database, weight: float) -> None:
+    key_of(database)
+    with database.begin() as session:
+        for weigh in (accounts.set_user_weight, accounts.set_project_weight):
+            with pytest.raises(InvalidRequest, match=r"from 0\.001 to 1000"):
+                weigh(session, "mia", weight)
+        assert accounts.all_users(session)[0].weight == 1.0
+
+
+@pytest.mark.parametrize("table", ["users", "projects"])
+def test_the_database_takes_no_weight_that_is_not_a_number(database: Database, table: str) -> None:
+    with database.begin() as session, pytest.raises(IntegrityError, match="weight_check"):
+        session.execute(text(f"INSERT INTO {table} (name, weight) VALUES ('mia', 'NaN')"))
+
+
+def test_an_account_without_a_key_is_listed_once_it_has_a_weight(database: Database) -> None:
+    with database.begin() as session:
+        session.execute(insert(User).values(name="guest"))
+        assert accounts.all_users(session) == []
+        accounts.set_user_weight(session, "guest", 2)
+        [found] = accounts.all_users(session)
+    assert (found.name, found.weight, found.keys) == ("guest", 2.0, [])

@@ -92,6 +92,9 @@ class TestMistakes:
         [
             ("FARM_PORT", "99999", "FARM_PORT='99999': Input should be less than or equal to 65535"),
             ("FARM_LEASE_SECONDS", "soon", "FARM_LEASE_SECONDS='soon': Input should be a valid number"),
+            ("FARM_RELOAD_SHARE", "3%", "FARM_RELOAD_SHARE='3%': Input should be a valid number"),
+            ("FARM_RELOAD_SHARE", "nan", "FARM_RELOAD_SHARE='nan': Input should be less than or equal to 0.5"),
+            ("FARM_RESIDENT_BYTES", "8GB", "FARM_RESIDENT_BYTES='8GB': must be a whole number of bytes without a"),
             ("FARM_MAX_BATCH", "3", "FARM_MAX_BATCH='3': must be one of 1, 2, 4, 8, 16"),
             ("FARM_POOL", "A Pool", "FARM_POOL='A Pool': String should match pattern"),
             ("FARM_PRECISION", "fp8", "FARM_PRECISION='fp8': Input should be 'auto', 'fp32', 'fp16' or 'bf16'"),

@@ -27,6 +27,8 @@ def ago(then: datetime) -> str:
 def duration(seconds: float) -> str:
     """A length of time in its largest whole unit: `2 hours`."""
     whole = max(0, int(seconds))
+    if not whole:
+        return "less than a second"
     unit, size = next(((unit, size) for unit, size in _UNITS if whole >= size), ("second", 1))
     return count(whole // size, unit)
 

@@ -7,6 +7,7 @@ import pytest
 from farm.planner.folding import Folding
 from farm.planner.measuring.actuals import last_noted_end, note_ends, note_starts
 from farm.reports.accuracy import Compared, errors, summarize
+from farm.reports.figures import PlanReport
 from farm.reports.stats import stats
 from tests.factories import Scene
 from tests.farm.planner.farms import HandMade
@@ -53,7 +54,8 @@ def test_ratios_are_summed_up_by_median_and_worst_tenth() -> None:
     found = summarize(compared)
     assert (found.jobs, found.median, found.p90, found.within) == (10, 1.4, 2.0, 0.8)
     assert (
-        found.in_words == "10 jobs: 80 % within the range, median 1.4 times, worst tenth 2 times what was expected"
+        found.in_words
+        == "10 jobs, 80 % within the range; 1.4 times as long as expected in the median, 2 in the worst tenth"
     )
 
 
@@ -114,3 +116,15 @@ def test_the_farm_in_figures_has_plans_shares_and_errors(farm: HandMade) -> None
     assert [(plan.pool, plan.devices) for plan in found.plans] == [("default", 3)]
     assert [(s.owner, s.project, s.weight, s.rate, s.lag) for s in found.shares] == [("ana", "film", 2.0, 1.5, 5.0)]
     assert (found.queued, found.starts.jobs, found.ends.in_words) == (0, 0, "no job yet")
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ({"devices": 1, "idle": 1}, "gpu: 1 device, 1 idle; nothing waits"),
+        ({"devices": 2, "queued": 9, "demand": 4.5}, "gpu: 2 devices, 0 idle; what waits asks for 4.5 devices"),
+        ({"age_seconds": 70}, "gpu: no plan for 70 s; no keeper leads, workers choose by themselves"),
+    ],
+)
+def test_a_plan_is_told_in_a_sentence(plan: dict[str, float], words: str) -> None:
+    assert PlanReport.model_validate({"pool": "gpu", "age_seconds": 0.5, **plan}).in_words == words

@@ -137,7 +137,7 @@ def test_a_job_waits_for_the_reason_that_the_plan_has(farm: HandMade) -> None:
     plan_it(farm, group, local, reason=WaitReason.SHARE)
     with farm.scene.database.begin() as session:
         assert explain(session, job_id) == [
-            "Others who wait had less of the workers than its owner: their work goes first."
+            "Its owner gets their share of the workers; the others who wait get theirs."
         ]
         report = overview.job(session, job_id).expected
     assert report is not None

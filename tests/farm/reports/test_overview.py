@@ -20,6 +20,12 @@ class TestJobs:
             images = overview.job(session, job_id).images
         assert (images.total, images.queued, images.succeeded, images.finished) == (4, 3, 1, 1)
 
+    def test_a_job_says_how_it_is_dispatched(self, scene: Scene) -> None:
+        marked, small = scene.submit(**{"class": "bulk"}, max_devices=2), scene.submit()
+        with scene.database.begin() as session:
+            found = [overview.job(session, id_).model_dump(mode="json") for id_ in (marked, small)]
+        assert [(job["class"], job["max_devices"]) for job in found] == [("bulk", 2), ("interactive", None)]
+
     def test_an_unknown_job_is_not_found(self, scene: Scene) -> None:
         with pytest.raises(NotFound, match="There is no job 404"), scene.database.begin() as session:
             overview.job(session, 404)

@@ -19,8 +19,8 @@ def standing(**known: float) -> Standing:
         "weight": 1.0,
         "rate": 0.0,
         "others": 0.0,
-        "ahead_images": 0.0,
         "ahead_seconds": 0.0,
+        "ahead_interactive": 0.0,
     }
     return Standing(**{**usual, **known}, is_saturated=known.get("demand", 0) >= 4)  # type: ignore[arg-type]
 
@@ -42,7 +42,7 @@ def test_twice_the_weight_is_twice_the_share() -> None:
 
 
 def test_who_has_much_queued_already_waits_for_that_first() -> None:
-    found = expect(standing(demand=9, idle=0, rate=2.0, ahead_images=400, ahead_seconds=400), WORK)
+    found = expect(standing(demand=9, idle=0, rate=2.0, ahead_interactive=16, ahead_seconds=400), WORK)
     assert found.starts_low == 150.0
     assert found.ends_low == 180.0
 
@@ -73,6 +73,27 @@ def learn(scene: Scene) -> None:
 def test_nobody_says_when_without_a_plan(scene: Scene) -> None:
     a_checkpoint(scene.database)
     assert preview(scene).expected is None
+
+
+def test_a_small_job_does_not_wait_for_the_bulk_work_of_its_owner(scene: Scene) -> None:
+    a_checkpoint(scene.database)
+    scene.worker()
+    scene.execute(
+        "INSERT INTO plans (pool, figures) VALUES ('default', "
+        '\'{"devices": 1, "idle": 0, "demand": 9, "is_saturated": true}\')'
+    )
+    learn(scene)
+    small = {"width": 64, "height": 64, "num_inference_steps": 10}
+    scene.submit(**small, images_per_prompt=400)
+    before = preview(scene, **small).expected
+    for _ in range(4):
+        scene.submit(**small, images_per_prompt=4)
+    after = preview(scene, **small).expected
+    assert before is not None
+    assert after is not None
+    assert (before.starts_high or 0) < 30
+    assert (before.ends_high or 0) < 40
+    assert (after.starts_low or 0) > 100
 
 
 def test_a_dry_run_says_when_by_the_plan_and_what_was_measured(scene: Scene) -> None:

@@ -35,6 +35,12 @@ class TestRequest:
             ({"colour": "red"}, "colour", "there is no such field"),
             ({"prompts": []}, "prompts", "list should have at least 1 item after validation, not 0"),
             ({"prompts": [{"prompt": "a", "hue": 1}]}, "prompts[0].hue", "there is no such field"),
+            (
+                {"prompts": [{"prompt": "a", "class": "bulk"}]},
+                "prompts[0].class",
+                "is set for the whole job, not for one prompt",
+            ),
+            ({"max_devices": "all"}, "max_devices", "input should be a valid integer"),
             ({"prompts": ["a", {}]}, "prompts[1].prompt", "field required"),
             ({"prompts": ["a\x00b"]}, "prompts[0].prompt", "must not contain a NUL character"),
             ({"width": 500}, "width", "must be a multiple of 8; the nearest are 496 and 504"),
@@ -55,7 +61,11 @@ class TestRequest:
             ({"images_per_prompt": 0}, "images_per_prompt", "input should be greater than or equal to 1"),
             ({"priority": 101}, "priority", "input should be less than or equal to 100"),
             ({"pool": "Large Pool"}, "pool", "string should match pattern '^[a-z0-9][a-z0-9-]{0,39}$'"),
-            ({"not_before": "2999-01-01T00:00:00"}, "not_before", "input should have timezone info"),
+            (
+                {"not_before": "2999-01-01T00:00:00"},
+                "not_before",
+                "must be a time with its zone, like 2030-01-31T08:00:00Z",
+            ),
             ({"mode": "video"}, "mode", "input should be 'txt2img', 'img2img', 'inpaint', 'outpaint' or 'upscale'"),
         ],
     )

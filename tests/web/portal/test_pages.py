@@ -18,7 +18,7 @@ from farm.sheets.grids import draw_job
 from farm.store.protocol import Store
 from farm.weights import addons
 from farm.weights.addons import StoredAddon
-from tests.factories import Scene, a_job, a_worker, claim, publish
+from tests.factories import Scene, a_checkpoint, a_job, a_worker, claim, publish
 from tests.pictures import a_picture, encoded
 
 
@@ -131,6 +131,23 @@ def test_workers_are_shown(client: FlaskClient, database: Database) -> None:
     assert "No worker has been here" in client.get("/workers").text
     a_worker(database)
     assert "host/cpu" in client.get("/workers").text
+
+
+def test_all_that_a_worker_has_loaded_is_shown(client: FlaskClient, scene: Scene) -> None:
+    first, second = (
+        a_checkpoint(scene.database, name, sha256=mark * 64) for name, mark in (("one", "1"), ("two", "2"))
+    )
+    worker = scene.worker()
+    scene.execute("UPDATE workers SET checkpoint_id = :id WHERE id = :worker", id=first, worker=worker)
+    scene.execute("UPDATE workers SET residents = ARRAY[:one, :two]", one=first, two=second)
+    assert "also loaded: two" in client.get("/workers").text
+    [found] = client.get("/api/v1/workers").json["workers"]
+    assert found["residents"] == ["one", "two"]
+
+
+def test_a_farm_that_nobody_plans_says_so_on_the_page_of_workers(client: FlaskClient, scene: Scene) -> None:
+    scene.execute("INSERT INTO plans (pool, planned_at) VALUES ('default', now() - interval '1 minute')")
+    assert "no keeper leads" in client.get("/workers").text
 
 
 @pytest.mark.parametrize("path", ["/jobs/99", "/jobs/99/live", f"/jobs/{2**63}", "/jobs/x"])

@@ -11,6 +11,7 @@ from farm.errors import FieldProblem, IdempotencyConflict, InvalidRequest, NotFo
 from farm.intake import submit as intake
 from farm.intake.request import JobRequest, parse_request
 from farm.intake.submit import Preview
+from farm.reports.shapes import PreviewReport
 from farm.spec.modes import MODES, USUAL_MODE
 from web.guard.auth import current_user
 from web.guard.multipart import read_form
@@ -108,7 +109,7 @@ def _page(form: SubmitForm, preview: Preview | None = None) -> str:
         choices=choices,
         words=WORDS,
         pictures=pictures,
-        preview=preview,
+        preview=PreviewReport.model_validate(preview) if preview else None,
         max_upload_bytes=farm.settings.max_upload_bytes,
     )
 

@@ -32,6 +32,11 @@ class TestChecking:
         assert "bracket" in answer.text
         assert no_jobs(client)
 
+    def test_a_check_says_when_the_job_would_start(self, client: FlaskClient, scene: Scene) -> None:
+        scene.worker()
+        scene.execute("INSERT INTO plans (pool, figures) VALUES ('default', '{\"devices\": 1, \"idle\": 1}')")
+        assert "Submitted now, it starts in" in send(client, "txt2img", action="check").text
+
     def test_a_checked_form_can_be_submitted(self, client: FlaskClient) -> None:
         page = send(client, "img2img", action="check", image_file=a_file()).text
         key, image = key_of(page), value_of(page, "image")

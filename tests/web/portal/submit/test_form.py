@@ -60,6 +60,9 @@ def test_a_form_says_how_soon_a_job_is_wanted_and_on_how_many_devices(
     client.post("/submit", data={**FORM, "class": "bulk", "max_devices": "2"})
     with database.begin() as session:
         assert session.execute(text("SELECT class, max_devices FROM counters")).all() == [("bulk", 2)]
+    page = client.get("/jobs/1").text
+    assert "<dt>Class</dt><dd>bulk</dd>" in page
+    assert "<dt>Most devices</dt><dd>2 at a time</dd>" in page
     again = client.get("/submit?from=1").text
     assert '<option value="bulk" selected>' in again
     assert value_of(again, "max_devices") == "2"
