@@ -205,6 +205,32 @@ def test_a_ledger_that_looks_again_keeps_what_is_not_stored(farm: HandMade) -> N
     assert (ledger.lag((local, None)), ledger.standings[local, None].rate) == (15.0, 1.0)
 
 
+def many_owners(farm: HandMade) -> list[int]:
+    """More than are written in one go."""
+    farm.scene.execute("INSERT INTO users (name) SELECT 'owner-' || n FROM generate_series(1, 2000) n")
+    return farm.scene.column("SELECT id FROM users ORDER BY id")
+
+
+def test_of_very_many_lags_those_that_moved_most_are_stored_first(farm: HandMade) -> None:
+    owners = many_owners(farm)
+    ledger = Ledger("default")
+    ledger.settle([Share(owner, None, 0.0, 1.0 + number) for number, owner in enumerate(owners)])
+    with farm.scene.database.begin() as session:
+        assert ledger.store(session) == 2000
+    assert farm.scene.column("SELECT id FROM users WHERE id NOT IN (SELECT owner_id FROM shares)") == owners[:1]
+    with farm.scene.database.begin() as session:
+        assert ledger.store(session) == 1
+
+
+def test_of_very_many_turns_those_that_moved_most_are_written_first(farm: HandMade) -> None:
+    owners = many_owners(farm)
+    farm.scene.execute("INSERT INTO queues (pool, priority, owner_id) SELECT 'default', 50, id FROM users")
+    accounts = [Account(owner, lag=-6.0 - number) for number, owner in enumerate(owners)]
+    with farm.scene.database.begin() as session:
+        assert write_turns(session, "default", accounts) == 2000
+    assert farm.scene.column("SELECT owner_id FROM queues WHERE turn = 0") == owners[:1]
+
+
 def test_owners_take_turns_by_what_they_are_owed_for_their_weight() -> None:
     accounts = [Account(1, None, 1.0, lag=10), Account(2, None, 2.0, lag=30), Account(2, 7, 2.0, lag=-10)]
     assert find_turns(accounts) == {1: -10.0, 2: -10.0}
