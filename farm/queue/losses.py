@@ -91,9 +91,12 @@ def expiring(limit: int = 500) -> Select[int]:
 def _has_expired() -> ColumnElement[bool]:
     """What runs without a lease: its own, which the release before gives it, or its worker's.
 
-    All that runs is looked through, by an index of it, against the few workers whose leases run.
+    All that runs is looked through, by an index of it, against the few workers whose leases run. Of the workers
+    those are read that have something: the table also has all that ever were, and an index on a column that each
+    heartbeat changes would be written by each.
     """
-    live = select(Worker.id).where(_is_lease(Worker.lease_until))
+    busy = select(Task.worker_id).where(Task.status == "running")
+    live = select(Worker.id).where(Worker.id.in_(busy), _is_lease(Worker.lease_until))
     is_held_by_worker = (Task.lease_until == WITH_WORKER) & Task.worker_id.in_(live)
     return (Task.status == "running") & ~func.coalesce(is_held_by_worker | _is_lease(Task.lease_until), False)
 
