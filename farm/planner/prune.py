@@ -1,4 +1,4 @@
-"""What the planner's tables no longer need: seats of gone workers, groups that nothing names, closed queues, figures.
+"""What the planner's tables no longer need: seats of gone workers, unnamed groups, closed queues, old figures.
 
 Bounded, so that a round never takes long: what is left waits for the next one.
 """
