@@ -152,6 +152,17 @@ def test_an_outlook_is_written_again_once_its_moment_has_moved(farm: HandMade) -
     assert counts == [1, 0, 0, 1, 1, 1]
 
 
+def test_of_very_many_outlooks_those_are_written_too_that_start_late(farm: HandMade) -> None:
+    """Though what starts soon is told anew in each round."""
+    group, board = farm.group(farm.checkpoint()), Board("default")
+    for number in range(4):
+        outlooks = [an_outlook(group, owner, 10.0 + 20 * (number % 2), 900.0) for owner in range(2001)]
+        with farm.scene.database.begin() as session:
+            board.write(session, [*outlooks, an_outlook(group, 5000, 5000.0, 9000.0)], 1000.0)
+    assert farm.scene.scalar("SELECT count(*) FROM outlooks WHERE owner_id = 5000") == 1
+    assert farm.scene.scalar("SELECT count(*) FROM outlooks") == 2002
+
+
 def test_the_outlook_of_what_waits_no_more_is_taken_away(farm: HandMade) -> None:
     local, group = farm.owner(), farm.group(farm.checkpoint())
     planner = a_planner(farm, Plan(outlooks=(an_outlook(group, local),)))
