@@ -1,7 +1,7 @@
 """What dispatch by a plan needs: groups that all jobs share, appended deltas, leases by worker, seats and figures.
 
-Everything is added, nothing is taken away: the release before goes on working beside this one. Lines that it
-writes have no group until the planner's next round adopts them.
+Everything is added, and nothing is taken away but a rule, that tasks name workers that are still there: the release
+before goes on working beside this one. Lines that it writes have no group until the planner's next round adopts them.
 """
 
 from alembic import op
