@@ -209,6 +209,18 @@ def many_lines(scene: "Scene", jobs: int = 10_000, deltas: int = 1_000) -> None:
     scene.execute("ANALYZE jobs, counters, deltas, tasks")
 
 
+def a_year_of_workers(scene: "Scene", count: int = 10_000) -> None:
+    """One worker that lives, and very many that went long ago."""
+    scene.worker()
+    scene.execute(
+        "INSERT INTO workers (name, host, pid, device, device_name, pool, status, version, last_seen_at) "
+        "SELECT 'gone-' || n % 100, 'host', 1, 'cuda:0', 'device', 'default', 'offline', '0', "
+        "now() - make_interval(days => 8) FROM generate_series(1, :count) n",
+        count=count,
+    )
+    scene.execute("ANALYZE workers")
+
+
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 

@@ -20,14 +20,17 @@ _LOOKED_AT = 300
 _LOAD_SECONDS = 15.0
 _LOAD_BYTES_PER_SECOND = 5e8
 
-# Of each device class the fastest batch; the mean over the workers that are there.
+# Of each device class the fastest batch; the mean over the workers that are there, counted by class before that.
 _SPEEDS = text(
     f"""
-    SELECT s.family, s.pixels, avg(s.seconds)::float8 AS seconds
+    WITH classes AS MATERIALIZED (
+        SELECT coalesce(device_class, device_name) AS device_class, count(*) AS workers
+        FROM workers w WHERE w.pool = :pool AND {is_up_sql("w")} GROUP BY 1
+    )
+    SELECT s.family, s.pixels, (sum(s.seconds * c.workers) / sum(c.workers))::float8 AS seconds
     FROM (SELECT family, pixels, device_class, min(seconds_per_step) AS seconds FROM speeds
           WHERE family = ANY(:families) GROUP BY family, pixels, device_class) s
-    JOIN workers w ON coalesce(w.device_class, w.device_name) = s.device_class
-    WHERE w.pool = :pool AND {is_up_sql("w")}
+    JOIN classes c USING (device_class)
     GROUP BY s.family, s.pixels
     """
 )

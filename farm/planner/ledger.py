@@ -6,6 +6,7 @@ Both are added to what the database has, so that two leaders for a while, or one
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from heapq import nlargest
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -20,6 +21,7 @@ _LEAST_SECONDS = 0.5
 """What moved by less is not written."""
 _LEAST_RATE = 0.05
 _MOST_WRITTEN = 2_000
+"""In one go, those that moved most: what waits moves on, until its turn comes."""
 
 # What is left of a project that has no weight any more counts as work for none.
 _LOAD = text(
@@ -59,6 +61,11 @@ class Standing:
     def is_to_store(self) -> bool:
         """Whether it is worth writing."""
         return abs(self.gained) >= _LEAST_SECONDS or abs(self.rate - self.stored_rate) >= _LEAST_RATE
+
+    @property
+    def unstored(self) -> float:
+        """How far it is from what is stored."""
+        return abs(self.gained) + abs(self.rate - self.stored_rate)
 
 
 @dataclass
@@ -116,7 +123,8 @@ class Ledger:
         Where the transaction fails, nobody knows whether it did: it counts as stored, and is never added twice.
         """
         moved = [key for key, standing in self.standings.items() if standing.is_to_store]
-        moved = sorted(moved, key=lambda key: (key[0], key[1] or 0))[:_MOST_WRITTEN]
+        moved = nlargest(_MOST_WRITTEN, moved, key=lambda key: self.standings[key].unstored)
+        moved.sort(key=lambda key: (key[0], key[1] or 0))
         if not moved:
             return 0
         values = [self.standings[key] for key in moved]

@@ -1,7 +1,9 @@
 """Outlooks as they are stored: one is written again only when the moment that it expects has moved."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from heapq import nlargest, nsmallest
+from math import inf
 from typing import Any
 
 from sqlalchemy import text
@@ -15,7 +17,7 @@ OutlookKey = tuple[int, int, str]
 _LEAST_SECONDS = 5.0
 _LEAST_PART = 0.2
 _MOST_WRITTEN = 2_000
-"""In one round; the next goes on. What starts first is written first."""
+"""In one round: half of it what starts first, the other half what is furthest off: so all has its turn."""
 
 _LOAD = text(
     """
@@ -66,14 +68,15 @@ class Expected:
             outlook.images_per_second,
         )
 
-    def differs_from(self, other: "Expected | None", now: float) -> bool:
-        """Whether a reader would notice."""
-        return (
-            other is None
-            or self.reason != other.reason
-            or abs(self.pace - other.pace) > _LEAST_PART * other.pace
-            or _has_moved(self.low, other.low, now)
-            or _has_moved(self.high, other.high, now)
+    def off_by(self, other: "Expected | None", now: float) -> float:
+        """How far off the other one is: a reader would notice what is above 1."""
+        if other is None or self.reason != other.reason:
+            return inf
+        pace = abs(self.pace - other.pace)
+        return max(
+            pace / (_LEAST_PART * other.pace) if other.pace else (inf if pace else 0.0),
+            _moved(self.low, other.low, now),
+            _moved(self.high, other.high, now),
         )
 
 
@@ -94,14 +97,13 @@ class Board:
     def write(self, session: Session, outlooks: Iterable[Outlook], now: float) -> int:
         """Store what changed and take away what no longer waits; return how many rows that were."""
         wanted = _merge(outlooks, now)
-        changed = [key for key, new in wanted.items() if new.differs_from(self._stored.get(key), now)]
+        off = {key: new.off_by(self._stored.get(key), now) for key, new in wanted.items()}
+        changed = _choose({key: by for key, by in off.items() if by > 1}, wanted)
         gone = sorted(self._stored.keys() - wanted.keys())[:_MOST_WRITTEN]
-        if len(changed) > _MOST_WRITTEN:
-            changed = sorted(changed, key=lambda key: _first(wanted[key]))[:_MOST_WRITTEN]
         if gone:
             session.execute(_TAKE, _keys(gone))
         if changed:
-            self._put(session, sorted(changed), wanted, now)
+            self._put(session, changed, wanted, now)
         for key in gone:
             del self._stored[key]
         self._stored |= {key: wanted[key] for key in changed}
@@ -123,6 +125,15 @@ class Board:
         )
 
 
+def _choose(off: Mapping[OutlookKey, float], wanted: Mapping[OutlookKey, Expected]) -> list[OutlookKey]:
+    """Which of those that are off so far are written now, in order."""
+    if len(off) <= _MOST_WRITTEN:
+        return sorted(off)
+    first = set(nsmallest(_MOST_WRITTEN // 2, off, key=lambda key: _first(wanted[key])))
+    rest = [key for key in off if key not in first]
+    return sorted([*first, *nlargest(_MOST_WRITTEN // 2, rest, key=lambda key: off[key])])
+
+
 def _merge(outlooks: Iterable[Outlook], now: float) -> dict[OutlookKey, Expected]:
     """By group, owner and class: of an owner's projects the one that starts first counts, with the pace of all."""
     found: dict[OutlookKey, Expected] = {}
@@ -139,11 +150,11 @@ def _first(expected: Expected) -> float:
     return float("inf") if expected.low is None else expected.low
 
 
-def _has_moved(new: float | None, old: float | None, now: float) -> bool:
+def _moved(new: float | None, old: float | None, now: float) -> float:
     """A moment that is near must be told precisely, one that is far away need not be."""
     if new is None or old is None:
-        return new is not old
-    return abs(new - old) > max(_LEAST_SECONDS, _LEAST_PART * (new - now))
+        return 0.0 if new is old else inf
+    return abs(new - old) / max(_LEAST_SECONDS, _LEAST_PART * (new - now))
 
 
 def _plus(now: float, seconds: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""What the planner's tables no longer need: seats of workers that are gone, groups that nothing names, old figures.
+"""What the planner's tables no longer need: seats of gone workers, unnamed groups, closed queues, old figures.
 
 Bounded, so that a round never takes long: what is left waits for the next one.
 """
@@ -63,6 +63,15 @@ _GROUPS = text(
 )
 
 
+# After groups: the order of locks. Who has work again enters a queue again, with the turn that the lag gives.
+_QUEUES = text(
+    f"""
+    DELETE FROM queues WHERE (pool, priority, owner_id) IN (
+        SELECT pool, priority, owner_id FROM queues WHERE NOT is_waiting LIMIT {_MOST} FOR UPDATE SKIP LOCKED)
+    """
+)
+
+
 def prune(session: Session, after_group: int = 0) -> int:
     """Delete what is past its use. Groups are looked at from `after_group` on; return where to go on next time.
 
@@ -70,4 +79,6 @@ def prune(session: Session, after_group: int = 0) -> int:
     """
     for statement in _STATEMENTS.values():
         session.execute(text(statement))
-    return session.execute(_GROUPS, {"after": after_group}).scalar() or 0
+    next_group = session.execute(_GROUPS, {"after": after_group}).scalar() or 0
+    session.execute(_QUEUES)
+    return next_group

@@ -5,6 +5,7 @@ closes them.
 """
 
 from collections.abc import Iterable
+from heapq import nlargest
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -14,10 +15,9 @@ from farm.dispatch.snapshot import Account
 _MOVED_SECONDS = 5.0
 """A turn that moved by less is not written: claims by themselves need an order, not a balance."""
 _MOST_WRITTEN = 2_000
+"""In one go, those that moved most."""
 
-_READ = text(
-    "SELECT priority, owner_id, turn FROM queues WHERE pool = :pool AND is_waiting ORDER BY priority, owner_id"
-)
+_READ = text("SELECT priority, owner_id, turn FROM queues WHERE pool = :pool AND is_waiting")
 # What a submit or the keeper holds at the moment is left to the next time.
 _WRITE = text(
     """
@@ -40,11 +40,12 @@ def write_turns(session: Session, pool: str, accounts: Iterable[Account]) -> int
     The owner who is owed most for their weight has the lowest turn, which is the next.
     """
     turns = find_turns(accounts)
-    moved = [
-        (row.priority, row.owner_id)
+    by_how_much = {
+        (row.priority, row.owner_id): abs(turns.get(row.owner_id, 0.0) - row.turn)
         for row in session.execute(_READ, {"pool": pool})
-        if abs(turns.get(row.owner_id, 0.0) - row.turn) > _MOVED_SECONDS
-    ][:_MOST_WRITTEN]
+    }
+    moved = [key for key, seconds in by_how_much.items() if seconds > _MOVED_SECONDS]
+    moved = sorted(nlargest(_MOST_WRITTEN, moved, key=lambda key: by_how_much[key]))
     if moved:
         priorities, owners = map(list, zip(*moved, strict=True))
         values = {"priorities": priorities, "owners": owners, "turns": [turns.get(o, 0.0) for o in owners]}

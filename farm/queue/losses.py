@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from farm.config import LONGEST_LEASE_SECONDS
@@ -93,12 +93,25 @@ def _has_expired() -> ColumnElement[bool]:
 
     All that runs is looked through, by an index of it, against the few workers whose leases run.
     """
-    live = select(Worker.id).where(_is_lease(Worker.lease_until))
+    live = _live_workers()
     is_held_by_worker = (Task.lease_until == WITH_WORKER) & Task.worker_id.in_(live)
     return (Task.status == "running") & ~func.coalesce(is_held_by_worker | _is_lease(Task.lease_until), False)
 
 
-def _is_lease(until: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
+def _live_workers() -> Select[int]:
+    """The workers that have something, and whose leases run: each is looked up by its id.
+
+    The table also has all that ever were, and an index on what each heartbeat changes would be written by each.
+    """
+    busy = select(Task.worker_id).where(Task.status == "running").distinct().subquery("busy")
+    # OFFSET 0 keeps Postgres from reading the whole table instead.
+    of_id = select(Worker.id, Worker.lease_until).where(Worker.id == busy.c.worker_id).offset(0).lateral("of_id")
+    return select(of_id.c.id).select_from(busy.join(of_id, true())).where(_is_lease(of_id.c.lease_until))
+
+
+def _is_lease(
+    until: ColumnElement[datetime | None] | InstrumentedAttribute[datetime | None],
+) -> ColumnElement[bool]:
     """Whether a lease runs. What stands longer than any lease does not: the database's clock was set back, and
     nobody renewed it since."""
     too_long = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, 2 * LONGEST_LEASE_SECONDS)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from sqlalchemy import BigInteger, Integer, column, select, true, values
+from sqlalchemy import BigInteger, Integer, Select, column, literal_column, select, true, values
 from sqlalchemy.orm import Session
 
 from farm.db.tables.artifacts import Artifact, Grid, Result
@@ -27,14 +27,14 @@ class Links:
 
 def images(session: Session, job_id: int, links: Links, *, after: int = -1, limit: int = 100) -> list[ImageReport]:
     """The job's published images by seq; `after` is a seq, for the next page."""
-    query = (
-        select(Result)
-        .join(Task, Task.id == Result.task_id)
-        .where(Task.job_id == job_id, Task.seq > after)
-        .order_by(Task.seq)
-        .limit(limit)
-    )
-    return [_image_report(result, links) for result in session.scalars(query)]
+    return [_image_report(result, links) for result in session.scalars(_images(job_id, after, limit))]
+
+
+def _images(job_id: int, after: int, limit: int) -> Select[Result]:
+    """What is published has succeeded: an index holds these tasks and none of those that wait."""
+    query = select(Result).join(Task, Task.id == Result.task_id)
+    published = query.where(Task.job_id == job_id, Task.status == literal_column("'succeeded'"), Task.seq > after)
+    return published.order_by(Task.seq).limit(limit)
 
 
 def grids(session: Session, job_id: int, links: Links) -> list[GridReport]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select, true, union_all
+from sqlalchemy import Row, Select, func, literal_column, select, true, union_all
 from sqlalchemy.orm import Session
 
 from farm.db.tables.accounts import User
@@ -104,18 +104,15 @@ def tasks(
     session: Session, job_id: int, *, after: int = -1, status: str | None = None, limit: int = 100
 ) -> list[TaskReport]:
     """The job's tasks by seq; `after` is a seq, for the next page."""
-    query = (
-        select(Task, Worker.name)
-        .outerjoin(Worker, Worker.id == Task.worker_id)
-        .where(Task.job_id == job_id, Task.seq > after)
-        .order_by(Task.seq)
-        .limit(limit)
-    )
-    if status is not None:
-        query = query.where(Task.status == status)
+    query = _task_query(job_id, status).where(Task.seq > after).order_by(Task.seq).limit(limit)
     return [
         TaskReport.model_validate({**_columns(task), "worker": worker}) for task, worker in session.execute(query)
     ]
+
+
+def _task_query(job_id: int, status: str | None) -> Select[Task, str]:
+    query = select(Task, Worker.name).outerjoin(Worker, Worker.id == Task.worker_id).where(Task.job_id == job_id)
+    return query if status is None else query.where(Task.status == status)
 
 
 def _columns(task: Task) -> dict[str, Any]:
@@ -124,14 +121,14 @@ def _columns(task: Task) -> dict[str, Any]:
 
 def attempts(session: Session, job_id: int, *, limit: int = 200) -> list[AttemptReport]:
     """The job's attempts that did not simply succeed, newest first: the evidence of what went wrong."""
-    query = (
-        select(Attempt)
-        .join(Task, Task.id == Attempt.task_id)
-        .where(Task.job_id == job_id, Attempt.outcome.in_(("failed", "lost")))
-        .order_by(Attempt.started_at.desc())
-        .limit(limit)
-    )
-    return [_attempt_report(attempt) for attempt in session.scalars(query)]
+    return [_attempt_report(attempt) for attempt in session.scalars(_evidence(job_id).limit(limit))]
+
+
+def _evidence(job_id: int) -> Select[Attempt]:
+    """An index holds the tasks that have such attempts, of a million few."""
+    was_tried_in_vain = Task.runs_alone | (Task.status == literal_column("'failed'"))
+    query = select(Attempt).join(Task, Task.id == Attempt.task_id).where(Task.job_id == job_id, was_tried_in_vain)
+    return query.where(Attempt.outcome.in_(("failed", "lost"))).order_by(Attempt.started_at.desc())
 
 
 def _attempt_report(attempt: Attempt) -> AttemptReport:
@@ -154,13 +151,13 @@ def _open_images() -> Select[Any]:
 def farm(session: Session) -> FarmReport:
     """The farm at a glance, from the counts of lines and from what workers say."""
     queued, running = session.execute(_open_images()).one()
-    live, serving, busy = session.execute(
-        select(
-            func.count().filter(Worker.status != "offline"),
-            func.count().filter(is_in_service()),
-            func.count().filter(Worker.status == "busy"),
-        ).select_from(Worker)
-    ).one()
+    live, serving, busy = session.execute(_live_workers()).one()
     return FarmReport(
         queued=queued, running=running, workers_live=live, workers_in_service=serving, workers_busy=busy
     )
+
+
+def _live_workers() -> Select[int, int, int]:
+    """How many live, may take work, and are busy. The table also has all that ever were."""
+    counts = func.count(), func.count().filter(is_in_service()), func.count().filter(Worker.status == "busy")
+    return select(*counts).select_from(Worker).where(Worker.status != "offline")

@@ -200,14 +200,17 @@ def _tried_before(session: Session, job_id: int) -> Iterator[str]:
 
 
 def _line(session: Session, job: Job) -> Iterator[str]:
-    """Who else waits in this pool and goes first, or takes turns with the job."""
+    """Who else waits in this pool and goes first, or takes turns with the job.
+
+    By the counts of the last fold: to look for deltas of each line that waits takes thirty times as long.
+    """
     is_higher = Counters.priority > job.priority
     is_equal = Counters.priority == job.priority
     is_own = Counters.owner_id == job.owner_id
     query = select(
-        func.sum(queued_now()).filter(is_higher),
-        func.sum(queued_now()).filter(is_equal, is_own, Counters.job_id < job.id),
-        func.sum(queued_now()).filter(is_equal, ~is_own),
+        func.sum(Counters.queued).filter(is_higher),
+        func.sum(Counters.queued).filter(is_equal, is_own, Counters.job_id < job.id),
+        func.sum(Counters.queued).filter(is_equal, ~is_own),
     ).where(
         Counters.pool == job.pool,
         is_claimable(),

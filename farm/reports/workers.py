@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, union
 from sqlalchemy.orm import Session
 
 from farm.db.tables.jobs import Task
@@ -14,6 +14,8 @@ from farm.queue.workers import capacity, exclusions
 from farm.reports.shapes import ExclusionReport, MemoryLimitReport, WorkerReport
 
 _MOST_WORKERS = 2_000
+_MOST_STARTS = 5_000
+"""So many are looked through for those that are gone: each start leaves a row, as long as its images are kept."""
 
 
 def workers(session: Session, *, is_live: bool = False) -> list[WorkerReport]:
@@ -25,10 +27,13 @@ def workers(session: Session, *, is_live: bool = False) -> list[WorkerReport]:
         .subquery()
     )
     silent = func.extract("epoch", func.now() - Worker.last_seen_at)
+    live = select(Worker.id).where(Worker.status != "offline")
+    last = select(Worker.id, Worker.last_seen_at).order_by(Worker.id.desc()).limit(_MOST_STARTS).subquery()
+    gone = select(last.c.id).where(last.c.last_seen_at > func.now() - func.make_interval(0, 0, 0, 1))
     query = (
         select(Worker, func.coalesce(running.c.running, 0), silent)
         .outerjoin(running, running.c.worker_id == Worker.id)
-        .where((Worker.status != "offline") | (silent < 86400 if not is_live else False))
+        .where(Worker.id.in_(live if is_live else union(live, gone)))
         .order_by(Worker.status == "offline", Worker.name, Worker.id.desc())
         .limit(_MOST_WORKERS)
     )

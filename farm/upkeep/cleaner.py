@@ -35,6 +35,7 @@ class Cleaner:
         self._settings = settings
         self._database = database
         self._store = store
+        self._last_worker = 0
         self._rounds = Rounds(self.make_round, seconds=min(_BEAT_SECONDS, settings.sweep_seconds))
 
     def run(self) -> None:
@@ -101,8 +102,9 @@ class Cleaner:
     def _forget_workers(self) -> None:
         """Workers that went long ago, and what was held against some for a time that is over."""
         with self._database.begin() as session:
-            fleet.forget_gone(session)
+            reached = fleet.forget_gone(session, self._last_worker)
             exclusions.forget_passed(session)
+        self._last_worker = reached
 
     def _prune_uploads(self) -> None:
         if hours := self._settings.keep_uploads_hours:

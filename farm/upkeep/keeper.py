@@ -23,6 +23,7 @@ from farm.queue.deadlines import cancel_queued, overdue_jobs
 from farm.queue.doorbell import Doorbell
 from farm.queue.offers import corrections
 from farm.queue.offers.claimable import is_claimable
+from farm.queue.offers.corrections import QueueKey
 from farm.queue.workers import fleet
 from farm.upkeep.rounds import Rounds, Step, attempt_in_spite_of_bugs
 
@@ -33,10 +34,13 @@ _MOST_RINGS = 16
 _CORRECTIONS: Mapping[str, Callable[[Session], object]] = {
     "adopt lines": corrections.adopt_lines,
     "wake lines": corrections.wake_lines,
+}
+_CORRECTIONS_IN_PARTS: Mapping[str, Callable[[Session, QueueKey], QueueKey]] = {
     "open queues": corrections.open_missing_queues,
     "close queues": corrections.close_empty_queues,
 }
-"""In order. Each is a transaction of its own: one that fails leaves the others be."""
+"""In order. Each is a transaction of its own: one that fails leaves the others be. The latter go through all
+owners, so many in a round."""
 
 
 class Keeper:
@@ -47,6 +51,7 @@ class Keeper:
         self._database = database
         self._doorbell = doorbell
         self._patient_until = 0.0
+        self._reached = dict.fromkeys(_CORRECTIONS_IN_PARTS, corrections.FIRST)
         self._rounds = Rounds(self.make_round, seconds=settings.keeper_seconds)
 
     def run(self) -> None:
@@ -78,6 +83,7 @@ class Keeper:
             "cancel overdue jobs": self._cancel_overdue,
             "look after workers": self._look_after_workers,
             **{name: partial(self._correct, correct) for name, correct in _CORRECTIONS.items()},
+            **{name: partial(self._correct_part, name) for name in _CORRECTIONS_IN_PARTS},
             "ring": self._ring,
         }
         was_away = [attempt_in_spite_of_bugs(step, name) for name, step in steps.items()]
@@ -132,6 +138,11 @@ class Keeper:
         with self._database.begin() as session:
             correct(session)
 
+    def _correct_part(self, name: str) -> None:
+        with self._database.begin() as session:
+            reached = _CORRECTIONS_IN_PARTS[name](session, self._reached[name])
+        self._reached[name] = reached
+
     def _ring(self) -> None:
         """As many rings as workers: one alone may be heard by a parent whose worker is busy, or has just died."""
         with self._database.begin() as session:
@@ -142,12 +153,6 @@ class Keeper:
 
 def pools_to_ring(session: Session) -> list[str]:
     """The pools that have both claimable work and an idle worker."""
-    query = (
-        select(Counters.pool)
-        .where(
-            is_claimable(),
-            Counters.pool.in_(select(Worker.pool).where(Worker.status == "idle")),
-        )
-        .distinct()
-    )
-    return list(session.scalars(query))
+    idle = select(Worker.pool).where(Worker.status == "idle").distinct().subquery()
+    has_work = select(Counters.job_id).where(Counters.pool == idle.c.pool, is_claimable()).correlate(idle)
+    return list(session.scalars(select(idle.c.pool).where(has_work.exists())))

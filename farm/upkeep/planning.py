@@ -17,8 +17,8 @@ from farm.upkeep.rounds import attempt_in_spite_of_bugs
 _PERIOD_SECONDS = 1.0
 _RESTS = 3.0
 """A leader rests at least so many times as long as its round took, whoever rings."""
-_LONGEST_REST_SECONDS = 6.0
-"""But never for longer: claims follow a plan for ten seconds."""
+_LONGEST_SECONDS = 8.0
+"""But both together last no longer than that, if they can: claims follow a plan for ten seconds."""
 _SHORTEST_SECONDS = 0.2
 
 
@@ -54,9 +54,14 @@ class Planning:
 
     def _rest(self, took: float) -> None:
         """At least a multiple of what the round took; then to the end of the period, or until something rings."""
-        shortest = min(max(_SHORTEST_SECONDS, _RESTS * took), _LONGEST_REST_SECONDS)
+        shortest = shortest_rest(took)
         if self._stopped.wait(shortest) or not self._leader.is_leading:
             self._stopped.wait(_PERIOD_SECONDS - shortest)
             return
         if (left := _PERIOD_SECONDS - took - shortest) > 0:
             self._bell.wait(left)
+
+
+def shortest_rest(took: float) -> float:
+    """For how many seconds a leader rests at least whose round took so many."""
+    return max(_SHORTEST_SECONDS, min(_RESTS * took, _LONGEST_SECONDS - took))

@@ -1,7 +1,7 @@
 """What dispatch by a plan needs: groups that all jobs share, appended deltas, leases by worker, seats and figures.
 
-Everything is added, nothing is taken away: the release before goes on working beside this one. Lines that it
-writes have no group until the planner's next round adopts them.
+Everything is added, and nothing is taken away but a rule, that tasks name workers that are still there: the release
+before goes on working beside this one. Lines that it writes have no group until the planner's next round adopts them.
 """
 
 from alembic import op
@@ -60,7 +60,8 @@ CREATE INDEX counters_ready_of_seat ON counters (group_id, owner_id, class, prio
     WHERE is_ready AND has_queued;
 CREATE INDEX counters_ready_of_owner ON counters (pool, priority DESC, owner_id, job_id) WHERE is_ready AND has_queued;
 -- Lines whose time is to come, and those that an older portal wrote.
-CREATE INDEX counters_to_wake ON counters (not_before) WHERE is_open AND has_queued AND NOT is_ready;
+CREATE INDEX counters_to_wake ON counters (coalesce(not_before, '-infinity'))
+    WHERE is_open AND has_queued AND NOT is_ready;
 CREATE INDEX counters_to_adopt ON counters (job_id) WHERE has_queued AND group_id IS NULL;
 -- A group that no line names any more is deleted.
 CREATE INDEX counters_of_group ON counters (group_id);
@@ -98,7 +99,7 @@ CREATE TABLE deltas (
     load_seconds    double precision,
     created_at      timestamptz NOT NULL DEFAULT now()
 ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0, autovacuum_vacuum_threshold = 500);
-CREATE INDEX deltas_of_line ON deltas (job_id, batch_key);
+CREATE INDEX deltas_of_line ON deltas (job_id, batch_key, id);
 
 -- How many tasks of a line stand where: what is counted, and what was appended since.
 CREATE VIEW line_counts AS
@@ -126,8 +127,13 @@ ALTER TABLE workers
     ADD COLUMN cached       bigint[] NOT NULL DEFAULT '{}',
     ADD COLUMN free_at      timestamptz;
 CREATE INDEX workers_idle ON workers (pool) WHERE status = 'idle';
-CREATE INDEX workers_leases ON workers (lease_until) WHERE lease_until IS NOT NULL;
-CREATE INDEX tasks_running_of_job ON tasks (job_id, worker_id) WHERE status = 'running';
+CREATE INDEX tasks_running_of_job ON tasks (job_id, seq) INCLUDE (worker_id) WHERE status = 'running';
+-- What a job's page shows of a million images: those published, and those with evidence of what went wrong.
+CREATE INDEX tasks_succeeded ON tasks (job_id, seq) WHERE status = 'succeeded';
+CREATE INDEX tasks_tried ON tasks (job_id) WHERE runs_alone OR status = 'failed';
+CREATE INDEX jobs_of_owner ON jobs (owner_id, id);
+-- A worker that is forgotten is looked for in all tasks, as long as they refer to it. Attempts do, by an index.
+ALTER TABLE tasks DROP CONSTRAINT tasks_worker_id_fkey;
 
 -- The plan, as advice: the next work of each worker, and when the leader last planned a pool.
 CREATE TABLE seats (
@@ -234,7 +240,10 @@ FROM (
 WHERE d.job_id = j.id AND j.status IN ('active', 'paused');
 DROP VIEW line_counts;
 DROP TABLE estimates, outlooks, loads, speeds, shares, plans, seats, deltas, queues;
-DROP INDEX tasks_running_of_job, workers_idle, workers_leases;
+DROP INDEX tasks_running_of_job, tasks_succeeded, tasks_tried, jobs_of_owner, workers_idle;
+UPDATE tasks SET worker_id = NULL
+WHERE worker_id IS NOT NULL AND NOT EXISTS (SELECT FROM workers w WHERE w.id = tasks.worker_id);
+ALTER TABLE tasks ADD FOREIGN KEY (worker_id) REFERENCES workers ON DELETE SET NULL;
 -- What was held by its worker's lease is held by its own again, and ends soon unless the worker renews it.
 UPDATE tasks SET lease_until = now() + make_interval(secs => 20) WHERE lease_until = '9999-01-01 00:00:00+00';
 ALTER TABLE workers DROP COLUMN lease_until, DROP COLUMN device_class, DROP COLUMN memory_bytes, DROP COLUMN residents,

@@ -13,7 +13,10 @@ from farm.db.tables.workers import Worker
 
 
 class Job(Base):
-    """What a user submits. `request` is the validated request; drawn seeds stand in the specs."""
+    """What a user submits. `request` is the validated request; drawn seeds stand in the specs.
+
+    It may hold a hundred thousand prompts: it is read where it is asked for, and not with each job of a list.
+    """
 
     __tablename__ = "jobs"
 
@@ -22,7 +25,7 @@ class Job(Base):
     project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"))
     name: Mapped[str]
     mode: Mapped[str]
-    request: Mapped[dict[str, Any]]
+    request: Mapped[dict[str, Any]] = mapped_column(deferred=True)
     status: Mapped[str]
     reason: Mapped[str | None]
     priority: Mapped[int]

@@ -33,8 +33,9 @@ def expect_seconds(snapshot: Snapshot, families: Collection[str]) -> dict[int, f
     for group in snapshot.groups:
         if group.family in families and group.pixels and group.pixel_steps:
             assumed = snapshot.speeds.default * group.pixels / 1e6
-            steps = (best.get((group.family, group.pixels, class_), assumed) for class_ in classes.elements())
-            found[group.id] = group.pixel_steps / group.pixels * (fmean(steps) if classes else assumed)
+            steps = [best.get((group.family, group.pixels, class_), assumed) for class_ in classes]
+            mean = fmean(steps, weights=classes.values()) if classes else assumed
+            found[group.id] = group.pixel_steps / group.pixels * mean
     return found
 
 

@@ -65,19 +65,27 @@ class Folded:
 
 NOTHING = Folded(0, False)
 
-# The oldest first, so that a line which gets deltas all the time holds up no other, and no delta is folded before
-# one that it builds on. A probe of the key for each line: joined, Postgres would rather read all lines of the farm.
+# The lines with the oldest first, so that a line which gets deltas all the time holds up no other; and of each its
+# oldest, so that no delta is folded before one that it builds on. Each line has an equal part of the most: in a
+# pile that grew for long the oldest are mostly of different lines. A probe of the key for each line: joined,
+# Postgres would rather read all lines of the farm.
 _WAITING = text(
     f"""
-    SELECT d.job_id, d.batch_key, d.ids,
-           (SELECT true FROM counters c WHERE c.job_id = d.job_id AND c.batch_key = d.batch_key) AS stands
-    FROM (
-        SELECT job_id, batch_key, array_agg(id) AS ids
+    WITH oldest AS MATERIALIZED (
+        SELECT job_id, batch_key, min(id) AS first
         FROM (SELECT id, job_id, batch_key FROM deltas
               WHERE (job_id, batch_key) NOT IN (SELECT k.job_id, k.batch_key FROM {lines.KEYS})
-              ORDER BY id LIMIT :most) oldest
+              ORDER BY id LIMIT :most) d
         GROUP BY job_id, batch_key ORDER BY min(id) LIMIT :limit
+    )
+    SELECT o.job_id, o.batch_key, d.ids,
+           (SELECT true FROM counters c WHERE c.job_id = o.job_id AND c.batch_key = o.batch_key) AS stands
+    FROM oldest o CROSS JOIN LATERAL (
+        SELECT array_agg(id) AS ids
+        FROM (SELECT id FROM deltas WHERE job_id = o.job_id AND batch_key = o.batch_key ORDER BY id
+              LIMIT (SELECT greatest(1, :most / greatest(1, count(*))) FROM oldest)) own
     ) d
+    ORDER BY o.first
     """
 )
 _MEASURED = text(
@@ -103,7 +111,8 @@ def find_waiting(session: Session, limit: int = MOST_LINES, *, without: Collecti
     found = session.execute(_WAITING, {"limit": limit, "most": MOST_DELTAS, **lines.arrays(without)}).all()
     ids = {LineKey(row.job_id, row.batch_key): row.ids for row in found if row.stands}
     gone = [id_ for row in found if not row.stands for id_ in row.ids]
-    has_more = len(found) == limit or sum(len(row.ids) for row in found) == MOST_DELTAS
+    part = max(1, MOST_DELTAS // max(1, len(found)))
+    has_more = len(found) == limit or any(len(row.ids) == part for row in found)
     return Waiting(ids, gone, has_more)
 
 

@@ -42,7 +42,8 @@ def is_due_sql(line: str) -> str:
 
 def is_to_wake_sql(line: str) -> str:
     """SQL for whether a line should be ready and is not."""
-    return f"{is_due_sql(line)} AND {line}.has_queued AND NOT {line}.is_ready"
+    has_come = f"coalesce({line}.not_before, '-infinity') <= now()"
+    return f"{line}.is_open AND {has_come} AND {line}.has_queued AND NOT {line}.is_ready"
 
 
 def is_untried_sql(task: str, line: str) -> str:

@@ -1,10 +1,13 @@
 """What the keeper corrects about lines: times that came, lines that an older portal wrote, queues of owners.
 
 Few short statements a round, each by an index that holds nothing but what is to be corrected, or a probe for each
-owner. What others hold at the moment is left to the next round.
+of so many owners. What others hold at the moment is left to the next round.
 """
 
-from sqlalchemy import text
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from farm.queue.offers.claimable import is_claimable_sql, is_due_sql, is_to_wake_sql
@@ -13,15 +16,35 @@ from farm.queue.offers.readiness import KEY_OF_QUEUE, OPEN_READY, open_queues
 _MOST_AT_ONCE = 5_000
 """How many rows one round changes of each kind; the next one goes on."""
 
+_MOST_LOOKED_AT = 1_000
+"""So many queues, and owners who might need one, are looked at in a round; the next one goes on after them."""
+
 _USUAL_STEPS = 20
 """By which the work of an image is estimated whose steps nobody recorded."""
 
+
+class QueueKey(NamedTuple):
+    """What a queue is found by."""
+
+    pool: str
+    priority: int
+    owner_id: int
+
+
+FIRST = QueueKey("", 0, 0)
+"""Before any queue: no pool has a name as short."""
+
 _LOCKED = f"ORDER BY c.job_id, c.batch_key LIMIT {_MOST_AT_ONCE} FOR UPDATE SKIP LOCKED"
+# In the order of the index: what lies in the future is not read, however much that is.
 _WAKE = text(
     f"""
     WITH due AS (
-        SELECT c.job_id, c.batch_key FROM counters c
-        WHERE {is_to_wake_sql("c")} AND c.group_id IS NOT NULL {_LOCKED}
+        SELECT c.job_id, c.batch_key FROM (
+            SELECT job_id, batch_key FROM counters o WHERE {is_to_wake_sql("o")} AND o.group_id IS NOT NULL
+            ORDER BY coalesce(o.not_before, '-infinity') LIMIT {_MOST_AT_ONCE}
+        ) o JOIN counters c USING (job_id, batch_key)
+        WHERE {is_to_wake_sql("c")}
+        ORDER BY c.job_id, c.batch_key FOR UPDATE OF c SKIP LOCKED
     )
     UPDATE counters c SET is_ready = true, ready_at = coalesce(c.ready_at, now()) FROM due
     WHERE c.job_id = due.job_id AND c.batch_key = due.batch_key
@@ -78,41 +101,58 @@ _HAS_NOTHING = f"""
         SELECT FROM counters c
         WHERE c.pool = q.pool AND c.priority = q.priority AND c.owner_id = q.owner_id AND {is_claimable_sql("c")})
 """
+_KEYS = """
+    unnest(CAST(:pools AS text[]), CAST(:priorities AS integer[]), CAST(:owners AS bigint[]))
+    AS e (pool, priority, owner_id)
+"""
+_WAITING_QUEUES = text(
+    f"""
+    SELECT pool, priority, owner_id FROM queues
+    WHERE is_waiting AND (pool, priority, owner_id) > (:pool, :priority, :owner_id)
+    ORDER BY pool, priority, owner_id LIMIT {_MOST_LOOKED_AT}
+    """
+)
 _EMPTY_QUEUES = text(
     f"""
-    SELECT pool, priority, owner_id FROM queues q WHERE is_waiting AND {_HAS_NOTHING}
-    LIMIT {_MOST_AT_ONCE} FOR UPDATE SKIP LOCKED
+    SELECT q.pool, q.priority, q.owner_id FROM {_KEYS} JOIN queues q USING (pool, priority, owner_id)
+    WHERE q.is_waiting AND {_HAS_NOTHING}
+    ORDER BY q.pool, q.priority, q.owner_id FOR UPDATE OF q SKIP LOCKED
     """
 )
 _CLOSE_QUEUES = text(
     f"""
-    UPDATE queues q SET is_waiting = false
-    FROM unnest(CAST(:pools AS text[]), CAST(:priorities AS integer[]), CAST(:owners AS bigint[]))
-        AS e (pool, priority, owner_id)
+    UPDATE queues q SET is_waiting = false FROM {_KEYS}
     WHERE q.pool = e.pool AND q.priority = e.priority AND q.owner_id = e.owner_id AND {_HAS_NOTHING}
     """
 )
 
 
-def close_empty_queues(session: Session) -> None:
-    """Keep claims from owners who have nothing ready any more.
+def close_empty_queues(session: Session, after: QueueKey = FIRST) -> QueueKey:
+    """Keep claims from owners who have nothing ready any more; return after which queue to go on.
 
     They are locked first and judged again then: what was submitted meanwhile is seen.
     """
-    empty = session.execute(_EMPTY_QUEUES).all()
+    looked_at = session.execute(_WAITING_QUEUES, after._asdict()).all()
+    empty = session.execute(_EMPTY_QUEUES, _arrays(looked_at)).all() if looked_at else ()
     if empty:
-        pools, priorities, owners = map(list, zip(*empty, strict=True))
-        session.execute(_CLOSE_QUEUES, {"pools": pools, "priorities": priorities, "owners": owners})
+        session.execute(_CLOSE_QUEUES, _arrays(empty))
+    return QueueKey(*looked_at[-1]) if len(looked_at) == _MOST_LOOKED_AT else FIRST
+
+
+def _arrays(keys: Sequence[Row[Any]]) -> dict[str, list[Any]]:
+    pools, priorities, owners = map(list, zip(*keys, strict=True))
+    return {"pools": pools, "priorities": priorities, "owners": owners}
 
 
 _READY = f"SELECT {KEY_OF_QUEUE} FROM counters c WHERE {is_claimable_sql('c')}"
-# A probe for each owner, instead of reading all their lines.
+# A probe for each owner, instead of reading all their lines; `number` counts them.
 _OPEN_MISSING_QUEUES = text(
     f"""
     WITH RECURSIVE found AS (
-        ({_READY} ORDER BY c.pool, c.priority DESC, c.owner_id LIMIT 1)
+        SELECT CAST(:pool AS text) AS pool, CAST(:priority AS integer) AS priority,
+               CAST(:owner_id AS bigint) AS owner_id, 0 AS number
         UNION ALL
-        SELECT next.pool, next.priority, next.owner_id FROM found f CROSS JOIN LATERAL (
+        SELECT next.pool, next.priority, next.owner_id, f.number + 1 FROM found f CROSS JOIN LATERAL (
             SELECT * FROM (
                 SELECT *, 1 AS nth FROM (
                     {_READY} AND c.pool = f.pool AND c.priority = f.priority AND c.owner_id > f.owner_id
@@ -128,16 +168,24 @@ _OPEN_MISSING_QUEUES = text(
             ) following
             ORDER BY nth LIMIT 1
         ) next
+        WHERE f.number < {_MOST_LOOKED_AT}
     ), ready AS (
         SELECT * FROM found f
-        WHERE NOT EXISTS (
+        WHERE number > 0 AND NOT EXISTS (
             SELECT FROM queues q
             WHERE q.pool = f.pool AND q.priority = f.priority AND q.owner_id = f.owner_id AND q.is_waiting)
-    ) {OPEN_READY}
+    ), opened AS (
+        {OPEN_READY}
+    )
+    SELECT pool, priority, owner_id FROM found WHERE number = {_MOST_LOOKED_AT}
     """
 )
 
 
-def open_missing_queues(session: Session) -> None:
-    """Lead claims to owners with ready lines who are in no queue: of tasks that came back, say."""
-    session.execute(_OPEN_MISSING_QUEUES)
+def open_missing_queues(session: Session, after: QueueKey = FIRST) -> QueueKey:
+    """Lead claims to owners with ready lines who are in no queue: of tasks that came back, say.
+
+    Returns after which owner to go on.
+    """
+    last = session.execute(_OPEN_MISSING_QUEUES, after._asdict()).one_or_none()
+    return QueueKey(*last) if last else FIRST

@@ -4,7 +4,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, delete, func, insert, literal_column, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    any_,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from farm import __version__
@@ -171,16 +185,27 @@ def retire_silent(session: Session, silent_seconds: float) -> Sequence[int]:
     return session.scalars(statement).all()
 
 
-def forget_gone(session: Session) -> None:
-    """Delete workers that have been gone for a week and are named by no attempt."""
+def forget_gone(session: Session, after: int = 0, limit: int = 1_000) -> int:
+    """Delete workers that have been gone for a week and are named by no attempt.
+
+    So many are looked at, from the one after `after` on: each start of a worker leaves a row, and most are named by
+    attempts for good. Returns where to go on next time.
+    """
+    a_week_ago = func.now() - func.make_interval(0, 0, 0, 7)
+    gone = select(Worker.id).where(Worker.id > after, Worker.status == "offline", Worker.last_seen_at < a_week_ago)
+    looked_at = session.scalars(gone.order_by(Worker.id).limit(limit)).all()
     is_named = select(Attempt.worker_id).where(Attempt.worker_id == Worker.id).exists()
     session.execute(
         delete(Worker)
         .where(
-            Worker.status == "offline", Worker.last_seen_at < func.now() - func.make_interval(0, 0, 0, 7), ~is_named
+            Worker.id == any_(literal(looked_at, ARRAY(BigInteger))),
+            # Again: one may have come back.
+            Worker.status == "offline",
+            ~is_named,
         )
         .execution_options(synchronize_session=False)
     )
+    return looked_at[-1] if len(looked_at) == limit else 0
 
 
 def workers_in_service(session: Session, pool: str) -> int:

@@ -67,6 +67,30 @@ def test_groups_are_gone_through_part_by_part(farm: HandMade) -> None:
     assert run(farm, last) == 0
 
 
+def test_closed_queues_go(farm: HandMade) -> None:
+    local = farm.owner()
+    for priority, is_waiting in ((50, True), (60, False)):
+        farm.scene.execute(
+            "INSERT INTO queues (pool, priority, owner_id, is_waiting) VALUES ('default', :p, :o, :w)",
+            p=priority,
+            o=local,
+            w=is_waiting,
+        )
+    run(farm)
+    assert farm.scene.column("SELECT priority FROM queues") == [50]
+
+
+def test_a_queue_that_a_submit_holds_stays(farm: HandMade) -> None:
+    farm.scene.execute(
+        "INSERT INTO queues (pool, priority, owner_id, is_waiting) VALUES ('default', 50, :o, false)",
+        o=farm.owner(),
+    )
+    with farm.scene.database.engine.begin() as submit:
+        submit.exec_driver_sql("UPDATE queues SET is_waiting = true")
+        run(farm)
+    assert farm.scene.column("SELECT is_waiting FROM queues") == [True]
+
+
 def test_old_plans_and_shares_go(farm: HandMade) -> None:
     farm.scene.execute("INSERT INTO plans (pool) VALUES ('old')")
     farm.scene.execute("INSERT INTO shares (pool, owner_id) SELECT 'old', id FROM users")

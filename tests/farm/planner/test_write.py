@@ -152,6 +152,17 @@ def test_an_outlook_is_written_again_once_its_moment_has_moved(farm: HandMade) -
     assert counts == [1, 0, 0, 1, 1, 1]
 
 
+def test_of_very_many_outlooks_those_are_written_too_that_start_late(farm: HandMade) -> None:
+    """Though what starts soon is told anew in each round."""
+    group, board = farm.group(farm.checkpoint()), Board("default")
+    for number in range(4):
+        outlooks = [an_outlook(group, owner, 10.0 + 20 * (number % 2), 900.0) for owner in range(2001)]
+        with farm.scene.database.begin() as session:
+            board.write(session, [*outlooks, an_outlook(group, 5000, 5000.0, 9000.0)], 1000.0)
+    assert farm.scene.scalar("SELECT count(*) FROM outlooks WHERE owner_id = 5000") == 1
+    assert farm.scene.scalar("SELECT count(*) FROM outlooks") == 2002
+
+
 def test_the_outlook_of_what_waits_no_more_is_taken_away(farm: HandMade) -> None:
     local, group = farm.owner(), farm.group(farm.checkpoint())
     planner = a_planner(farm, Plan(outlooks=(an_outlook(group, local),)))
@@ -203,6 +214,32 @@ def test_a_ledger_that_looks_again_keeps_what_is_not_stored(farm: HandMade) -> N
         shares.charge(session, {shares.Account("default", local): 5.0})
         ledger.refresh(session)
     assert (ledger.lag((local, None)), ledger.standings[local, None].rate) == (15.0, 1.0)
+
+
+def many_owners(farm: HandMade) -> list[int]:
+    """More than are written in one go."""
+    farm.scene.execute("INSERT INTO users (name) SELECT 'owner-' || n FROM generate_series(1, 2000) n")
+    return farm.scene.column("SELECT id FROM users ORDER BY id")
+
+
+def test_of_very_many_lags_those_that_moved_most_are_stored_first(farm: HandMade) -> None:
+    owners = many_owners(farm)
+    ledger = Ledger("default")
+    ledger.settle([Share(owner, None, 0.0, 1.0 + number) for number, owner in enumerate(owners)])
+    with farm.scene.database.begin() as session:
+        assert ledger.store(session) == 2000
+    assert farm.scene.column("SELECT id FROM users WHERE id NOT IN (SELECT owner_id FROM shares)") == owners[:1]
+    with farm.scene.database.begin() as session:
+        assert ledger.store(session) == 1
+
+
+def test_of_very_many_turns_those_that_moved_most_are_written_first(farm: HandMade) -> None:
+    owners = many_owners(farm)
+    farm.scene.execute("INSERT INTO queues (pool, priority, owner_id) SELECT 'default', 50, id FROM users")
+    accounts = [Account(owner, lag=-6.0 - number) for number, owner in enumerate(owners)]
+    with farm.scene.database.begin() as session:
+        assert write_turns(session, "default", accounts) == 2000
+    assert farm.scene.column("SELECT owner_id FROM queues WHERE turn = 0") == owners[:1]
 
 
 def test_owners_take_turns_by_what_they_are_owed_for_their_weight() -> None:

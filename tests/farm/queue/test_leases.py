@@ -6,7 +6,7 @@ from dataclasses import replace
 from sqlalchemy import text
 
 from farm.queue import leases, losses, steering
-from tests.factories import LEASE_SECONDS, Scene
+from tests.factories import LEASE_SECONDS, Scene, a_year_of_workers, explain
 
 LEFT = "SELECT extract(epoch FROM lease_until - now()) FROM workers WHERE id = :id"
 
@@ -250,3 +250,12 @@ def test_a_heartbeat_and_a_claim_of_one_worker_do_not_deadlock(scene: Scene) -> 
         renewing.result()
     assert len(held) >= 1
     assert set(scene.statuses(job_id)) <= {"running", "queued"}
+
+
+def test_workers_that_went_long_ago_are_not_read_to_find_leases_that_ended(scene: Scene) -> None:
+    scene.submit()
+    scene.claim(scene.worker())
+    a_year_of_workers(scene)
+    with scene.database.begin() as session:
+        plan = explain(session, losses.expiring())
+    assert "Seq Scan on workers" not in plan, plan

@@ -2,7 +2,7 @@
 
 import pytest
 
-from farm.intake import submit
+from farm.intake import estimates, submit
 from farm.pictures.uploads import Desk
 from farm.reports.expected import Expected
 from farm.reports.prospects import Standing, Work, expect
@@ -105,6 +105,21 @@ def test_a_dry_run_says_when_by_the_plan_and_what_was_measured(scene: Scene) -> 
     assert found is not None
     assert (found.starts_low, found.starts_high) == (7.5, 15.0)
     assert (found.ends_low, found.ends_high) == (pytest.approx(7.5 + 0.75 * 3), pytest.approx(15 + 1.5 * 3))
+
+
+def test_the_speeds_of_the_workers_that_are_there_are_averaged(scene: Scene) -> None:
+    a_checkpoint(scene.database)
+    for device in ("0", "1", "2"):
+        scene.worker(device)
+    scene.execute("UPDATE workers SET device_class = 'fast' WHERE device <> '0'")
+    learn(scene)
+    scene.execute(
+        "INSERT INTO speeds (family, pixels, device_class, batch, seconds_per_step, samples) "
+        "VALUES ('sd15', 4096, 'fast', 4, 0.04, 9), ('sd15', 4096, 'gone', 4, 9, 9)"
+    )
+    with scene.database.begin() as session:
+        rows = session.execute(estimates._SPEEDS, {"families": ["sd15"], "pool": "default"}).all()
+    assert [(row.family, row.pixels, row.seconds) for row in rows] == [("sd15", 4096, pytest.approx(0.06))]
 
 
 def test_a_job_keeps_what_was_expected_of_it(scene: Scene) -> None:

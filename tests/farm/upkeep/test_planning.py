@@ -12,7 +12,8 @@ import structlog.testing
 
 from farm.embedded.machine import build_environment
 from farm.queue.claim import claim
-from farm.upkeep.planning import Planning
+from farm.queue.offers.candidates import PLAN_SECONDS
+from farm.upkeep.planning import Planning, shortest_rest
 from tests.factories import LEASE_SECONDS, Scene, a_checkpoint
 from tests.waiting import wait_until
 
@@ -112,3 +113,10 @@ def test_when_the_keeper_that_leads_is_killed_another_takes_over(scene: Scene) -
             first.wait()
             scene.execute("DELETE FROM plans")
             wait_until(lambda: scene.scalar(_FRESH), seconds=60)
+
+
+@pytest.mark.parametrize("took", [0.0, 0.1, 1.0, 2.5, 5.0, 7.0])
+def test_a_leader_rests_and_plans_again_before_its_plan_is_stale(took: float) -> None:
+    rests = shortest_rest(took)
+    assert rests >= 0.2
+    assert took + rests < PLAN_SECONDS

@@ -187,6 +187,17 @@ class TestPile:
         assert [sum(folded.charges.values()) for folded in folds] == [100, 100, 50]
         assert scene.scalar(COUNTED, job_id=job_id) == "8 0 1000"
 
+    def test_of_a_pile_each_line_has_an_equal_part(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Lines that were claimed and published in turn: the oldest deltas are each of another line."""
+        monkeypatch.setattr(deltas, "MOST_DELTAS", 100)
+        job_ids = [scene.submit(width=width) for width in (64, 128, 192, 256, 320)]
+        for _ in range(30):
+            pile(scene, scene.worker(), 2)
+        with scene.database.begin() as session:
+            waiting = deltas.find_waiting(session, limit=2)
+        assert [line.job_id for line in waiting.ids] == job_ids[:2]
+        assert ([len(ids) for ids in waiting.ids.values()], waiting.has_more) == ([50, 50], True)
+
     def test_a_fold_brings_so_many_samples_the_newest(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
         scene.submit(images_per_prompt=8)
         pile(scene, scene.worker(), 4_200)

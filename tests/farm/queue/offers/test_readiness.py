@@ -9,14 +9,30 @@ from sqlalchemy import text
 from farm.planner.prune import prune
 from farm.queue import steering
 from farm.queue.offers import corrections, readiness
-from tests.factories import Scene, a_user
+from tests.factories import Scene, a_user, explain
 
 LATER = "2999-01-01T00:00:00Z"
+WAITING = "SELECT count(*) FROM queues WHERE is_waiting"
 
 
 def rows(scene: Scene, sql: str) -> list[tuple[Any, ...]]:
     with scene.database.begin() as session:
         return [tuple(row) for row in session.execute(text(sql))]
+
+
+def many_owners(scene: Scene, job_id: int, count: int = 1_001) -> list[int]:
+    """So many owners beside one, who all have a line like the job's; their ids and that one's, in order."""
+    scene.execute("INSERT INTO users (name) SELECT 'owner-' || n FROM generate_series(1, :n) n", n=count)
+    scene.execute(
+        """
+        INSERT INTO counters (job_id, batch_key, owner_id, checkpoint_id, pool, priority, group_id, is_open,
+                              is_ready, not_before, queued)
+        SELECT job_id, name, u.id, checkpoint_id, pool, priority, group_id, is_open, is_ready, not_before, queued
+        FROM counters c, users u WHERE c.job_id = :id AND u.name LIKE 'owner-%'
+        """,
+        id=job_id,
+    )
+    return scene.column("SELECT owner_id FROM counters ORDER BY owner_id")
 
 
 class TestSubmit:
@@ -216,6 +232,37 @@ class TestCorrections:
         self.correct(scene)
         entered = "SELECT u.name, pool, priority FROM queues JOIN users u ON u.id = owner_id WHERE is_waiting"
         assert sorted(rows(scene, entered)) == sorted(submitted)
+
+    def test_of_very_many_owners_so_many_are_looked_at_in_a_round(self, scene: Scene) -> None:
+        owners = many_owners(scene, scene.submit())
+        scene.execute("DELETE FROM queues")
+        with scene.database.begin() as session:
+            reached = corrections.open_missing_queues(session)
+        assert (reached, scene.scalar(WAITING)) == (("default", 50, owners[999]), 1000)
+        with scene.database.begin() as session:
+            assert corrections.open_missing_queues(session, reached) == corrections.FIRST
+        assert scene.scalar(WAITING) == 1002
+
+    def test_of_very_many_queues_so_many_are_looked_at_in_a_round(self, scene: Scene) -> None:
+        owners = many_owners(scene, scene.submit())
+        with scene.database.begin() as session:
+            corrections.open_missing_queues(session, corrections.open_missing_queues(session))
+        scene.execute("UPDATE counters SET queued = 0")
+        with scene.database.begin() as session:
+            reached = corrections.close_empty_queues(session)
+        assert (reached, scene.scalar(WAITING)) == (("default", 50, owners[999]), 2)
+        with scene.database.begin() as session:
+            assert corrections.close_empty_queues(session, reached) == corrections.FIRST
+        assert scene.scalar(WAITING) == 0
+
+    @pytest.mark.parametrize("is_analysed", [True, False])
+    def test_what_lies_in_the_future_is_not_looked_through(self, scene: Scene, is_analysed: bool) -> None:
+        many_owners(scene, scene.submit(not_before=LATER), 5_000)
+        if is_analysed:
+            scene.execute("ANALYZE counters")
+        with scene.database.begin() as session:
+            plan = explain(session, corrections._WAKE.text)
+        assert "Index Cond: (COALESCE(not_before" in plan, plan
 
     def test_a_job_that_is_submitted_while_its_owners_queue_closes_is_not_forgotten(self, scene: Scene) -> None:
         job_id = scene.submit()

@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from farm.queue.workers import fleet
 from farm.queue.workers.fleet import DeviceReport
-from tests.factories import Scene, a_checkpoint
+from tests.factories import Scene, a_checkpoint, a_year_of_workers
 
 
 def fall_silent(scene: Scene, worker_id: int, seconds: int) -> None:
@@ -82,3 +82,34 @@ def test_a_beat_without_a_report_leaves_the_device_as_it_was_reported(scene: Sce
 def rows(scene: Scene, sql: str) -> list[tuple[Any, ...]]:
     with scene.database.begin() as session:
         return [tuple(row) for row in session.execute(text(sql))]
+
+
+def test_workers_that_went_long_ago_are_forgotten_part_by_part(scene: Scene) -> None:
+    a_year_of_workers(scene, 5)
+    ids = scene.column("SELECT id FROM workers ORDER BY id")
+    after = 0
+    for left in (ids[:1] + ids[3:], ids[:1] + ids[5:], ids[:1]):
+        with scene.database.begin() as session:
+            after = fleet.forget_gone(session, after, limit=2)
+        assert scene.column("SELECT id FROM workers ORDER BY id") == left
+    assert after == 0
+
+
+def test_a_worker_that_an_attempt_names_is_not_forgotten(scene: Scene) -> None:
+    scene.submit()
+    worker_id = scene.worker()
+    scene.publish(scene.claim(worker_id)[0])
+    scene.execute("UPDATE workers SET status = 'offline', last_seen_at = now() - interval '8 days'")
+    with scene.database.begin() as session:
+        fleet.forget_gone(session)
+    assert scene.column("SELECT id FROM workers") == [worker_id]
+
+
+def test_a_heartbeat_changes_its_row_in_place(scene: Scene) -> None:
+    """No index holds what each heartbeat writes: else each would write to all indexes, and leave a dead row."""
+    indexed = """
+        SELECT DISTINCT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+        WHERE indrelid = 'workers'::regclass
+    """
+    beats = {"last_seen_at", "lease_until", "free_at", "residents", "cached", "memory_bytes", "reason"}
+    assert beats & set(scene.column(indexed)) == set()
