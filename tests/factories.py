@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Select, insert, select, text, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from farm.config import Settings
 from farm.db.connection import Database
@@ -416,7 +416,7 @@ class Scene:
 
     def job(self, job_id: int) -> Job:
         with self.database.begin() as session:
-            return session.get_one(Job, job_id)
+            return session.get_one(Job, job_id, options=[undefer(Job.request)])
 
     def tasks(self, job_id: int) -> Sequence[Task]:
         """The job's tasks in their order."""
