@@ -97,8 +97,8 @@ def set_user_weight(session: Session, name: str, weight: float) -> None:
     session.execute(update(User).where(User.id == found.id).values(weight=weight))
 
 
-def set_project_weight(session: Session, name: str, weight: float) -> None:
-    """Set the project's part of the devices, relative to others. Raises NotFound."""
+def set_project_weight(session: Session, name: str, weight: float | None) -> None:
+    """Set the project's part of the devices, relative to others; None makes it a label again. Raises NotFound."""
     statement = update(Project).where(Project.name == name).values(weight=weight).returning(Project.id)
     if "\x00" in name or session.execute(statement).first() is None:
         raise NotFound("There is no such project. `farm projects list` shows them.")

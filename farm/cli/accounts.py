@@ -1,12 +1,26 @@
 """The commands for accounts, which a portal needs as soon as others can reach it."""
 
+import math
+
 import click
 
 from farm import accounts
 from farm.cli.console import format_age, json_option, one_line, open_database, print_rows
 
 _name = click.argument("name")
-_weight = click.argument("weight", type=click.FloatRange(0.001, 1000))
+_WEIGHT = click.FloatRange(0.001, 1000)
+
+
+def _read_weight(context: click.Context, parameter: click.Parameter, text: str) -> float:
+    weight: float = _WEIGHT.convert(text, parameter, context)
+    if math.isnan(weight):
+        raise click.BadParameter(f"{text!r} is not a number.", context, parameter)
+    return weight
+
+
+def _read_weight_or_none(context: click.Context, parameter: click.Parameter, text: str) -> float | None:
+    """None for the word `none`."""
+    return None if text == "none" else _read_weight(context, parameter, text)
 
 
 @click.group()
@@ -83,7 +97,7 @@ def enable(name: str) -> None:
 
 @users.command()
 @_name
-@_weight
+@click.argument("weight", callback=_read_weight)
 def weight(name: str, weight: float) -> None:
     """Set how much of the devices an account may have, relative to others: twice the WEIGHT is twice as much."""
     with open_database().begin() as session:
@@ -112,15 +126,16 @@ def list_projects(as_json: bool) -> None:
 
 @projects.command("weight")
 @_name
-@_weight
-def weigh_project(name: str, weight: float) -> None:
+@click.argument("weight", callback=_read_weight_or_none)
+def weigh_project(name: str, weight: float | None) -> None:
     """Give a project a part of the devices, relative to other such projects and to owners outside them.
 
-    Without one a project is a label: its jobs share what their owners have.
+    Without one a project is a label: its jobs share what their owners have. The WEIGHT `none` makes it one again.
     """
     with open_database().begin() as session:
         accounts.set_project_weight(session, name, weight)
-    click.echo(f"Project {one_line(name)} has the weight {weight:g}.")
+    weighs = "no weight of its own" if weight is None else f"the weight {weight:g}"
+    click.echo(f"Project {one_line(name)} has {weighs}.")
 
 
 def _print_key(key: str) -> None:

@@ -246,6 +246,8 @@ class TestListings:
         assert farm("users", "weight", "local", 1).stdout == "local has the weight 1.\n"
         [found] = [row for row in farm("projects", "list").stdout.splitlines() if row.startswith("weighed\t")]
         assert found.split("\t")[1] == "2"
+        gone = farm("projects", "weight", "weighed", "none").stdout
+        assert gone == "Project weighed has no weight of its own.\n"
 
     def test_the_checkpoints_are_listed(self, farm: Farm) -> None:
         assert "demo" in [

@@ -85,6 +85,9 @@ def test_the_version_is_printed(tmp_path: Path) -> None:
         ("submit a --file .", "is a directory"),
         ("up --port 70000", "70000 is not in the range"),
         ("up --download folder", "--download and --stop-when-done go with --demo."),
+        ("users weight ana nan", "'nan' is not a number."),
+        ("users weight ana none", "'none' is not a valid float range."),
+        ("projects weight film 0", "0.0 is not in the range 0.001<=x<=1000."),
         ("checkpoints add demo nowhere", "unexpected extra argument (nowhere)"),
     ],
 )

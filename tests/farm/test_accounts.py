@@ -197,6 +197,13 @@ def test_a_project_is_given_a_weight(database: Database) -> None:
         assert [(found.name, found.weight) for found in accounts.all_projects(session)] == [("film", 3.0)]
 
 
+def test_the_weight_of_a_project_is_taken_away_again(database: Database) -> None:
+    with database.begin() as session:
+        session.execute(text("INSERT INTO projects (name, weight) VALUES ('film', 3)"))
+        accounts.set_project_weight(session, "film", None)
+        assert [(found.name, found.weight) for found in accounts.all_projects(session)] == [("film", None)]
+
+
 @pytest.mark.parametrize("name", ["nobody", "a\x00b"])
 def test_who_is_not_there_has_no_weight(database: Database, name: str) -> None:
     with database.begin() as session:
