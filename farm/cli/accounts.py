@@ -12,7 +12,7 @@ _WEIGHT = click.FloatRange(0.001, 1000)
 
 
 def _read_weight(context: click.Context, parameter: click.Parameter, text: str) -> float:
-    weight: float = _WEIGHT.convert(text, parameter, context)
+    weight: float = _WEIGHT(text, parameter, context)
     if math.isnan(weight):
         raise click.BadParameter(f"{text!r} is not a number.", context, parameter)
     return weight

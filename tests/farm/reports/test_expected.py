@@ -17,7 +17,7 @@ def farm(scene: Scene) -> HandMade:
     return HandMade(scene)
 
 
-def a_line(queued: int = 10, *, running: int = 0, is_ready: bool = True, **known: float | str) -> Line:
+def a_line(queued: int = 10, *, running: int = 0, is_ready: bool = True, **known: float | str | None) -> Line:
     return Line(queued, running, 0, is_ready, **known)  # type: ignore[arg-type]
 
 
@@ -60,6 +60,11 @@ def test_what_comes_next_is_not_what_waits_behind_it() -> None:
     reasons = [a_line(reason=WaitReason.RUNS_NEXT, ahead=ahead).why for ahead in (0, 16)]
     assert reasons == [WaitReason.RUNS_NEXT, WaitReason.SEATED]
     assert a_line(0, running=1, reason=WaitReason.BUSY).why is None
+
+
+def test_behind_what_nobody_counted_nobody_says_when() -> None:
+    line = a_line(pace=2.0, low=10, high=20, soon_low=5, soon_high=8, reason=WaitReason.RUNS_NEXT, ahead=None)
+    assert (line.start, line.end, line.why) == (None, None, WaitReason.SEATED)
 
 
 def test_a_job_starts_with_its_first_line_and_ends_with_its_last() -> None:
