@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from farm.db.clock import is_within_sql
 from farm.dispatch.planned import WaitReason
 from farm.dispatch.snapshot import WorkClass
 from farm.queue.offers.claimable import is_claimable_sql
@@ -59,7 +60,7 @@ _LINES = text(
     FROM counters c
     JOIN line_counts n USING (job_id, batch_key)
     LEFT JOIN groups g ON g.id = c.group_id
-    LEFT JOIN plans p ON p.pool = c.pool AND p.planned_at > now() - make_interval(secs => {PLAN_SECONDS})
+    LEFT JOIN plans p ON p.pool = c.pool AND {is_within_sql("p.planned_at", PLAN_SECONDS)}
     LEFT JOIN outlooks o ON p.pool IS NOT NULL AND o.group_id = c.group_id AND o.owner_id = c.owner_id
                         AND o.class = c.class
     LEFT JOIN outlooks i ON p.pool IS NOT NULL AND i.group_id = c.group_id AND i.owner_id = c.owner_id

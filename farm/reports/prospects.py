@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from farm.db.clock import is_within_sql
 from farm.queue.offers.claimable import is_claimable_sql
 from farm.reports.ahead import queued_now_sql
 from farm.reports.expected import FASTER, INTERACTIVE_IMAGES, PLAN_SECONDS, SLOWER, Expected
@@ -42,7 +43,7 @@ _STANDING = text(
                   ORDER BY c.priority DESC, c.job_id LIMIT {_MOST_LINES}) c
         ) c LEFT JOIN groups g ON g.id = c.group_id
     ) a
-    WHERE p.pool = :pool AND u.name = :owner AND p.planned_at > now() - make_interval(secs => {PLAN_SECONDS})
+    WHERE p.pool = :pool AND u.name = :owner AND {is_within_sql("p.planned_at", PLAN_SECONDS)}
       AND a.lines < {_MOST_LINES}
     """
 )

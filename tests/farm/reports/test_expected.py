@@ -127,11 +127,12 @@ def test_an_outlook_counts_from_when_it_was_written(farm: HandMade) -> None:
     assert (found.starts_low, found.starts_high) == (pytest.approx(10, abs=1), pytest.approx(40, abs=1))
 
 
-def test_a_plan_that_nobody_makes_any_more_says_nothing(farm: HandMade) -> None:
+@pytest.mark.parametrize("age", ["1 minute", "-1 minute"])
+def test_a_plan_that_nobody_makes_any_more_says_nothing(farm: HandMade, age: str) -> None:
     group, local = farm.group(farm.checkpoint()), farm.owner()
     job_id = farm.line(group, local)
     plan_it(farm, group, local)
-    farm.scene.execute("UPDATE plans SET planned_at = now() - interval '1 minute'")
+    farm.scene.let_plans_age(age)
     assert not expected_of(farm, job_id).says_something
 
 
