@@ -26,6 +26,7 @@ from farm.embedded.redis import Redis
 from farm.queue.doorbell import Doorbell
 from farm.store.protocol import Store, open_store
 from tests import costs
+from tests.clocks import SetClock
 from tests.factories import Scene
 from tests.farms import SHARED_FOLDER, RunningFarm, passable_folder, run_farm
 
@@ -212,3 +213,11 @@ def store(settings: Settings) -> Store:
 def scene(database: Database, settings: Settings, doorbell: Doorbell) -> Scene:
     """An empty farm, at work."""
     return Scene(database, settings, doorbell)
+
+
+@pytest.fixture
+def clock(scene: Scene) -> Iterator[SetClock]:
+    """A clock to be set, for what connects to Postgres through it."""
+    clock = SetClock(scene)
+    yield clock
+    clock.remove()

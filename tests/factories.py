@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,7 @@ class Scene:
     database: Database
     settings: Settings
     doorbell: Doorbell
+    _planned: set[str] = field(default_factory=set)
 
     def submit(self, *, owner: str = "local", **fields: Any) -> int:
         """Submit a job; return its id."""
@@ -246,6 +247,7 @@ class Scene:
 
     def claim(self, worker_id: int, *, limit: int = 8, **options: Any) -> tuple[Lease, ...]:
         """The leases of the batch a worker gets next; empty if there is none."""
+        self.plan_again()
         batch = claim(self.database, worker_id, limit=limit, **options)
         return batch.leases if batch else ()
 
@@ -326,12 +328,22 @@ class Scene:
         self.set_turn(owner, -lag)
 
     def plan(self, pool: str = "default") -> None:
-        """A leader plans the pool, and from then on: a test takes how long it takes."""
-        self.execute(
-            "INSERT INTO plans (pool, planned_at) VALUES (:pool, now() + interval '1 hour') "
-            "ON CONFLICT (pool) DO UPDATE SET planned_at = excluded.planned_at",
-            pool=pool,
-        )
+        """A leader plans the pool, and goes on: however long a test takes, each claim finds a fresh plan."""
+        self._planned.add(pool)
+        self.plan_again()
+
+    def plan_again(self) -> None:
+        """What a leader does each second."""
+        for pool in self._planned:
+            self.execute(
+                "INSERT INTO plans (pool) VALUES (:pool) ON CONFLICT (pool) DO UPDATE SET planned_at = now()",
+                pool=pool,
+            )
+
+    def let_plans_age(self, age: str = "1 hour") -> None:
+        """The leader is gone for so long; or, by less than nothing, the clock was set back since its last plan."""
+        self._planned.clear()
+        self.execute("UPDATE plans SET planned_at = now() - CAST(:age AS interval)", age=age)
 
     def seat(
         self,

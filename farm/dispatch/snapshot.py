@@ -4,7 +4,7 @@ Times are seconds on the database's clock (Unix time); sizes are bytes. A snapsh
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from farm.dispatch.measured import Loads, Speeds
@@ -147,6 +147,18 @@ class Carried:
     usage: Mapping[int, float] = field(default_factory=dict)
     interactive: Mapping[int, int] = field(default_factory=dict)
     load_seconds: float | None = None
+
+    def after(self, step_seconds: float) -> "Carried":
+        """The same after the clock was set ahead by so much, or back: all times are what they would be on it."""
+        if not step_seconds:
+            return self
+        return replace(
+            self,
+            planned_at=None if self.planned_at is None else self.planned_at + step_seconds,
+            stays_until={device: until + step_seconds for device, until in self.stays_until.items()},
+            unseated_since={checkpoint: at + step_seconds for checkpoint, at in self.unseated_since.items()},
+            served_at={key: at + step_seconds for key, at in self.served_at.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)

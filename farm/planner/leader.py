@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from farm.config import Settings
+from farm.db.clock import read_now
 from farm.db.connection import Database
 from farm.dispatch.policy import Policy
 from farm.planner.folding import Folded, Folding
@@ -24,7 +25,7 @@ from farm.planner.measuring import actuals
 from farm.planner.measuring.learn import Learned
 from farm.planner.poolplanner import MakePlan, PoolPlanner
 from farm.planner.prune import prune
-from farm.planner.reading.snapshots import Known, read_now, read_pools
+from farm.planner.reading.snapshots import Known, read_pools
 from farm.queue.doorbell import Doorbell
 
 log = structlog.get_logger(__name__)
@@ -155,13 +156,13 @@ class Leader:
                 planner.keep_books(self._database, state.known)
             with self._database.begin() as session:
                 state.known.learned.store(session)
-                ended_at = read_now(session)
-                is_all = actuals.note_ends(session, state.ended_since) < actuals.MOST
+                until = read_now(session) - actuals.OVERLAP_SECONDS
+                is_all = actuals.note_ends(session, min(state.ended_since, until)) < actuals.MOST
         except BaseException:
             state.known.learned.forget_stored()
             raise
         if is_all:
-            state.ended_since = ended_at - actuals.OVERLAP_SECONDS
+            state.ended_since = until
 
     def _prune(self, state: _State) -> None:
         state.prune_at = time.monotonic() + _PRUNE_SECONDS

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from farm.db.clock import ClockWatch
 from farm.db.connection import Database
 from farm.dispatch.planned import Plan
 from farm.dispatch.policy import Policy
@@ -31,12 +32,17 @@ class PoolPlanner:
     policy: Policy
     make_plan: MakePlan
     carried: Carried = field(default_factory=Carried)
+    _clock: ClockWatch = field(default_factory=ClockWatch)
     _board: Board | None = None
     _look: Look | None = None
 
     def plan(self, database: Database, known: Known) -> int:
-        """Make one plan and store what changed; return how many idle workers have new work."""
+        """Make one plan and store what changed; return how many idle workers have new work.
+
+        Where Postgres' clock was set since the last plan, what that one left is set with it.
+        """
         with database.begin() as session:
+            self.carried = self.carried.after(self._clock.look(session))
             look = read_snapshot(session, self.ledger, known, policy=self.policy, carried=self.carried)
         started = time.monotonic()
         plan = self.make_plan(look.snapshot, look.now)

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from farm.db.clock import is_within_sql
 from farm.dispatch.planned import WaitReason
+from farm.dispatch.snapshot import WorkClass
 from farm.queue.offers.claimable import is_claimable_sql
+from farm.reports.ahead import queued_now_sql
 
 PLAN_SECONDS = 15.0
 """How long a plan says something: one is made each second."""
@@ -17,10 +20,33 @@ SLOWER = 1.5
 """The work after the first image may take from so much less to so much more than the pace of the plan says."""
 INTERACTIVE_IMAGES = 16
 
-# Of each line of the job: how many images are queued and running, how many of the same owner and group go first,
-# and what the plan expects, from now on: of its class, and of interactive work, which its first images may be.
+_MOST_LINES = 4_000
+_FEWEST_LINES = 20
+"""So many lines that go first are counted for all lines of a job together, and so many at least for each."""
+
+
+def _ahead(class_: str, condition: str) -> str:
+    """Lines of the same owner and group, in the order of an index: one that is not would be sorted as a whole."""
+    return f"""(
+                SELECT a.job_id, a.batch_key, a.queued FROM counters a
+                WHERE a.group_id = c.group_id AND a.owner_id = c.owner_id AND a.class = '{class_}'
+                  AND {condition} AND {is_claimable_sql("a")}
+                ORDER BY a.priority DESC, a.job_id LIMIT (SELECT lines FROM most)
+            )"""
+
+
+_GOES_FIRST = ("a.priority > c.priority", "a.priority = c.priority AND a.job_id < c.job_id")
+_AHEAD = " UNION ALL ".join(_ahead(class_, condition) for class_ in WorkClass for condition in _GOES_FIRST)
+
+# Of each line of the job: how many images are queued and running, how many of the same owner and group go first
+# (NULL where those are of too many lines to be counted), and what the plan expects, from now on: of its class, and
+# of interactive work, which its first images may be.
 _LINES = text(
     f"""
+    WITH most AS MATERIALIZED (
+        SELECT greatest({_FEWEST_LINES}, {_MOST_LINES} / greatest(1, count(*))) AS lines
+        FROM counters WHERE job_id = :job_id
+    )
     SELECT n.queued, n.running, n.succeeded + n.failed + n.cancelled AS ended, c.is_ready AND c.is_open AS is_ready,
            g.seconds, coalesce(o.reason, i.reason) AS reason,
            coalesce(o.images_per_second, i.images_per_second) AS pace,
@@ -28,13 +54,13 @@ _LINES = text(
            o.starts_in_high - extract(epoch FROM now() - o.updated_at)::float8 AS high,
            i.starts_in_low - extract(epoch FROM now() - i.updated_at)::float8 AS soon_low,
            i.starts_in_high - extract(epoch FROM now() - i.updated_at)::float8 AS soon_high,
-           (SELECT coalesce(sum(a.queued), 0)::bigint FROM counters a
-            WHERE a.group_id = c.group_id AND a.owner_id = c.owner_id AND {is_claimable_sql("a")}
-              AND (a.priority > c.priority OR (a.priority = c.priority AND a.job_id < c.job_id))) AS ahead
+           (SELECT CASE WHEN count(*) < (SELECT lines FROM most)
+                        THEN coalesce(sum({queued_now_sql("a")}), 0)::bigint END
+            FROM ({_AHEAD}) a) AS ahead
     FROM counters c
     JOIN line_counts n USING (job_id, batch_key)
     LEFT JOIN groups g ON g.id = c.group_id
-    LEFT JOIN plans p ON p.pool = c.pool AND p.planned_at > now() - make_interval(secs => {PLAN_SECONDS})
+    LEFT JOIN plans p ON p.pool = c.pool AND {is_within_sql("p.planned_at", PLAN_SECONDS)}
     LEFT JOIN outlooks o ON p.pool IS NOT NULL AND o.group_id = c.group_id AND o.owner_id = c.owner_id
                         AND o.class = c.class
     LEFT JOIN outlooks i ON p.pool IS NOT NULL AND i.group_id = c.group_id AND i.owner_id = c.owner_id
@@ -67,7 +93,8 @@ class Line:
     """A line of a job, and what the plan expects of its queued images.
 
     `low` and `high` are seconds until work of its class starts, `soon_low` and `soon_high` until interactive work
-    does; `pace` is images a second. `seconds` is what an image takes.
+    does; `pace` is images a second. `seconds` is what an image takes. `ahead` is how many images go first, None
+    where they are of too many lines to be counted.
     """
 
     queued: int
@@ -81,11 +108,16 @@ class Line:
     high: float | None = None
     soon_low: float | None = None
     soon_high: float | None = None
-    ahead: int = 0
+    ahead: int | None = 0
 
     @property
     def has_begun(self) -> bool:
         return self.running + self.ended > 0
+
+    @property
+    def _is_among_the_first(self) -> bool:
+        """Whether so little goes first that its next images are those that the plan speaks of."""
+        return self.ahead is not None and self.ahead < INTERACTIVE_IMAGES
 
     @property
     def why(self) -> str | None:
@@ -94,14 +126,14 @@ class Line:
         if not self.queued:
             return None
         is_next = self.reason in (WaitReason.RUNS_NEXT, WaitReason.LOADING)
-        return WaitReason.SEATED if is_next and self.ahead >= INTERACTIVE_IMAGES else self.reason
+        return WaitReason.SEATED if is_next and not self._is_among_the_first else self.reason
 
     @property
     def start(self) -> tuple[float, float] | None:
         """When its next image starts."""
-        if not self.has_begun and self.ahead < INTERACTIVE_IMAGES and self.soon_high is not None:
+        if not self.has_begun and self._is_among_the_first and self.soon_high is not None:
             return max(0.0, self.soon_low or 0.0), max(0.0, self.soon_high)
-        if self.high is None or not self.pace:
+        if self.high is None or not self.pace or self.ahead is None:
             return None
         after = self.ahead / self.pace
         return max(0.0, self.low or 0.0) + FASTER * after, max(0.0, self.high) + SLOWER * after

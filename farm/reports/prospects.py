@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from farm.db.clock import is_within_sql
 from farm.queue.offers.claimable import is_claimable_sql
+from farm.reports.ahead import queued_now_sql
 from farm.reports.expected import FASTER, INTERACTIVE_IMAGES, PLAN_SECONDS, SLOWER, Expected
 
 _BATCH_IMAGES = 8
@@ -17,6 +19,9 @@ _FIRST_IMAGES = 2
 """So many images of what has not begun count as interactive in a plan."""
 _LEAST_RATE = 0.05
 """The owner of the smallest share of a pool is not said to wait for ever."""
+
+_MOST_LINES = 4_000
+"""Of an owner with more lines than so many that go first, nobody says when what they submit starts."""
 
 _STANDING = text(
     f"""
@@ -31,11 +36,16 @@ _STANDING = text(
            AS others,
            a.seconds AS ahead_seconds
     FROM plans p CROSS JOIN users u CROSS JOIN LATERAL (
-        SELECT coalesce(sum(c.queued * coalesce(g.seconds, 1)), 0)::float8 AS seconds
-        FROM counters c LEFT JOIN groups g ON g.id = c.group_id
-        WHERE c.pool = :pool AND c.owner_id = u.id AND {is_claimable_sql("c")} AND c.priority >= :priority
+        SELECT coalesce(sum(c.images * coalesce(g.seconds, 1)), 0)::float8 AS seconds, count(*) AS lines
+        FROM (
+            SELECT c.group_id, {queued_now_sql("c")} AS images
+            FROM (SELECT c.job_id, c.batch_key, c.group_id, c.queued FROM counters c
+                  WHERE c.pool = :pool AND c.owner_id = u.id AND c.priority >= :priority AND {is_claimable_sql("c")}
+                  ORDER BY c.priority DESC, c.job_id LIMIT {_MOST_LINES}) c
+        ) c LEFT JOIN groups g ON g.id = c.group_id
     ) a
-    WHERE p.pool = :pool AND u.name = :owner AND p.planned_at > now() - make_interval(secs => {PLAN_SECONDS})
+    WHERE p.pool = :pool AND u.name = :owner AND {is_within_sql("p.planned_at", PLAN_SECONDS)}
+      AND a.lines < {_MOST_LINES}
     """
 )
 # Small jobs of the owner, and the first images of what has not begun: no more of them are read than matter.
@@ -103,7 +113,10 @@ class Work:
 
 
 def read_standing(session: Session, owner: str, pool: str, priority: int) -> Standing | None:
-    """How an owner stands, for work of this priority; None where nobody plans the pool, or it has no device."""
+    """How an owner stands, for work of this priority.
+
+    None where nobody plans the pool, it has no device, or the owner has too many lines waiting to be counted.
+    """
     keys = {"pool": pool, "owner": owner, "priority": priority}
     row = session.execute(_STANDING, keys).one_or_none()
     if row is None or not row.devices:

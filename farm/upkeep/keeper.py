@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from farm.config import Settings
 from farm.crashpoints import reach
+from farm.db.clock import ClockWatch
 from farm.db.connection import Database, is_lost_connection
 from farm.db.tables.jobs import Counters
 from farm.db.tables.workers import Worker
@@ -52,12 +53,15 @@ class Keeper:
         self._doorbell = doorbell
         self._patient_until = 0.0
         self._reached = dict.fromkeys(_CORRECTIONS_IN_PARTS, corrections.FIRST)
+        self._clock = ClockWatch()
+        self._may_be_ahead = True
         self._rounds = Rounds(self.make_round, seconds=settings.keeper_seconds)
 
     def run(self) -> None:
         """Make rounds until `stop`; an outage of Postgres is waited out.
 
-        No lease is ended at first: the keeper may start after an outage, in which no worker could renew.
+        No lease is ended at first: the keeper may start after an outage, in which no worker could renew. Nor where
+        Postgres' clock was set: the leases of workers that live would seem to have ended.
         """
         self._be_patient()
         self._rounds.run()
@@ -69,8 +73,8 @@ class Keeper:
         """One round. Each step stands alone: one that fails keeps no other from being made.
 
         1. Leases that have ended: their tasks are queued again, or set aside when they lost too many workers.
-        2. Jobs past their deadline: what has not started is cancelled.
-        3. Workers not heard of for two leases are marked as gone.
+        2. Workers not heard of for two leases are marked as gone.
+        3. Jobs past their deadline: what has not started is cancelled.
         4. Lines whose `not_before` has come are made ready, and what else leads claims to lines is corrected.
         5. Pools with work that could be claimed now and workers that idle: ring. This covers a lost
            ring, a flushed Redis, a crash between commit and ring, and a `not_before` that has come.
@@ -78,10 +82,11 @@ class Keeper:
         What claims and publishes appended is folded by the leader alone (`farm.planner.leader`), which keeps the
         books of charges and speeds.
         """
+        judging = {"expire leases": self._expire, "look after workers": self._look_after_workers}
         steps: dict[str, Step] = {
-            **({} if time.monotonic() < self._patient_until else {"expire leases": self._expire}),
+            **({"watch the clock": self._watch_clock} if self._is_patient else judging),
             "cancel overdue jobs": self._cancel_overdue,
-            "look after workers": self._look_after_workers,
+            **({"cut times": self._cut_times} if self._may_be_ahead else {}),
             **{name: partial(self._correct, correct) for name, correct in _CORRECTIONS.items()},
             **{name: partial(self._correct_part, name) for name in _CORRECTIONS_IN_PARTS},
             "ring": self._ring,
@@ -92,8 +97,28 @@ class Keeper:
             # that keeps losing its connection is no outage.
             self._be_patient()
 
+    @property
+    def _is_patient(self) -> bool:
+        return time.monotonic() < self._patient_until
+
     def _be_patient(self) -> None:
         self._patient_until = time.monotonic() + self._settings.lease_seconds
+
+    def _watch_clock(self) -> None:
+        with self._database.begin() as session:
+            self._may_judge(session)
+
+    def _may_judge(self, session: Session) -> bool:
+        """Whether leases that lie in the past by this transaction's time have ended: not if the clock was set.
+
+        A worker that lives has more than half of its lease left: a step of less than a quarter ends none.
+        """
+        step = self._clock.look(session)
+        if abs(step) > self._settings.lease_seconds / 4:
+            log.warning("Postgres' clock was set. Workers get a lease's time to report.", seconds=round(step, 1))
+            self._may_be_ahead = True
+            self._be_patient()
+        return not self._is_patient
 
     def _expire(self) -> None:
         try:
@@ -113,7 +138,7 @@ class Keeper:
 
     def _expire_some(self, task_id: int | None = None) -> None:
         with self._database.begin() as session:
-            expired = losses.expire(session, task_id=task_id)
+            expired = losses.expire(session, task_id=task_id) if self._may_judge(session) else 0
             if expired:
                 reach("keeper.expiring")
         if expired:
@@ -132,7 +157,12 @@ class Keeper:
 
     def _look_after_workers(self) -> None:
         with self._database.begin() as session:
-            fleet.retire_silent(session, _SILENT_LEASES * self._settings.lease_seconds)
+            if self._may_judge(session):
+                fleet.retire_silent(session, _SILENT_LEASES * self._settings.lease_seconds)
+
+    def _cut_times(self) -> None:
+        with self._database.begin() as session:
+            self._may_be_ahead = corrections.cut_times(session)
 
     def _correct(self, correct: Callable[[Session], object]) -> None:
         with self._database.begin() as session:

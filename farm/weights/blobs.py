@@ -143,10 +143,13 @@ _IN_VAIN = f"""
     EXCEPT ({_NAMED})
 """
 
+# What claims and publishes appended of a line since its row was counted is in `deltas`.
 _NEEDED = """
     SELECT file.sha256 #>> '{}' FROM checkpoints c CROSS JOIN jsonb_path_query(files, '$.*.sha256') file (sha256)
     WHERE removed_at IS NULL
-       OR EXISTS (SELECT FROM counters WHERE checkpoint_id = c.id AND queued + running > 0)
+       OR EXISTS (SELECT FROM counters l WHERE l.checkpoint_id = c.id AND l.queued + l.running + coalesce((
+              SELECT sum(d.queued + d.running) FROM deltas d
+              WHERE d.job_id = l.job_id AND d.batch_key = l.batch_key), 0) > 0)
     UNION
     SELECT sha256 FROM addons WHERE removed_at IS NULL
     UNION

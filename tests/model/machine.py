@@ -64,6 +64,7 @@ class FarmMachine(RuleBasedStateMachine):
         self.a_task_changes_hands(0)
 
     def teardown(self) -> None:
+        self.scene.let_plans_age()
         with self.database.begin() as session:
             for table in (
                 "results",
@@ -128,8 +129,6 @@ class FarmMachine(RuleBasedStateMachine):
     def submit(self, request: dict[str, Any]) -> None:
         is_old = request["is_old"]
         job_id = self.scene.submit(**{name: value for name, value in request.items() if name != "is_old"})
-        ready_at = "2000-01-01" if is_old else "2999-01-01"
-        self.scene.execute(f"UPDATE counters SET ready_at = '{ready_at}' WHERE job_id = :id", id=job_id)
         tasks = [ExpectedTask(t.id, t.batch_key, self.expected.max_attempts) for t in self.scene.tasks(job_id)]
         job = ExpectedJob(
             id=job_id,
@@ -203,7 +202,16 @@ class FarmMachine(RuleBasedStateMachine):
         return [a_checkpoint(self.database)] if nth % 2 else []
 
     def a_keeper_corrects(self) -> None:
-        """What a keeper's round does each second: queues whose owners have nothing close, others open."""
+        """What a keeper's round does each second: queues whose owners have nothing close, others open.
+
+        Time stands still meanwhile: plans that are fresh and lines that are not old stay so.
+        """
+        self.scene.plan_again()
+        self.scene.execute(
+            "UPDATE counters "
+            "SET ready_at = CASE WHEN job_id = ANY(:old) THEN timestamptz '2000-01-01' ELSE now() END",
+            old=[job.id for job in self.expected.jobs.values() if job.is_old],
+        )
         for correct in (corrections.close_empty_queues, corrections.open_missing_queues):
             with self.database.begin() as session:
                 correct(session)
@@ -230,7 +238,7 @@ class FarmMachine(RuleBasedStateMachine):
 
     def a_plan_grows_old(self, _: int) -> None:
         """Its leader is gone."""
-        self.scene.execute("UPDATE plans SET planned_at = now() - interval '1 hour'")
+        self.scene.let_plans_age()
         self.expected.has_plan = False
 
     def publish(self, lease: Lease, _: int) -> None:

@@ -6,6 +6,9 @@ from contextlib import contextmanager
 
 from farm.queue.claimed import AttemptKey, Lease
 
+_MOST_TRIES = 10
+"""So often a worker looks for an image that it could not take over: once a turn."""
+
 
 class Holdings:
     """A thread-safe set of leases. A lease that is no longer in it was given up, or lost."""
@@ -14,6 +17,7 @@ class Holdings:
         self._lock = threading.Lock()
         self._held: dict[AttemptKey, Lease] = {}
         self._is_adopting = False
+        self._left: dict[AttemptKey, int] = {}
 
     def take(self, leases: Iterable[Lease]) -> None:
         with self._lock:
@@ -47,7 +51,19 @@ class Holdings:
         `running` must have been read before: what is taken over meanwhile is held by now, or being adopted.
         """
         with self._lock:
-            return set() if self._is_adopting else set(running) - self._held.keys()
+            if self._is_adopting:
+                return set()
+            waiting = {key for key, tries in self._left.items() if tries < _MOST_TRIES}
+            return set(running) - self._held.keys() - waiting
+
+    def note_left(self, keys: Iterable[AttemptKey] | None) -> None:
+        """Images of these attempts could not be taken over, though they may be this worker's by the record.
+
+        They are tried again, so for some tries they are not overlooked. None: nobody could look; the ones before
+        were not taken over either.
+        """
+        with self._lock:
+            self._left = {key: self._left.get(key, 0) + 1 for key in (self._left if keys is None else keys)}
 
     def _set_adopting(self, is_adopting: bool) -> None:
         with self._lock:

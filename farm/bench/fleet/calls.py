@@ -127,14 +127,24 @@ class WorkerCalls:
 
     def claim(self, worker_id: int, residents: Sequence[int], preferred: Sequence[int]) -> ClaimAnswer:
         """Claim the next batch, again and again where others are faster, as a worker does."""
+        without: frozenset[int] = frozenset()
         for races in range(_MOST_RACES):
             try:
-                return ClaimAnswer(self._claim_once(worker_id, residents, preferred), races)
-            except Raced:
-                time.sleep(random.uniform(*_RACE_PAUSE_SECONDS))
+                work = self._claim_once(worker_id, residents, preferred, without)
+            except Raced as raced:
+                without |= raced.jobs
+                if raced.jobs:
+                    continue
+            else:
+                if work or not without:
+                    return ClaimAnswer(work, races)
+                without = frozenset()
+            time.sleep(random.uniform(*_RACE_PAUSE_SECONDS))
         return ClaimAnswer(None, _MOST_RACES)
 
-    def _claim_once(self, worker_id: int, residents: Sequence[int], preferred: Sequence[int]) -> ClaimedWork | None:
+    def _claim_once(
+        self, worker_id: int, residents: Sequence[int], preferred: Sequence[int], without: Collection[int]
+    ) -> ClaimedWork | None:
         with self._connections.of(Role.WORKER).begin() as session:
             batch = dispatch.claim(
                 session,
@@ -144,6 +154,7 @@ class WorkerCalls:
                 lease_seconds=self._settings.lease_seconds,
                 residents=residents,
                 preferred=preferred,
+                without_jobs=without,
             )
         if batch is None:
             return None

@@ -26,7 +26,8 @@ _START = text(
     """
 )
 _SINCE = text(
-    "SELECT extract(epoch FROM coalesce(max(ended_at), now() - interval '30 days'))::float8 FROM estimates"
+    "SELECT extract(epoch FROM least(coalesce(max(ended_at), now() - interval '30 days'), now()))::float8 "
+    "FROM estimates"
 )
 # A job that started unseen, while nobody led, started with the first tries of its first images.
 _END = text(

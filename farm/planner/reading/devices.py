@@ -75,10 +75,9 @@ class Batches:
         newest: dict[int, int] = {}
         for entry in running:
             newest[entry.worker] = max(entry.newest, newest.get(entry.worker, 0))
-        self._seen = {
-            worker: known if (known := self._seen.get(worker)) and known[0] == task else (task, now)
-            for worker, task in newest.items()
-        }
+        # Not later than now: the clock may have been set back since.
+        since = {worker: min(at, now) for worker, (task, at) in self._seen.items() if newest.get(worker) == task}
+        self._seen = {worker: (task, since.get(worker, now)) for worker, task in newest.items()}
 
     def began_at(self, worker: int) -> float | None:
         return self._seen[worker][1] if worker in self._seen else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from farm.db.clock import read_now
 from farm.dispatch.policy import Policy
 from farm.dispatch.snapshot import Account, Backlog, Carried, Device, Snapshot
 from farm.planner.ledger import AccountKey, Ledger, read_weights
@@ -15,7 +16,6 @@ from farm.planner.reading.backlogs import read_backlogs, read_bytes, read_groups
 from farm.planner.reading.devices import Batches, Running, read_devices, read_running, read_seats
 from farm.queue.workers.fleet import is_up_sql
 
-_NOW = text("SELECT extract(epoch FROM now())::float8")
 # What jobs name is not looked at: a pool is any word, and each that is planned takes its time.
 _POOLS = text(f"SELECT DISTINCT w.pool FROM workers w WHERE {is_up_sql('w')} ORDER BY w.pool")
 
@@ -49,12 +49,6 @@ class Look:
 def read_pools(session: Session) -> Sequence[str]:
     """The pools that have a worker: in any other there is nothing to plan."""
     return session.scalars(_POOLS).all()
-
-
-def read_now(session: Session) -> float:
-    """The moment of this transaction on the database's clock, in seconds of Unix time."""
-    now: float = session.execute(_NOW).scalar_one()
-    return now
 
 
 def read_snapshot(

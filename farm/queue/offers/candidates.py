@@ -5,6 +5,7 @@ left of it, it finds work by itself (`UNSEATED`). Both read indexes that hold on
 and lock tasks alone.
 """
 
+from farm.db.clock import is_within_sql
 from farm.queue.offers.claimable import (
     has_a_device_left_sql,
     has_a_lone_task_sql,
@@ -119,7 +120,7 @@ SEATED = f"""
         FROM claimant JOIN seats s ON s.worker_id = claimant.id
         JOIN groups g ON g.id = s.group_id
         JOIN plans p ON p.pool = g.pool
-        WHERE g.pool = :pool AND p.planned_at > now() - make_interval(secs => {PLAN_SECONDS})
+        WHERE g.pool = :pool AND {is_within_sql("p.planned_at", PLAN_SECONDS)}
           AND g.batch_key <> ALL (CAST(:passed_over AS text[]))
     ), own AS (
         {" UNION ALL ".join(map(_own, _CLASSES))}
@@ -147,7 +148,7 @@ SEATED = f"""
 _RANKED = f"""
     WITH {_CLAIMANT}, plan AS MATERIALIZED (
         SELECT EXISTS (
-            SELECT FROM plans WHERE pool = :pool AND planned_at > now() - make_interval(secs => {PLAN_SECONDS})
+            SELECT FROM plans WHERE pool = :pool AND {is_within_sql("planned_at", PLAN_SECONDS)}
         ) AS is_fresh,
         CASE WHEN EXISTS (SELECT FROM seats WHERE worker_id = :claimant)
              THEN {_PATIENCE_OF_SEATED_SECONDS} ELSE {_PATIENCE_SECONDS} END AS patience
@@ -164,8 +165,8 @@ _RANKED = f"""
             ) c
             WHERE c.batch_key <> ALL (CAST(:passed_over AS text[])) AND {_IS_WANTED}
               AND (c.checkpoint_id = ANY (CAST(:residents AS bigint[])) OR NOT (SELECT is_fresh FROM plan)
-                   OR c.ready_at < now() - make_interval(secs => (SELECT patience FROM plan))
-                   OR (c.ready_at < now() - make_interval(secs => {_PATIENCE_WITH_FAILED_SECONDS})
+                   OR NOT {is_within_sql("c.ready_at", "(SELECT patience FROM plan)")}
+                   OR (NOT {is_within_sql("c.ready_at", _PATIENCE_WITH_FAILED_SECONDS)}
                        AND {has_a_lone_task_sql("c")}))
               AND {suits_claimant_sql("c")} AND {has_a_device_left_sql("c")} AND {has_a_task_sql("c")}
             LIMIT (SELECT greatest(2, {_MOST_LINES} / greatest(1, count(*))) FROM owners)

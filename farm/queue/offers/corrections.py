@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
+from farm.db.clock import AHEAD_SECONDS
 from farm.queue.offers.claimable import is_claimable_sql, is_due_sql, is_to_wake_sql
 from farm.queue.offers.readiness import KEY_OF_QUEUE, OPEN_READY, open_queues
 
@@ -59,6 +60,28 @@ def wake_lines(session: Session) -> int:
     if job_ids:
         open_queues(session, sorted(set(job_ids)))
     return len(job_ids)
+
+
+_CUT = text(
+    f"""
+    WITH ahead AS (
+        SELECT c.job_id, c.batch_key FROM counters c
+        WHERE c.is_ready AND c.has_queued AND c.ready_at > now() + make_interval(secs => {AHEAD_SECONDS}) {_LOCKED}
+    )
+    UPDATE counters c SET ready_at = now() FROM ahead
+    WHERE c.job_id = ahead.job_id AND c.batch_key = ahead.batch_key
+    RETURNING c.job_id
+    """
+)
+
+
+def cut_times(session: Session) -> bool:
+    """Let lines be ready since now that are ready since a time to come: the clock was set back.
+
+    They would seem to wait for no time, for as long as that is ahead. Returns whether there may be more. All ready
+    lines are looked through, so this is for the moment when the clock was set, and not for every round.
+    """
+    return len(session.scalars(_CUT).all()) == _MOST_AT_ONCE
 
 
 _STRAYS = text(f"SELECT c.job_id, c.batch_key FROM counters c WHERE c.has_queued AND c.group_id IS NULL {_LOCKED}")

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from farm import __version__
+from farm.db.clock import is_within_sql
 from farm.db.tables.jobs import Attempt
 from farm.db.tables.workers import Worker
 from farm.errors import NotFound
@@ -171,12 +172,16 @@ def retire(session: Session, worker_id: int, reason: str) -> None:
 
 
 def retire_silent(session: Session, silent_seconds: float) -> Sequence[int]:
-    """Mark as gone each worker that has sent no sign of life for so long; a worker that speaks again is back."""
+    """Mark as gone each worker that has sent no sign of life for so long; a worker that speaks again is back.
+
+    One that was heard of so far ahead is silent too: the clock was set back since.
+    """
+    silence = func.make_interval(0, 0, 0, 0, 0, 0, silent_seconds)
     statement = (
         update(Worker)
         .where(
             Worker.status != "offline",
-            Worker.last_seen_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, silent_seconds),
+            ~Worker.last_seen_at.between(func.now() - silence, func.now() + silence),
         )
         .values(status="offline", reason="not heard of")
         .returning(Worker.id)
@@ -233,5 +238,5 @@ def is_ready_sql(worker: str) -> str:
     """SQL for whether a worker has opened its device, was heard of recently, and is in no trouble."""
     return (
         f"{worker}.status IN ('idle', 'busy') AND {worker}.reason IS NULL "
-        f"AND {worker}.last_seen_at > now() - make_interval(secs => {HEARD_SECONDS})"
+        f"AND {is_within_sql(f'{worker}.last_seen_at', HEARD_SECONDS)}"
     )

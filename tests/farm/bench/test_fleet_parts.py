@@ -6,17 +6,18 @@ from collections import Counter
 
 import pytest
 
-from farm.bench.fleet.calls import ClaimedWork
+from farm.bench.fleet.calls import ClaimedWork, WorkerCalls
 from farm.bench.fleet.devices.device import Device
 from farm.bench.fleet.devices.timers import Timers
 from farm.bench.fleet.figures.fairness import deviation, find_level
 from farm.bench.fleet.figures.samples import Samples, quantile
 from farm.bench.fleet.figures.watch import Cost
-from farm.bench.fleet.options import FleetOptions, Timing
+from farm.bench.fleet.options import POOL, FleetOptions, Timing
 from farm.bench.fleet.run import ideal_seconds
 from farm.bench.fleet.work import PlannedJob, draw_jobs, spread_arrivals
+from farm.queue import claim
 from farm.queue.claimed import Lease
-from tests.factories import a_spec
+from tests.factories import Scene, a_spec
 
 SMALL = FleetOptions(devices=10, tasks=5000, owners=20, checkpoints=30)
 TIMING = Timing(image_seconds=1.0, load_seconds=15.0)
@@ -72,6 +73,19 @@ def test_a_device_holds_what_it_took_until_it_drops_it() -> None:
     device.start(taken := work(7), TIMING)
     device.drop(taken.leases[:1])
     assert list(device.held.values()) == [taken.leases[1]]
+
+
+def test_a_device_takes_the_work_of_others_while_the_devices_of_a_job_are_counted(scene: Scene) -> None:
+    scene.submit(pool=POOL, images_per_prompt=3, max_devices=1, priority=90)
+    other = scene.submit(pool=POOL)
+    calls = WorkerCalls(scene.settings, batch=4)
+    [worker_id] = calls.register([0])
+    with scene.database.begin() as rival:
+        assert claim.claim(rival, scene.worker(pool=POOL), pool=POOL, limit=1, lease_seconds=30)
+        work = calls.claim(worker_id, (), ()).work
+    calls.close()
+    assert work is not None
+    assert [lease.job_id for lease in work.leases] == [other]
 
 
 def test_a_level_fills_small_wishes_and_divides_the_rest() -> None:

@@ -341,13 +341,21 @@ class TestSeat:
         scene.make_old()
         assert [job_ids(scene.claim(worker_id)) for _ in range(2)] == [[seated], [other]]
 
-    @pytest.mark.parametrize("age", ["11 seconds", "1 day"])
+    @pytest.mark.parametrize("age", ["11 seconds", "1 day", "-1 minute", "-1 day"])
     def test_a_seat_of_a_plan_that_lost_its_leader_is_ignored(self, scene: Scene, age: str) -> None:
+        """Or of one that lies ahead: the clock was set back since."""
         older, seated = scene.submit(width=768), scene.submit()
         worker_id = scene.worker()
         scene.seat(worker_id, seated)
-        scene.execute("UPDATE plans SET planned_at = now() - CAST(:age AS interval)", age=age)
+        scene.let_plans_age(age)
         assert job_ids(scene.claim(worker_id)) == [older]
+
+    @pytest.mark.parametrize("age", ["11 seconds", "-1 minute"])
+    def test_beside_a_plan_without_a_leader_a_worker_takes_what_it_finds(self, scene: Scene, age: str) -> None:
+        job_id = scene.submit()
+        scene.plan()
+        scene.let_plans_age(age)
+        assert job_ids(scene.claim(scene.worker())) == [job_id]
 
     @pytest.mark.parametrize("reason", ["drained", "avoided", "passed over", "paused", "another pool"])
     def test_a_seat_counts_for_nothing_where_its_worker_may_not_take_it(self, scene: Scene, reason: str) -> None:
@@ -373,7 +381,7 @@ class TestSeat:
             scene.fail(lease)
         assert [len(scene.claim(worker_id)) for _ in range(3)] == [1, 1, 1]
 
-    @pytest.mark.parametrize(("seconds", "is_taken"), [(0, False), (80, False), (100, True)])
+    @pytest.mark.parametrize(("seconds", "is_taken"), [(0, False), (80, False), (100, True), (-60, True)])
     def test_work_that_needs_another_checkpoint_is_left_to_the_plan_for_a_while(
         self, scene: Scene, seconds: int, is_taken: bool
     ) -> None:

@@ -17,7 +17,7 @@ def farm(scene: Scene) -> HandMade:
     return HandMade(scene)
 
 
-def a_line(queued: int = 10, *, running: int = 0, is_ready: bool = True, **known: float | str) -> Line:
+def a_line(queued: int = 10, *, running: int = 0, is_ready: bool = True, **known: float | str | None) -> Line:
     return Line(queued, running, 0, is_ready, **known)  # type: ignore[arg-type]
 
 
@@ -60,6 +60,11 @@ def test_what_comes_next_is_not_what_waits_behind_it() -> None:
     reasons = [a_line(reason=WaitReason.RUNS_NEXT, ahead=ahead).why for ahead in (0, 16)]
     assert reasons == [WaitReason.RUNS_NEXT, WaitReason.SEATED]
     assert a_line(0, running=1, reason=WaitReason.BUSY).why is None
+
+
+def test_behind_what_nobody_counted_nobody_says_when() -> None:
+    line = a_line(pace=2.0, low=10, high=20, soon_low=5, soon_high=8, reason=WaitReason.RUNS_NEXT, ahead=None)
+    assert (line.start, line.end, line.why) == (None, None, WaitReason.SEATED)
 
 
 def test_a_job_starts_with_its_first_line_and_ends_with_its_last() -> None:
@@ -122,11 +127,12 @@ def test_an_outlook_counts_from_when_it_was_written(farm: HandMade) -> None:
     assert (found.starts_low, found.starts_high) == (pytest.approx(10, abs=1), pytest.approx(40, abs=1))
 
 
-def test_a_plan_that_nobody_makes_any_more_says_nothing(farm: HandMade) -> None:
+@pytest.mark.parametrize("age", ["1 minute", "-1 minute"])
+def test_a_plan_that_nobody_makes_any_more_says_nothing(farm: HandMade, age: str) -> None:
     group, local = farm.group(farm.checkpoint()), farm.owner()
     job_id = farm.line(group, local)
     plan_it(farm, group, local)
-    farm.scene.execute("UPDATE plans SET planned_at = now() - interval '1 minute'")
+    farm.scene.let_plans_age(age)
     assert not expected_of(farm, job_id).says_something
 
 

@@ -48,6 +48,14 @@ def test_nothing_is_overlooked_while_images_are_taken_over(holdings: Holdings) -
     assert holdings.overlooked({(1, 1)}) == {(1, 1)}
 
 
+def test_what_could_not_be_taken_over_yet_is_overlooked_after_some_tries(holdings: Holdings) -> None:
+    found = []
+    for keys in ([(1, 1), (2, 1)], *[None] * 4, *[[(1, 1)]] * 5):
+        holdings.note_left(keys)
+        found.append(holdings.overlooked({(1, 1), (2, 1)}))
+    assert found == [set()] * 5 + [{(2, 1)}] * 4 + [{(1, 1), (2, 1)}]
+
+
 def test_dropping_a_lease_that_is_not_held_is_harmless(holdings: Holdings) -> None:
     holdings.drop([a_lease()])
     assert holdings.all() == []

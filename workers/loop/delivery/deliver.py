@@ -109,8 +109,9 @@ class Delivery:
         """Take over the images of workers of this machine that are gone."""
         with self._holdings.adopting():
             adopted = adoption.adopt(self._database, self._spool, self._lease_seconds)
-            self._holdings.take(lease for lease, _ in adopted)
-        for lease, path in adopted:
+            self._holdings.take(lease for lease, _ in adopted.taken)
+            self._holdings.note_left(adopted.left)
+        for lease, path in adopted.taken:
             self._deliver(PendingImage(lease, path))
 
     def close(self, seconds: float) -> bool:

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 import workers.loop.delivery.deliver
 from farm.queue.claim import ClaimedCheckpoint
 from farm.queue.claimed import Lease
+from farm.queue.leases import adopt
 from farm.store.protocol import Store
 from tests.factories import LEASE_SECONDS, Scene
 from tests.fakes import FailingStore, MemoryStore, StuckStore
@@ -307,6 +309,76 @@ def test_an_image_that_is_being_adopted_is_not_taken_back_by_a_heartbeat(
     assert heir._holdings.holds(left_behind)
 
 
+def fail_to_move(*_: Any) -> Path:
+    raise OSError(errno.EIO, "input/output error")
+
+
+def a_heartbeat(scene: Scene, delivery: Delivery) -> Heartbeat:
+    """That of the worker whose deliveries these are; all that runs began an hour ago."""
+    scene.execute("UPDATE attempts SET started_at = now() - interval '1 hour'")
+    return Heartbeat(scene.settings, scene.database, delivery._spool.worker_id, delivery._holdings, lambda: None)
+
+
+def test_an_image_that_cannot_be_moved_yet_is_not_taken_back_by_a_heartbeat(
+    scene: Scene, left_behind: Lease, heir: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heartbeat = a_heartbeat(scene, heir)
+    with monkeypatch.context() as disk:
+        disk.setattr(Spool, "adopt", fail_to_move)
+        heir.adopt()
+        heartbeat._beat_once()
+        assert scene.scalar("SELECT worker_id FROM tasks") == heir._spool.worker_id
+    heir.adopt()
+    heartbeat._beat_once()
+    assert heir._holdings.holds(left_behind)
+    assert scene.statuses(left_behind.job_id) == ["running"]
+
+
+def test_an_image_whose_adoption_got_no_answer_is_not_taken_back_by_a_heartbeat(
+    scene: Scene, left_behind: Lease, heir: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heartbeat = a_heartbeat(scene, heir)
+
+    def commit_and_lose_the_answer(_: Session, *arguments: Any) -> None:
+        with scene.database.begin() as session:
+            adopt(session, *arguments)
+        raise OperationalError("COMMIT", {}, Exception("the server closed the connection"))
+
+    with monkeypatch.context() as postgres:
+        postgres.setattr("farm.queue.leases.adopt", commit_and_lose_the_answer)
+        heir.adopt()
+    assert scene.scalar("SELECT worker_id FROM tasks") == heir._spool.worker_id
+    heartbeat._beat_once()
+    assert scene.statuses(left_behind.job_id) == ["running"]
+    heir.adopt()
+    assert heir._holdings.holds(left_behind)
+
+
+def test_what_was_moved_is_delivered_though_the_disk_fails_after_it(
+    scene: Scene, left_behind: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.loop.delivery.spool._remove_if_empty", fail_to_move)
+    with closing(a_spool(tmp_path / "spool", scene.worker("cpu:1"))) as spool:
+        delivery = a_delivery(scene, MemoryStore(), Holdings(), spool)
+        delivery.adopt()
+        assert delivery.close(30)
+        monkeypatch.undo()
+    assert scene.statuses(left_behind.job_id) == ["succeeded"]
+
+
+def test_an_image_that_can_never_be_moved_is_given_up(
+    scene: Scene, left_behind: Lease, heir: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heartbeat = a_heartbeat(scene, heir)
+    monkeypatch.setattr(Spool, "adopt", fail_to_move)
+    for _ in range(10):
+        assert scene.statuses(left_behind.job_id) == ["running"]
+        heir.adopt()
+        heartbeat._beat_once()
+    assert scene.statuses(left_behind.job_id) == ["queued"]
+    monkeypatch.undo()
+
+
 def test_an_image_that_cannot_be_adopted_now_stays_where_it_is(
     scene: Scene, left_behind: Lease, heir: Delivery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,6 +447,6 @@ def test_a_disk_that_fails_keeps_no_worker_from_its_turn(
 
     monkeypatch.setattr("workers.loop.delivery.spoolfile.read_lease", fail)
     spool = a_spool(tmp_path / "spool", WORKER_ID + 1)
-    assert adoption.adopt(scene.database, spool, LEASE_SECONDS) == []
+    assert adoption.adopt(scene.database, spool, LEASE_SECONDS).taken == []
     spool.close()
     assert len(list(tmp_path.rglob("*.image"))) == 1
