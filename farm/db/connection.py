@@ -25,7 +25,9 @@ class Limits:
     None may go on for ever: an open transaction keeps Postgres from tidying up, and every claim pays for that.
     `idle_seconds` is how long a transaction may be open with nothing going on in it: a process that freezes
     in one, or is cut off from Postgres, holds its locks for so long, and others wait for them. `pool_size`
-    connections are kept open, or none where it is 0; `overflow` more are opened where those are in use.
+    connections are kept open, or none where it is 0; `overflow` more are opened where those are in use. With
+    `waits_for_disk` False a commit returns before it is on disk: a crash of Postgres may take back what its last
+    moments brought.
     """
 
     statement: str
@@ -34,6 +36,7 @@ class Limits:
     idle_seconds: int
     pool_size: int
     overflow: int = 4
+    waits_for_disk: bool = True
 
 
 class Role(Enum):
@@ -41,9 +44,10 @@ class Role(Enum):
 
     PORTAL = Limits("30s", "2min", "5s", 30, 20)
     # A device has two connections, however many threads its process has: Postgres has some hundred for all. The
-    # heartbeat's is its own, so that nothing slow can hold up a lease.
+    # heartbeat's is its own, so that nothing slow can hold up a lease. It is said again in seconds, and hundreds a
+    # second would wait for the disk before all claims.
     WORKER = Limits("10s", "1min", "5s", 5, 1, overflow=0)
-    HEARTBEAT = Limits("10s", "20s", "5s", 5, 1, overflow=0)
+    HEARTBEAT = Limits("10s", "20s", "5s", 5, 1, overflow=0, waits_for_disk=False)
     # The parent of a machine's workers has little to ask: a connection only while it does.
     PARENT = Limits("10s", "1min", "5s", 5, 0)
     KEEPER = Limits("60s", "5min", "5s", 5, 2)
@@ -71,6 +75,7 @@ class Database:
             "timezone": "UTC",
             # The claim's cost is estimated by all owners: compiling it would take longer than it does.
             "jit": "off",
+            **({} if limits.waits_for_disk else {"synchronous_commit": "off"}),
         }
         engine = create_engine(
             driver_url(self.url),

@@ -46,8 +46,8 @@ from farm.queue.states import (
 # Who moves tasks names the arrows from here as well.
 __all__ = ["CANCEL", "CLAIM", "FAIL", "PUBLISH", "REQUEUE", "RETRY", "Arrow", "JobStatus"]
 
-_FEW = 64
-"""So few tasks left of a job that it may be about to end."""
+_FEW = 16
+"""So few tasks left of a job that it may be about to end: two batches, published at once by two workers."""
 
 
 @dataclass(frozen=True)

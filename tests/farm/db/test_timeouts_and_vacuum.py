@@ -41,6 +41,13 @@ def test_every_connection_has_the_timeouts_of_its_role(of_role: Database) -> Non
     assert setting(of_role, "idle_in_transaction_session_timeout") == f"{limits.idle_seconds}s"
 
 
+def test_all_but_heartbeats_wait_until_what_they_commit_is_on_disk(of_role: Database, postgres: Postgres) -> None:
+    usual = Database(postgres.url, Role.TOOL)
+    expected = "off" if of_role.role is Role.HEARTBEAT else setting(usual, "synchronous_commit")
+    assert setting(of_role, "synchronous_commit") == expected
+    usual.close()
+
+
 def in_words(duration: str) -> str:
     """As Postgres puts it."""
     return {"60s": "1min"}.get(duration, duration)
