@@ -26,9 +26,9 @@ class Orders:
         self._wake.set()
         self._end.set()
 
-    def wait_for_ring(self, seconds: float) -> None:
-        """Return when rung, or after so long: an idle worker also looks by itself."""
-        self._wake.wait(seconds)
+    def wait_for_ring(self, seconds: float) -> bool:
+        """Return when rung, or after so long: an idle worker also looks by itself. Says whether it was rung."""
+        return self._wake.wait(seconds)
 
     def pause(self, seconds: float) -> None:
         """Wait so long whatever rings; only a drain ends it early."""

@@ -69,6 +69,7 @@ class Runner:
         self._affinity = Affinity()
         self._device = DeviceState(renderer)
         self._passed_over = AvoidedWork()
+        self._polls = 0
         self._failures = 0
         self._unforeseen = 0
         self._broken: DeviceBroken | None = None
@@ -115,8 +116,10 @@ class Runner:
         batch = None if self._delivery.is_full else self._claim()
         if batch is None:
             self._report_status("idle")
-            self._orders.wait_for_ring(self._settings.poll_seconds * random.uniform(0.75, 1.25))
+            is_rung = self._orders.wait_for_ring(self._settings.poll_seconds * random.uniform(0.75, 1.25))
+            self._polls = 0 if is_rung else self._polls + 1
             return
+        self._polls = 0
         if not batch.leases:
             return
         self._device.note(batch)
@@ -205,6 +208,7 @@ class Runner:
                 preferred=preferred,
                 passed_over=self._passed_over.now(),
                 without_jobs=without,
+                by_seat_alone=self._polls % claim.POLLS_A_LOOK != 0,
             )
             if batch:
                 reach("worker.claiming")

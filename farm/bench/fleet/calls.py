@@ -125,12 +125,18 @@ class WorkerCalls:
                 losses.return_overlooked(session, worker_id, overlooked, lease_seconds)
         return leases.still_held(held, running)
 
-    def claim(self, worker_id: int, residents: Sequence[int], preferred: Sequence[int]) -> ClaimAnswer:
-        """Claim the next batch, again and again where others are faster, as a worker does."""
+    def claim(
+        self, worker_id: int, residents: Sequence[int], preferred: Sequence[int], polls: int = 0
+    ) -> ClaimAnswer:
+        """Claim the next batch, again and again where others are faster, as a worker does.
+
+        `polls` is how often the device found nothing and was not rung.
+        """
+        by_seat_alone = polls % dispatch.POLLS_A_LOOK != 0
         without: frozenset[int] = frozenset()
         for races in range(_MOST_RACES):
             try:
-                work = self._claim_once(worker_id, residents, preferred, without)
+                work = self._claim_once(worker_id, residents, preferred, without, by_seat_alone)
             except Raced as raced:
                 without |= raced.jobs
                 if raced.jobs:
@@ -143,7 +149,12 @@ class WorkerCalls:
         return ClaimAnswer(None, _MOST_RACES)
 
     def _claim_once(
-        self, worker_id: int, residents: Sequence[int], preferred: Sequence[int], without: Collection[int]
+        self,
+        worker_id: int,
+        residents: Sequence[int],
+        preferred: Sequence[int],
+        without: Collection[int],
+        by_seat_alone: bool,
     ) -> ClaimedWork | None:
         with self._connections.of(Role.WORKER).begin() as session:
             batch = dispatch.claim(
@@ -155,6 +166,7 @@ class WorkerCalls:
                 residents=residents,
                 preferred=preferred,
                 without_jobs=without,
+                by_seat_alone=by_seat_alone,
             )
         if batch is None:
             return None

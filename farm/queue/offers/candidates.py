@@ -208,6 +208,11 @@ UNSEATED = f"""{_RANKED}, {_HEAD}, part AS (
     ), {_FRESH}
 """
 
+IS_PLANNED = f"""
+    SELECT EXISTS (SELECT FROM plans WHERE pool = :pool AND {is_within_sql("planned_at", PLAN_SECONDS)})
+"""
+"""Whether there is a fresh plan."""
+
 IS_ANYTHING_LEFT = f"{_RANKED} SELECT EXISTS (SELECT FROM ranked)"
 """Whether there is something for the claimant that it found no way to: others hold it at this moment."""
 

@@ -373,6 +373,18 @@ class TestSeat:
         key = str(scene.scalar("SELECT batch_key FROM counters"))
         assert scene.claim(worker_id, passed_over=[key] if reason == "passed over" else []) == ()
 
+    def test_a_claim_by_the_seat_alone_takes_nothing_else_while_the_plan_is_fresh(self, scene: Scene) -> None:
+        seated, other = scene.submit(), scene.submit(width=768)
+        residents = [scene.scalar("SELECT id FROM checkpoints")]
+        worker_id, options = scene.worker(), {"residents": residents, "by_seat_alone": True}
+        scene.plan()
+        assert scene.claim(worker_id, **options) == ()
+        scene.seat(worker_id, seated)
+        assert job_ids(scene.claim(worker_id, **options)) == [seated]
+        assert scene.claim(worker_id, **options) == ()
+        scene.let_plans_age()
+        assert job_ids(scene.claim(worker_id, **options)) == [other]
+
     def test_a_task_that_failed_before_is_tried_alone_in_a_seat_too(self, scene: Scene) -> None:
         job_id = scene.submit(images_per_prompt=3)
         worker_id = scene.worker()

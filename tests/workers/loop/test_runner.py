@@ -370,6 +370,36 @@ def test_a_worker_whose_claim_raced_tries_again_at_once(
         wait_until(lambda: scene.job(job_id).status == "succeeded", seconds=50)
 
 
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each claim, whether it looks beyond the worker's seat."""
+    original, looks = claim.claim, []
+
+    def note(*args: Any, by_seat_alone: bool, **options: Any) -> claim.Batch | None:
+        looks.append(not by_seat_alone)
+        return original(*args, by_seat_alone=by_seat_alone, **options)
+
+    monkeypatch.setattr(claim, "claim", note)
+    return looks
+
+
+def test_an_idle_worker_looks_beyond_its_seat_at_some_of_its_polls(looks: list[bool], work: Work) -> None:
+    work(poll_seconds=0.1)
+    wait_until(lambda: len(looks) > claim.POLLS_A_LOOK)
+    assert looks[: claim.POLLS_A_LOOK + 1] == [True, *[False] * (claim.POLLS_A_LOOK - 1), True]
+
+
+def test_an_idle_worker_looks_beyond_its_seat_when_it_is_rung(
+    looks: list[bool], work: Work, orders: Orders
+) -> None:
+    work(poll_seconds=60.0)
+    for rings in (1, 2):
+        wait_until(lambda: len(looks) == rings)
+        orders.ring()
+    wait_until(lambda: len(looks) == 3)
+    assert looks == [True] * 3
+
+
 def test_a_worker_takes_the_work_of_others_while_the_devices_of_a_job_are_counted(
     scene: Scene, submit: Submit, work: Work
 ) -> None:

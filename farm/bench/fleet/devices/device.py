@@ -16,7 +16,10 @@ _MOST_PREFERRED = 32
 
 @dataclass
 class Device:
-    """A device at work. `turn` and `beat` count what was put off or brought forward: older timers are void."""
+    """A device at work. `polls` counts how often in turn it found nothing and was not rung.
+
+    `turn` and `beat` count what was put off or brought forward: older timers are void.
+    """
 
     worker_id: int
     slots: int
@@ -25,6 +28,7 @@ class Device:
     held: dict[tuple[int, int], Lease] = field(default_factory=dict)
     is_busy: bool = False
     claims: int = 0
+    polls: int = 0
     ends_at: float = 0.0
     turn: int = 0
     beat: int = 0
@@ -37,6 +41,7 @@ class Device:
         """Take a batch; return how long its checkpoint loads and how long it renders, in seconds."""
         self.held |= {lease.key: lease for lease in work.leases}
         self.is_busy = True
+        self.polls = 0
         loading = 0.0 if work.checkpoint_id in self.residents else timing.load_seconds
         self._note_use(work.checkpoint_id)
         return loading, timing.render_seconds(work.cost, len(work.leases)) * self.speed

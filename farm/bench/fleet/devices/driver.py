@@ -106,7 +106,8 @@ class Driver:
             self._idle.pop(device.worker_id, None)
             self._rendering += 1
         began = time.monotonic()
-        claim = partial(self._calls.claim, device.worker_id, tuple(device.residents), tuple(device.preference()))
+        residents, preferred = tuple(device.residents), tuple(device.preference())
+        claim = partial(self._calls.claim, device.worker_id, residents, preferred, device.polls)
         answer = self._attempt(claim) or ClaimAnswer(None)
         ended = time.monotonic()
         self._samples.races += answer.races
@@ -133,6 +134,7 @@ class Driver:
     def _rest(self, device: Device) -> None:
         """Nothing to do: look again after a while, or when rung."""
         was_busy, device.is_busy = device.is_busy, False
+        device.polls += 1
         with self._lock:
             self._rendering -= 1
             self._idle[device.worker_id] = device
@@ -195,4 +197,5 @@ class Driver:
         with self._lock:
             device = self._idle.pop(next(iter(self._idle), 0), None)
         if device is not None:
+            device.polls = 0
             self._set_turn(device, time.monotonic())
