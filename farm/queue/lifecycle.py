@@ -47,7 +47,12 @@ from farm.queue.states import (
 __all__ = ["CANCEL", "CLAIM", "FAIL", "PUBLISH", "REQUEUE", "RETRY", "Arrow", "JobStatus"]
 
 _FEW = 16
-"""So few tasks left of a job that it may be about to end: two batches, published at once by two workers."""
+"""So few tasks left of a job that it may be about to end: two full batches.
+
+Publishes of its last images wait for each other's COMMIT. Measured with 8 and 24 publishers that end a job at once:
+with 64 a publish took 1.2 to 1.4 times as long at the median. Fewer than 16 gained little, and with 0 a third of
+the jobs were left to the fold, which finishes them up to a second later.
+"""
 
 
 @dataclass(frozen=True)

@@ -357,6 +357,17 @@ class TestRaces:
             assert scene.job(job_id).status == "succeeded"
         assert scene.counters() == scene.recount()
 
+    def test_publishes_wait_for_each_other_only_where_their_job_is_about_to_end(self, scene: Scene) -> None:
+        job_id = scene.submit(images_per_prompt=18)
+        leases = [lease for _ in range(3) for lease in scene.claim(scene.worker())]
+        with ThreadPoolExecutor() as threads:
+            with scene.database.begin() as session:
+                session.execute(text("SELECT FROM jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
+                assert scene.publish(leases[0])
+                publishing = threads.submit(scene.publish, leases[1])
+                scene.wait_for_blocked()
+            assert publishing.result()
+
     def test_a_job_whose_images_end_more_at_once_than_are_looked_at_is_finished_by_the_fold(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
