@@ -87,6 +87,7 @@ def _lay_out(snapshot: Snapshot, now: float) -> Board:
         usage=_find_usage(devices.values(), groups, carried, seconds),
         load_budget=_refill(carried, len(devices), seconds, snapshot),
         usual_class=usual_class(devices.values()),
+        busy_part=sum(device.serving is not None for device in devices.values()) / max(1, len(devices)),
         largest_batch=max((device.max_batch for device in devices.values()), default=1),
     )
     place_devices(board, carried.interactive)

@@ -18,6 +18,8 @@ from farm.dispatch.policy import Policy
 from farm.dispatch.shares import Key
 from farm.dispatch.snapshot import Device, Group, Seat
 
+_MOST_BUSY = 0.9
+
 
 @dataclass(slots=True)
 class Board:
@@ -48,6 +50,8 @@ class Board:
     load_budget: float = 0.0
     usage: Mapping[int, float] = field(default_factory=dict)
     largest_batch: int = 1
+    busy_part: float = 1.0
+    """The part of the devices that render something now."""
     usual_class: str = ""
     """The class that most devices are of."""
     soon: list[int] = field(default_factory=list)
@@ -94,6 +98,14 @@ class Board:
         """The seconds of one efficient batch of a checkpoint's first row."""
         row = self.rows[checkpoint][0]
         return row.seconds * self.batches.images(row.group, self.devices[device])
+
+    def least_batch(self, most: int) -> int:
+        """The smallest batch that leaves a tenth of the devices free, where `most` is a full one.
+
+        Small batches end sooner and take more of the devices: each about as much as one image besides.
+        """
+        full = (most + 1) / most
+        return next((n for n in range(1, most) if self.busy_part * (n + 1) / n / full <= _MOST_BUSY), most)
 
     def may(self, device: int, checkpoint: int) -> bool:
         """Whether the device may render anything of a checkpoint that is left."""

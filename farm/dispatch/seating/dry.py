@@ -31,7 +31,7 @@ def find_dry(board: Board) -> tuple[list[int], dict[int, int]]:
 
 
 def count_batches(board: Board, checkpoint: int) -> int:
-    """How many devices find a batch in what is left of a checkpoint (half a batch, while there is room for all)."""
+    """How many devices find a batch in what is left of a checkpoint (a small one, while there is room for all)."""
     images: dict[int, int] = {}
     for row in board.rows[checkpoint]:
         if row.left and row.devices_left != 0:
@@ -40,7 +40,7 @@ def count_batches(board: Board, checkpoint: int) -> int:
     batches = 0
     for group, left in images.items():
         most = board.groups[group].batch_limit or board.largest_batch
-        size = most if board.demand.is_saturated else (most + 1) // 2
+        size = most if board.demand.is_saturated else board.least_batch(most)
         batches += -(-left // max(1, size))
     return batches
 

@@ -79,12 +79,12 @@ def _is_open(row: Row) -> bool:
 
 
 def _spread(board: Board, device: int, row: Row, idle: int) -> int:
-    """A full batch; less where others are idle too, down to half of it: a short queue ends sooner on several."""
+    """A full batch; less where others are idle too, as there is room: a short queue ends sooner on several."""
     most = board.batches.images(row.group, board.devices[device])
     if idle <= 1 or board.devices[device].serving is not None:
         return most
     queued = sum(r.left for r in board.rows[row.group.checkpoint])
-    return max((most + 1) // 2, min(most, -(-queued // idle)))
+    return max(board.least_batch(most), min(most, -(-queued // idle)))
 
 
 def _take(row: Row, images: int, board: Board) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 
 from farm.dispatch.feasible import suits
@@ -88,8 +89,17 @@ def test_simultaneous_claimers_are_spread_over_groups() -> None:
 
 
 def test_images_of_many_owners_fill_one_batch() -> None:
-    known = snapshot([device(1, 1), device(2, 1)], [backlog(1, owner, 1) for owner in range(1, 5)])
-    assert [seat.images for seat in plan(known, NOW).seats] == [4]
+    known = snapshot([device(1, 1)], [backlog(1, owner, 1) for owner in range(1, 5)])
+    assert [seat.images for seat in plan(known, NOW).seats] == [8]
+
+
+@pytest.mark.parametrize(("busy", "seats_made"), [(0, 8), (24, 3), (100, 1)])
+def test_a_short_queue_is_spread_over_idle_devices_as_far_as_there_is_room(busy: int, seats_made: int) -> None:
+    """Each batch takes about one image more than it has: with 24 of 32 devices busy, three are affordable."""
+    idle = [device(number, 1) for number in range(1, 9)]
+    others = [device(number, 2, free_in=60, serving=Serving(2, 2, None, 8)) for number in range(9, 9 + busy)]
+    made = plan(snapshot([*idle, *others], [backlog(1, 1, 8)], groups=[group(1, 1), group(2, 2)]), NOW)
+    assert sum(seat.device <= 8 for seat in made.seats) == seats_made
 
 
 def test_what_only_large_devices_can_do_goes_to_them() -> None:
