@@ -93,7 +93,7 @@ def test_lines_that_seem_to_be_ready_from_later_on_are_ready_since_the_clock_was
     clock.set_ahead(-3600)
     keeper.make_round()
     keeper.make_round()
-    assert stepping.scalar("SELECT ready_at BETWEEN now() - interval '10 s' AND now() FROM counters")
+    assert stepping.scalar("SELECT ready_at <= now() FROM counters")
 
 
 def test_a_keeper_that_starts_cuts_such_times_too(stepping: Scene) -> None:
