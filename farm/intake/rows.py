@@ -23,11 +23,9 @@ from farm.pictures import uploads
 from farm.queue.offers import readiness
 from farm.queue.states import JobStatus, TaskStatus
 from farm.spec.modes import MODES
+from farm.spec.workclass import class_of
 
 _COPY_TASKS = "COPY tasks (job_id, seq, status, batch_key, spec, cell, attempt_limit) FROM STDIN"
-
-# So few images are a look at something, and somebody waits for it.
-_MOST_INTERACTIVE = 4
 
 _Row = TypeVar("_Row", int, str)
 
@@ -158,7 +156,7 @@ def _insert_lines(session: Session, job_id: int, new: NewJob) -> None:
                 "checkpoint_id": kind.checkpoint_id,
                 "pool": request.pool,
                 "priority": request.priority,
-                "class_": class_of(request, images.total()),
+                "class_": class_of(request.class_, images.total(), has_deadline=request.deadline is not None),
                 "not_before": request.not_before,
                 "is_open": True,
                 "is_ready": start.is_ready,
@@ -183,15 +181,6 @@ def _kind(group: Unfolded) -> readiness.Kind:
     pixels = math.prod(spec.heaviest_size)
     pixel_steps = MODES[spec.mode].pixel_steps(spec) or pixels
     return readiness.Kind(group.batch_key, group.checkpoint.id, pixels, pixel_steps)
-
-
-def class_of(request: JobRequest, images: int) -> str:
-    """What kind of waiting the job can stand: what its owner marked, else what its size and deadline say."""
-    if request.class_ is not None:
-        return request.class_
-    if images <= _MOST_INTERACTIVE:
-        return "interactive"
-    return "bulk" if request.deadline is None else "deadline"
 
 
 TaskRow = tuple[int, int, str, str, str, list[int] | None, int]

@@ -37,13 +37,14 @@ from farm.intake.attach import AttachedRequest, attach_pictures
 from farm.intake.library import read_library
 from farm.intake.repeats import AcceptedJob, Identity, find_repeat
 from farm.intake.request import JobRequest
-from farm.intake.rows import NewJob, class_of, insert_job
+from farm.intake.rows import NewJob, insert_job
 from farm.intake.unfold import JobLimits, Unfolding, expand
 from farm.pictures.uploads import Desk
 from farm.queue.doorbell import Doorbell
 from farm.queue.workers import fleet
 from farm.reports import prospects
 from farm.reports.expected import Expected
+from farm.spec.workclass import class_of
 
 _MOST_RINGS = 16
 
@@ -112,7 +113,7 @@ def _prospect(session: Session, owner: str, request: JobRequest, unfolding: Unfo
         owner=owner,
         pool=request.pool,
         priority=request.priority,
-        class_=class_of(request, unfolding.images),
+        class_=class_of(request.class_, unfolding.images, has_deadline=request.deadline is not None),
     )
 
 

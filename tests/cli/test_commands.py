@@ -306,7 +306,7 @@ class TestService:
         assert farm("drain", worker).stdout == (
             f"Worker {worker} takes no more work. `farm restore {worker}` puts it back.\n"
         )
-        wait_until(lambda: running.client.workers()[0].status == "drained", seconds=15)
+        wait_until(lambda: running.client.workers()[0].status == "drained")
         job_id = json.loads(farm("submit", "a fox", *SMALL, "--json").stdout)["id"]
         assert f"Worker {worker} is out of service: drained by local." in farm("job", job_id).stdout
         assert farm("restore", worker).stdout == f"Worker {worker} takes all work again.\n"
