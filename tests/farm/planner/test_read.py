@@ -275,6 +275,6 @@ def test_speeds_of_sizes_that_were_not_measured_follow_from_others(farm: HandMad
     farm.line(farm.group(farm.checkpoint(), pixels=1000), farm.owner())
     farm.worker(device_class="H200")
     learned = Learned()
-    learned.observe([Sample("sd15", 1, 500, 10.0, "H200", 2, 1.0)])
+    learned.observe([Sample("sd15", 1, 500, 10.0, "H200", 2, 1.0)], now=0)
     speeds = farm.look(known=Known(learned)).snapshot.speeds
     assert speeds.batches("sd15", 1000, "H200") == {1: pytest.approx(0.1)}
