@@ -1,8 +1,8 @@
-"""How many images to render at once, and how long they take: by what was measured, by pixels and by memory."""
+"""How many images to render at once, and how long they take: by what was measured, and by pixels."""
 
 from dataclasses import dataclass, field
 
-from farm.dispatch.measured import Loads, Speeds
+from farm.dispatch.measured import Speeds
 from farm.dispatch.policy import Policy
 from farm.dispatch.snapshot import Device, Group
 
@@ -15,17 +15,16 @@ class Batches:
     """Looks up batches and their seconds; remembers them, since a plan asks for the same again and again."""
 
     speeds: Speeds
-    loads: Loads
     policy: Policy
-    _limits: dict[tuple[int, str, int, int], int] = field(default_factory=dict)
+    _limits: dict[tuple[int, str, int], int] = field(default_factory=dict)
     _seconds: dict[tuple[int, str], float] = field(default_factory=dict)
 
     def images(self, group: Group, device: Device) -> int:
         """How many images of a group a device should render at once; at least one."""
-        key = (group.id, device.class_, device.memory_bytes, device.max_batch)
+        key = (group.id, device.class_, device.max_batch)
         found = self._limits.get(key)
         if found is None:
-            found = self._limits[key] = efficient_batch(group, device, self.speeds, self.loads, self.policy)
+            found = self._limits[key] = efficient_batch(group, device, self.speeds, self.policy)
         return found
 
     def seconds_an_image(self, group: Group, device_class: str) -> float:
@@ -37,13 +36,13 @@ class Batches:
         return found
 
 
-def efficient_batch(group: Group, device: Device, speeds: Speeds, loads: Loads, policy: Policy) -> int:
+def efficient_batch(group: Group, device: Device, speeds: Speeds, policy: Policy) -> int:
     """The smallest batch about as fast an image as the fastest that was measured, within what may fit.
 
-    Where nothing was measured: as many as fit by `batch_limit`, `max_batch`, pixels and memory.
+    Where nothing was measured: as many as fit by `batch_limit`, `max_batch` and pixels.
     """
     limit = min(device.max_batch, group.batch_limit or device.max_batch, policy.limit_images)
-    limit = max(1, min(limit, _by_pixels(group, policy), _by_memory(group, device, loads)))
+    limit = max(1, min(limit, _by_pixels(group, policy)))
     if group.pixels is None:
         return limit
     measured = {b: s for b, s in speeds.batches(group.family, group.pixels, device.class_).items() if b <= limit}
@@ -57,15 +56,6 @@ def efficient_batch(group: Group, device: Device, speeds: Speeds, loads: Loads, 
 
 def _by_pixels(group: Group, policy: Policy) -> int:
     return policy.batch_pixels // group.pixels if group.pixels else policy.limit_images
-
-
-def _by_memory(group: Group, device: Device, loads: Loads) -> int:
-    """The weights are there once, the rest of what one image needs once an image."""
-    weights = loads.bytes_by_checkpoint.get(group.checkpoint, 0)
-    each = group.memory_bytes - weights
-    if not weights or each <= 0 or not device.memory_bytes:
-        return device.max_batch
-    return (device.memory_bytes - weights) // each
 
 
 def _seconds_an_image(group: Group, device_class: str, speeds: Speeds) -> float:

@@ -26,12 +26,15 @@ def longest_wait(
 
     `checkpoints` have work, `devices` suit them, and at most `accounts` wait for the same checkpoint. However
     low its priority: after `rise_seconds` it counts among the urgent. A checkpoint without a device is given
-    one by force after `unseated`, at most `checkpoints / devices` of them before it, each for its stay; and of
-    its accounts each has a batch, as many in a stay as fit. It holds while interactive work, which goes first,
-    leaves a device to the others.
+    one by force after `unseated`, at most `checkpoints / devices` of them before it, each for its stay, and no
+    faster than such loads may go on; and of its accounts each has a batch, as many in a stay as fit. It holds
+    while interactive work, which goes first, leaves a device to the others. Checkpoints where only accounts in
+    debt wait come after those of others: they wait longer while those use up all that such loads may take.
     """
     # The largest theta: every rate is half a device off, and of those there are no more than accounts or devices.
     theta = min(policy.lag_limit_seconds, 0.25 * load_seconds / policy.reload_share)
     stay = FORCED_STAY_SECONDS + 2 * load_seconds + batch_seconds
-    turn = unseated(policy, theta, checkpoints, devices) + ceil(checkpoints / max(1, devices)) * stay
+    devices = max(1, devices)
+    paced = checkpoints * load_seconds / (policy.forced_load_rate * devices)
+    turn = unseated(policy, theta, checkpoints, devices) + ceil(checkpoints / devices) * stay + paced
     return policy.rise_seconds + turn * ceil(accounts * batch_seconds / FORCED_STAY_SECONDS)

@@ -1,12 +1,13 @@
 """In which order what waits is served: interactive, urgent deadlines, bulk by priority; what waits long rises.
 
-An owner's interactive images beyond `interactive_images`, queued and in flight, count as bulk: who submits ten
-thousand small jobs has two batches ahead of the others, not the farm. What an account has waiting for a
-checkpoint and was not served for `rise_seconds` goes before every priority, with the urgent deadlines.
+An account's interactive images beyond `interactive_seconds`, queued and in flight, count as bulk: who submits ten
+thousand small jobs has half a minute of a device ahead of the others, not the farm; and who used far more than was
+due has nothing ahead of them. What an account has waiting for a checkpoint and was not served for `rise_seconds`
+goes before every priority, with the urgent deadlines.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -27,6 +28,7 @@ class Row:
     group: Group
     key: Key
     level: Level
+    priority: int
     left: int
     seconds: float
     """Device seconds an image."""
@@ -43,18 +45,20 @@ class Row:
         return self.left * self.seconds
 
 
-def rank_rows(snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches, now: float) -> list[Row]:
-    """Every backlog as one row or two, in no particular order."""
+def rank_rows(
+    snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches, debtors: Collection[Key], now: float
+) -> list[Row]:
+    """Every backlog as one row or two, in no particular order. Of `debtors` nothing is interactive."""
     policy = snapshot.policy
     usual = usual_class(snapshot.devices)
-    quota = _interactive_quota(snapshot)
+    quotas = _Quotas(snapshot, groups, batches, debtors)
     running = _running_devices(snapshot.devices)
     devices = sum(device.is_ready for device in snapshot.devices)
     served_at = snapshot.carried.served_at
     dated = sum([b.deadline_at is not None for b in snapshot.backlogs])
     most = max(1.0, policy.deadline_part * devices / max(1, dated))
     rows = []
-    images, rise_seconds = policy.interactive_images, policy.rise_seconds
+    rise_seconds = policy.rise_seconds
     seconds_by_group: dict[int, float] = {}
     for backlog in _oldest_first(snapshot.backlogs):
         group = groups.get(backlog.group)
@@ -66,7 +70,8 @@ def rank_rows(snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches,
             seconds = seconds_by_group[group.id] = batches.seconds_an_image(group, usual)
         served = served_at.get((group.checkpoint, backlog.owner, backlog.project), 0.0)
         since = served if served > backlog.oldest_at else backlog.oldest_at
-        row = Row(group, key, (BULK, -backlog.priority), backlog.images, seconds, since, backlog.class_)
+        level, priority = (BULK, -backlog.priority), backlog.priority
+        row = Row(group, key, level, priority, backlog.images, seconds, since, backlog.class_)
         if backlog.max_devices is not None:
             row.devices_left = max(0, backlog.max_devices - running.get((group.id, key), 0))
         if backlog.deadline_at is not None:
@@ -75,10 +80,8 @@ def rank_rows(snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches,
         if row.must_have > 0 or now - since > rise_seconds:
             row.level = (URGENT, 0)
         elif backlog.class_ is WorkClass.INTERACTIVE:
-            may = quota.get(key, images)
-            first = min(may, row.left)
+            first = quotas.take(row)
             if first > 0:
-                quota[key] = may - first
                 rows.append(_first_images(row, first))
                 row.left -= first
         if row.left:
@@ -104,7 +107,10 @@ def usual_class(devices: Iterable[Device]) -> str:
 
 def _first_images(row: Row, images: int) -> Row:
     """Interactive work has no priorities among itself: it is served in the order in which it came."""
-    return Row(row.group, row.key, (INTERACTIVE, 0), images, row.seconds, row.since, row.class_, row.devices_left)
+    level = INTERACTIVE, 0
+    return Row(
+        row.group, row.key, level, row.priority, images, row.seconds, row.since, row.class_, row.devices_left
+    )
 
 
 def _oldest_first(backlogs: tuple[Backlog, ...]) -> Iterable[Backlog]:
@@ -114,15 +120,36 @@ def _oldest_first(backlogs: tuple[Backlog, ...]) -> Iterable[Backlog]:
     return chain(interactive, [b for b in backlogs if b.class_ is not WorkClass.INTERACTIVE])
 
 
-def _interactive_quota(snapshot: Snapshot) -> dict[Key, int]:
-    """How many more interactive images of those accounts go first that have some in flight."""
-    quota: dict[Key, int] = {}
-    for device in snapshot.devices:
-        serving = device.serving
-        if serving is not None and serving.class_ is WorkClass.INTERACTIVE:
-            key = serving.owner, serving.project
-            quota[key] = max(0, quota.get(key, snapshot.policy.interactive_images) - serving.images)
-    return quota
+class _Quotas:
+    """The device seconds of interactive work that may still go first, by account: what is in flight counts."""
+
+    def __init__(
+        self, snapshot: Snapshot, groups: Mapping[int, Group], batches: Batches, debtors: Collection[Key]
+    ) -> None:
+        self._policy = snapshot.policy
+        self._left = dict.fromkeys(debtors, 0.0)
+        for device in snapshot.devices:
+            serving = device.serving
+            if serving is not None and serving.class_ is WorkClass.INTERACTIVE:
+                group = groups.get(serving.group)
+                seconds = batches.seconds_an_image(group, device.class_) if group is not None else 0.0
+                self._use((serving.owner, serving.project), serving.images, seconds)
+
+    def take(self, row: Row) -> int:
+        """How many images of a row go first: at least one, while anything of the quota is left."""
+        left = self._left.get(row.key, self._policy.interactive_seconds)
+        if left <= 0:
+            return 0
+        images = min(row.left, max(1, int(left / self._counted(row.seconds))))
+        self._use(row.key, images, row.seconds)
+        return images
+
+    def _use(self, key: Key, images: int, seconds: float) -> None:
+        left = self._left.get(key, self._policy.interactive_seconds)
+        self._left[key] = left - images * self._counted(seconds)
+
+    def _counted(self, seconds: float) -> float:
+        return max(seconds, self._policy.interactive_least_seconds)
 
 
 def _running_devices(devices: Iterable[Device]) -> dict[tuple[int, Key], int]:

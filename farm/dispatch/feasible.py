@@ -1,4 +1,4 @@
-"""Which devices may render what: memory, sizes that are known not to fit, exclusions.
+"""Which devices may render what: sizes that are known not to fit, exclusions.
 
 Devices that are alike in all of these are one *type*, so that thousands of devices cost no more than a few.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from farm.dispatch.snapshot import Device, Group
 
-Type = tuple[int, frozenset[int], tuple[tuple[str, int], ...]]
+Type = tuple[frozenset[int], tuple[tuple[str, int], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,6 @@ def suits(device: Device, group: Group) -> bool:
     """Whether a device is not known to be unable to render a group."""
     if group.checkpoint in device.barred:
         return False
-    if group.memory_bytes and device.memory_bytes and group.memory_bytes > device.memory_bytes:
-        return False
     limit = device.too_large.get(group.family)
     return limit is None or group.pixels is None or group.pixels < limit
 
@@ -55,9 +53,9 @@ def find_feasible(devices: Iterable[Device], groups: Iterable[Group]) -> Feasibl
     everything = frozenset(range(len(examples)))
     types_by_group = {}
     unsuited = set()
-    known: dict[tuple[int, str, int | None, int], frozenset[int]] = {}
+    known: dict[tuple[int, str, int | None], frozenset[int]] = {}
     for group in groups:
-        need = (group.checkpoint, group.family, group.pixels, group.memory_bytes)
+        need = (group.checkpoint, group.family, group.pixels)
         suited = known.get(need)
         if suited is None:
             suited = known[need] = frozenset(t for t, device in enumerate(examples) if suits(device, group))
@@ -69,4 +67,4 @@ def find_feasible(devices: Iterable[Device], groups: Iterable[Group]) -> Feasibl
 
 def _type(device: Device) -> Type:
     large = tuple(sorted(device.too_large.items())) if device.too_large else ()
-    return device.memory_bytes, device.barred, large
+    return device.barred, large

@@ -124,7 +124,7 @@ def _reason(board: Board, row: Row, shared: _Checkpoint, first: float | None, *,
         return WaitReason.LOADING if shared.is_loading else WaitReason.RUNS_NEXT
     if shared.devices == 0 and shared.images < board.policy.cold_images and not board.demand.is_saturated:
         return WaitReason.COLD
-    if is_short and row.level[0] == BULK:
+    if is_short and board.level(row)[0] == BULK:
         return WaitReason.SHARE
     return WaitReason.SEATED if shared.devices else WaitReason.BUSY
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from farm.dispatch.batches import Batches
 from farm.dispatch.bounds import longest_wait, unseated
 from farm.dispatch.classes import Row, rank_rows, usual_class
-from farm.dispatch.demand import Demand, find_demand
+from farm.dispatch.demand import find_demand
 from farm.dispatch.feasible import find_feasible
+from farm.dispatch.lags import Passed, debt_seconds, equal_shares, next_debts, next_lags
 from farm.dispatch.outlook import foresee
 from farm.dispatch.planned import Figures, Plan, SeatReason, Share
 from farm.dispatch.seating.ahead import read_ahead
@@ -18,7 +19,7 @@ from farm.dispatch.seating.hysteresis import slacks, tolerance, tolerances
 from farm.dispatch.seating.interactive import seat_interactive
 from farm.dispatch.seating.seats import fill
 from farm.dispatch.seating.split import split
-from farm.dispatch.shares import Key, effective_weights, next_lags
+from farm.dispatch.shares import Key, effective_weights
 from farm.dispatch.snapshot import Account, Carried, Device, Group, Snapshot
 
 _USAGE_SECONDS = 300.0
@@ -65,12 +66,16 @@ def _lay_out(snapshot: Snapshot, now: float) -> Board:
     policy, carried = snapshot.policy, snapshot.carried
     groups = {group.id: group for group in snapshot.groups}
     devices = {device.id: device for device in snapshot.devices if device.is_ready}
-    batches = Batches(snapshot.speeds, snapshot.loads, policy)
-    rows = rank_rows(snapshot, groups, batches, now)
+    batches = Batches(snapshot.speeds, policy)
+    accounts = _find_accounts(snapshot)
+    equal = equal_shares(accounts, {(b.owner, b.project) for b in snapshot.backlogs}, len(devices))
+    rows = rank_rows(snapshot, groups, batches, _find_deep_debtors(snapshot, equal), now)
     feasible = find_feasible(devices.values(), snapshot.groups)
-    accounts = _find_accounts(snapshot, rows)
     demand = find_demand(rows, accounts, feasible, policy, len(devices))
     seconds = max(0.0, now - carried.planned_at) if carried.planned_at is not None else 0.0
+    passed = Passed(seconds, demand.is_saturated)
+    dues = {key: max(share, demand.rates.get(key, 0.0)) for key, share in equal.items()}
+    debts = next_debts(carried.debts, accounts, dues, passed, policy)
     board = Board(
         now=now,
         policy=policy,
@@ -81,11 +86,14 @@ def _lay_out(snapshot: Snapshot, now: float) -> Board:
         batches=batches,
         demand=demand,
         rows=_by_checkpoint(rows),
-        owed=_find_lags(accounts, demand, snapshot, seconds),
+        owed=next_lags(accounts, demand.rates, demand.asked, debts, passed, policy),
         weights=effective_weights(list(demand.asked), accounts),
+        dues=dues,
+        debts=debts,
         stays_until=_still_ahead(carried.stays_until, devices, now),
         usage=_find_usage(devices.values(), groups, carried, seconds),
-        load_budget=_refill(carried, len(devices), seconds, snapshot),
+        load_budget=_refill(carried.load_seconds, policy.interactive_load_rate * len(devices), seconds),
+        forced_budget=_refill(carried.forced_seconds, policy.forced_load_rate * len(devices), seconds),
         usual_class=usual_class(devices.values()),
         busy_part=sum(device.serving is not None for device in devices.values()) / max(1, len(devices)),
         largest_batch=max((device.max_batch for device in devices.values()), default=1),
@@ -94,22 +102,18 @@ def _lay_out(snapshot: Snapshot, now: float) -> Board:
     return board
 
 
-def _find_accounts(snapshot: Snapshot, rows: list[Row]) -> dict[Key, Account]:
+def _find_accounts(snapshot: Snapshot) -> dict[Key, Account]:
     accounts = {(account.owner, account.project): account for account in snapshot.accounts}
-    for row in rows:
-        if row.key not in accounts:
-            accounts[row.key] = Account(*row.key)
+    for key in [(backlog.owner, backlog.project) for backlog in snapshot.backlogs] + list(snapshot.carried.debts):
+        if key not in accounts:
+            accounts[key] = Account(*key)
     return accounts
 
 
-def _find_lags(
-    accounts: Mapping[Key, Account], demand: Demand, snapshot: Snapshot, seconds: float
-) -> dict[Key, float]:
-    lags = {key: account.lag for key, account in accounts.items()}
-    rates = demand.rates
-    if not demand.is_saturated:
-        rates = {key: float(account.running_devices) for key, account in accounts.items()}
-    return next_lags(lags, rates, demand.asked, snapshot.policy, seconds=seconds, is_saturated=demand.is_saturated)
+def _find_deep_debtors(snapshot: Snapshot, equal: Mapping[Key, float]) -> set[Key]:
+    """The accounts of which nothing is interactive, by the debts that the plan before left."""
+    most = snapshot.policy.lag_limit_seconds
+    return {key for key, debt in snapshot.carried.debts.items() if debt_seconds(debt, equal[key]) > most}
 
 
 def _by_checkpoint(rows: list[Row]) -> dict[int, list[Row]]:
@@ -136,10 +140,10 @@ def _find_usage(
     return usage
 
 
-def _refill(carried: Carried, devices: int, seconds: float, snapshot: Snapshot) -> float:
-    rate = snapshot.policy.interactive_load_rate * devices
+def _refill(left: float | None, rate: float, seconds: float) -> float:
+    """What a budget of so many load seconds a second holds now."""
     full = max(rate * _BUDGET_SECONDS, 30.0)
-    return full if carried.load_seconds is None else min(full, carried.load_seconds + rate * seconds)
+    return full if left is None else min(full, left + rate * seconds)
 
 
 def _usual_load(snapshot: Snapshot, board: Board) -> float:
@@ -201,6 +205,8 @@ def _carry(board: Board, snapshot: Snapshot, now: float, waiting: Mapping[int, f
         usage=board.usage,
         interactive={d: seat.group for d, seat in board.seats.items() if seat.reason == SeatReason.INTERACTIVE},
         load_seconds=board.load_budget,
+        forced_seconds=board.forced_budget,
+        debts=board.debts,
     )
 
 

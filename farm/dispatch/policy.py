@@ -25,14 +25,24 @@ class Policy:
     half_life_seconds: float = 3600.0
     """How fast a lag is forgotten."""
     lag_limit_seconds: float = 300.0
-    """The largest lag, in seconds of the owner's rate (of one device, if the rate is less)."""
+    """The largest lag, in seconds of the owner's rate (of one device, if the rate is less).
+
+    Of what was used beyond an owner's due, as many seconds of the devices that were used.
+    """
+    tolerated_debt_seconds: float = 30.0
+    """How much an owner may use beyond their due, in seconds of it, before nothing of theirs is urgent any more."""
     window_seconds: float = 600.0
     """Over how long shares are to be fair."""
     tolerance: float = 0.05
     """How far from the fair share an owner may be over a window, where the law allows it."""
 
-    interactive_images: int = 16
-    """How many queued images of an owner are interactive at a time: those beyond count as bulk."""
+    interactive_seconds: float = 32.0
+    """How many device seconds of an owner's images are interactive at a time: those beyond count as bulk.
+
+    One image always is, however long it takes.
+    """
+    interactive_least_seconds: float = 2.0
+    """What an interactive image counts at least: short ones, each by itself, keep devices from others too."""
     interactive_load_rate: float = 0.1
     """Seconds of loading a second and device that interactive work may cause."""
 
@@ -40,6 +50,8 @@ class Policy:
     """How long before its slack is used up work with a deadline goes first."""
     deadline_part: float = 0.5
     """The part of the devices that urgent deadlines may have first: invented ones cannot take a pool."""
+    deadline_extra: float = 0.1
+    """The part of the devices that one owner's urgent deadlines may have first, beyond the owner's fair share."""
     rise_seconds: float = 900.0
     """After how long of waiting work goes ahead of every priority of its class."""
 
@@ -49,6 +61,11 @@ class Policy:
     """After how long fewer images do."""
     served_seconds: float = 120.0
     """How long an owner waits at most for a seat of a checkpoint that others are served from."""
+    forced_load_rate: float = 0.05
+    """Seconds of loading a second and device for checkpoints that waited too long.
+
+    Less of it makes them wait longer; each of these loads may cause another, of what the device held before.
+    """
 
     missed_seconds: float = 30.0
     """What taking away a device counts that is going to be needed where it is."""

@@ -1,42 +1,66 @@
-"""Who may have how much of a pool: weighted max-min fairness between projects, then owners; what they are owed."""
+"""Who may have how much of a pool: weighted max-min fairness between projects, then owners."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from farm.dispatch.policy import Policy
 from farm.dispatch.snapshot import Account
 
 Key = tuple[int, int | None]
 """An account: owner and project."""
 
 
-def divide(capacity: float, demands: Mapping[Key, float], accounts: Mapping[Key, Account]) -> dict[Key, float]:
+def divide(
+    capacity: float,
+    demands: Mapping[Key, float],
+    accounts: Mapping[Key, Account],
+    given: Mapping[Key, float] = MappingProxyType({}),
+) -> dict[Key, float]:
     """Devices at a time by account: max-min by weight, first between projects, then between their owners.
 
-    `demands` are in devices. An owner without a project stands beside the projects by their own weight.
+    `demands` are in devices. An owner without a project stands beside the projects by their own weight. What was
+    `given` to an account before counts: who has much already gets less of the rest.
     """
     projects: dict[Key | int, list[Key]] = {}
     for key in demands:
-        projects.setdefault(key if key[1] is None else key[1], []).append(key)
+        projects.setdefault(_project_of(key), []).append(key)
+    held: dict[Key | int, float] = {}
+    for key, devices in given.items():
+        held[_project_of(key)] = held.get(_project_of(key), 0.0) + devices
     wants = [sum(demands[key] for key in keys) for keys in projects.values()]
     weights = [_weight_of(accounts, keys[0]) for keys in projects.values()]
     rates: dict[Key, float] = {}
-    for keys, most in zip(projects.values(), fill(capacity, wants, weights), strict=True):
-        parts = fill(most, [demands[key] for key in keys], [_own_weight(accounts, key) for key in keys])
-        rates.update(zip(keys, parts, strict=True))
+    parts = fill(capacity, wants, weights, [held.get(name, 0.0) for name in projects])
+    for keys, most in zip(projects.values(), parts, strict=True):
+        own = [_own_weight(accounts, key) for key in keys]
+        each = fill(most, [demands[key] for key in keys], own, [given.get(key, 0.0) for key in keys])
+        rates.update(zip(keys, each, strict=True))
     return rates
 
 
-def fill(capacity: float, demands: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """min(weight * level, demand) for each, with the level at which they add up to the capacity."""
+def fill(
+    capacity: float, demands: Sequence[float], weights: Sequence[float], given: Sequence[float]
+) -> list[float]:
+    """Parts that add up to the capacity, or the demands if those are less.
+
+    Each part is what lifts `given + part` to weight * level, the same level for all, and at most what is demanded.
+    """
     if sum(demands) <= capacity:
         return list(demands)
-    parts = [0.0] * len(demands)
-    total = sum(weights)
-    for i in sorted(range(len(demands)), key=lambda i: demands[i] / weights[i]):
-        parts[i] = min(demands[i], max(0.0, capacity) * weights[i] / total)
-        capacity -= parts[i]
-        total = max(total - weights[i], 1e-9)
-    return parts
+    starts = [(have / weight, weight) for have, weight in zip(given, weights, strict=True)]
+    ends = [
+        ((have + demand) / weight, -weight) for have, demand, weight in zip(given, demands, weights, strict=True)
+    ]
+    level = slope = filled = 0.0
+    for at, change in sorted(starts + ends):
+        more = slope * (at - level)
+        if filled + more >= capacity:
+            break
+        level, slope, filled = at, slope + change, filled + more
+    level += max(0.0, capacity - filled) / max(slope, 1e-9)
+    return [
+        min(demand, max(0.0, weight * level - have))
+        for demand, weight, have in zip(demands, weights, given, strict=True)
+    ]
 
 
 def effective_weights(keys: Sequence[Key], accounts: Mapping[Key, Account]) -> dict[Key, float]:
@@ -53,34 +77,8 @@ def effective_weights(keys: Sequence[Key], accounts: Mapping[Key, Account]) -> d
     }
 
 
-def next_lags(
-    lags: Mapping[Key, float],
-    rates: Mapping[Key, float],
-    waiting: Mapping[Key, float],
-    policy: Policy,
-    *,
-    seconds: float,
-    is_saturated: bool,
-) -> dict[Key, float]:
-    """What each account is owed now, `seconds` after the lags were stored.
-
-    Lag is the fair rate integrated minus what was charged (the caller has subtracted that), forgotten by half
-    in `half_life_seconds`, recentred over those that wait, and never positive without a backlog. While there is
-    room for all, whatever an account used took nothing from others, and lags are forgotten within minutes.
-    """
-    half_life = policy.half_life_seconds if is_saturated else policy.correction_seconds
-    keep = 0.5 ** (seconds / half_life)
-    lags = {key: lag * keep + rates.get(key, 0.0) * seconds for key, lag in lags.items()}
-    total = sum(rates.get(key, 0.0) for key in waiting)
-    if is_saturated and total > 0:
-        mean = sum(lags[key] for key in waiting) / total
-        lags |= {key: lags[key] - mean * rates.get(key, 0.0) for key in waiting}
-    return {key: _clamp(lag, rates.get(key, 0.0), key in waiting, policy) for key, lag in lags.items()}
-
-
-def _clamp(lag: float, rate: float, is_waiting: bool, policy: Policy) -> float:
-    most = policy.lag_limit_seconds * max(1.0, rate)
-    return max(-most, min(lag, most if is_waiting else 0.0))
+def _project_of(key: Key) -> Key | int:
+    return key if key[1] is None else key[1]
 
 
 def _own_weight(accounts: Mapping[Key, Account], key: Key) -> float:

@@ -24,7 +24,7 @@ class Group:
     """What may share a pipeline call, pool-wide: one batch key and batch limit, hence one checkpoint.
 
     `pixels` are those of the largest pass of one image (None: unknown), `pixel_steps` the sum over its passes of
-    pixels times steps (0: unknown). `memory_bytes` is what a device needs to render one image (0: unknown).
+    pixels times steps (0: unknown).
     """
 
     id: int
@@ -33,7 +33,6 @@ class Group:
     pixels: int | None = None
     batch_limit: int | None = None
     pixel_steps: float = 0.0
-    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,8 @@ class Account:
     """What an owner is charged to: one for each project that they work in, and one for work without a project.
 
     `lag` is the fair rate integrated minus all that was charged by now, in GPU-seconds: positive is owed.
-    Whatever is in flight is charged already, by an estimate.
+    Whatever is in flight is charged already, by an estimate. `running_devices` are those that render for it: of one
+    that renders for several accounts, each has its part of the images.
     """
 
     owner: int
@@ -124,8 +124,7 @@ class Account:
     weight: float = 1.0
     project_weight: float = 1.0
     lag: float = 0.0
-    in_flight_seconds: float = 0.0
-    running_devices: int = 0
+    running_devices: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +135,9 @@ class Carried:
     when it is not moved for fairness. `unseated_since` says by checkpoint since when it waits without a device.
     `served_at` says by checkpoint, owner and project when a device was last seated there for them. `usage` says
     by checkpoint how many devices rendered it recently, on average. `interactive` says by device for which
-    group it was seated for interactive work. `load_seconds` is what such loads may cost now (None: as much as
-    they ever may).
+    group it was seated for interactive work. `load_seconds` is what such loads may cost now, `forced_seconds` what
+    loads for checkpoints that waited too long may (None: as much as they ever may). `debts` are the GPU-seconds
+    that accounts used beyond their due.
     """
 
     planned_at: float | None = None
@@ -147,6 +147,8 @@ class Carried:
     usage: Mapping[int, float] = field(default_factory=dict)
     interactive: Mapping[int, int] = field(default_factory=dict)
     load_seconds: float | None = None
+    forced_seconds: float | None = None
+    debts: Mapping[tuple[int, int | None], float] = field(default_factory=dict)
 
     def after(self, step_seconds: float) -> "Carried":
         """The same after the clock was set ahead by so much, or back: all times are what they would be on it."""

@@ -137,6 +137,8 @@ def _samples(session: Session, measured: Sequence[Measured]) -> list[Sample]:
             found.batch or found.images,
             found.render_seconds,
             found.load_seconds,
+            # A second pass, of another size, leaves a fraction of a step.
+            is_plain=found.is_from_text and (row.steps or 0.0).is_integer(),
         )
         for row in session.execute(_KINDS, keys)
         for found in (measured[row.number - 1],)

@@ -115,7 +115,8 @@ class Leader:
 
     def _load(self) -> _State:
         with self._database.begin() as session:
-            return _State(Known(Learned.load(session)), ended_since=actuals.last_noted_end(session))
+            known = Known(Learned.load(session, time.monotonic()))
+            return _State(known, ended_since=actuals.last_noted_end(session))
 
     def _find_pools(self, state: _State) -> None:
         """Begin to plan the pools that have a worker, and leave those that have none any more."""
@@ -175,4 +176,4 @@ def _take_over(state: _State, folded: Folded) -> None:
     for account, seconds in folded.charges.items():
         if planner := state.pools.get(account.pool):
             planner.ledger.charge((account.owner_id, account.project_id), seconds)
-    state.known.learned.observe(folded.samples)
+    state.known.learned.observe(folded.samples, time.monotonic())

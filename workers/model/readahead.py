@@ -49,12 +49,7 @@ class ReadAhead:
                 self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
                 self._thread.start()
             self._wish = None if checkpoint == self._done else checkpoint
-            self._changed.notify_all()
-
-    def wait_until_idle(self, seconds: float) -> bool:
-        """Wait until nothing is wished for; whether that came about in time."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._wish is None and self._being_read is None, seconds)
+            self._changed.notify()
 
     def _is_wanted(self) -> bool:
         return self._wish == self._being_read
@@ -73,7 +68,6 @@ class ReadAhead:
                 if self._is_wanted():
                     self._wish = None
                 self._being_read = None
-                self._changed.notify_all()
 
     def _try_reading(self, checkpoint: ClaimedCheckpoint) -> bool:
         """Whether all of it was read. What goes wrong is no failure now: it is reported when it is needed."""

@@ -19,11 +19,11 @@ class Checks:
         self.bound = 0.0
         self.longest = 0.0
         self._groups = {group.id: group for group in scenario.groups}
-        self._suited: dict[tuple[int, int], bool] = {}
+        self._suited: dict[tuple[str, int], bool] = {}
         self._waiting: dict[tuple[int, int], float] = {}
 
     def suits(self, device: Device, group: int) -> bool:
-        key = device.memory_bytes, group
+        key = device.class_, group
         if key not in self._suited:
             self._suited[key] = suits(device, self._groups[group])
         return self._suited[key]

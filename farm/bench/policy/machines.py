@@ -46,6 +46,7 @@ class Machine:
     class_: str
     memory_bytes: int
     slots: int
+    too_large: Mapping[str, int] = field(default_factory=dict)
     residents: tuple[int, ...] = ()
     parts: list[Part] = field(default_factory=list)
     group: int = 0
@@ -91,6 +92,7 @@ class Machine:
                 serving=serving,
                 seat=self.seat,
                 max_batch=BATCH,
+                too_large=self.too_large,
             )
         return self.seen
 
@@ -104,5 +106,13 @@ def build(scenario: Scenario) -> dict[int, Machine]:
             number = len(machines) + 1
             if n % _DEVICES_A_HOST == 0:
                 host = Host(f"host-{number}", scenario.has_shared_disks)
-            machines[number] = Machine(number, host, made.class_, made.memory_bytes, made.slots, projects=projects)
+            machines[number] = Machine(
+                number,
+                host,
+                made.class_,
+                made.memory_bytes,
+                made.slots,
+                {} if made.too_large is None else {"sd15": made.too_large},
+                projects=projects,
+            )
     return machines

@@ -1,15 +1,26 @@
 """What a simulated farm has measured: how long images and loads take."""
 
-from farm.bench.policy.scenario import BATCH, CACHED_LOAD_SECONDS, IMAGE_SECONDS, LOAD_SECONDS, Scenario
+from farm.bench.policy.scenario import (
+    BATCH,
+    CACHED_LOAD_SECONDS,
+    IMAGE_SECONDS,
+    LARGE_PIXELS,
+    LOAD_SECONDS,
+    PIXELS,
+    STEPS,
+    Scenario,
+)
 from farm.dispatch.measured import Load, Loads, Speed, Speeds
-
-_STEPS = 20
 
 
 def speeds_of(scenario: Scenario) -> Speeds:
     """The seconds of a step in full batches, the same on every kind of device."""
     classes = {made.class_ for made in scenario.made}
-    return Speeds.of(Speed("sd15", 512 * 512, class_, BATCH, IMAGE_SECONDS / _STEPS) for class_ in classes)
+    return Speeds.of(
+        Speed("sd15", pixels, class_, BATCH, IMAGE_SECONDS / STEPS)
+        for pixels in (PIXELS, LARGE_PIXELS)
+        for class_ in classes
+    )
 
 
 def loads_of(scenario: Scenario) -> Loads:

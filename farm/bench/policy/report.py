@@ -16,7 +16,8 @@ class Result:
 
     `waits` are the p50, p95, p99 and longest of an image until its rendering begins, in seconds, by class.
     `worst` is the deviation that is furthest beyond what the law allows, and what it allows there (None: no owner's
-    share bound them for a window). `gap` is an owner's longest wait for a checkpoint, `bound` what is stated.
+    share bound them for a window). `watched` is the part of the scenario's watched owner. `gap` is an owner's
+    longest wait for a checkpoint, `bound` what is stated.
     """
 
     scenario: Scenario
@@ -25,6 +26,7 @@ class Result:
     batch: float
     saturated: float
     worst: tuple[float, float] | None
+    watched: float | None
     waits: dict[WorkClass, tuple[float, ...]]
     late: int
     dated: int
@@ -48,6 +50,7 @@ def simulate(scenario: Scenario, seed: int) -> Result:
         batch=tally.images / tally.claims if tally.claims else 0.0,
         saturated=tally.saturated_seconds / max(1.0, run.now - scenario.warm_seconds),
         worst=_worst(tally),
+        watched=None if scenario.watched is None else tally.seconds_of(scenario.watched) / seconds,
         waits={class_: _waits(tally, class_) for class_ in WorkClass if tally.waits.get(class_)},
         late=tally.late,
         dated=tally.dated,
@@ -70,6 +73,8 @@ def describe(result: Result) -> list[str]:
     if result.worst is not None:
         deviation, allowed = result.worst
         lines.append(f"  worst share over 10 minutes {100 * deviation:+.1f} %, allowed +-{100 * allowed:.1f} %")
+    if result.watched is not None:
+        lines.append(f"  owner {result.scenario.watched} had {100 * result.watched:.1f} % of the device time")
     for class_, waits in result.waits.items():
         lines.append(f"  wait, {class_}: p50/p95/p99/longest " + "/".join(f"{wait:.0f}" for wait in waits) + " s")
     if result.dated:

@@ -11,6 +11,8 @@ IMAGE_SECONDS = 1.0
 LOAD_SECONDS = 15.0
 CACHED_LOAD_SECONDS = 10.0
 BATCH = 8
+PIXELS, LARGE_PIXELS = 512 * 512, 1024 * 1024
+STEPS = 20
 DRAIN_SECONDS = 1200.0
 """How much work there is for each device where a run is to drain it."""
 ENDLESS = 50_000_000
@@ -39,6 +41,8 @@ class Made:
     class_: str = "gpu"
     memory_bytes: int = 0
     slots: int = 1
+    too_large: int | None = None
+    """From how many pixels on an image does not fit."""
 
 
 Arrivals = Callable[[Random, "Scenario"], Iterator[Submitted]]
@@ -64,6 +68,8 @@ class Scenario:
     """Whether the devices of a host read weights one after another."""
     left_out: frozenset[int] = frozenset()
     """Owners whose waits are not counted: they asked for more than is promised."""
+    watched: int | None = None
+    """The owner whose part of the device time is shown, if it is one that matters."""
     is_drain: bool = False
     """Whether the run ends when all is rendered."""
 
@@ -75,11 +81,10 @@ class Scenario:
         return replace(self, **changes)  # type: ignore[arg-type]  # the caller's names are the fields'
 
 
-def checkpoints(count: int, *, memory_bytes: int = 0, first: int = 1) -> tuple[Group, ...]:
+def checkpoints(count: int, *, pixels: int = PIXELS, first: int = 1) -> tuple[Group, ...]:
     """One group for each checkpoint, with images of a second."""
     return tuple(
-        Group(n, n, "sd15", pixels=512 * 512, pixel_steps=512 * 512 * 20.0, memory_bytes=memory_bytes)
-        for n in range(first, first + count)
+        Group(n, n, "sd15", pixels=pixels, pixel_steps=float(pixels * STEPS)) for n in range(first, first + count)
     )
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from random import Random
 
+from farm.bench.policy.gamed import invented_deadlines, single_images
 from farm.bench.policy.scenario import (
     DRAIN_SECONDS,
     IMAGE_SECONDS,
+    LARGE_PIXELS,
     Made,
     Scenario,
     Submitted,
@@ -30,12 +32,9 @@ def _weighted(name: str, devices: int) -> Scenario:
 
 def _two_sizes() -> Scenario:
     """Half of the devices are small, and half of the owners need large ones."""
-    made = (Made(16, "small", 24 * GIGABYTE), Made(16, "large", 80 * GIGABYTE))
-    groups = (
-        *checkpoints(2, memory_bytes=10 * GIGABYTE),
-        *checkpoints(2, memory_bytes=40 * GIGABYTE, first=3),
-    )
-    return Scenario("24 and 80 GB, needs of 10 and 40 GB", made, groups, owners(4), endless)
+    made = (Made(16, "small", 24 * GIGABYTE, too_large=LARGE_PIXELS), Made(16, "large", 80 * GIGABYTE))
+    groups = (*checkpoints(2), *checkpoints(2, pixels=LARGE_PIXELS, first=3))
+    return Scenario("24 and 80 GB, images that only 80 GB can render", made, groups, owners(4), endless)
 
 
 def _flood(name: str, slots: int) -> Scenario:
@@ -185,6 +184,8 @@ SCENARIOS: dict[str, Callable[[], Scenario]] = {
         mixed(0.95),
         has_shared_disks=True,
     ),
+    "gamed-deadlines": invented_deadlines,
+    "gamed-checkpoints": single_images,
     "large-85": lambda: _large("1,000 devices, 200 checkpoints, 85 %", 0.85),
     "large-95": lambda: _large("1,000 devices, 200 checkpoints, 95 %", 0.95),
     "large-110": lambda: _large("1,000 devices, 200 checkpoints, 110 %", 1.10),

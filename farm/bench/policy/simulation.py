@@ -99,17 +99,17 @@ class Simulation:
 
     def _plan(self) -> None:
         alive = [machine for machine in self.machines.values() if machine.is_alive]
-        running = dict.fromkeys(self.lags, 0)
+        running = dict.fromkeys(self.lags, 0.0)
         for machine in alive:
-            if machine.parts:
-                running[machine.parts[0][0].submitted.owner] += 1
+            for owner, part in _owners(machine).items():
+                running[owner] += part
         snapshot = Snapshot(
             pool="bench",
             groups=self.scenario.groups,
             backlogs=tuple(self.queues.read()),
             devices=tuple(machine.read() for machine in alive),
             accounts=tuple(
-                Account(a.owner, a.project, a.weight, a.project_weight, self.lags[a.owner], 0.0, running[a.owner])
+                Account(a.owner, a.project, a.weight, a.project_weight, self.lags[a.owner], running[a.owner])
                 for a in self.scenario.accounts
             ),
             speeds=self._speeds,
@@ -194,17 +194,15 @@ class Simulation:
         if not machine.is_alive or serial != machine.serial:
             return
         images = sum(n for _, n in machine.parts)
-        owners: dict[int, float] = {}
         spent = self.now - machine.began_at
         for job, n in machine.parts:
             job.running -= n
             job.done += n
-            owners[job.submitted.owner] = owners.get(job.submitted.owner, 0.0) + n / images
             self.lags[job.submitted.owner] -= (spent - machine.charged) * n / images
             if job.done == job.submitted.images:
                 job.ended_at = self.now
                 self.unfinished -= 1
-        self._count(machine, self.now, owners)
+        self._count(machine, self.now, _owners(machine))
         machine.parts, machine.seen = [], None
         self._claim(machine)
 
@@ -231,16 +229,21 @@ class Simulation:
         """Count what is under way, and check that nothing was lost."""
         for machine in self.machines.values():
             if machine.is_alive and machine.parts:
-                images = sum(n for _, n in machine.parts)
-                owners: dict[int, float] = {}
-                for job, n in machine.parts:
-                    owners[job.submitted.owner] = owners.get(job.submitted.owner, 0.0) + n / images
-                self._count(machine, self.now, owners)
+                self._count(machine, self.now, _owners(machine))
         for job in self.jobs:
             if job.submitted.deadline_at is not None and job.submitted.deadline_at <= self.now:
                 self.tally.dated += 1
                 self.tally.late += job.ended_at is None or job.ended_at > job.submitted.deadline_at
         self.checks.end(self.jobs, self.now)
+
+
+def _owners(machine: Machine) -> dict[int, float]:
+    """The owners of what a device renders, each with their part of it."""
+    images = sum(n for _, n in machine.parts)
+    owners: dict[int, float] = {}
+    for job, n in machine.parts:
+        owners[job.submitted.owner] = owners.get(job.submitted.owner, 0.0) + n / images
+    return owners
 
 
 def _time_plan(snapshot: Snapshot, now: float) -> float:

@@ -52,6 +52,10 @@ class Tally:
                 self.served[number, owner] = self.served.get((number, owner), 0.0) + (last - first) * part
             first = last
 
+    def seconds_of(self, owner: int) -> float:
+        """The device seconds that an owner had."""
+        return sum(seconds for (_, served), seconds in self.served.items() if served == owner)
+
     def add_wait(self, class_: WorkClass, seconds: float, images: int) -> None:
         self.waits.setdefault(class_, Counter())[int(seconds * _WAIT_STEPS)] += images
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from math import sqrt
 
 from farm.dispatch.batches import Batches
-from farm.dispatch.classes import Row
+from farm.dispatch.classes import BULK, URGENT, Level, Row
 from farm.dispatch.demand import Demand
 from farm.dispatch.feasible import Feasible
+from farm.dispatch.lags import debt_seconds
 from farm.dispatch.measured import Loads
 from farm.dispatch.planned import SeatReason
 from farm.dispatch.policy import Policy
@@ -38,6 +39,9 @@ class Board:
     owed: dict[Key, float]
     """Lags, less what the seats given by this plan are going to cost."""
     weights: Mapping[Key, float]
+    dues: Mapping[Key, float] = field(default_factory=dict)
+    debts: Mapping[Key, float] = field(default_factory=dict)
+    """What is due to accounts, in devices, and what they used beyond it, in GPU-seconds."""
     wanted: dict[int, float] = field(default_factory=dict)
     slack: Mapping[int, float] = field(default_factory=dict)
     at: dict[int, int | None] = field(default_factory=dict)
@@ -48,6 +52,7 @@ class Board:
     """Devices that change their checkpoint by this plan, and to which."""
     stays_until: dict[int, float] = field(default_factory=dict)
     load_budget: float = 0.0
+    forced_budget: float = 0.0
     usage: Mapping[int, float] = field(default_factory=dict)
     largest_batch: int = 1
     busy_part: float = 1.0
@@ -120,6 +125,17 @@ class Board:
         types = self.feasible.types_by_group
         groups = {row.group.id for row in self.rows[checkpoint] if row.left and row.devices_left != 0}
         return {kind for group in groups for kind in types[group]}
+
+    def is_in_debt(self, key: Key) -> bool:
+        """Whether an account used so much beyond its due that it goes before nobody out of its turn."""
+        debt = self.debts.get(key, 0.0)
+        return debt > 0 and debt_seconds(debt, self.dues[key]) > self.policy.tolerated_debt_seconds
+
+    def level(self, row: Row) -> Level:
+        """At which level a row is served: deadlines of an account in debt wait with its bulk, until they rise."""
+        if row.level[0] != URGENT or self.now - row.since > self.policy.rise_seconds:
+            return row.level
+        return (BULK, -row.priority) if self.is_in_debt(row.key) else row.level
 
     def surplus(self, checkpoint: int | None) -> float:
         """How many devices a checkpoint has beyond what it should have."""

@@ -72,20 +72,47 @@ def _may_leave(board: Board, device: int) -> bool:
 
 
 def force(board: Board, waiting: dict[int, float], bound: float) -> None:
-    """Seat what has waited without a device for longer than the bound, the longest first."""
-    late = [c for c, since in waiting.items() if board.now - since > bound and board.count(c) == 0]
+    """Seat what has waited without a device for longer than the bound, the longest first, within the budget.
+
+    Where only accounts in debt wait, it is seated after all others, and after it has waited as long as rises.
+    """
+    late = _find_late(board, waiting, bound)
     leavers = [d for d in board.devices if _may_leave(board, d)] if late else []
-    for checkpoint in sorted(late, key=lambda c: (waiting[c], c)):
-        device = min(
-            (d for d in leavers if board.may(d, checkpoint)),
-            key=lambda d: _loss(board, d, checkpoint),
-            default=None,
-        )
-        if device is not None:
-            leavers.remove(device)
-            board.move(device, checkpoint, SeatReason.OVERDUE)
-            stays = board.stays_until.get(device, board.free_at(device))
-            board.stays_until[device] = stays + FORCED_STAY_SECONDS
+    held = {checkpoint for d in leavers for checkpoint in board.devices[d].residents}
+    for checkpoint in late:
+        if board.forced_budget > 0 or checkpoint in held:
+            _force(board, leavers, checkpoint)
+
+
+def _find_late(board: Board, waiting: dict[int, float], bound: float) -> list[int]:
+    late = []
+    for checkpoint, since in waiting.items():
+        seconds = board.now - since - bound
+        if seconds > 0 and board.count(checkpoint) == 0:
+            is_for_debtors = all(board.is_in_debt(row.key) for row in board.rows[checkpoint] if row.left)
+            if not is_for_debtors or seconds > board.policy.rise_seconds:
+                late.append((is_for_debtors, since, checkpoint))
+    return [checkpoint for _, _, checkpoint in sorted(late)]
+
+
+def _force(board: Board, leavers: list[int], checkpoint: int) -> None:
+    """Move the device that leaves with least loss; once the budget is spent, one that need not load."""
+    device = min(
+        (
+            d
+            for d in leavers
+            if board.may(d, checkpoint) and (board.forced_budget > 0 or not board.load_seconds(d, checkpoint))
+        ),
+        key=lambda d: _loss(board, d, checkpoint),
+        default=None,
+    )
+    if device is None:
+        return
+    leavers.remove(device)
+    board.forced_budget -= board.load_seconds(device, checkpoint)
+    board.move(device, checkpoint, SeatReason.OVERDUE)
+    stays = board.stays_until.get(device, board.free_at(device))
+    board.stays_until[device] = stays + FORCED_STAY_SECONDS
 
 
 def _loss(board: Board, device: int, checkpoint: int) -> tuple[float, ...]:

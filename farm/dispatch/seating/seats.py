@@ -66,7 +66,7 @@ def _next_row(board: Board, queue: list[tuple[Order, int, Row]], device: int) ->
 
 def _order(board: Board, row: Row) -> Order:
     """Class, priority, who waited too long; then first come, or who is owed most without room for all."""
-    rank, priority = row.level
+    rank, priority = board.level(row)
     is_late = board.now - row.since > board.policy.served_seconds
     if rank != BULK or not board.demand.is_saturated or is_late:
         return rank, priority, 0, row.since, row.group.id, row.key[0]

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from farm.dispatch.measured import Load, Loads, SpeedKey, Speeds
 from farm.dispatch.snapshot import Group
 from farm.planner.measuring.means import Mean
+from farm.planner.measuring.paces import FORGOTTEN_SECONDS, Pace, Paces
 
 K = TypeVar("K", SpeedKey, tuple[int, str])
 LoadKey = tuple[int, str]
@@ -25,11 +26,12 @@ _LEAST_LOAD_SECONDS = 0.1
 """What took less was no load: the checkpoint was there."""
 
 _LOAD_SPEEDS = text(
-    "SELECT family, pixels, device_class, batch, seconds_per_step, samples FROM speeds "
-    f"ORDER BY updated_at DESC LIMIT {MOST_KEPT}"
+    "SELECT * FROM (SELECT family, pixels, device_class, batch, seconds_per_step, samples, updated_at FROM speeds "
+    f"ORDER BY updated_at DESC LIMIT {MOST_KEPT}) newest ORDER BY updated_at"
 )
 _LOAD_LOADS = text(
-    f"SELECT checkpoint_id, device_class, seconds, samples FROM loads ORDER BY updated_at DESC LIMIT {MOST_KEPT}"
+    "SELECT * FROM (SELECT checkpoint_id, device_class, seconds, samples, updated_at FROM loads "
+    f"ORDER BY updated_at DESC LIMIT {MOST_KEPT}) newest ORDER BY updated_at"
 )
 _STORE_SPEEDS = text(
     """
@@ -56,7 +58,8 @@ _STORE_LOADS = text(
 class Sample:
     """What one pipeline call took: `steps` of `pixels` for `batch` images at once, after loading or not.
 
-    `pixels` is None, or `steps` 0, where nothing is known of the size: then it says nothing of the speed.
+    `pixels` is None, or `steps` 0, where nothing is known of the size: then it says nothing of the speed. A plain
+    call renders from text alone, in one pass.
     """
 
     family: str
@@ -67,39 +70,49 @@ class Sample:
     batch: int
     render_seconds: float | None
     load_seconds: float | None = None
+    is_plain: bool = True
 
 
 @dataclass
 class Learned:
     """All that is measured, as its leader keeps it, and what of it is stored."""
 
-    _speeds: dict[SpeedKey, Mean] = field(default_factory=dict)
+    _paces: Paces = field(default_factory=Paces)
     _loads: dict[LoadKey, Mean] = field(default_factory=dict)
-    _stored_speeds: dict[SpeedKey, float] = field(default_factory=dict)
+    _stored_paces: dict[SpeedKey, Pace] = field(default_factory=dict)
     _stored_loads: dict[LoadKey, float] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, session: Session) -> "Learned":
+    def load(cls, session: Session, now: float) -> "Learned":
+        """What is stored; `now` is by the clock of whoever calls `observe`."""
         learned = cls()
-        for *key, seconds, samples in session.execute(_LOAD_SPEEDS):
-            learned._speeds[tuple(key)] = Mean(seconds, samples)
-        for *key, seconds, samples in session.execute(_LOAD_LOADS):
-            learned._loads[tuple(key)] = Mean(seconds, samples)
-        learned._stored_speeds = {key: mean.value for key, mean in learned._speeds.items()}
+        for *key, seconds, samples, _ in session.execute(_LOAD_SPEEDS):
+            learned._paces.recall((key[0], key[1], key[2], key[3]), Mean(seconds, samples), now)
+        for *key, seconds, samples, _ in session.execute(_LOAD_LOADS):
+            learned._loads[key[0], key[1]] = Mean(seconds, samples)
+        learned._stored_paces = dict(learned._paces.items())
         learned._stored_loads = {key: mean.value for key, mean in learned._loads.items()}
         return learned
 
-    def observe(self, samples: Iterable[Sample]) -> None:
+    def observe(self, samples: Iterable[Sample], now: float) -> None:
         for sample in samples:
             if sample.pixels and sample.steps > 0 and sample.render_seconds:
                 key = (sample.family, sample.pixels, sample.device_class, sample.batch)
-                _add(self._speeds, key, sample.render_seconds / sample.batch / sample.steps)
+                seconds = sample.render_seconds / sample.batch / sample.steps
+                self._paces.learn(key, seconds, sample.steps, now, is_plain=sample.is_plain)
             if (sample.load_seconds or 0.0) >= _LEAST_LOAD_SECONDS:
-                _add(self._loads, (sample.checkpoint, sample.device_class), sample.load_seconds or 0.0)
+                self._add_load((sample.checkpoint, sample.device_class), sample.load_seconds or 0.0)
+
+    def _add_load(self, key: LoadKey, seconds: float) -> None:
+        """Those seen last are last: the first is the first to go."""
+        mean = self._loads.pop(key, None)
+        self._loads[key] = mean.add(seconds) if mean else Mean(seconds)
+        if len(self._loads) > MOST_KEPT:
+            del self._loads[next(iter(self._loads))]
 
     def speeds(self, groups: Iterable[Group] = (), device_classes: Iterable[str] = ()) -> Speeds:
         """The measured speeds. Sizes of these groups that were not measured follow from others of their family."""
-        by_key = {key: mean.value for key, mean in self._speeds.items()}
+        by_key = {key: pace.mean.value for key, pace in self._paces.items()}
         known = {key[:3] for key in by_key}
         rates = self._seconds_by_pixel_step()
         for family, pixels in {(group.family, group.pixels) for group in groups if group.pixels}:
@@ -119,9 +132,9 @@ class Learned:
     def _seconds_by_pixel_step(self) -> dict[tuple[str, str | None], float]:
         """Seconds for a pixel's step by family and device class, and by family alone, of the best batch by size."""
         best: dict[tuple[str, int, str], float] = {}
-        for (family, pixels, device_class, _), mean in self._speeds.items():
+        for (family, pixels, device_class, _), pace in self._paces.items():
             key = (family, pixels, device_class)
-            best[key] = min(best.get(key, mean.value), mean.value)
+            best[key] = min(best.get(key, pace.mean.value), pace.mean.value)
         found: dict[tuple[str, str | None], list[float]] = {}
         for (family, pixels, device_class), seconds in best.items():
             found.setdefault((family, device_class), []).append(seconds / pixels)
@@ -130,20 +143,22 @@ class Learned:
 
     def families(self) -> set[str]:
         """The families of which something was measured."""
-        return {key[0] for key in self._speeds}
+        return {key[0] for key, _ in self._paces.items()}
 
     def forget_stored(self) -> None:
         """Nobody knows what is stored: everything is written again, so much at a time."""
-        self._stored_speeds.clear()
+        self._stored_paces.clear()
         self._stored_loads.clear()
 
     def store(self, session: Session) -> int:
-        """Write the means that moved; return how many rows that were."""
-        speeds = _moved(self._speeds, self._stored_speeds)
-        loads = _moved(self._loads, self._stored_loads)
+        """Write the means that moved, and which speeds are in use still; return how many rows that were."""
+        speeds = _first(key for key, pace in self._paces.items() if _is_to_write(pace, self._stored_paces.get(key)))
+        loads = _first(
+            key for key, mean in self._loads.items() if not mean.is_near(self._stored_loads.get(key), _MOVED)
+        )
         if speeds:
             families, pixels, classes, batches = map(list, zip(*speeds, strict=True))
-            figures = _figures([self._speeds[key] for key in speeds])
+            figures = _figures([self._paces[key].mean for key in speeds])
             session.execute(
                 _STORE_SPEEDS,
                 {"families": families, "pixels": pixels, "classes": classes, "batches": batches, **figures},
@@ -152,21 +167,20 @@ class Learned:
             checkpoints, classes = map(list, zip(*loads, strict=True))
             figures = _figures([self._loads[key] for key in loads])
             session.execute(_STORE_LOADS, {"checkpoints": checkpoints, "classes": classes, **figures})
-        self._stored_speeds |= {key: self._speeds[key].value for key in speeds}
+        self._stored_paces |= {key: self._paces[key] for key in speeds}
         self._stored_loads |= {key: self._loads[key].value for key in loads}
         return len(speeds) + len(loads)
 
 
-def _add(means: dict[K, Mean], key: K, figure: float) -> None:
-    means[key] = means[key].add(figure) if key in means else Mean(figure)
-    if len(means) > MOST_KEPT:
-        del means[next(iter(means))]
+def _is_to_write(pace: Pace, stored: Pace | None) -> bool:
+    if stored is None or not pace.mean.is_near(stored.mean.value, _MOVED):
+        return True
+    return pace.learned_at - stored.learned_at > FORGOTTEN_SECONDS
 
 
-def _moved(means: Mapping[K, Mean], stored: Mapping[K, float]) -> list[K]:
-    """The keys whose means are to be written, in order: two leaders at once then wait for each other, no more."""
-    moved = (key for key, mean in means.items() if not mean.is_near(stored.get(key), _MOVED))
-    return sorted(islice(moved, _MOST_WRITTEN))
+def _first(keys: Iterable[K]) -> list[K]:
+    """So many keys at a time, in order: two leaders at once then wait for each other, no more."""
+    return sorted(islice(keys, _MOST_WRITTEN))
 
 
 def _figures(means: Iterable[Mean]) -> dict[str, list[float] | list[int]]:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from farm.db.clock import read_now
 from farm.dispatch.policy import Policy
-from farm.dispatch.snapshot import Account, Backlog, Carried, Device, Snapshot
+from farm.dispatch.snapshot import Account, Backlog, Carried, Device, Serving, Snapshot
 from farm.planner.ledger import AccountKey, Ledger, read_weights
 from farm.planner.measuring.learn import Learned
 from farm.planner.reading.backlogs import read_backlogs, read_bytes, read_groups
@@ -81,7 +81,7 @@ def read_snapshot(
         groups=tuple(groups),
         backlogs=tuple(backlogs),
         devices=tuple(devices),
-        accounts=tuple(_accounts(session, ledger, backlogs, running, devices, seconds)),
+        accounts=tuple(_accounts(session, ledger, backlogs, running, devices)),
         speeds=known.learned.speeds(groups, {device.class_ for device in devices}),
         loads=known.learned.loads(sizes),
         policy=policy,
@@ -96,18 +96,11 @@ def _accounts(
     backlogs: Iterable[Backlog],
     running: Iterable[Running],
     devices: Iterable[Device],
-    seconds: Mapping[int, float],
 ) -> list[Account]:
     """Who waits, is served or is owed something, by owner and project."""
-    in_flight: dict[AccountKey, float] = defaultdict(float)
-    at_work: dict[AccountKey, int] = defaultdict(int)
-    for entry in running:
-        serving = entry.serving
-        in_flight[serving.owner, serving.project] += serving.images * seconds.get(serving.group, 1.0)
-    for device in devices:
-        if device.serving:
-            at_work[device.serving.owner, device.serving.project] += 1
-    keys = {(b.owner, b.project) for b in backlogs} | in_flight.keys() | ledger.open_keys()
+    in_flight = {(entry.serving.owner, entry.serving.project) for entry in running}
+    at_work = _devices_at_work(running, devices)
+    keys = {(b.owner, b.project) for b in backlogs} | in_flight | ledger.open_keys()
     weights = read_weights(session, {key[0] for key in keys}, {key[1] for key in keys if key[1] is not None})
     return [
         Account(
@@ -116,8 +109,22 @@ def _accounts(
             weight=weights.users.get(owner, 1.0),
             project_weight=1.0 if project is None else weights.projects.get(project, 1.0),
             lag=ledger.lag((owner, project)),
-            in_flight_seconds=in_flight.get((owner, project), 0.0),
-            running_devices=at_work.get((owner, project), 0),
+            running_devices=at_work.get((owner, project), 0.0),
         )
         for owner, project in sorted(keys, key=lambda key: (key[0], key[1] or 0))
     ]
+
+
+def _devices_at_work(running: Iterable[Running], devices: Iterable[Device]) -> Mapping[AccountKey, float]:
+    """By account, how many devices render for it: each has its part of a batch that is of several."""
+    busy = {device.id for device in devices if device.serving}
+    by_worker: dict[int, list[Serving]] = defaultdict(list)
+    for entry in running:
+        if entry.worker in busy:
+            by_worker[entry.worker].append(entry.serving)
+    at_work: dict[AccountKey, float] = defaultdict(float)
+    for served in by_worker.values():
+        images = sum(serving.images for serving in served)
+        for serving in served:
+            at_work[serving.owner, serving.project] += serving.images / images
+    return at_work

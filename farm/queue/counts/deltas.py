@@ -25,7 +25,10 @@ MOST_SAMPLES = 2_000
 
 @dataclass(frozen=True)
 class Measured:
-    """What a batch of a group took on a worker. `images` of it were published together."""
+    """What a batch of a group took on a worker. `images` of it were published together.
+
+    `is_from_text`: from nothing else, no picture.
+    """
 
     worker_id: int | None
     group_id: int | None
@@ -33,6 +36,7 @@ class Measured:
     batch: int | None
     render_seconds: float | None
     load_seconds: float | None
+    is_from_text: bool
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ _WAITING = text(
 )
 _MEASURED = text(
     f"""
-    SELECT d.worker_id, c.group_id, d.images, d.batch, d.render_seconds, d.load_seconds
+    SELECT d.worker_id, c.group_id, d.images, d.batch, d.render_seconds, d.load_seconds,
+           coalesce((SELECT mode = 'txt2img' FROM jobs WHERE id = d.job_id), false) AS is_from_text
     FROM deltas d LEFT JOIN counters c USING (job_id, batch_key)
     WHERE d.id = ANY(:ids) AND d.images IS NOT NULL ORDER BY d.id DESC LIMIT {MOST_SAMPLES}
     """

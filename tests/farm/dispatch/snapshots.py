@@ -12,14 +12,13 @@ NOW = 10_000.0
 LOADS = Loads.of(
     (Load(c, "gpu", cached, 10.0 if cached else 15.0) for c in range(20) for cached in (True, False)), {}
 )
-SPEEDS = Speeds.of([Speed("sd15", 64, "gpu", 8, 1.0)])
-"""One second an image of one step, in batches of eight."""
+SIZES = (64, 200, 2000)
+SPEEDS = Speeds.of([Speed("sd15", pixels, "gpu", 8, 1.0) for pixels in SIZES])
+"""One second an image of one step, in batches of eight, whatever its pixels."""
 
 
-def group(
-    number: int, checkpoint: int | None = None, *, memory_bytes: int = 0, batch_limit: int | None = None
-) -> Group:
-    return Group(number, checkpoint or number, "sd15", 64, batch_limit, 64.0, memory_bytes)
+def group(number: int, checkpoint: int | None = None, *, pixels: int = 64, batch_limit: int | None = None) -> Group:
+    return Group(number, checkpoint or number, "sd15", pixels, batch_limit, float(pixels))
 
 
 def backlog(
@@ -44,6 +43,7 @@ def device(
     free_in: float = 0.0,
     serving: Serving | None = None,
     memory_bytes: int = 0,
+    too_large: int | None = None,
     barred: Sequence[int] = (),
     cached: Sequence[int] = (),
     slots: int = 1,
@@ -62,6 +62,7 @@ def device(
         NOW + free_in,
         serving,
         barred=frozenset(barred),
+        too_large={} if too_large is None else {"sd15": too_large},
     )
 
 
@@ -117,7 +118,7 @@ def _devices(draw: st.DrawFn) -> list[Device]:
                 number,
                 *residents,
                 free_in=free_in,
-                memory_bytes=draw(st.sampled_from((0, 24, 80))),
+                too_large=draw(st.sampled_from((None, 100, 1000))),
                 barred=draw(st.lists(_groups, max_size=2)),
                 cached=draw(st.lists(_groups, max_size=3)),
             )
@@ -127,7 +128,7 @@ def _devices(draw: st.DrawFn) -> list[Device]:
 
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
-    groups = [group(n, memory_bytes=draw(st.sampled_from((0, 10, 40, 100)))) for n in range(1, 7)]
+    groups = [group(n, pixels=draw(st.sampled_from(SIZES))) for n in range(1, 7)]
     accounts = [Account(n, weight=draw(st.floats(0.1, 5)), lag=draw(st.floats(-500, 500))) for n in range(1, 5)]
     backlogs = draw(st.lists(_backlogs, max_size=12))
     return snapshot(draw(_devices()), backlogs, groups=groups, accounts=accounts)

@@ -14,8 +14,8 @@ def measured(*seconds: tuple[int, float]) -> Speeds:
     return Speeds.of(Speed("sd15", 64, "gpu", batch, each) for batch, each in seconds)
 
 
-def batch(speeds: Speeds, loads: Loads = LOADS, **changes: int) -> int:
-    return efficient_batch(group(1, **changes), DEVICE, speeds, loads, Policy())
+def batch(speeds: Speeds, **changes: int) -> int:
+    return efficient_batch(group(1, **changes), DEVICE, speeds, Policy())
 
 
 def test_the_smallest_batch_that_is_about_as_fast_is_efficient() -> None:
@@ -30,22 +30,16 @@ def test_a_batch_keeps_to_the_groups_limit() -> None:
     assert batch(Speeds(), batch_limit=3) == 3
 
 
-def test_a_batch_keeps_to_the_memory_that_is_left_beside_the_weights() -> None:
-    found = replace(DEVICE, memory_bytes=24)
-    loads = Loads.of([], {1: 4})
-    assert efficient_batch(group(1, memory_bytes=9), found, Speeds(), loads, Policy()) == 4
-
-
 def test_a_batch_keeps_to_its_pixels() -> None:
-    assert efficient_batch(group(1), DEVICE, Speeds(), LOADS, replace(Policy(), batch_pixels=128)) == 2
+    assert efficient_batch(group(1), DEVICE, Speeds(), replace(Policy(), batch_pixels=128)) == 2
 
 
 def test_a_batch_is_never_empty() -> None:
-    assert efficient_batch(group(1), DEVICE, Speeds(), LOADS, replace(Policy(), batch_pixels=1)) == 1
+    assert efficient_batch(group(1), DEVICE, Speeds(), replace(Policy(), batch_pixels=1)) == 1
 
 
 def test_seconds_an_image_are_its_steps_at_the_measured_speed() -> None:
-    batches = Batches(SPEEDS, LOADS, Policy())
+    batches = Batches(SPEEDS, Policy())
     assert batches.seconds_an_image(replace(group(1), pixel_steps=64 * 20.0), "gpu") == 20
 
 

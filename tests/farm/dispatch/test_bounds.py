@@ -10,7 +10,7 @@ def bound(**changes: int) -> float:
 
 
 def test_the_bound_of_a_small_farm() -> None:
-    assert round(bound()) == 900 + 250 + 98
+    assert round(bound()) == 900 + 250 + 98 + 300
 
 
 def test_the_bound_grows_with_what_waits_and_shrinks_with_devices() -> None:

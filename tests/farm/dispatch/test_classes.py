@@ -5,15 +5,23 @@ from dataclasses import replace
 from farm.dispatch.batches import Batches
 from farm.dispatch.classes import BULK, INTERACTIVE, URGENT, Row, devices_needed, rank_rows
 from farm.dispatch.policy import Policy
+from farm.dispatch.shares import Key
 from farm.dispatch.snapshot import Backlog, Carried, Serving, WorkClass
 from tests.farm.dispatch.snapshots import NOW, backlog, device, snapshot
 
 
-def rank(*backlogs: Backlog, carried: Carried | None = None, serving: Serving | None = None) -> list[Row]:
+def rank(
+    *backlogs: Backlog,
+    carried: Carried | None = None,
+    serving: Serving | None = None,
+    debtors: tuple[Key, ...] = (),
+    steps: float = 1.0,
+) -> list[Row]:
+    """Rank them on four devices; an image takes as many seconds as steps."""
     devices = [replace(device(n, 1), serving=serving) for n in range(1, 5)]
     known = snapshot(devices, backlogs, carried=carried)
-    groups = {g.id: g for g in known.groups}
-    return rank_rows(known, groups, Batches(known.speeds, known.loads, known.policy), NOW)
+    groups = {g.id: replace(g, pixel_steps=64 * steps) for g in known.groups}
+    return rank_rows(known, groups, Batches(known.speeds, known.policy), debtors, NOW)
 
 
 def test_interactive_images_beyond_a_small_number_count_as_bulk() -> None:
@@ -31,6 +39,21 @@ def test_interactive_images_in_flight_count_too() -> None:
         backlog(1, images=10, class_=WorkClass.INTERACTIVE),
         serving=Serving(1, 1, None, 4, WorkClass.INTERACTIVE),
     )
+    assert [row.level[0] for row in rows] == [BULK]
+
+
+def test_interactive_images_that_take_long_are_fewer() -> None:
+    rows = rank(backlog(1, images=100, class_=WorkClass.INTERACTIVE), steps=10)
+    assert [(row.level[0], row.left) for row in rows] == [(INTERACTIVE, 3), (BULK, 97)]
+
+
+def test_one_image_is_interactive_however_long_it_takes() -> None:
+    rows = rank(*(backlog(n, images=1, class_=WorkClass.INTERACTIVE) for n in range(1, 4)), steps=500)
+    assert sorted(row.level[0] for row in rows) == [INTERACTIVE, BULK, BULK]
+
+
+def test_nothing_is_interactive_of_who_used_far_more_than_was_due() -> None:
+    rows = rank(backlog(1, 1, class_=WorkClass.INTERACTIVE), debtors=((1, None),))
     assert [row.level[0] for row in rows] == [BULK]
 
 

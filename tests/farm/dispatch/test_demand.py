@@ -12,8 +12,8 @@ from tests.farm.dispatch.snapshots import NOW, backlog, device, group, snapshot
 
 def demand_of(known: Snapshot) -> Demand:
     groups = {g.id: g for g in known.groups}
-    rows = rank_rows(known, groups, Batches(known.speeds, known.loads, known.policy), NOW)
-    accounts = {row.key: Account(*row.key) for row in rows}
+    accounts = {key: Account(*key) for key in {(b.owner, b.project) for b in known.backlogs}}
+    rows = rank_rows(known, groups, Batches(known.speeds, known.policy), (), NOW)
     return find_demand(rows, accounts, find_feasible(known.devices, known.groups), known.policy, len(known.devices))
 
 
@@ -33,9 +33,22 @@ def test_urgent_deadlines_have_at_most_their_part_of_the_devices() -> None:
     assert demand_of(known).rates[1, None] == pytest.approx(4)
 
 
+def test_urgent_deadlines_of_one_owner_have_a_tenth_of_the_devices_beyond_the_fair_share() -> None:
+    urgent, bulk = backlog(1, 1, 9000, deadline_in=10), [backlog(2, owner, 9000) for owner in range(1, 6)]
+    rates = demand_of(snapshot([device(n) for n in range(20)], [urgent, *bulk])).rates
+    assert rates[1, None] == pytest.approx(4 + 2)
+    assert rates[2, None] == pytest.approx(14 / 4)
+
+
+def test_what_is_given_to_urgent_work_counts_in_an_owners_share_of_the_rest() -> None:
+    urgent, bulk = backlog(1, 1, 360, deadline_in=120), [backlog(2, owner, 9000) for owner in (1, 2)]
+    rates = demand_of(snapshot([device(n) for n in range(8)], [urgent, *bulk])).rates
+    assert rates == pytest.approx({(1, None): 4, (2, None): 4})
+
+
 def test_what_few_devices_can_do_has_no_more_than_those() -> None:
-    devices = [device(1, memory_bytes=24), device(2, memory_bytes=24), device(3, memory_bytes=80)]
-    groups = [group(1, memory_bytes=10), group(2, memory_bytes=40)]
+    devices = [device(1, too_large=200), device(2, too_large=200), device(3)]
+    groups = [group(1), group(2, pixels=200)]
     demand = demand_of(snapshot(devices, [backlog(1, 1, 9000), backlog(2, 2, 9000)], groups=groups))
     assert demand.rates == pytest.approx({(1, None): 2, (2, None): 1})
 

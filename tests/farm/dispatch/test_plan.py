@@ -103,8 +103,8 @@ def test_a_short_queue_is_spread_over_idle_devices_as_far_as_there_is_room(busy:
 
 
 def test_what_only_large_devices_can_do_goes_to_them() -> None:
-    devices = [device(1, 1, memory_bytes=24), device(2, 1, memory_bytes=80)]
-    groups = [group(1, memory_bytes=10), group(2, memory_bytes=40)]
+    devices = [device(1, 1, too_large=200), device(2, 1)]
+    groups = [group(1), group(2, pixels=200)]
     made = plan(
         snapshot(
             devices,
@@ -161,3 +161,74 @@ def test_a_checkpoint_that_waited_too_long_is_given_a_device() -> None:
     carried = Carried(planned_at=NOW - 1, unseated_since={2: NOW - 3000})
     known = snapshot([device(1, 1)], [backlog(1, 1, 5000), backlog(2, 2, 1)], carried=carried)
     assert seats(plan(known, NOW)) == {1: 2}
+
+
+def test_a_deadline_of_an_account_in_debt_waits_with_its_bulk() -> None:
+    urgent, bulk = backlog(1, 1, 900, deadline_in=10, age=100), backlog(1, 2, 900, age=100)
+    accounts = [Account(1, lag=-200), Account(2, lag=200)]
+    for debt, owner in ((0.0, 1), (1000.0, 2)):
+        carried = Carried(planned_at=NOW - 1, debts={(1, None): debt})
+        made = plan(snapshot([device(1, 1)], [urgent, bulk], accounts=accounts, carried=carried), NOW)
+        assert [seat.owner for seat in made.seats] == [owner]
+
+
+def test_what_an_account_in_debt_waits_for_too_long_is_served_all_the_same() -> None:
+    urgent, bulk = backlog(1, 1, 900, deadline_in=10, age=901), backlog(1, 2, 900, priority=80)
+    carried = Carried(planned_at=NOW - 1, debts={(1, None): 1000.0})
+    made = plan(snapshot([device(1, 1)], [urgent, bulk], carried=carried), NOW)
+    assert [seat.owner for seat in made.seats] == [1]
+
+
+def test_an_account_that_has_nothing_queued_keeps_its_debt() -> None:
+    carried = Carried(planned_at=NOW - 1, debts={(1, None): 1000.0})
+    made = plan(snapshot([device(1, 2)], [backlog(2, 2, 5000)], carried=carried), NOW)
+    assert 990 < made.carried.debts[1, None] < 1000
+
+
+def test_nothing_is_interactive_of_an_account_deep_in_debt() -> None:
+    waiting = [backlog(1, 1, 5000, age=100), backlog(1, 2, 1, class_=WorkClass.INTERACTIVE, age=50)]
+    for debt, owner in ((0.0, 2), (1000.0, 1)):
+        carried = Carried(planned_at=NOW - 1, debts={(2, None): debt})
+        made = plan(snapshot([device(1, 1)], waiting, carried=carried), NOW)
+        assert [seat.owner for seat in made.seats] == [owner]
+
+
+def late(waited: float, **changes: object) -> Carried:
+    """Checkpoints 2 and 3 have had no device for so long."""
+    return replace(Carried(planned_at=NOW - 1, unseated_since={2: NOW - waited, 3: NOW - waited}), **changes)
+
+
+def forced(carried: Carried) -> list[int]:
+    """Which groups of owner 2 are seated on four devices full of another owner's."""
+    devices = [device(n, 1, free_in=1) for n in range(1, 5)]
+    waiting = [backlog(1, 1, 5000), backlog(2, 2, 1), backlog(3, 2, 1)]
+    made = plan(snapshot(devices, waiting, carried=carried), NOW)
+    return sorted(group for group in seats(made).values() if group != 1)
+
+
+def test_what_waited_too_long_is_forced_as_far_as_such_loads_may_go() -> None:
+    assert forced(late(800)) == [2, 3]
+    assert forced(late(800, forced_seconds=1.0)) == [2]
+    assert forced(late(800, forced_seconds=-5.0)) == []
+
+
+def test_what_is_resident_is_forced_whatever_loads_cost() -> None:
+    """Although the device that holds it is the last one of its own checkpoint."""
+    devices = [*(device(n, 1, free_in=1) for n in range(1, 4)), device(4, 4, 3, free_in=1)]
+    waiting = [backlog(1, 1, 5000), backlog(4, 1, 5000), backlog(3, 2, 1)]
+    made = plan(snapshot(devices, waiting, carried=late(800, forced_seconds=-5.0)), NOW)
+    assert seats(made)[4] == 3
+    assert 3 not in [seats(made)[n] for n in range(1, 4)]
+
+
+def test_loads_by_force_use_up_what_they_may_take_and_it_comes_back() -> None:
+    known = snapshot([device(1, 1)], [backlog(1, 1, 5000), backlog(2, 2, 1)], carried=late(800, forced_seconds=1.0))
+    assert plan(known, NOW).carried.forced_seconds == pytest.approx(1.05 - 15)
+    idle = snapshot([device(1, 1)], [], carried=late(0, forced_seconds=-14.0))
+    assert plan(idle, NOW).carried.forced_seconds == pytest.approx(-13.95)
+
+
+def test_nothing_is_forced_for_accounts_in_debt_before_it_has_waited_as_long_as_rises() -> None:
+    debts = {(2, None): 1000.0}
+    assert forced(late(800, debts=debts)) == []
+    assert forced(late(2000, debts=debts)) == [2, 3]

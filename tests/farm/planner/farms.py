@@ -85,6 +85,19 @@ class HandMade:
             self.scene.execute(f"UPDATE workers SET {name} = :value WHERE id = :id", value=value, id=worker_id)
         return worker_id
 
+    def running(self, job_id: int, worker: int, images: int, *, first: int = 0) -> None:
+        """Tasks of a job that a worker renders, numbered from `first` + 1 on."""
+        self.scene.execute(
+            "INSERT INTO tasks "
+            "(job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, lease_until) "
+            "SELECT :job, :first + n, 'running', 'k', '{}', 3, 1, :worker, 'infinity' "
+            "FROM generate_series(1, :images) n",
+            job=job_id,
+            worker=worker,
+            images=images,
+            first=first,
+        )
+
     def look(self, ledger: Ledger | None = None, known: Known | None = None) -> Look:
         with self.scene.database.begin() as session:
             return read_snapshot(session, ledger or Ledger("default"), known or Known(Learned()), policy=Policy())

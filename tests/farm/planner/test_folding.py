@@ -26,9 +26,25 @@ def test_what_was_published_settles_the_charge_and_is_learned_from(scene: Scene)
         scene.publish(lease)
     folded = Folding(scene.database).fold()
     learned = Learned()
-    learned.observe(folded.samples)
+    learned.observe(folded.samples, now=0)
     assert sum(folded.charges.values()) == pytest.approx(2 * 0.5)
     assert learned.speeds().batches("sd15", 64 * 64, "test device") == {2: pytest.approx(0.5 / 2 / 10)}
+
+
+@pytest.mark.parametrize(
+    ("change", "is_plain"),
+    [
+        ("UPDATE jobs SET mode = 'txt2img'", True),
+        ("UPDATE jobs SET mode = 'img2img'", False),
+        ("UPDATE groups SET pixel_steps = 20.5 * pixels", False),
+    ],
+)
+def test_a_plain_call_renders_from_text_alone_in_one_pass(scene: Scene, change: str, is_plain: bool) -> None:
+    scene.submit()
+    scene.execute(change)
+    for lease in scene.claim(scene.worker()):
+        scene.publish(lease)
+    assert [sample.is_plain for sample in Folding(scene.database).fold().samples] == [is_plain]
 
 
 def test_what_was_rendered_by_a_worker_that_is_forgotten_is_not_learned(scene: Scene) -> None:

@@ -129,12 +129,7 @@ def test_a_device_says_what_it_holds_and_renders(farm: HandMade) -> None:
     job_id = farm.line(group, local, running=3)
     busy = farm.worker("cuda:0", status="busy", device_class="H200", memory_bytes=2**37, residents=[checkpoint, 7])
     idle = farm.worker("cuda:1", cached=[checkpoint])
-    farm.scene.execute(
-        "INSERT INTO tasks (job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, lease_until) "
-        "SELECT :job, n, 'running', 'k', '{}', 3, 1, :worker, '9999-01-01Z' FROM generate_series(1, 3) n",
-        job=job_id,
-        worker=busy,
-    )
+    farm.running(job_id, busy, 3)
     farm.scene.execute(
         "INSERT INTO seats (worker_id, group_id, owner_id, images, reason) VALUES (:w, :g, :o, 4, 'stays')",
         w=busy,
@@ -161,14 +156,7 @@ def test_a_device_that_does_not_say_so_is_free_when_its_batch_should_end(farm: H
 
     def claim(first: int) -> None:
         farm.scene.execute("UPDATE tasks SET status = 'succeeded', lease_until = NULL WHERE status = 'running'")
-        farm.scene.execute(
-            "INSERT INTO tasks (job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, "
-            "lease_until) "
-            "SELECT :job, :first + n, 'running', 'k', '{}', 3, 1, :worker, 'infinity' FROM generate_series(1, 3) n",
-            job=job_id,
-            first=first,
-            worker=worker,
-        )
+        farm.running(job_id, worker, 3, first=first)
 
     def seconds_left() -> float:
         look = farm.look(known=known)
@@ -210,16 +198,20 @@ def test_accounts_have_weights_lags_and_what_is_in_flight(farm: HandMade) -> Non
     ana, project = farm.owner("ana", weight=2.0), farm.project("film", weight=3.0)
     group = farm.group(farm.checkpoint(), seconds=2.0)
     job_id = farm.line(group, ana, project=project, running=2)
-    farm.scene.execute(
-        "INSERT INTO tasks (job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, lease_until) "
-        "SELECT :job, n, 'running', 'k', '{}', 3, 1, :worker, '9999-01-01Z' FROM generate_series(1, 2) n",
-        job=job_id,
-        worker=farm.worker(status="busy"),
-    )
+    farm.running(job_id, farm.worker(status="busy"), 2)
     ledger = Ledger("default")
     ledger.charge((ana, project), 5.0)
     found = farm.look(ledger).snapshot.accounts
-    assert found == (Account(ana, project, 2.0, 3.0, -5.0, 4.0, 1),)
+    assert found == (Account(ana, project, 2.0, 3.0, -5.0, 1.0),)
+
+
+def test_a_device_that_renders_for_two_owners_works_for_each_by_its_images(farm: HandMade) -> None:
+    ana, local, worker = farm.owner("ana"), farm.owner(), farm.worker(status="busy")
+    group = farm.group(farm.checkpoint())
+    for owner, images in ((ana, 3), (local, 1)):
+        farm.running(farm.line(group, owner, queued=0, running=images), worker, images)
+    found = {account.owner: account.running_devices for account in farm.look().snapshot.accounts}
+    assert found == {ana: 0.75, local: 0.25}
 
 
 def test_projects_without_a_weight_are_work_for_none(farm: HandMade) -> None:
@@ -228,12 +220,7 @@ def test_projects_without_a_weight_are_work_for_none(farm: HandMade) -> None:
     for project in titles:
         farm.line(group, local, succeeded=1, project=project)
     job_id = farm.line(group, local, queued=0, running=1, project=titles[0])
-    farm.scene.execute(
-        "INSERT INTO tasks (job_id, seq, status, batch_key, spec, attempt_limit, attempt, worker_id, lease_until) "
-        "VALUES (:job, 1, 'running', 'k', '{}', 3, 1, :worker, '9999-01-01Z')",
-        job=job_id,
-        worker=farm.worker(status="busy"),
-    )
+    farm.running(job_id, farm.worker(status="busy"), 1)
     snapshot = farm.look().snapshot
     assert [(b.project, b.images) for b in snapshot.backlogs] == [(None, 12)]
     assert [d.serving and d.serving.project for d in snapshot.devices] == [None]
@@ -275,6 +262,6 @@ def test_speeds_of_sizes_that_were_not_measured_follow_from_others(farm: HandMad
     farm.line(farm.group(farm.checkpoint(), pixels=1000), farm.owner())
     farm.worker(device_class="H200")
     learned = Learned()
-    learned.observe([Sample("sd15", 1, 500, 10.0, "H200", 2, 1.0)])
+    learned.observe([Sample("sd15", 1, 500, 10.0, "H200", 2, 1.0)], now=0)
     speeds = farm.look(known=Known(learned)).snapshot.speeds
     assert speeds.batches("sd15", 1000, "H200") == {1: pytest.approx(0.1)}

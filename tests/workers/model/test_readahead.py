@@ -12,6 +12,7 @@ from farm.errors import StoreOutage
 from farm.queue.claim import ClaimedCheckpoint
 from tests.factories import stored_files
 from tests.fakes import MemoryStore
+from tests.waiting import wait_until
 from tests.workers.studios import STORE
 from workers.canvas.inputs import StoredInputs
 from workers.compute.hostmemory import HostMemory
@@ -79,10 +80,20 @@ def a_checkpoint(store: MemoryStore, name: str) -> ClaimedCheckpoint:
     return ClaimedCheckpoint(ord(name), name, "sd15", name * 64, "store:weights", stored_files(store, contents))
 
 
+def is_idle(ahead: ReadAhead) -> bool:
+    """Whether nothing is wished for, and nothing read."""
+    with ahead._changed:
+        return ahead._wish is None and ahead._being_read is None
+
+
+def wait_until_idle(ahead: ReadAhead) -> None:
+    wait_until(lambda: is_idle(ahead), 30)
+
+
 def test_weights_are_fetched_and_read_through(ahead: ReadAhead, store: PausingStore, read: list[str]) -> None:
     store.go_on.release(3)
     ahead.wish(a_checkpoint(store, "a"))
-    assert ahead.wait_until_idle(30)
+    wait_until_idle(ahead)
     assert len(store.fetched) == 3
     assert read == ["unet/model.safetensors", "vae/model.safetensors"]
 
@@ -90,9 +101,9 @@ def test_weights_are_fetched_and_read_through(ahead: ReadAhead, store: PausingSt
 def test_a_wish_returns_while_the_store_is_slow(ahead: ReadAhead, store: PausingStore) -> None:
     ahead.wish(a_checkpoint(store, "a"))
     assert store.begun.acquire(timeout=30)
-    assert not ahead.wait_until_idle(0)
+    assert not is_idle(ahead)
     store.go_on.release(3)
-    assert ahead.wait_until_idle(30)
+    wait_until_idle(ahead)
 
 
 def test_what_was_read_is_not_read_again(ahead: ReadAhead, store: PausingStore, read: list[str]) -> None:
@@ -100,7 +111,7 @@ def test_what_was_read_is_not_read_again(ahead: ReadAhead, store: PausingStore, 
     store.go_on.release(3)
     for _ in range(3):
         ahead.wish(replace(checkpoint))
-        assert ahead.wait_until_idle(30)
+        wait_until_idle(ahead)
     assert len(read) == 2
 
 
@@ -110,7 +121,7 @@ def test_a_wish_that_is_repeated_is_not_begun_again(ahead: ReadAhead, store: Pau
     assert store.begun.acquire(timeout=30)
     ahead.wish(replace(checkpoint))
     store.go_on.release(3)
-    assert ahead.wait_until_idle(30)
+    wait_until_idle(ahead)
     assert (len(store.fetched), len(read)) == (3, 2)
 
 
@@ -120,7 +131,7 @@ def test_a_newer_wish_calls_off_the_one_before(ahead: ReadAhead, store: PausingS
     assert store.begun.acquire(timeout=30)
     ahead.wish(second)
     store.go_on.release(4)
-    assert ahead.wait_until_idle(30)
+    wait_until_idle(ahead)
     assert second.files is not None
     # The model's index is the same file in both.
     assert len(store.fetched) == len({*store.fetched, *(file.key for file in second.files)}) == 3
@@ -136,11 +147,11 @@ def test_a_store_that_is_away_is_no_error_and_may_be_back_for_the_next_wish(
     with monkeypatch.context() as patched:
         patched.setattr(store, "fetch_file", refuse)
         ahead.wish(a_checkpoint(store, "a"))
-        assert ahead.wait_until_idle(30)
+        wait_until_idle(ahead)
     assert read == []
     store.go_on.release(3)
     ahead.wish(a_checkpoint(store, "a"))
-    assert ahead.wait_until_idle(30)
+    wait_until_idle(ahead)
     assert len(read) == 2
 
 
@@ -149,21 +160,21 @@ def test_weights_that_would_push_out_most_of_what_is_cached_are_not_read(
 ) -> None:
     ahead = ReadAhead(open_cache, lambda: HostMemory(2**40, 15))
     ahead.wish(a_checkpoint(store, "a"))
-    assert ahead.wait_until_idle(30)
+    wait_until_idle(ahead)
     assert (store.fetched, read) == ([], [])
 
 
 def test_a_checkpoint_registered_in_place_is_read_where_it_is(demo: ClaimedCheckpoint, read: list[str]) -> None:
     ahead = ReadAhead(lambda _: PlacedWeights(), lambda: PLENTY)
     ahead.wish(demo)
-    assert ahead.wait_until_idle(30)
+    wait_until_idle(ahead)
     assert {path.split("/")[0] for path in read} == {"unet", "vae", "text_encoder"}
 
 
 def test_a_folder_that_is_gone_is_no_error(demo: ClaimedCheckpoint, read: list[str]) -> None:
     ahead = ReadAhead(lambda _: PlacedWeights(), lambda: PLENTY)
     ahead.wish(replace(demo, location="/nowhere"))
-    assert ahead.wait_until_idle(30)
+    wait_until_idle(ahead)
     assert read == []
 
 
@@ -171,7 +182,7 @@ def test_what_is_read_ahead_is_not_evicted_before_it_is_used(store: PausingStore
     store.go_on.release(9)
     ahead = ReadAhead(lambda may: CachedWeights(store, tmp_path / "cache", 1, None, may), lambda: PLENTY)
     ahead.wish(a_checkpoint(store, "a"))
-    assert ahead.wait_until_idle(30)
+    wait_until_idle(ahead)
     render = CachedWeights(store, tmp_path / "cache", 1)
     render.folder_of(a_checkpoint(store, "b"))
     assert render.has(a_checkpoint(store, "a"))
@@ -191,10 +202,10 @@ def test_a_resident_checkpoint_is_not_read_ahead(demo: ClaimedCheckpoint, read: 
     )
     renderer.load(demo)
     renderer.read_ahead(demo)
-    assert ahead.wait_until_idle(30)
+    wait_until_idle(ahead)
     assert read == []
     renderer.read_ahead(replace(demo, id=2, sha256="f" * 64))
-    assert ahead.wait_until_idle(30)
+    wait_until_idle(ahead)
     assert len(read) == 3
 
 
@@ -213,6 +224,6 @@ def test_the_thread_that_reads_ahead_steps_back_and_no_other_does(
     before = os.getpriority(os.PRIO_PROCESS, 0)
     ahead = ReadAhead(lambda _: PlacedWeights(), lambda: PLENTY)
     ahead.wish(demo)
-    assert ahead.wait_until_idle(30)
+    wait_until_idle(ahead)
     assert found == [module._NICENESS]
     assert os.getpriority(os.PRIO_PROCESS, 0) == before

@@ -51,6 +51,20 @@ def test_a_scenario_breaks_no_invariant(name: str) -> None:
     assert simulate(SCENARIOS[name]().of(hours=0.12, warm_seconds=60.0), seed=3).broken == ()
 
 
+def test_invented_deadlines_get_an_owner_a_tenth_of_the_devices_and_no_more() -> None:
+    """The fair share is another tenth."""
+    result = simulate(SCENARIOS["gamed-deadlines"]().of(hours=0.3, warm_seconds=300.0), seed=3)
+    assert result.broken == ()
+    assert result.watched == pytest.approx(0.2, abs=0.02)
+
+
+def test_single_images_of_many_checkpoints_are_not_all_loaded_by_force() -> None:
+    small = {"made": (Made(16),), "groups": checkpoints(53), "hours": 0.2, "warm_seconds": 300.0}
+    result = simulate(SCENARIOS["gamed-checkpoints"]().of(**small), seed=3)
+    assert result.broken == ()
+    assert result.reloading < 0.15
+
+
 def test_a_drain_ends_although_devices_die() -> None:
     result = simulate(drain(8, dying=0.25), seed=3)
     assert result.broken == ()

@@ -104,7 +104,7 @@ class TestFold:
         folded = scene.fold()
         assert folded.charges == {Account("default", owner_id): pytest.approx(1 - claimed * 2 / 3)}
         [sample] = folded.samples
-        assert sample == Measured(worker_id, sample.group_id, 2, 3, 0.5, None)
+        assert sample == Measured(worker_id, sample.group_id, 2, 3, 0.5, None, is_from_text=True)
 
     def test_what_a_project_without_a_weight_took_is_charged_as_work_for_none(self, scene: Scene) -> None:
         for project in ("film", "games"):
